@@ -1,0 +1,108 @@
+"""What can go wrong, by name.
+
+Every error of the package is a `ConcordError` and, beside it, the builtin that a user would catch
+without knowing the package (`ValueError`, `LookupError`, `FileNotFoundError`, ...). A message says in
+one line what was expected, what was found, and how to mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ConcordError(Exception):
+    """Base of all errors raised on purpose.
+
+    `page` is the page of the documentation that explains the mistake; the command line links to it.
+    """
+
+    page: str = "faq"
+
+    def __str__(self) -> str:
+        # KeyError and OSError format themselves differently: a message is shown as it was written.
+        return " ".join(str(argument) for argument in self.args)
+
+
+class DuplicateNameError(ConcordError, ValueError):
+    """A task, class, label or column name occurs twice."""
+
+    page = "howto/my-table"
+
+
+class UnknownNameError(ConcordError, LookupError):
+    """A name that nothing carries; the message offers the nearest known one."""
+
+    @classmethod
+    def of(cls, kind: str, name: object, known: Iterable[object]) -> UnknownNameError:
+        """Build the error for an unknown `name` of a `kind`, with the nearest of the `known` names."""
+        names = [str(k) for k in known]
+        near = get_close_matches(str(name), names, n=1)
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"known: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
+        )
+        return cls(f"unknown {kind} {str(name)!r}; {hint}")
+
+
+class ShapeError(ConcordError, ValueError):
+    """An array or tensor of another shape than its task or relation has."""
+
+
+class RangeError(ConcordError, ValueError):
+    """A number outside the range that its meaning allows."""
+
+
+class AnnotationError(ConcordError, ValueError):
+    """A target that is neither an annotation of its task nor a gap."""
+
+
+class NoAnnotationError(ConcordError, ValueError):
+    """A task without a single annotation where at least one is needed."""
+
+
+class EmptyDataError(ConcordError, ValueError):
+    """No rows at all."""
+
+
+class NotFiniteError(ConcordError, FloatingPointError, ValueError):
+    """NaN or infinity where a finite number is needed."""
+
+
+class DataFormatError(ConcordError, ValueError):
+    """A file that is not in the format of its data set; the message names file and line."""
+
+    page = "howto/data-sets"
+
+
+class MissingDataError(ConcordError, FileNotFoundError):
+    """A file or folder of a data set that is not where it should be."""
+
+    page = "howto/data-sets"
+
+
+class UnsafePathError(ConcordError, PermissionError):
+    """A path that leaves the data root."""
+
+
+class MissingExtraError(ConcordError, ImportError):
+    """An optional dependency is not installed; the message says which extra brings it."""
+
+    page = "faq"
+
+
+class ConfigError(ConcordError, ValueError):
+    """A configuration that cannot be run as written."""
+
+    page = "howto/config"
+
+
+class CheckpointError(ConcordError, OSError):
+    """A checkpoint that is missing, incomplete, tampered with or of another model."""
+
+
+class StudyError(ConcordError, ValueError):
+    """A study plan that cannot be run as written."""
+
+    page = "howto/study"

@@ -1,0 +1,457 @@
+"""What is known of how two tasks are related: a table of P(target | class).
+
+A relation leads from a multiclass task (its *source*) to a multilabel task, where a cell is
+P(label = 1 | class), or to another multiclass task, where a row is the distribution P(class' | class).
+NaN marks a cell that nobody knows. This room knows nothing of networks.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from concord.errors import (
+    DataFormatError,
+    DuplicateNameError,
+    MissingDataError,
+    NoAnnotationError,
+    RangeError,
+    ShapeError,
+    UnknownNameError,
+)
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, check_probability
+
+__all__ = ["Relation"]
+
+Array = npt.NDArray[np.float64]
+ROW_SUM_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """P(target | class of the source), as a table with unknown cells.
+
+    Args:
+        source: The multiclass task that the rows belong to (C classes).
+        target: A multilabel task (K labels; cells are P(label = 1 | class), each in [0, 1]) or a
+            multiclass task (K classes; a row is a distribution and sums to 1, or is unknown as a whole).
+        table: Shape (C, K), in [0, 1], NaN where unknown.
+        strength: Shape (C, K), >= 0: how many observations each cell is worth; None if nobody said.
+        interval: Shape (2, C, K): lower and upper bound of each cell, where the table was estimated.
+        prior: Shape (C,): class probabilities in the population; None means uniform.
+        base_rate: Shape (K,): probability of each label (or target class) in the population; None
+            means that it follows from prior and table.
+
+    Raises:
+        ShapeError: A shape that does not fit the tasks.
+        RangeError: A cell outside [0, 1], a row of a class-to-class table that does not sum to 1, a
+            negative strength, a prior that is no distribution.
+
+    Example:
+        >>> from concord import MulticlassTask, MultilabelTask
+        >>> pet = MulticlassTask("pet", ["cat", "dog"])
+        >>> trait = MultilabelTask("trait", ["purrs", "barks", "has_tail"])
+        >>> relation = Relation(pet, trait, [[0.9, 0.0, 1.0], [0.0, 0.95, 1.0]])
+        >>> relation.uninformative()
+        ('has_tail',)
+    """
+
+    source: MulticlassTask
+    target: Task
+    table: Array
+    strength: Array | None = None
+    interval: Array | None = None
+    prior: Array | None = None
+    base_rate: Array | None = None
+    _name: str = field(init=False, repr=False, default="")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, MulticlassTask):
+            raise ShapeError(
+                f"the source of a relation is a multiclass task, found {type(self.source).__name__}"
+            )
+        object.__setattr__(self, "_name", f"{self.source.name}->{self.target.name}")
+        owner, shape = f"relation {self.name}", (self.source.width, self.target.width)
+        table = _array(owner, "table", self.table, shape)
+        check_probability(owner, table)
+        if isinstance(self.target, MulticlassTask):
+            _check_rows(owner, self.source, table)
+        object.__setattr__(self, "table", table)
+        if self.strength is not None:
+            strength = _array(owner, "strength", self.strength, shape)
+            if not (strength >= 0).all():
+                raise RangeError(f"{owner}: strengths are counts >= 0")
+            object.__setattr__(self, "strength", strength)
+        if self.interval is not None:
+            object.__setattr__(self, "interval", _array(owner, "interval", self.interval, (2, *shape)))
+        if self.prior is not None:
+            prior = _array(owner, "prior", self.prior, shape[:1])
+            if not (prior >= 0).all() or abs(prior.sum() - 1) > ROW_SUM_TOLERANCE:
+                raise RangeError(
+                    f"{owner}: the prior is a distribution over {shape[0]} classes, it sums to "
+                    f"{prior.sum():.6g}"
+                )
+            object.__setattr__(self, "prior", prior)
+        if self.base_rate is not None:
+            rate = _array(owner, "base_rate", self.base_rate, shape[1:])
+            check_probability(f"{owner}, base_rate", rate)
+            object.__setattr__(self, "base_rate", rate)
+
+    # -- making one ------------------------------------------------------------------------------
+
+    @classmethod
+    def from_csv(
+        cls,
+        source: MulticlassTask,
+        target: Task,
+        path: str | Path,
+        *,
+        transpose: bool = False,
+        normalize: bool = False,
+        extra: Literal["error", "ignore"] = "error",
+    ) -> Relation:
+        """Read a table: a header with the target's names, then a row for each class.
+
+        Rows and columns may come in any order; the first column holds the class name, whatever its
+        header. A blank cell is unknown, and so is a class or label that the file does not list.
+
+        Args:
+            source: The task of the rows.
+            target: The task of the columns.
+            path: The file; UTF-8, with or without a byte order mark.
+            transpose: The file has the target's names as rows and the classes as columns.
+            normalize: Divide every row by its sum (to read a 0/1 membership table as class-to-class).
+            extra: Whether rows and columns of names that the tasks do not have are an error or ignored.
+
+        Raises:
+            MissingDataError: No such file.
+            DataFormatError: A cell that is no number, or a row of another length; names file and line.
+            UnknownNameError: A row or column that is no class or label (unless `extra="ignore"`).
+            DuplicateNameError: A row or column that occurs twice.
+            RangeError: A cell outside [0, 1].
+        """
+        rows, columns, cells = _read_csv(Path(path))
+        if transpose:
+            rows, columns, cells = columns, rows, cells.T
+        table = np.full((source.width, target.width), np.nan)
+        row_index = _positions(f"{path}: class", rows, source.outputs, extra)
+        column_index = _positions(f"{path}: label", columns, target.outputs, extra)
+        for i, r in row_index.items():
+            for j, c in column_index.items():
+                table[r, c] = cells[i, j]
+        if normalize:
+            total = np.nansum(table, axis=1, keepdims=True)
+            table = np.divide(np.nan_to_num(table), total, out=np.full_like(table, np.nan), where=total > 0)
+        return cls(source, target, table)
+
+    @classmethod
+    def from_prototypes(
+        cls,
+        source: MulticlassTask,
+        target: MultilabelTask,
+        prototypical: Mapping[str, Iterable[str]],
+        observational: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> Relation:
+        """Build a table from lists: 1 for prototypical labels, a weight for observational ones, else 0.
+
+        A class that neither mapping names is unknown; one with empty lists has a row of zeros.
+
+        Args:
+            source: The task of the rows.
+            target: The task of the columns.
+            prototypical: For each class its prototypical labels.
+            observational: For each class its observational labels with their weight in [0, 1].
+
+        Raises:
+            UnknownNameError: A class or label that the tasks do not have.
+            DuplicateNameError: A label that is both, or twice, in the lists of a class.
+        """
+        observational = observational or {}
+        table = np.full((source.width, target.width), np.nan)
+        rows = {name: i for i, name in enumerate(source.classes)}
+        columns = {name: k for k, name in enumerate(target.labels)}
+        for name in (*prototypical, *observational):
+            if name not in rows:
+                raise UnknownNameError.of("class", name, rows)
+            table[rows[name]] = 0.0
+        for name, weights in (
+            *((n, dict.fromkeys(_once(n, labels), 1.0)) for n, labels in prototypical.items()),
+            *observational.items(),
+        ):
+            for label, weight in weights.items():
+                if label not in columns:
+                    raise UnknownNameError.of("label", label, columns)
+                if table[rows[name], columns[label]] != 0:
+                    raise DuplicateNameError(f"class {name!r} lists label {label!r} twice")
+                table[rows[name], columns[label]] = weight
+        return cls(source, target, table)
+
+    @classmethod
+    def from_annotations(
+        cls,
+        source: MulticlassTask,
+        target: Task,
+        classes: Any,
+        targets: Any,
+        *,
+        weights: Any = None,
+        pseudo_count: float = 1.0,
+        level: float = 0.95,
+    ) -> Relation:
+        """Estimate a relation from samples annotated for both tasks.
+
+        Every cell is the mean of a Beta posterior (class to class: of a Dirichlet's margin) whose prior
+        is worth `pseudo_count` observations at the label's overall rate, so that a class with few
+        samples is drawn to what is usual. `strength` is the number of co-annotated samples of the cell.
+
+        Args:
+            source: The task of the rows.
+            target: The task of the columns.
+            classes: Shape (n,): classes as names or indices, with gaps.
+            targets: Shape (n, K) labels, or (n,) classes of the target, with gaps.
+            weights: Shape (n,), >= 0: how many samples a row counts for; None counts each once.
+            pseudo_count: Weight of the prior, in observations, > 0.
+            level: Probability mass of the intervals, in (0, 1).
+
+        Raises:
+            ShapeError: Another number of rows.
+            NoAnnotationError: No sample carries both annotations.
+        """
+        y, a = source.encode(classes), target.encode(targets)
+        if len(y) != len(a):
+            raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
+        w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
+        if w.shape != y.shape or not (w >= 0).all():
+            raise RangeError(f"weights have shape ({len(y)},) and are >= 0")
+        both = (y != MISSING_CLASS) & target.annotated(a) & (w > 0)
+        if not both.any():
+            raise NoAnnotationError(
+                f"no sample is annotated for both {source.name!r} and {target.name!r}; "
+                "a relation of disjoint annotations needs the predictions of trained heads"
+            )
+        member = np.zeros((int(both.sum()), source.width))
+        member[np.arange(len(member)), y[both]] = w[both]
+        if isinstance(target, MulticlassTask):
+            present = np.eye(target.width)[a[both]]
+            seen = np.ones_like(present)
+        else:
+            seen = (~np.isnan(a[both])).astype(np.float64)
+            present = np.nan_to_num(a[both].astype(np.float64))
+        hits, counts = member.T @ present, member.T @ seen
+        total = counts.sum(axis=0)
+        base = np.divide(hits.sum(axis=0) + 0.5, total + 1.0)
+        if isinstance(target, MulticlassTask):
+            base = (hits.sum(axis=0) + 1.0) / (hits.sum() + target.width)
+        alpha = hits + pseudo_count * base
+        beta = counts - hits + pseudo_count * (1 - base)
+        unseen = np.broadcast_to(total == 0, counts.shape)
+        mean = np.where(unseen, np.nan, alpha / (alpha + beta))
+        tail = (1 - level) / 2
+        interval = np.stack([stats.beta.ppf(tail, alpha, beta), stats.beta.ppf(1 - tail, alpha, beta)])
+        prior = (member.sum(axis=0) + 1.0) / (member.sum() + source.width)
+        return cls(
+            source,
+            target,
+            mean,
+            strength=counts,
+            interval=np.where(unseen, np.nan, interval),
+            prior=prior,
+        )
+
+    # -- what it says ----------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """`SOURCE->TARGET`."""
+        return self._name
+
+    @property
+    def class_to_class(self) -> bool:
+        """Whether the target is a multiclass task."""
+        return isinstance(self.target, MulticlassTask)
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Which cells are known: shape (C, K)."""
+        return ~np.isnan(self.table)
+
+    @property
+    def neutral(self) -> npt.NDArray[np.bool_]:
+        """Which classes show no label at all (a known row of zeros): shape (C,)."""
+        return self.known.any(axis=1) & (np.nan_to_num(self.table) == 0).all(axis=1)
+
+    def class_prior(self) -> Array:
+        """Class probabilities: the prior, or uniform. Shape (C,)."""
+        if self.prior is not None:
+            return self.prior
+        return np.full(self.source.width, 1.0 / self.source.width)
+
+    def rates(self) -> Array:
+        """Base rate of every label: as given, or the prior's mean over known cells. Shape (K,).
+
+        A label of which no cell is known gets .5 (class to class: 1/K).
+        """
+        if self.base_rate is not None:
+            return self.base_rate
+        prior = self.class_prior()[:, None] * self.known
+        mass = prior.sum(axis=0)
+        empty = 1.0 / self.target.width if self.class_to_class else 0.5
+        return np.divide(
+            (prior * np.nan_to_num(self.table)).sum(axis=0),
+            mass,
+            out=np.full(self.target.width, empty),
+            where=mass > 0,
+        )
+
+    def indistinguishable(self, tolerance: float = 0.0) -> tuple[tuple[str, ...], ...]:
+        """Groups of classes that no label tells apart.
+
+        Two classes are told apart by a label whose cells are known for both and differ by more than
+        `tolerance`. Groups are the connected components of "not told apart".
+        """
+        rows, c = self.table, self.source.width
+        group = list(range(c))
+        for i in range(c):
+            with np.errstate(invalid="ignore"):
+                alike = ~(np.abs(rows[i + 1 :] - rows[i]) > tolerance).any(axis=1)
+            for j in np.flatnonzero(alike) + i + 1:
+                old, new = group[j], group[i]
+                group = [new if g == old else g for g in group]
+        names = self.source.classes
+        groups = (tuple(names[i] for i in range(c) if group[i] == g) for g in sorted(set(group)))
+        return tuple(members for members in groups if len(members) > 1)
+
+    def uninformative(self, tolerance: float = 0.0) -> tuple[str, ...]:
+        """Labels that say nothing of the class: no two known cells differ by more than `tolerance`."""
+        table = self.table
+        high = np.where(self.known, table, -np.inf).max(axis=0)
+        low = np.where(self.known, table, np.inf).min(axis=0)
+        return tuple(
+            name
+            for name, spread in zip(self.target.outputs, high - low, strict=True)
+            if not spread > tolerance
+        )
+
+    # -- the same, otherwise ---------------------------------------------------------------------
+
+    def replace(self, **changes: Any) -> Relation:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def binary(self) -> Relation:
+        """The table with 1 for every known cell above 0 (prototypical and observational alike)."""
+        if self.class_to_class:
+            raise ShapeError(f"relation {self.name}: a class-to-class table has no binary form")
+        table = np.where(self.known, (self.table > 0).astype(np.float64), np.nan)
+        return Relation(self.source, self.target, table, prior=self.prior)
+
+    def permuted(self, order: Sequence[int]) -> Relation:
+        """The rows in another order: class i gets the row of class order[i] (a control that is wrong)."""
+        index = np.asarray(order)
+        if sorted(index.tolist()) != list(range(self.source.width)):
+            raise ShapeError(f"relation {self.name}: an order of {self.source.width} rows is needed")
+        return Relation(self.source, self.target, self.table[index], prior=self.prior)
+
+    def shuffled(self, seed: int) -> Relation:
+        """The rows in a random order without a fixed point: the usual control of a wrong table."""
+        rng, c = np.random.default_rng(seed), self.source.width
+        cycle = rng.permutation(c)
+        order = np.empty(c, dtype=np.int64)
+        order[cycle] = np.roll(cycle, 1)
+        return self.permuted(order.tolist())
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the table as `from_csv` reads it; unknown cells are blank."""
+        with Path(path).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([self.source.name, *self.target.outputs])
+            for name, row in zip(self.source.classes, self.table, strict=True):
+                writer.writerow([name, *("" if np.isnan(v) else repr(float(v)) for v in row)])
+
+
+def _array(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Array:
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{owner}: {what} must be an array of numbers of shape {shape}") from error
+    if array.shape != shape:
+        raise ShapeError(f"{owner}: {what} has shape {shape}, found {array.shape}")
+    array.setflags(write=False)
+    return array
+
+
+def _check_rows(owner: str, source: MulticlassTask, table: Array) -> None:
+    for name, row in zip(source.classes, table, strict=True):
+        known = ~np.isnan(row)
+        if not known.any():
+            continue
+        if not known.all():
+            raise RangeError(
+                f"{owner}: the row of class {name!r} is known in part; a class-to-class row is a "
+                "distribution, known or unknown as a whole"
+            )
+        if abs(row.sum() - 1) > ROW_SUM_TOLERANCE:
+            raise RangeError(f"{owner}: the row of class {name!r} must sum to 1, found {row.sum():.6g}")
+
+
+def _once(owner: str, labels: Iterable[str]) -> list[str]:
+    out = list(labels)
+    for label in out:
+        if out.count(label) > 1:
+            raise DuplicateNameError(f"class {owner!r} lists label {label!r} twice")
+    return out
+
+
+def _positions(
+    what: str, names: Sequence[str], known: Sequence[str], extra: Literal["error", "ignore"]
+) -> dict[int, int]:
+    index, out = {name: i for i, name in enumerate(known)}, {}
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise DuplicateNameError(f"{what} {name!r} occurs twice")
+        if name in index:
+            out[i] = index[name]
+        elif extra == "error":
+            raise UnknownNameError.of(what, name, known)
+    return out
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[str], Array]:
+    if not path.is_file():
+        raise MissingDataError(f"no relation table at {path}")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [(n, row) for n, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataFormatError(f"{path}: not a UTF-8 CSV file ({error})") from error
+    if len(lines) < 2:
+        raise DataFormatError(f"{path}: a header and at least one class row are needed")
+    columns = [name.strip() for name in lines[0][1][1:]]
+    rows, cells = [], np.full((len(lines) - 1, len(columns)), np.nan)
+    for i, (number, line) in enumerate(lines[1:]):
+        if len(line) != len(columns) + 1:
+            raise DataFormatError(
+                f"{path}, line {number}: {len(columns) + 1} columns expected, found {len(line)}"
+            )
+        rows.append(line[0].strip())
+        for j, cell in enumerate(line[1:]):
+            if cell.strip():
+                try:
+                    cells[i, j] = float(cell)
+                except ValueError as error:
+                    raise DataFormatError(
+                        f"{path}, line {number}: {cell!r} in column {columns[j]!r} is no number"
+                    ) from error
+                if not np.isfinite(cells[i, j]):
+                    raise DataFormatError(
+                        f"{path}, line {number}: {cell!r} in column {columns[j]!r}; leave a cell "
+                        "blank that nobody knows"
+                    )
+    return rows, columns, cells

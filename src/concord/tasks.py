@@ -1,0 +1,292 @@
+"""Classification tasks: their names, their encoding, and the one convention for gaps.
+
+A *gap* is a missing annotation: class index -1 in a multiclass task, NaN in a multilabel task. Inputs
+may write a gap in the ways people do (None, NaN, empty text); `encode` brings all to the convention.
+This room knows NumPy only: neither devices nor files.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError
+
+__all__ = ["MISSING_CLASS", "MulticlassTask", "MultilabelTask", "Task", "task_names"]
+
+MISSING_CLASS = -1
+"""Class index of a sample that is not annotated for a multiclass task."""
+
+Array = npt.NDArray[Any]
+
+
+def _names(owner: str, kind: str, values: Iterable[object], at_least: int) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise ShapeError(f"{owner}: {kind} must be a list of names, found the text {values!r}")
+    names = tuple(str(value) for value in values)
+    if len(names) < at_least:
+        raise ShapeError(f"{owner}: needs at least {at_least} {kind}, found {len(names)}")
+    if any(not name.strip() for name in names):
+        raise ShapeError(f"{owner}: {kind} must have names, found an empty one")
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise DuplicateNameError(f"{owner}: {kind} must be distinct, found {name!r} twice")
+        seen.add(name)
+    return names
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """What one head predicts. Abstract: use `MulticlassTask` or `MultilabelTask`.
+
+    Args:
+        name: The task's name; targets, logits and metrics are dictionaries keyed by it.
+    """
+
+    name: str
+
+    @property
+    @abstractmethod
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the head's logits, in order."""
+
+    @property
+    def width(self) -> int:
+        """Number of logits of the head."""
+        return len(self.outputs)
+
+    @abstractmethod
+    def encode(self, values: Any) -> Array:
+        """Bring annotations to the convention for targets; see the concrete tasks."""
+
+    @abstractmethod
+    def annotated(self, targets: Array) -> npt.NDArray[np.bool_]:
+        """Which samples carry at least one annotation: shape (n,)."""
+
+    @abstractmethod
+    def gaps(self, n: int) -> Array:
+        """Targets of n samples without any annotation."""
+
+
+@final
+@dataclass(frozen=True)
+class MulticlassTask(Task):
+    """Exactly one of C classes per sample: a softmax head.
+
+    Targets are an int64 array of shape (n,), in -1 .. C-1, where -1 marks a gap.
+
+    Args:
+        name: The task's name.
+        classes: At least two distinct class names, in the order of the logits.
+
+    Raises:
+        DuplicateNameError: A class is named twice.
+        ShapeError: Fewer than two classes, or an empty name.
+
+    Example:
+        >>> task = MulticlassTask("digit", classes=["zero", "one", "two"])
+        >>> task.encode(["two", None, "zero"])
+        array([ 2, -1,  0])
+        >>> task.decode([2, -1])
+        array(['two', None], dtype=object)
+    """
+
+    classes: tuple[str, ...]
+
+    def __init__(self, name: str, classes: Iterable[object]) -> None:
+        object.__setattr__(self, "name", _names("task", "name", [name], 1)[0])
+        object.__setattr__(self, "classes", _names(f"task {name!r}", "classes", classes, 2))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return self.classes
+
+    def encode(self, values: Any) -> npt.NDArray[np.int64]:
+        """Bring class names or indices to indices.
+
+        Args:
+            values: Shape (n,): class names, or integer indices in -1 .. C-1. None, NaN and empty text
+                are gaps. Text is always a name and a number always an index.
+
+        Returns:
+            int64 array of shape (n,) in -1 .. C-1.
+
+        Raises:
+            ShapeError: Not one-dimensional.
+            AnnotationError: A name that is no class, or an index out of range.
+        """
+        array = np.asarray(values)
+        if array.ndim != 1:
+            raise ShapeError(f"task {self.name!r}: class targets have shape (n,), found {array.shape}")
+        if array.dtype.kind in "iu":
+            return self._check_indices(array.astype(np.int64))
+        if array.dtype.kind == "f":
+            return self._check_indices(self._whole(array))
+        return self._from_objects(array.astype(object))
+
+    def _whole(self, array: Array) -> npt.NDArray[np.int64]:
+        filled = np.where(np.isnan(array), MISSING_CLASS, array)
+        fractional = ~np.isfinite(filled) | (filled != np.floor(filled))
+        if fractional.any():
+            raise AnnotationError(
+                f"task {self.name!r}: a class index is a whole number, found {filled[fractional][0]}"
+            )
+        return filled.astype(np.int64)
+
+    def _check_indices(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        bad = (indices < MISSING_CLASS) | (indices >= self.width)
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise AnnotationError(
+                f"task {self.name!r}: class indices lie in -1 (missing) .. {self.width - 1}, "
+                f"found {int(indices[row])} in row {row}"
+            )
+        return indices
+
+    def _from_objects(self, array: Array) -> npt.NDArray[np.int64]:
+        index = {name: i for i, name in enumerate(self.classes)}
+        out = np.empty(len(array), dtype=np.int64)
+        for row, value in enumerate(array):
+            if _is_gap(value):
+                out[row] = MISSING_CLASS
+            elif isinstance(value, str):
+                if value not in index:
+                    raise AnnotationError(
+                        f"task {self.name!r}: unknown class {value!r} in row {row}; "
+                        f"known: {', '.join(self.classes[:12])}"
+                    )
+                out[row] = index[value]
+            elif isinstance(value, (int, float, np.integer, np.floating)):
+                out[row] = self._check_indices(self._whole(np.asarray([value], dtype=float)))[0]
+            else:
+                raise AnnotationError(
+                    f"task {self.name!r}: a class is a name or an index, found {value!r} in row {row}"
+                )
+        return out
+
+    def decode(self, indices: Any) -> Array:
+        """Class names of indices; a gap (-1) gives None. Shape (n,), dtype object."""
+        checked = self._check_indices(np.asarray(indices, dtype=np.int64))
+        return np.asarray([*self.classes, None], dtype=object)[checked]
+
+    def annotated(self, targets: Array) -> npt.NDArray[np.bool_]:
+        """Which samples carry a class: shape (n,)."""
+        return np.asarray(targets) != MISSING_CLASS
+
+    def gaps(self, n: int) -> npt.NDArray[np.int64]:
+        """Targets of n samples without a class: int64, shape (n,), all -1."""
+        return np.full(n, MISSING_CLASS, dtype=np.int64)
+
+
+@final
+@dataclass(frozen=True)
+class MultilabelTask(Task):
+    """K binary labels per sample, any number of them present: K sigmoid heads.
+
+    Targets are a float32 array of shape (n, K) with 0 (absent), 1 (present) or NaN (not annotated).
+
+    Args:
+        name: The task's name.
+        labels: At least one distinct label name, in the order of the logits.
+
+    Raises:
+        DuplicateNameError: A label is named twice.
+        ShapeError: No label, or an empty name.
+    """
+
+    labels: tuple[str, ...]
+
+    def __init__(self, name: str, labels: Iterable[object]) -> None:
+        object.__setattr__(self, "name", _names("task", "name", [name], 1)[0])
+        object.__setattr__(self, "labels", _names(f"task {name!r}", "labels", labels, 1))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Label names, in the order of the logits."""
+        return self.labels
+
+    def encode(self, values: Any) -> npt.NDArray[np.float32]:
+        """Bring labels to float32 with NaN for gaps.
+
+        Args:
+            values: Shape (n, K), or (n,) where K is 1: 0/1, booleans, and None or NaN for a gap.
+
+        Returns:
+            float32 array of shape (n, K) holding 0, 1 or NaN.
+
+        Raises:
+            ShapeError: Another number of columns than labels.
+            AnnotationError: A value other than 0, 1 or a gap.
+        """
+        array = np.asarray(values)
+        if array.ndim == 1 and self.width == 1:
+            array = array[:, None]
+        if array.ndim != 2 or array.shape[1] != self.width:
+            raise ShapeError(
+                f"task {self.name!r}: label targets have shape (n, {self.width}), found {array.shape}"
+            )
+        if array.dtype == object:
+            array = np.where(np.vectorize(_is_gap, otypes=[bool])(array), np.nan, array)
+        try:
+            out: npt.NDArray[np.float32] = array.astype(np.float32)
+        except (TypeError, ValueError) as error:
+            raise AnnotationError(
+                f"task {self.name!r}: labels are 0, 1 or missing, found a value that is no number"
+            ) from error
+        bad = ~(np.isnan(out) | (out == 0) | (out == 1))
+        if bad.any():
+            row, column = (int(i) for i in np.argwhere(bad)[0])
+            raise AnnotationError(
+                f"task {self.name!r}: labels are 0, 1 or NaN (missing), found {out[row, column]} "
+                f"in row {row}, label {self.labels[column]!r}"
+            )
+        return out
+
+    def annotated(self, targets: Array) -> npt.NDArray[np.bool_]:
+        """Which samples carry at least one label: shape (n,)."""
+        return (~np.isnan(np.asarray(targets))).any(axis=1)
+
+    def gaps(self, n: int) -> npt.NDArray[np.float32]:
+        """Targets of n samples without a label: float32, shape (n, K), all NaN."""
+        return np.full((n, self.width), np.nan, dtype=np.float32)
+
+
+def _is_gap(value: object) -> bool:
+    if value is None:
+        return True
+    if isinstance(value, str):
+        return not value.strip()
+    if isinstance(value, (float, np.floating)):
+        return bool(np.isnan(value))
+    return type(value).__name__ in {"NAType", "NaTType"}  # pandas' missing values, without pandas
+
+
+def task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Names of several tasks, checked to be distinct.
+
+    Raises:
+        ShapeError: No task at all.
+        DuplicateNameError: Two tasks carry one name.
+    """
+    names = [task.name for task in tasks]
+    if not names:
+        raise ShapeError("at least one task is needed, found none")
+    for name in names:
+        if names.count(name) > 1:
+            raise DuplicateNameError(f"task names must be distinct, found {name!r} twice")
+    return tuple(names)
+
+
+def check_probability(owner: str, table: Array) -> None:
+    """Raise `RangeError` unless all known entries of `table` lie in [0, 1]."""
+    known = table[~np.isnan(table)]
+    bad = known[(known < 0) | (known > 1)]
+    if bad.size:
+        raise RangeError(f"{owner}: probabilities lie in [0, 1], found {bad[0]}")
