@@ -1,0 +1,69 @@
+"""Readers by name: one file each under `data/readers/`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+from concord.data import readers
+from concord.data.manifest import Manifest
+from concord.errors import ConfigError, MissingDataError, UnknownNameError
+
+__all__ = ["read", "reader", "reader_names"]
+
+
+def reader_names() -> tuple[str, ...]:
+    """Names of all data sets that can be read, sorted, with hyphens."""
+    found = (module.name for module in iter_modules(readers.__path__))
+    return tuple(sorted(name.replace("_", "-") for name in found if not name.startswith("_")))
+
+
+def reader(name: str) -> Any:
+    """The module that reads a data set; hyphen or underscore, upper or lower case.
+
+    Raises:
+        UnknownNameError: No reader of this name; offers the nearest.
+    """
+    known = reader_names()
+    wanted = name.strip().lower().replace("_", "-")
+    if wanted not in known:
+        raise UnknownNameError.of("data set", name, known)
+    return import_module(f"{readers.__name__}.{wanted.replace('-', '_')}")
+
+
+def read(name: str, root: str | Path, **options: Any) -> Manifest:
+    """Read a data set in its native layout.
+
+    Args:
+        name: Which reader; `reader_names()` lists them.
+        root: The folder of the data set.
+        **options: Of the reader; its module says which.
+
+    Raises:
+        UnknownNameError: No reader of this name.
+        ConfigError: An option that the reader does not have.
+        MissingDataError: No such folder, or not the files of the data set in it.
+        DataFormatError: A file in another format; names file and line.
+    """
+    module, folder = reader(name), Path(root)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise MissingDataError(
+            f"{module.TITLE}: expected its folder at {folder}, found {found}; get the data from {module.HOME}"
+        )
+    _check_options(module, options)
+    manifest: Manifest = module.read(folder, **options)
+    return manifest
+
+
+def _check_options(module: Any, options: dict[str, Any]) -> None:
+    from inspect import signature
+
+    known = list(signature(module.read).parameters)[1:]
+    for option in options:
+        if option not in known:
+            raise ConfigError(
+                f"{module.TITLE}: {UnknownNameError.of('option', option, known or ['(none)'])}"
+            )
