@@ -1,0 +1,1 @@
+"""Readers of data sets, one file each: native layout in, manifest out."""

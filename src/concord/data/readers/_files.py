@@ -1,0 +1,135 @@
+"""Folders and files of a data set: where they should be, and which are there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from concord.errors import MissingDataError, RangeError, UnknownNameError, UnsafePathError
+
+__all__ = ["Missing", "check_choice", "find_file", "find_folder", "keep_present"]
+
+Missing = Literal["drop", "keep", "error"]
+"""What to do with an annotation whose image is not there: leave the row out, keep it, or raise."""
+
+_SHOWN = 12
+
+
+def find_folder(root: Path, choices: Sequence[str], title: str, home: str) -> Path:
+    """The first of some folders below the root that exists.
+
+    Args:
+        root: Where the user says that the data set lies.
+        choices: Paths relative to root, of which the data set has one.
+        title: The data set, for the message.
+        home: Where one gets the data, for the message.
+
+    Raises:
+        MissingDataError: None is there; the message lists what is, and says where one gets the data.
+    """
+    for choice in choices:
+        if (root / choice).is_dir():
+            return root / choice
+    raise _missing(root, "folder", choices, title, home)
+
+
+def find_file(root: Path, choices: Sequence[str], title: str, home: str) -> Path:
+    """The first of some files below the root that exists; as `find_folder`.
+
+    Raises:
+        MissingDataError: None is there.
+    """
+    for choice in choices:
+        if (root / choice).is_file():
+            return root / choice
+    raise _missing(root, "file", choices, title, home)
+
+
+def _missing(root: Path, kind: str, choices: Sequence[str], title: str, home: str) -> MissingDataError:
+    expected = " or ".join(f"{choice!r}" for choice in choices)
+    nearest = (root / choices[0]).parent
+    while nearest != root and not nearest.is_dir():
+        nearest = nearest.parent
+    return MissingDataError(
+        f"{title}: expected the {kind} {expected} in {root}, found {listing(nearest)}; the data: {home}"
+    )
+
+
+def listing(folder: Path) -> str:
+    """What a folder holds, in words for an error message."""
+    if not folder.exists():
+        return f"that {folder} does not exist"
+    if not folder.is_dir():
+        return f"that {folder} is no folder"
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    if not names:
+        return f"that {folder} is empty"
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more} in {folder}"
+
+
+def keep_present(frame: pl.DataFrame, root: Path, missing: Missing, column: str = "path") -> pl.DataFrame:
+    """Treat the rows whose image is not there as the user asks.
+
+    Each folder is listed once, so that a million images cost no million look-ups.
+
+    Args:
+        frame: With a String column of paths relative to root, with POSIX slashes.
+        root: Root of the data set.
+        missing: "drop" leaves such rows out, "keep" asks nothing of the disk, "error" raises.
+        column: Name of the path column.
+
+    Raises:
+        UnsafePathError: A path that is absolute or climbs out of the root.
+        MissingDataError: An image is missing and `missing` is "error"; or every one is and it is "drop".
+        UnknownNameError: Another value of `missing`.
+    """
+    check_choice("value of missing", missing, ("drop", "keep", "error"))
+    paths = frame[column]
+    unsafe = paths.filter(paths.str.contains(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|$)"))
+    if len(unsafe):
+        raise UnsafePathError(f"expected paths below {root}, found {unsafe[0]!r} in the annotations")
+    if missing == "keep" or frame.is_empty():
+        return frame
+    there = paths.is_in(_files_below(root, paths).implode())
+    if missing == "error" and not there.all():
+        lost = paths.filter(~there)
+        raise MissingDataError(
+            f"expected an image for each annotation in {root}, found {len(lost)} of {len(paths)} without, "
+            f"the first {lost[0]!r}; missing='drop' leaves them out"
+        )
+    if not there.any():
+        raise MissingDataError(
+            f"expected images in {root}, found none of {len(paths)}, the first {paths[0]!r}; "
+            f"missing='keep' lists annotations without images"
+        )
+    return frame.filter(there)
+
+
+def _files_below(root: Path, paths: pl.Series) -> pl.Series:
+    folders = paths.str.replace(r"/?[^/]*$", "").unique()
+    found: list[pl.Series] = [pl.Series([], dtype=pl.String)]
+    for folder in folders:
+        place = root / folder
+        if place.is_dir():
+            names = pl.Series(os.listdir(place), dtype=pl.String)
+            found.append(pl.select((pl.lit(f"{folder}/" if folder else "") + names).alias("path"))["path"])
+    return pl.concat(found)
+
+
+def check_choice(kind: str, value: object, known: Sequence[object]) -> None:
+    """Raise unless an option has one of its known values.
+
+    Raises:
+        UnknownNameError: A text that is none of them; the message offers the nearest.
+        RangeError: A number that is none of them.
+    """
+    if value in known:
+        return
+    if isinstance(value, str):
+        raise UnknownNameError.of(kind, value, known)
+    raise RangeError(f"{kind}: expected one of {', '.join(map(repr, known))}, found {value!r}")
