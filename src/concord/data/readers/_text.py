@@ -195,8 +195,8 @@ class Lines:
         """
         if open_ended and len(self) and not self.complete:
             raise DataFormatError(
-                f"{self.path}, line {self.number[-1]}: expected a line end after the last entry, found the end "
-                f"of the file, so that the entry may be cut; if it is complete, add a line end"
+                f"{self.path}, line {self.number[-1]}: expected a line end after the last entry, found the "
+                f"end of the file, so that the entry may be cut; if it is complete, add a line end"
             )
 
 
