@@ -12,17 +12,36 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CoupledObjective": "concord.objective",
+    "MultiTaskNetwork": "concord.network",
     "MulticlassTask": "concord.tasks",
     "MultilabelTask": "concord.tasks",
     "Relation": "concord.relation",
 }
-_ROOMS = ("errors", "tables")
+_ROOMS = ("couplings", "data", "errors", "tables", "trunks")
 
-__all__ = ["MulticlassTask", "MultilabelTask", "Relation", "__version__", "errors", "tables"]
+__all__ = [
+    "CoupledObjective",
+    "MultiTaskNetwork",
+    "MulticlassTask",
+    "MultilabelTask",
+    "Relation",
+    "__version__",
+    "couplings",
+    "data",
+    "errors",
+    "tables",
+    "trunks",
+]
 
 if TYPE_CHECKING:
+    from concord import couplings as couplings
+    from concord import data as data
     from concord import errors as errors
     from concord import tables as tables
+    from concord import trunks as trunks
+    from concord.network import MultiTaskNetwork as MultiTaskNetwork
+    from concord.objective import CoupledObjective as CoupledObjective
     from concord.relation import Relation as Relation
     from concord.tasks import MulticlassTask as MulticlassTask
     from concord.tasks import MultilabelTask as MultilabelTask

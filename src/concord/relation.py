@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -345,6 +346,7 @@ class Relation:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
+    @cached_property
     def binary(self) -> Relation:
         """The table with 1 for every known cell above 0 (prototypical and observational alike)."""
         if self.class_to_class:

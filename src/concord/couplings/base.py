@@ -1,0 +1,240 @@
+"""What all couplings share: the view of a batch through a relation.
+
+A coupling is an `nn.Module` from logits, targets and a relation to a scalar. It computes in float32 at
+least, whatever the autocast, has no data-dependent control flow (so it can be vectorised over models),
+and treats gaps as gaps: what lies under one changes nothing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from concord.errors import RangeError, UnknownNameError
+from concord.population import Local, Population
+from concord.relation import Relation
+from concord.tasks import MISSING_CLASS
+
+__all__ = ["CLIP", "EVIDENCE_CLIP", "Coupling", "RelationTensors", "View", "relation_tensors"]
+
+CLIP = 1e-6
+"""Predicted label probabilities are kept in [CLIP, 1 - CLIP] before their logarithm."""
+
+EVIDENCE_CLIP = 0.03
+"""Cells are kept in [EVIDENCE_CLIP, 1 - EVIDENCE_CLIP] where they serve as evidence, so that no single
+label can rule a class out."""
+
+
+@dataclass(frozen=True)
+class RelationTensors:
+    """A relation as tensors of one dtype on one device; unknown cells hold 0 in all of them."""
+
+    present: Tensor  # (C, K) P(label = 1 | class)
+    absent: Tensor  # (C, K) P(label = 0 | class)
+    known: Tensor  # (C, K) 1 where known
+    weight_present: Tensor  # (C, K) log R / base rate
+    weight_absent: Tensor  # (C, K) log (1 - R) / (1 - base rate); class to class: 0
+    log_prior: Tensor  # (C,)
+    neutral: Tensor  # (C,) bool: a known row of zeros
+
+
+_cache: WeakKeyDictionary[Relation, dict[tuple[torch.device, torch.dtype], RelationTensors]] = (
+    WeakKeyDictionary()
+)
+
+
+def relation_tensors(relation: Relation, like: Tensor) -> RelationTensors:
+    """The relation as tensors of the dtype and device of `like`, made once for each."""
+    made = _cache.setdefault(relation, {})
+    key = (like.device, like.dtype)
+    if key not in made:
+        made[key] = _make(relation, like)
+    return made[key]
+
+
+def _make(relation: Relation, like: Tensor) -> RelationTensors:
+    table, known = np.nan_to_num(relation.table), relation.known
+    rate = relation.rates()
+    if relation.class_to_class:
+        # A row over many classes has small cells everywhere: they are clipped relative to the base rate.
+        floor = EVIDENCE_CLIP * rate
+        present = np.log(np.maximum(table, floor) / np.maximum(rate, np.finfo(float).tiny))
+        absent = np.zeros_like(table)
+    else:
+        cell = np.clip(table, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
+        rate = np.clip(rate, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
+        present, absent = np.log(cell / rate), np.log((1 - cell) / (1 - rate))
+    prior = np.maximum(relation.class_prior(), CLIP)
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+    return RelationTensors(
+        present=tensor(table),
+        absent=tensor((1 - table) * known),
+        known=tensor(known.astype(np.float64)),
+        weight_present=tensor(np.where(known, present, 0.0)),
+        weight_absent=tensor(np.where(known, absent, 0.0)),
+        log_prior=tensor(np.log(prior / prior.sum())),
+        neutral=torch.as_tensor(relation.neutral, device=like.device),
+    )
+
+
+class View:
+    """One batch, seen through one relation. All tensors are float32 or wider.
+
+    Args:
+        logits: By task: (n, C) of the source, (n, K) of the target.
+        targets: By task: (n,) class indices with -1, (n, K) labels with NaN.
+        relation: The relation between the two.
+    """
+
+    def __init__(
+        self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor], relation: Relation
+    ) -> None:
+        source, target = relation.source.name, relation.target.name
+        for name in (source, target):
+            if name not in logits:
+                raise UnknownNameError.of("task in the logits", name, logits)
+            if name not in targets:
+                raise UnknownNameError.of("task in the targets", name, targets)
+        self.relation = relation
+        self.source_logits = _wide(logits[source])
+        self.target_logits = _wide(logits[target])
+        self.source_targets = targets[source]
+        self.target_targets = targets[target]
+        self.tensors = relation_tensors(relation, self.source_logits)
+
+    @cached_property
+    def log_p(self) -> Tensor:
+        """Log of the class distribution of the source head: (n, C)."""
+        return functional.log_softmax(self.source_logits, dim=-1)
+
+    @cached_property
+    def p(self) -> Tensor:
+        """Class distribution of the source head: (n, C)."""
+        return self.log_p.exp()
+
+    @cached_property
+    def class_known(self) -> Tensor:
+        """1.0 for samples annotated with a class of the source: (n,)."""
+        return (self.source_targets != MISSING_CLASS).to(self.source_logits.dtype)
+
+    @cached_property
+    def seen(self) -> Tensor:
+        """1.0 for annotated labels of the target (class to class: a whole row): (n, K)."""
+        if self.relation.class_to_class:
+            annotated = (self.target_targets != MISSING_CLASS).unsqueeze(-1)
+            return annotated.to(self.target_logits.dtype).expand_as(self.target_logits)
+        return (~torch.isnan(self.target_targets)).to(self.target_logits.dtype)
+
+    @cached_property
+    def active(self) -> Tensor:
+        """1.0 for labels annotated as present (class to class: the one-hot class): (n, K)."""
+        if self.relation.class_to_class:
+            one_hot = functional.one_hot(self.target_targets.clamp(min=0), self.relation.target.width)
+            return one_hot.to(self.target_logits.dtype) * self.seen
+        return torch.nan_to_num(self.target_targets).to(self.target_logits.dtype)
+
+    @cached_property
+    def target_known(self) -> Tensor:
+        """1.0 for samples with at least one annotation of the target: (n,)."""
+        return self.seen.amax(dim=-1)
+
+    @cached_property
+    def table_rows(self) -> tuple[Tensor, Tensor]:
+        """Cells of each sample's annotated class, and which are known: twice (n, K); 0 without a class."""
+        index = self.source_targets.clamp(min=0)
+        known = self.tensors.known[index] * self.class_known.unsqueeze(-1)
+        return self.tensors.present[index] * known, known
+
+    def mixed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What the class head implies for the target: q, 1 - q (each clipped) and the known mass.
+
+        Each has shape (n, K): q_k = sum_c p_c R_ck over known cells, divided by the class mass that has
+        a known cell. Products of probabilities need no log space: terms below the clip count the same.
+        """
+        mass = self.p @ self.tensors.known
+        safe = mass.clamp(min=CLIP)
+        q = (self.p @ self.tensors.present / safe).clamp(CLIP, 1 - CLIP)
+        not_q = (self.p @ self.tensors.absent / safe).clamp(CLIP, 1 - CLIP)
+        return q, not_q, mass
+
+    def evidence(self) -> Tensor:
+        """Log-likelihood of each class by the annotated labels, relative to base rates: (n, C).
+
+        Unknown cells and gaps contribute 0: they speak neither for a class nor against it.
+        """
+        silent = (self.seen - self.active) if not self.relation.class_to_class else 0 * self.seen
+        return self.active @ self.tensors.weight_present.T + silent @ self.tensors.weight_absent.T
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+class Coupling(nn.Module, ABC):
+    """A loss that ties the heads of two tasks through their relation. Abstract.
+
+    Args:
+        weight: Factor of this coupling in the objective, >= 0.
+
+    Raises:
+        RangeError: A negative or infinite weight.
+    """
+
+    #: Name of the coupling in parts, logs and configurations.
+    name: str
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        if not 0 <= weight < float("inf"):
+            raise RangeError(f"{type(self).__name__}: a weight is finite and >= 0, found {weight}")
+        self.weight = weight
+        self.population: Population = Local()
+
+    def forward(
+        self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor], relation: Relation
+    ) -> Tensor:
+        """The unweighted loss: a scalar, float32 or wider; exactly 0 where no sample takes part.
+
+        Args:
+            logits: By task name, (n, C) and (n, K).
+            targets: By task name, (n,) with -1 for gaps, and (n, K) with NaN (or (n,) class to class).
+            relation: The relation between two of these tasks.
+        """
+        device = next(iter(logits.values())).device
+        with torch.autocast(device.type, enabled=False):
+            return self.loss(View(logits, targets, self.prepared(relation)))
+
+    @abstractmethod
+    def loss(self, view: View) -> Tensor:
+        """The loss of one batch, seen through one relation."""
+
+    def prepared(self, relation: Relation) -> Relation:
+        """The relation as this coupling reads it."""
+        return relation
+
+    def supports(self, relation: Relation) -> bool:
+        """Whether the coupling is defined for this kind of relation."""
+        del relation
+        return True
+
+    def extra_repr(self) -> str:
+        """Options in the printed module."""
+        return f"weight={self.weight:g}"
+
+
+def check_exponent(exponent: float) -> float:
+    """Return an evidence exponent, or raise `RangeError` where it lies outside [0, 1]."""
+    if not 0 <= exponent <= 1:
+        raise RangeError(f"an evidence exponent lies in [0, 1], found {exponent}")
+    return float(exponent)

@@ -1,0 +1,89 @@
+"""Population matching: the relation holds over the population, not sample by sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from concord.couplings.base import CLIP, Coupling, View
+from concord.errors import RangeError
+
+__all__ = ["PopulationMatching"]
+
+
+class PopulationMatching(Coupling):
+    r"""Match how often a label occurs in a class, leaving open when.
+
+    With :math:`P_{xc}` the annotated class or p(c|x), and :math:`Q_{xk}` the annotated label or p_k(x),
+
+    :math:`m_{ck} = \sum_x P_{xc} Q_{xk} / \sum_x P_{xc}` and
+    :math:`L = \sum_c w_c \,\mathrm{mean}_k \mathrm{KL}(R_{ck} \| m_{ck})` over known cells, with
+    :math:`w_c` the share of class c (no gradient). Sums run over the global batch. Unlike matching by
+    sample it keeps the variation within a class. From class to class the KL is that of rows.
+
+    Args:
+        momentum: With small batches, share of the running sums in the statistics, in [0, 1): sums decay
+            by it every step and carry no gradient. 0 uses the batch alone.
+        weight: Factor in the objective, >= 0.
+
+    Raises:
+        RangeError: A momentum outside [0, 1).
+    """
+
+    name = "population"
+
+    def __init__(self, *, momentum: float = 0.0, weight: float = 1.0) -> None:
+        super().__init__(weight)
+        if not 0 <= momentum < 1:
+            raise RangeError(f"the momentum of population matching lies in [0, 1), found {momentum}")
+        self.momentum = momentum
+        self._running: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def loss(self, view: View) -> Tensor:
+        """Weighted divergence of the population's table from the relation's."""
+        p = _filled(view.p, view.class_known.unsqueeze(-1), _one_hot(view))
+        z = view.target_logits
+        predicted = z.softmax(dim=-1) if view.relation.class_to_class else z.sigmoid()
+        q = _filled(predicted, view.seen, view.active)
+        joint, mass = self.population.total(p.T @ q), self.population.total(p.sum(dim=0))
+        if self.momentum > 0:
+            joint, mass = self._with_history(view, joint, mass)
+        m = (joint / mass.clamp(min=CLIP).unsqueeze(-1)).clamp(CLIP, 1 - CLIP)
+        r, known = view.tensors.present, view.tensors.known
+        if view.relation.class_to_class:
+            divergence = (known * (torch.xlogy(r, r) - r * m.log())).sum(dim=-1)
+        else:
+            s = view.tensors.absent
+            cell = torch.xlogy(r, r) - r * m.log() + torch.xlogy(s, s) - s * (-m).log1p()
+            divergence = (known * cell).sum(dim=-1) / known.sum(dim=-1).clamp(min=1)
+        share = (mass / mass.sum().clamp(min=CLIP)).detach()
+        return (share * divergence).sum()
+
+    def _with_history(self, view: View, joint: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+        old = self._running.get(view.relation.name)
+        if old is not None:
+            joint, mass = joint + self.momentum * old[0], mass + self.momentum * old[1]
+        if self.training:
+            self._running[view.relation.name] = (joint.detach(), mass.detach())
+        return joint, mass
+
+    def get_extra_state(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Running sums, by relation: part of the state, so that a resumed run is the unbroken one."""
+        return dict(self._running)
+
+    def set_extra_state(self, state: dict[str, tuple[Tensor, Tensor]]) -> None:
+        """Restore running sums."""
+        self._running = dict(state)
+
+    def extra_repr(self) -> str:
+        """Options in the printed module."""
+        return f"momentum={self.momentum:g}, {super().extra_repr()}"
+
+
+def _one_hot(view: View) -> Tensor:
+    return functional.one_hot(view.source_targets.clamp(min=0), view.relation.source.width).to(view.p.dtype)
+
+
+def _filled(predicted: Tensor, annotated: Tensor, annotation: Tensor) -> Tensor:
+    return annotated * annotation + (1 - annotated) * predicted

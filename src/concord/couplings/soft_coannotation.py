@@ -1,0 +1,108 @@
+"""Soft co-annotation: label annotations read as a soft annotation of the class."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from concord.couplings.base import CLIP, Coupling, View
+from concord.errors import RangeError, UnknownNameError
+
+__all__ = ["SoftCoannotation", "indicator_scores"]
+
+Form = Literal["soft-target", "paper"]
+Neutral = Literal["absent-share", "renormalise", "naive"]
+
+
+def indicator_scores(view: View, neutral: Neutral = "absent-share") -> tuple[Tensor, Tensor]:
+    """How well the annotated labels fit each class, and which classes have such a score at all.
+
+    I(c|x) = sum_k R_ck a_k / sum_k R_ck, both sums over annotated labels with a known cell.
+
+    Args:
+        view: The batch.
+        neutral: What a class whose row is all zeros gets: ``"absent-share"`` the share of absent labels
+            among the annotated ones, ``"renormalise"`` no score.
+
+    Returns:
+        Scores in [0, 1] and a boolean mask, both (n, C); a score outside the mask is 0.
+    """
+    reach = view.seen @ view.tensors.present.T
+    scored = reach > CLIP
+    scores = torch.where(
+        scored, (view.active @ view.tensors.present.T) / reach.clamp(min=CLIP), torch.zeros_like(reach)
+    )
+    if neutral == "absent-share" and not view.relation.class_to_class:
+        judged = view.seen @ view.tensors.known.T
+        absent = ((view.seen - view.active) @ view.tensors.known.T) / judged.clamp(min=1)
+        by_absence = view.tensors.neutral & (judged > 0)
+        scores, scored = torch.where(by_absence, absent, scores), scored | by_absence
+    return scores, scored
+
+
+class SoftCoannotation(Coupling):
+    r"""Pull the class head to classes whose labels are present, on samples with label annotations.
+
+    :math:`I(c|x) = \sum_k R_{ck} a_k / \sum_k R_{ck}` over annotated labels, and
+    :math:`q(c|x) = \mathrm{softmax}_c(I / T)` over the classes that have a score; p is renormalised over
+    the same classes. As a mean over samples with an annotated label:
+
+    - ``"soft-target"``: :math:`-\sum_c q \log p`, the proper cross-entropy with a soft target.
+    - ``"paper"``: :math:`-\sum_c p \log q`, reconstructed from Kollias, Sharmanska, Zafeiriou,
+      "Distribution Matching for Multi-Task Learning of Classification Tasks", AAAI 2024. It is linear in
+      p, :math:`-\sum_c p_c I_c + \mathrm{const}`, and so collapses to an argmax.
+
+    From class to class, I(c|x) is P(annotated class | c).
+
+    Args:
+        form: One of the forms above.
+        neutral: How a class with a row of zeros takes part: ``"absent-share"`` scores it by the share of
+            absent labels, ``"renormalise"`` leaves it out of p and q, ``"naive"`` leaves it out of the
+            sum only: then predicting it costs nothing, and it wins (kept to show the trap).
+        temperature: T > 0. q is flat at 1 (never above about .35 for six classes); lower is sharper.
+        weight: Factor in the objective, >= 0.
+    """
+
+    name = "coannotation"
+
+    def __init__(
+        self,
+        form: Form = "soft-target",
+        *,
+        neutral: Neutral = "absent-share",
+        temperature: float = 1.0,
+        weight: float = 1.0,
+    ) -> None:
+        super().__init__(weight)
+        for kind, value, known in (("form", form, get_args(Form)), ("neutral", neutral, get_args(Neutral))):
+            if value not in known:
+                raise UnknownNameError.of(f"{kind} of soft co-annotation", value, known)
+        if not temperature > 0:
+            raise RangeError(f"the temperature of soft co-annotation is > 0, found {temperature}")
+        self.form, self.neutral, self.temperature = form, neutral, temperature
+
+    def loss(self, view: View) -> Tensor:
+        """Mean over samples with an annotated label; see the class."""
+        scores, scored = indicator_scores(view, self.neutral)
+        some = scored.any(dim=-1, keepdim=True)
+        scored = scored | ~some  # a row of no score must stay finite; it gets weight 0 below
+        log_q = _masked_log_softmax(scores / self.temperature, scored)
+        log_p = view.log_p if self.neutral == "naive" else _masked_log_softmax(view.source_logits, scored)
+        first, second = (log_p, log_q) if self.form == "paper" else (log_q, log_p)
+        # Outside the mask both logs are large and finite, and the probability before them is 0 or masked.
+        terms = -(torch.where(scored, first.exp() * second, torch.zeros_like(second))).sum(dim=-1)
+        return self.population.mean(terms, view.target_known * some.squeeze(-1))
+
+    def extra_repr(self) -> str:
+        """Options in the printed module."""
+        return (
+            f"form={self.form!r}, neutral={self.neutral!r}, temperature={self.temperature:g}, "
+            f"{super().extra_repr()}"
+        )
+
+
+def _masked_log_softmax(logits: Tensor, mask: Tensor) -> Tensor:
+    lowest = torch.finfo(logits.dtype).min / 4
+    return torch.where(mask, logits, torch.full_like(logits, lowest)).log_softmax(dim=-1)

@@ -1,0 +1,83 @@
+"""Supervised losses with gaps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from concord.population import Local, Population
+from concord.tasks import MISSING_CLASS
+
+__all__ = ["multiclass_loss", "multilabel_loss", "soft_multiclass_loss", "soft_multilabel_loss"]
+
+_LOCAL = Local()
+
+
+def multiclass_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    population: Population = _LOCAL,
+) -> Tensor:
+    """Mean cross-entropy over annotated samples; 0 where there is none.
+
+    Args:
+        logits: (n, C).
+        targets: (n,) int64, -1 for a gap.
+        sample_weight: (n,) >= 0; the mean is weighted by it.
+        population: What the mean runs over.
+    """
+    log_p = logits.log_softmax(dim=-1)
+    known = (targets != MISSING_CLASS).to(logits.dtype)
+    terms = -log_p.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return population.mean(terms, known if sample_weight is None else known * sample_weight)
+
+
+def multilabel_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    population: Population = _LOCAL,
+) -> Tensor:
+    """Mean over samples with an annotated label of the mean Bernoulli cross-entropy of those labels.
+
+    Args:
+        logits: (n, K).
+        targets: (n, K), 0, 1 or NaN for a gap; values in between are soft targets.
+        sample_weight: (n,) >= 0; the mean over samples is weighted by it.
+        population: What the mean runs over.
+    """
+    seen = (~torch.isnan(targets)).to(logits.dtype)
+    filled = torch.nan_to_num(targets).to(logits.dtype)
+    each = -filled * functional.logsigmoid(logits) - (1 - filled) * functional.logsigmoid(-logits)
+    count = seen.sum(dim=-1)
+    terms = (seen * each).sum(dim=-1) / count.clamp(min=1)
+    known = (count > 0).to(logits.dtype)
+    return population.mean(terms, known if sample_weight is None else known * sample_weight)
+
+
+def soft_multiclass_loss(
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    sample_weight: Tensor | None = None,
+    population: Population = _LOCAL,
+) -> Tensor:
+    """Mean cross-entropy with soft targets over samples that have one.
+
+    Args:
+        logits: (n, C).
+        targets: (n, C) distributions; a row of NaN is a gap.
+        sample_weight: (n,) >= 0; the mean is weighted by it.
+        population: What the mean runs over.
+    """
+    known = (~torch.isnan(targets).any(dim=-1)).to(logits.dtype)
+    terms = -(torch.nan_to_num(targets).to(logits.dtype) * logits.log_softmax(dim=-1)).sum(dim=-1)
+    return population.mean(terms, known if sample_weight is None else known * sample_weight)
+
+
+soft_multilabel_loss = multilabel_loss
+"""The Bernoulli cross-entropy takes soft targets as they are."""

@@ -1,0 +1,262 @@
+"""The objective: supervised losses where annotated, couplings through relations. Knows no data loader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from concord.couplings import Coupling
+from concord.errors import AnnotationError, NotFiniteError, RangeError, ShapeError, UnknownNameError
+from concord.losses import (
+    multiclass_loss,
+    multilabel_loss,
+    soft_multiclass_loss,
+    soft_multilabel_loss,
+)
+from concord.population import Local, Population
+from concord.relation import Relation
+from concord.tasks import MulticlassTask, Task, task_names
+
+__all__ = ["CoupledObjective", "ObjectiveResult"]
+
+
+@dataclass(frozen=True)
+class ObjectiveResult:
+    """What the objective returns.
+
+    Attributes:
+        loss: Scalar to call `backward` on: the sum of the parts.
+        parts: Weighted contribution of every term, detached: a task's name for its supervised loss,
+            `TASK/soft` for its soft targets, `COUPLING:SOURCE->TARGET` for a coupling.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+
+
+class CoupledObjective(nn.Module):
+    """Supervised losses with gaps, plus couplings. A plain module for anyone's training loop.
+
+    Every mean divides by the number of annotated samples it saw (inside a sample: labels). A batch
+    without any annotation of a task contributes exactly 0 for it, with every head still in the graph.
+
+    Args:
+        tasks: The tasks; logits and targets are dictionaries by their names.
+        relations: Relations between pairs of these tasks.
+        couplings: Couplings applied to every relation that supports them, or a mapping from a relation's
+            name (`SOURCE->TARGET`) to its own couplings.
+        task_weights: Factor of a task's supervised loss, by name, >= 0; 1 unless named.
+        soft_weights: Factor of a task's soft-target loss, by name, >= 0; 1 unless named.
+        validate: Check values (finite logits, targets in range) beside shapes on every call. On an
+            accelerator that waits for the device, so a training loop may switch it off after its first
+            steps.
+
+    Raises:
+        UnknownNameError: A relation, weight or mapping that names no task or relation given here.
+        ShapeError: A coupling without a relation to work on, or a relation of another version of a task.
+        RangeError: A negative weight.
+
+    Example:
+        >>> import torch, concord as cc
+        >>> relation = cc.tables.expressions()
+        >>> objective = cc.CoupledObjective(
+        ...     [relation.source, relation.target],
+        ...     relations=[relation],
+        ...     couplings=[cc.couplings.PosteriorCoannotation()],
+        ... )
+        >>> logits = {"expression": torch.zeros(2, 7), "action_units": torch.zeros(2, 17)}
+        >>> targets = {"expression": torch.tensor([1, -1]), "action_units": torch.zeros(2, 17)}
+        >>> sorted(objective(logits, targets).parts)
+        ['action_units', 'expression', 'posterior:expression->action_units']
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        relations: Sequence[Relation] = (),
+        couplings: Sequence[Coupling] | Mapping[str, Sequence[Coupling]] = (),
+        *,
+        task_weights: Mapping[str, float] | None = None,
+        soft_weights: Mapping[str, float] | None = None,
+        validate: bool = True,
+    ) -> None:
+        super().__init__()
+        names = task_names(tasks)
+        self.tasks = {task.name: task for task in tasks}
+        self.relations = {relation.name: relation for relation in relations}
+        self._check_relations(relations)
+        pairs = _pairs(self.relations, couplings)
+        self.couplings = nn.ModuleList(coupling for _, coupling in pairs)
+        self._relation_of = [name for name, _ in pairs]
+        self.part_names = _part_names(pairs)
+        self.task_weights = _weights("task", task_weights, names)
+        self.soft_weights = _weights("soft target", soft_weights, names)
+        self.validate = validate
+        self._population: Population = Local()
+
+    @property
+    def population(self) -> Population:
+        """What all means and sums run over; set to `Distributed()` under data-parallel training."""
+        return self._population
+
+    @population.setter
+    def population(self, population: Population) -> None:
+        self._population = population
+        for coupling in self.couplings:
+            assert isinstance(coupling, Coupling)
+            coupling.population = population
+
+    def forward(
+        self,
+        logits: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor],
+        *,
+        soft: Mapping[str, Tensor] | None = None,
+        sample_weight: Mapping[str, Tensor] | None = None,
+    ) -> ObjectiveResult:
+        """Loss of a batch.
+
+        Args:
+            logits: By task: (n, C) or (n, K).
+            targets: By task: (n,) int64 in -1 .. C-1, or (n, K) with 0, 1 or NaN.
+            soft: By task, where there are any: (n, C) distributions or (n, K) probabilities, NaN for
+                none: targets from a first stage, a teacher or a co-annotated file.
+            sample_weight: By task, where there are any: (n,) >= 0, for the supervised losses.
+
+        Raises:
+            UnknownNameError: A task without logits or targets.
+            ShapeError: Logits or targets of another width or number of rows.
+            AnnotationError: A class index out of range, or a label other than 0, 1 or NaN.
+            NotFiniteError: NaN or infinite logits.
+        """
+        self._check_shapes(logits, targets)
+        if self.validate:
+            self._check_values(logits, targets)
+        parts: dict[str, Tensor] = {}
+        for name, task in self.tasks.items():
+            z = _wide(logits[name])
+            hard_loss, soft_loss = (
+                (multiclass_loss, soft_multiclass_loss)
+                if isinstance(task, MulticlassTask)
+                else (multilabel_loss, soft_multilabel_loss)
+            )
+            weight = None if sample_weight is None else sample_weight.get(name)
+            parts[name] = self.task_weights[name] * hard_loss(
+                z, targets[name], sample_weight=weight, population=self._population
+            )
+            if soft is not None and name in soft:
+                parts[f"{name}/soft"] = self.soft_weights[name] * soft_loss(
+                    z, soft[name], population=self._population
+                )
+        for part, relation, coupling in zip(self.part_names, self._relation_of, self.couplings, strict=True):
+            assert isinstance(coupling, Coupling)
+            parts[part] = coupling.weight * coupling(logits, targets, self.relations[relation])
+        loss = torch.stack(
+            [
+                part.to(torch.float64 if part.dtype == torch.float64 else torch.float32)
+                for part in parts.values()
+            ]
+        ).sum()
+        return ObjectiveResult(loss, {name: part.detach() for name, part in parts.items()})
+
+    def _check_relations(self, relations: Sequence[Relation]) -> None:
+        if len(self.relations) != len(relations):
+            raise ShapeError("at most one relation for each ordered pair of tasks")
+        for relation in relations:
+            for task in (relation.source, relation.target):
+                if task.name not in self.tasks:
+                    raise UnknownNameError.of(f"task in relation {relation.name}", task.name, self.tasks)
+                if self.tasks[task.name] != task:
+                    raise ShapeError(
+                        f"relation {relation.name} speaks of another task {task.name!r} than the objective: "
+                        "names and order of classes and labels must be the same"
+                    )
+
+    def _check_shapes(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+        rows: int | None = None
+        for name, task in self.tasks.items():
+            for kind, given in (("logits", logits), ("targets", targets)):
+                if name not in given:
+                    raise UnknownNameError.of(f"task in the {kind}", name, given)
+            z, t = logits[name], targets[name]
+            rows = z.shape[0] if rows is None else rows
+            expected = (rows, task.width)
+            if tuple(z.shape) != expected:
+                raise ShapeError(
+                    f"task {name!r}: logits have shape {expected}, found {tuple(z.shape)}; "
+                    "are they another task's?"
+                )
+            expected_targets = expected[:1] if isinstance(task, MulticlassTask) else expected
+            if tuple(t.shape) != expected_targets:
+                raise ShapeError(
+                    f"task {name!r}: targets have shape {expected_targets}, found {tuple(t.shape)}"
+                )
+            if isinstance(task, MulticlassTask) and t.dtype != torch.int64:
+                raise AnnotationError(f"task {name!r}: class targets are int64, found {t.dtype}")
+
+    def _check_values(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
+        for name, task in self.tasks.items():
+            if not bool(torch.isfinite(logits[name]).all()):
+                raise NotFiniteError(f"task {name!r}: logits hold NaN or infinity")
+            t = targets[name]
+            if isinstance(task, MulticlassTask):
+                wrong = (t < -1) | (t >= task.width)
+            else:
+                wrong = ~(torch.isnan(t) | (t == 0) | (t == 1))
+            if bool(wrong.any()):
+                task.encode(t.detach().cpu().numpy())  # raises, naming the row and the value
+
+    def extra_repr(self) -> str:
+        """Tasks and relations in the printed module."""
+        return f"tasks={list(self.tasks)}, relations={list(self.relations)}"
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+def _pairs(
+    relations: Mapping[str, Relation], couplings: Sequence[Coupling] | Mapping[str, Sequence[Coupling]]
+) -> list[tuple[str, Coupling]]:
+    if isinstance(couplings, Mapping):
+        for name in couplings:
+            if name not in relations:
+                raise UnknownNameError.of("relation of a coupling", name, relations)
+        pairs = [(name, coupling) for name, given in couplings.items() for coupling in given]
+    else:
+        pairs = [
+            (name, coupling)
+            for coupling in couplings
+            for name, relation in relations.items()
+            if coupling.supports(relation)
+        ]
+        for coupling in couplings:
+            if not any(coupling is used for _, used in pairs):
+                raise ShapeError(
+                    f"coupling {coupling.name!r} has no relation to work on; give relations=[...]"
+                )
+    return pairs
+
+
+def _part_names(pairs: Sequence[tuple[str, Coupling]]) -> list[str]:
+    names: list[str] = []
+    for relation, coupling in pairs:
+        name, number = f"{coupling.name}:{relation}", 2
+        while name in names:
+            name, number = f"{coupling.name}-{number}:{relation}", number + 1
+        names.append(name)
+    return names
+
+
+def _weights(kind: str, given: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
+    weights = dict.fromkeys(names, 1.0)
+    for name, weight in (given or {}).items():
+        if name not in weights:
+            raise UnknownNameError.of(f"task of a {kind} weight", name, names)
+        if not 0 <= weight < float("inf"):
+            raise RangeError(f"the {kind} weight of {name!r} is finite and >= 0, found {weight}")
+        weights[name] = float(weight)
+    return weights
