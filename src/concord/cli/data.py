@@ -1,17 +1,276 @@
-"""`concord data`: what is annotated where."""
+"""`concord data`: manifests, what is annotated where."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
-app = typer.Typer(help="Manifests: inspect, index, join, filter, split.", no_args_is_help=True)
+from concord.errors import ConfigError
+
+if TYPE_CHECKING:
+    from concord.data.manifest import Manifest
+
+app = typer.Typer(
+    help="Manifests: index, table, inspect, join, filter, split.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+Many = Annotated[list[Path], typer.Argument(help="Manifests (.parquet, .csv).", show_default=False)]
+One = Annotated[Path, typer.Argument(help="A manifest (.parquet, .csv).", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="Manifest to write (.parquet, .csv).", show_default=False)]
+TaskOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task", help="A class column, as TASK or TASK=COLUMN; may be repeated.", show_default=False
+    ),
+]
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--labels",
+        help="Label columns, as [TASK=]PATTERN[,PATTERN]: 'action_units=AU*'; may be repeated.",
+        show_default=False,
+    ),
+]
+GapOption = Annotated[
+    list[str] | None,
+    typer.Option("--gap", help="A further spelling of a gap, such as -1.", show_default=False),
+]
+PathOption = Annotated[str | None, typer.Option("--path", help="Column of the paths.")]
+TextOption = Annotated[str | None, typer.Option("--text", help="Column of the texts.")]
+RowOption = Annotated[str | None, typer.Option("--row", help="Column of the rows in a feature file.")]
+SplitOption = Annotated[str | None, typer.Option("--split", help="Column of the splits.")]
+GroupOption = Annotated[str | None, typer.Option("--group", help="Column of subjects or videos.")]
+SeparatorOption = Annotated[str, typer.Option("--separator", help="Character between the cells.")]
 
 
 @app.command()
-def inspect() -> None:
-    """What is annotated where."""
+def inspect(
+    manifests: Annotated[
+        list[Path], typer.Argument(help="Manifests, or plain CSV files with --task or --labels.")
+    ],
+    *,
+    root: Annotated[Path | None, typer.Option(help="Data root: say which files are missing.")] = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="Look for missing files below the manifest's root.")
+    ] = False,
+    content: Annotated[bool, typer.Option("--hash", help="Read all files and find equal ones.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Draw to this .png, .svg or .pdf file.")] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings to this file.")] = None,
+    task: TaskOption = None,
+    labels: LabelOption = None,
+    gap: GapOption = None,
+    path: PathOption = None,
+    text: TextOption = None,
+    row: RowOption = None,
+    split: SplitOption = None,
+    group: GroupOption = None,
+    separator: SeparatorOption = ",",
+) -> None:
+    """What is annotated where: counts, overlap, imbalance, leaks, duplicates, missing files.
+
+    A plain CSV file is read with its columns named:
+    [bold]concord data inspect faces.csv --task expression --labels 'action_units=AU*' --gap -1[/bold]
+    """
+    import json
+
+    from rich.console import Console
+
+    from concord.data import inspect as look
+
+    columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group}
+    mapping = _mapping(task, labels, gap, columns, separator)
+    opened = [_open(file, mapping) for file in manifests]
+    found = look(*opened, root=root, files=files, content=content)
+    Console().print(found.render())
+    if out is not None:
+        found.draw(out)
+        typer.echo(f"drew {out}")
+    if json_out is not None:
+        json_out.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+        typer.echo(f"wrote {json_out}")
 
 
 @app.command()
-def index() -> None:
-    """Write the manifest of a data set."""
+def index(
+    name: Annotated[str, typer.Argument(help="Which data set; `concord data readers` lists them.")],
+    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    out: Out,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="KEY=VALUE of the reader; may be repeated.")
+    ] = None,
+) -> None:
+    """Read a data set in its native layout and write its manifest."""
+    from concord.data import read
+
+    _write(read(name, root, **_options(option or [])), out)
+
+
+@app.command()
+def readers() -> None:
+    """Which data sets can be read, and where one gets them."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from concord.data import reader_names
+    from concord.data.registry import reader
+
+    table = Table("name", "data set", "where one gets it")
+    for name in reader_names():
+        module = reader(name)
+        table.add_row(name, module.TITLE, module.HOME)
+    Console().print(table)
+
+
+@app.command()
+def table(
+    file: Annotated[Path, typer.Argument(help="A CSV file with a header, in UTF-8; may be gzipped.")],
+    *,
+    out: Out,
+    task: TaskOption = None,
+    labels: LabelOption = None,
+    gap: GapOption = None,
+    path: PathOption = None,
+    text: TextOption = None,
+    row: RowOption = None,
+    split: SplitOption = None,
+    group: GroupOption = None,
+    separator: SeparatorOption = ",",
+    root: Annotated[Path | None, typer.Option(help="What the paths are relative to.")] = None,
+) -> None:
+    """Make a manifest of a plain CSV file."""
+    columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group, "root": root}
+    mapping = _mapping(task, labels, gap, columns, separator)
+    if not (mapping["classes"] or mapping["labels"]):
+        raise ConfigError("name at least one column with --task or --labels")
+    _write(_open(file, mapping), out)
+
+
+@app.command()
+def join(
+    manifests: Many,
+    out: Out,
+    on: Annotated[
+        list[str] | None,
+        typer.Option(help="Column that identifies a sample: merge annotations instead of stacking rows."),
+    ] = None,
+    conflict: Annotated[str, typer.Option(help="With --on: error, first or gap.")] = "error",
+) -> None:
+    """Make one manifest of several: rows stacked, or (--on) annotations of the same samples merged."""
+    from concord.data.joining import merge, stack
+    from concord.data.manifest import Manifest
+
+    opened = [Manifest.read(file) for file in manifests]
+    if conflict not in ("error", "first", "gap"):
+        raise ConfigError(f"--conflict is error, first or gap, found {conflict!r}")
+    _write(merge(opened, on, conflict) if on else stack(opened), out)  # type: ignore[arg-type]
+
+
+@app.command("filter")
+def filter_(
+    manifest: One,
+    out: Out,
+    where: Annotated[str | None, typer.Option(help="Condition in SQL: \"split == 'train'\".")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option("--task", help="Keep only this task; may be repeated.")
+    ] = None,
+) -> None:
+    """Keep some of the rows (--where) and some of the tasks (--task)."""
+    from concord.data.manifest import Manifest
+
+    kept = Manifest.read(manifest)
+    if task:
+        kept = kept.select(*task)
+    _write(kept.filter(where) if where else kept, out)
+
+
+@app.command()
+def split(
+    manifest: One,
+    *,
+    out: Out,
+    train: Annotated[float, typer.Option(min=0, help="Share of the rows; 0 for none.")] = 0.8,
+    val: Annotated[float, typer.Option(min=0)] = 0.1,
+    test: Annotated[float, typer.Option(min=0)] = 0.1,
+    groups: Annotated[bool, typer.Option(help="Keep the rows of a group (subject, video) together.")] = True,
+    stratify: Annotated[
+        list[str] | None, typer.Option(help="Task whose classes or labels get their share; may be repeated.")
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="Split that stays as it is; may be repeated.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+) -> None:
+    """Draw new splits: subject-exclusive, stratified, the same for the same seed."""
+    from rich.console import Console
+
+    from concord.data.inspection import as_table
+    from concord.data.manifest import Manifest
+    from concord.data.splitting import resplit, split_shares
+
+    kept = keep or []
+    shares = {
+        name: share
+        for name, share in (("train", train), ("val", val), ("test", test))
+        if share and name not in kept
+    }
+    done = resplit(
+        Manifest.read(manifest), shares, by_group=groups, stratify=stratify or [], keep=kept, seed=seed
+    )
+    Console().print(as_table("shares reached", split_shares(done, stratify or [])))
+    _write(done, out)
+
+
+def _open(file: Path, mapping: Mapping[str, Any]) -> Manifest:
+    from concord.data.manifest import Manifest
+
+    if mapping["classes"] or mapping["labels"]:
+        return Manifest.from_csv(file, **mapping)
+    return Manifest.read(file)
+
+
+def _write(manifest: Manifest, out: Path) -> None:
+    manifest.write(out)
+    typer.echo(f"wrote {out}: {manifest!r}")
+
+
+def _mapping(
+    tasks: list[str] | None,
+    labels: list[str] | None,
+    gaps: list[str] | None,
+    columns: Mapping[str, Any],
+    separator: str,
+) -> dict[str, Any]:
+    """Options of the command line as arguments of `Manifest.from_csv`."""
+    named = {task: column for task, _, column in (entry.partition("=") for entry in tasks or [])}
+    patterns: dict[str, list[str]] = {}
+    for entry in labels or []:
+        task, equals, text = entry.partition("=")
+        patterns.setdefault(task if equals else "labels", []).extend((text if equals else task).split(","))
+    return {
+        "classes": dict.fromkeys(named),
+        "labels": patterns,
+        "columns": {task: column for task, column in named.items() if column},
+        "gaps": gaps or [],
+        "separator": separator,
+        **columns,
+    }
+
+
+def _options(entries: list[str]) -> dict[str, Any]:
+    import yaml
+
+    out = {}
+    for entry in entries:
+        key, equals, value = entry.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"an option is KEY=VALUE, found {entry!r}")
+        try:
+            out[key.replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"option {key!r}: cannot read the value {value!r}") from error
+    return out

@@ -9,19 +9,45 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
+    "Texts": "concord.data.inputs",
+    "Source": "concord.data.source",
+    "Mixture": "concord.data.mixture",
+    "Images": "concord.data.images",
+    "FeatureRows": "concord.data.features",
+    "Batch": "concord.data.batches",
+    "Augment": "concord.data.augment",
     "Manifest": "concord.data.manifest",
     "inspect": "concord.data.inspection",
     "read": "concord.data.registry",
     "reader_names": "concord.data.registry",
 }
 
-__all__ = ["Manifest", "inspect", "read", "reader_names"]
+__all__ = [
+    "Augment",
+    "Batch",
+    "FeatureRows",
+    "Images",
+    "Manifest",
+    "Mixture",
+    "Source",
+    "Texts",
+    "inspect",
+    "read",
+    "reader_names",
+]
 
 if TYPE_CHECKING:
+    from concord.data.augment import Augment as Augment
+    from concord.data.batches import Batch as Batch
+    from concord.data.features import FeatureRows as FeatureRows
+    from concord.data.images import Images as Images
+    from concord.data.inputs import Texts as Texts
     from concord.data.inspection import inspect as inspect
     from concord.data.manifest import Manifest as Manifest
+    from concord.data.mixture import Mixture as Mixture
     from concord.data.registry import read as read
     from concord.data.registry import reader_names as reader_names
+    from concord.data.source import Source as Source
 
 
 def __getattr__(name: str) -> Any:

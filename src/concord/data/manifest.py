@@ -115,8 +115,10 @@ class Manifest:
         if isinstance(task, MulticlassTask):
             index = self.frame[task.name].to_physical().cast(pl.Int64).fill_null(MISSING_CLASS)
             return index.to_numpy(writable=True)
-        labels = pl.col(task_columns(task)).cast(pl.Float32).fill_null(np.nan)
-        return np.require(self.frame.select(labels).to_numpy(order="c"), requirements=["C", "W"])
+        out = np.empty((len(self), task.width), dtype=np.float32)
+        for k, column in enumerate(task_columns(task)):  # one at a time: millions of rows fit in memory once
+            out[:, k] = self.frame[column].cast(pl.Float32).fill_null(np.nan).to_numpy()
+        return out
 
     def annotated(self, task: str) -> npt.NDArray[np.bool_]:
         """Which rows carry at least one annotation of a task: shape (n,)."""
@@ -146,7 +148,9 @@ class Manifest:
                 f"{', '.join(self.frame.columns[:20])}"
             ) from error
         if frame.is_empty():
-            raise EmptyDataError(f"none of {len(self):,} rows of {self.name or 'the manifest'} meets {condition}")
+            raise EmptyDataError(
+                f"none of {len(self):,} rows of {self.name or 'the manifest'} meets {condition}"
+            )
         return replace(self, frame=frame)
 
     def select(self, *names: str) -> Manifest:

@@ -64,6 +64,4 @@ def _check_options(module: Any, options: dict[str, Any]) -> None:
     known = list(signature(module.read).parameters)[1:]
     for option in options:
         if option not in known:
-            raise ConfigError(
-                f"{module.TITLE}: {UnknownNameError.of('option', option, known or ['(none)'])}"
-            )
+            raise ConfigError(f"{module.TITLE}: {UnknownNameError.of('option', option, known or ['(none)'])}")

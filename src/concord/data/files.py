@@ -1,0 +1,340 @@
+"""Manifests on disk: Parquet with the tasks in its metadata, or CSV with the tasks in a file beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from concord.data.frames import parse_labels, read_table, typed, with_lines
+from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, class_type, task_columns
+from concord.errors import AnnotationError, ConcordError, DataFormatError, MissingDataError, NoAnnotationError
+from concord.tasks import MulticlassTask, MultilabelTask, Task
+
+__all__ = ["PARQUET", "infer_tasks", "read_manifest", "tasks_from_json", "tasks_to_json", "write_manifest"]
+
+PARQUET = (".parquet", ".pq")
+SIDECAR = ".tasks.json"
+METADATA = "concord"
+VERSION = 1
+MOST_CLASSES = 1000
+SIMPLE = {
+    str(dtype): dtype
+    for dtype in (
+        *(pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64),
+        *(pl.Float32, pl.Float64, pl.Boolean, pl.String),
+    )
+}
+"""Types of further columns that a CSV file can hold, and lists of them (blanks between the values)."""
+
+
+def tasks_to_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """Tasks as plain data: a name with `classes` or `labels`."""
+    return [
+        {
+            "name": task.name,
+            ("classes" if isinstance(task, MulticlassTask) else "labels"): list(task.outputs),
+        }
+        for task in tasks
+    ]
+
+
+def tasks_from_json(entries: Any, where: str) -> tuple[Task, ...]:
+    """Tasks from plain data.
+
+    Raises:
+        DataFormatError: Anything but what `tasks_to_json` gives; `where` says in which file.
+    """
+    tasks: list[Task] = []
+    try:
+        for entry in entries:
+            if "classes" in entry:
+                tasks.append(MulticlassTask(entry["name"], entry["classes"]))
+            else:
+                tasks.append(MultilabelTask(entry["name"], entry["labels"]))
+    except (KeyError, TypeError, ConcordError) as error:
+        raise DataFormatError(f"{where}: not a list of tasks ({error})") from error
+    return tuple(tasks)
+
+
+# -- writing -----------------------------------------------------------------------------------------
+
+
+def write_manifest(manifest: Manifest, path: Path) -> None:
+    """Write a manifest; the file appears when it is complete.
+
+    A root at or below the folder of the file is written relative to it, any other as an absolute path.
+
+    Args:
+        manifest: What to write.
+        path: Ends in .parquet, .pq or .csv; a CSV file gets `FILE.tasks.json` beside it.
+
+    Raises:
+        DataFormatError: Another ending, or a column that CSV cannot hold.
+    """
+    kind = _kind(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    description: dict[str, Any] = {
+        "version": VERSION,
+        "name": manifest.name,
+        "root": _root_text(manifest.root, path.parent),
+        "tasks": tasks_to_json(manifest.tasks),
+    }
+    if kind == "parquet":
+        manifest.frame.write_parquet(part, metadata={METADATA: json.dumps(description)})
+    else:
+        frame, description["columns"] = _flat(manifest, path)
+        frame.write_csv(part)
+        _sidecar(path).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _kind(path: Path) -> str:
+    if path.suffix.lower() in PARQUET:
+        return "parquet"
+    if path.suffix.lower() == ".csv":
+        return "csv"
+    raise DataFormatError(f"{path}: a manifest is a .parquet or .csv file, found the ending {path.suffix!r}")
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(path.name + SIDECAR)
+
+
+def _root_text(root: Path | None, folder: Path) -> str | None:
+    if root is None:
+        return None
+    absolute, base = root.resolve(), folder.resolve()
+    return absolute.relative_to(base).as_posix() if absolute.is_relative_to(base) else absolute.as_posix()
+
+
+def _flat(manifest: Manifest, path: Path) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The frame with lists as text, and the types of the columns that the convention leaves open."""
+    frame, types = manifest.frame, {}
+    own = {*RESERVED, *(column for task in manifest.tasks for column in task_columns(task))}
+    for name, dtype in frame.schema.items():
+        if name in own:
+            continue
+        if isinstance(dtype, (pl.Categorical, pl.Enum)):
+            types[name] = "String"
+        elif isinstance(dtype, pl.List) and str(dtype.inner) in SIMPLE and dtype.inner != pl.String:
+            types[name] = f"List({dtype.inner})"
+            joined = pl.col(name).cast(pl.List(pl.String)).list.join(" ")
+            frame = frame.with_columns(joined)
+        elif str(dtype) in SIMPLE:
+            types[name] = str(dtype)
+        else:
+            raise DataFormatError(f"{path}: column {name!r} of type {dtype} cannot be in CSV; write .parquet")
+    return frame, types
+
+
+# -- reading -----------------------------------------------------------------------------------------
+
+
+def read_manifest(
+    path: Path, tasks: Sequence[Task] | None = None, root: str | Path | None = None
+) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        path: A .parquet, .pq or .csv file.
+        tasks: The tasks in it. By default those it was written with; where it says nothing of tasks, dotted
+            columns are labels, and text columns in which values recur are classes.
+        root: What paths are relative to; by default what the manifest was written with.
+
+    Raises:
+        MissingDataError: No such file.
+        DataFormatError: Not a manifest; names file and, in CSV, line.
+        NoAnnotationError: A file that says nothing of tasks, and nothing in it looks like one.
+    """
+    kind = _kind(path)
+    if not path.is_file():
+        raise MissingDataError(
+            f"expected a manifest at {path}, found {'a folder' if path.exists() else 'nothing'}"
+        )
+    description = _parquet_description(path) if kind == "parquet" else _csv_description(path)
+    if tasks is None and "tasks" in description:
+        tasks = tasks_from_json(description["tasks"], str(path))
+    read = _read_parquet if kind == "parquet" else _read_csv
+    frame, tasks = read(path, tasks, description)
+    if root is None and description.get("root") is not None:
+        root = path.parent / description["root"]
+    try:
+        return Manifest(
+            frame, tuple(tasks), None if root is None else Path(root), description.get("name", path.stem)
+        )
+    except RowError as error:
+        raise (with_lines(error, path) if kind == "csv" else DataFormatError(f"{path}: {error}")) from error
+
+
+def _parquet_description(path: Path) -> dict[str, Any]:
+    try:
+        text = pl.read_parquet_metadata(path).get(METADATA)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataFormatError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from error
+    return {} if text is None else _description(text, f"{path}, metadata {METADATA!r}")
+
+
+def _csv_description(path: Path) -> dict[str, Any]:
+    sidecar = _sidecar(path)
+    if not sidecar.is_file():
+        return {}
+    try:
+        text = sidecar.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataFormatError(f"{sidecar}: not text in UTF-8 ({error})") from error
+    return _description(text, str(sidecar))
+
+
+def _description(text: str, where: str) -> dict[str, Any]:
+    try:
+        description = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataFormatError(f"{where}: not JSON ({error})") from error
+    root = description.get("root") if isinstance(description, dict) else 0
+    if not (root is None or isinstance(root, str)) or not isinstance(description.get("name", ""), str):
+        raise DataFormatError(f"{where}: an object with tasks, name and root is expected")
+    if description.get("version", VERSION) != VERSION:
+        raise DataFormatError(
+            f"{where}: version {VERSION} is expected, found {description['version']}; it was written by "
+            "another release"
+        )
+    return description
+
+
+def _read_parquet(
+    path: Path, tasks: Sequence[Task] | None, _: dict[str, Any]
+) -> tuple[pl.DataFrame, Sequence[Task]]:
+    try:
+        scan = pl.scan_parquet(path)
+        schema = scan.collect_schema()
+        if tasks is None:
+            frame = scan.collect()
+            return frame, infer_tasks(frame, str(path))
+        # Enumerations take a byte or two a row where text takes sixteen: cast while reading.
+        wanted = {"split": pl.Enum(SPLITS)} | {
+            t.name: class_type(t) for t in tasks if isinstance(t, MulticlassTask)
+        }
+        casts = [pl.col(name).cast(dtype) for name, dtype in wanted.items() if schema.get(name) == pl.String]
+        try:
+            return scan.with_columns(casts).collect(engine="streaming"), tasks
+        except pl.exceptions.InvalidOperationError:
+            return scan.collect(), tasks  # an unknown name: the manifest says which, and where
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataFormatError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from error
+
+
+def _read_csv(
+    path: Path, tasks: Sequence[Task] | None, description: dict[str, Any]
+) -> tuple[pl.DataFrame, Sequence[Task]]:
+    frame = read_table(path)
+    if tasks is None:
+        tasks = infer_tasks(frame, str(path))
+    types = description.get("columns", {})
+    try:
+        frame = frame.with_columns(_typed(frame, tasks, types))
+    except RowError as error:
+        raise with_lines(error, path) from error
+    return frame, tasks
+
+
+def _typed(frame: pl.DataFrame, tasks: Sequence[Task], types: dict[str, str]) -> list[pl.Series]:
+    labels = {c for t in tasks if isinstance(t, MultilabelTask) for c in task_columns(t)}
+    classes = {t.name for t in tasks if isinstance(t, MulticlassTask)}
+    out = []
+    for column in frame:
+        name = column.name
+        if name in labels:
+            out.append(parse_labels(column))
+        elif name == "row":
+            out.append(_cast(column, pl.Int64))
+        elif name not in classes and name not in RESERVED:
+            out.append(_further(column, types.get(name)))
+    return out
+
+
+def _further(column: pl.Series, dtype: str | None) -> pl.Series:
+    if dtype is None:
+        return typed(column)
+    if dtype.startswith("List("):
+        inner = SIMPLE[dtype[5:-1]]
+        return _cast_lists(column, inner)
+    return _cast(column, SIMPLE[dtype])
+
+
+def _cast(column: pl.Series, dtype: Any) -> pl.Series:
+    if dtype == pl.Boolean:
+        cast = column.replace_strict({"true": True, "false": False}, default=None, return_dtype=pl.Boolean)
+    else:
+        cast = column.cast(dtype, strict=False)
+    bad = cast.is_null() & column.is_not_null()
+    if bad.any():
+        row = int(bad.arg_max() or 0)
+        raise RowError(f"column {column.name!r} holds {dtype}, found {column[row]!r}", row)
+    return cast
+
+
+def _cast_lists(column: pl.Series, inner: Any) -> pl.Series:
+    empty = column == ""
+    lists = column.str.split(" ").set(empty.fill_null(False), [])
+    cast = lists.cast(pl.List(inner), strict=False)
+    bad = cast.list.eval(pl.element().is_null()).list.any().fill_null(False)
+    if bad.any():
+        row = int(bad.arg_max() or 0)
+        raise RowError(
+            f"column {column.name!r} holds numbers with blanks between, found {column[row]!r}", row
+        )
+    return cast
+
+
+def infer_tasks(frame: pl.DataFrame, where: str) -> tuple[Task, ...]:
+    """The tasks that a table without a word on them seems to hold.
+
+    Columns `TASK.LABEL` that hold only 0, 1 and gaps are labels; text columns with two values or more, of
+    which at least one recurs, are classes.
+
+    Raises:
+        NoAnnotationError: There is none.
+    """
+    labels: dict[str, list[str]] = {}
+    tasks: list[Task] = []
+    for column in frame:
+        name = column.name
+        task, dot, label = name.partition(".")
+        if name in RESERVED:
+            continue
+        if dot and task and label and _label_like(column):
+            labels.setdefault(task, []).append(label)
+        elif column.dtype in (pl.String, pl.Categorical, pl.Enum) and _class_like(column):
+            tasks.append(MulticlassTask(name, _class_order(column)))
+    tasks.extend(MultilabelTask(task, names) for task, names in labels.items())
+    if not tasks:
+        raise NoAnnotationError(
+            f"{where}: no column looks like a task; pass the tasks, or read it with Manifest.from_csv"
+        )
+    return tuple(tasks)
+
+
+def _label_like(column: pl.Series) -> bool:
+    try:
+        parsed = parse_labels(column)
+    except AnnotationError:
+        return False
+    return parsed.null_count() < len(parsed) or column.dtype in (pl.Int8, pl.Null)
+
+
+def _class_like(column: pl.Series) -> bool:
+    seen = column.drop_nulls().cast(pl.String)
+    if not seen.cast(pl.Float64, strict=False).is_null().any():
+        return False  # numbers are measurements unless somebody says otherwise
+    return 2 <= seen.n_unique() <= MOST_CLASSES and seen.n_unique() < len(seen)
+
+
+def _class_order(column: pl.Series) -> list[str]:
+    if isinstance(column.dtype, pl.Enum):
+        return column.dtype.categories.to_list()
+    return sorted(column.drop_nulls().cast(pl.String).unique().to_list())

@@ -1,0 +1,376 @@
+"""Anyone's table brought to the convention of a manifest: columns mapped, gaps recognised, names checked."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import polars as pl
+
+from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, task_columns
+from concord.errors import (
+    DataFormatError,
+    DuplicateNameError,
+    EmptyDataError,
+    MissingDataError,
+    UnknownNameError,
+)
+from concord.tasks import MulticlassTask, MultilabelTask, Task
+
+__all__ = ["GAPS", "from_csv", "from_frame", "parse_labels", "read_table", "typed", "with_lines"]
+
+GAPS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "None")
+"""Spellings that mean a gap in every user's table, unless a class is called so."""
+
+SPLIT_SPELLINGS = {
+    "training": "train",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "development": "val",
+    "testing": "test",
+    **{split: split for split in SPLITS},
+}
+LABEL_SPELLINGS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
+WHOLE_NUMBER = r"^([+-]?\d+)\.0+$"
+CHUNK = 1 << 24
+
+
+def from_frame(
+    frame: pl.DataFrame,
+    name: str = "",
+    *,
+    classes: Mapping[str, Iterable[str] | None] | None = None,
+    labels: Mapping[str, str | Iterable[str]] | None = None,
+    columns: Mapping[str, str] | None = None,
+    path: str | None = None,
+    row: str | None = None,
+    text: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
+    gaps: Iterable[str] = (),
+    root: str | Path | None = None,
+) -> Manifest:
+    """Bring a table to the convention.
+
+    Columns called `path`, `row`, `text`, `split` and `group` are taken as such unless others are named.
+    Without a path, row or text, `row` counts the rows of the table. Backslashes in paths become slashes, and
+    paths below `root` become relative to it. Splits may be spelled training, validation, dev, ... Columns
+    that nothing names are kept.
+
+    Args:
+        frame: One row a sample.
+        name: What to call this data.
+        classes: For each multiclass task its classes, or None for those found in the data (in the order of
+            numbers or of the alphabet). The column has the name of the task, or that given in `columns`.
+        labels: For each multilabel task its columns, as names or patterns with `*` and `?`; a label has the
+            name of its column, without a leading `TASK.`.
+        columns: For a multiclass task the column it is in, where that has another name.
+        path: Column of the paths.
+        row: Column of the rows in a feature file.
+        text: Column of the texts.
+        split: Column of the splits.
+        group: Column of the groups (subjects, videos).
+        gaps: Further spellings of a gap, such as "-1"; `GAPS` are known.
+        root: What paths are relative to.
+
+    Raises:
+        UnknownNameError: A column that is not there, or a pattern that no column fits.
+        DuplicateNameError: A column named for two purposes.
+        AnnotationError: A value that is no class, no label and no gap; names column and row.
+        UnsafePathError: A path outside the root.
+        EmptyDataError: No rows.
+    """
+    if frame.is_empty():
+        raise EmptyDataError(f"{name or 'the table'}: at least one row is expected, found none")
+    spellings = frozenset((*GAPS, *gaps))
+    special = {"path": path, "row": row, "text": text, "split": split, "group": group}
+    frame = _with_special(frame, special, root, spellings)
+    tasks: list[Task] = []
+    for task_name, names in (classes or {}).items():
+        column = _column(frame, (columns or {}).get(task_name, task_name))
+        values = _class_names(column, spellings, names).alias(task_name)
+        found = _natural(values.drop_nulls().unique().to_list()) if names is None else names
+        tasks.append(MulticlassTask(task_name, found))
+        frame = frame.drop(column.name).with_columns(values)
+    for task_name, patterns in (labels or {}).items():
+        matched = _matching(frame, patterns)
+        tasks.append(MultilabelTask(task_name, [c.removeprefix(f"{task_name}.") for c in matched]))
+        parsed = [parse_labels(frame[c], spellings) for c in matched]
+        renamed = [
+            series.alias(f"{task_name}.{label}")
+            for series, label in zip(parsed, tasks[-1].outputs, strict=True)
+        ]
+        frame = frame.drop(matched).with_columns(renamed)
+    return Manifest(frame, tuple(tasks), None if root is None else Path(root), name)
+
+
+def from_csv(
+    path: str | Path,
+    *,
+    name: str | None = None,
+    separator: str = ",",
+    classes: Mapping[str, Iterable[str] | None] | None = None,
+    labels: Mapping[str, str | Iterable[str]] | None = None,
+    columns: Mapping[str, str] | None = None,
+    path_column: str | None = None,
+    row: str | None = None,
+    text: str | None = None,
+    split: str | None = None,
+    group: str | None = None,
+    gaps: Iterable[str] = (),
+    root: str | Path | None = None,
+) -> Manifest:
+    """Read anyone's CSV file; as `from_frame`, where `path_column` names the column of the paths.
+
+    Args:
+        path: UTF-8, with or without a byte order mark; a header line; may be gzipped.
+        name: What to call this data; the file's name without its ending by default.
+        separator: One character between the cells.
+        classes: As in `from_frame`.
+        labels: As in `from_frame`.
+        columns: As in `from_frame`.
+        path_column: Column of the paths.
+        row: As in `from_frame`.
+        text: As in `from_frame`.
+        split: As in `from_frame`.
+        group: As in `from_frame`.
+        gaps: As in `from_frame`.
+        root: As in `from_frame`.
+
+    Raises:
+        MissingDataError: No such file.
+        DataFormatError: Not a CSV file, or a value that is no annotation; names file and line.
+        UnknownNameError: A column that is not there, or a pattern that no column fits.
+    """
+    file = Path(path)
+    frame = read_table(file, separator)
+    try:
+        manifest = from_frame(
+            frame,
+            file.name.split(".")[0] if name is None else name,
+            classes=classes,
+            labels=labels,
+            columns=columns,
+            path=path_column,
+            row=row,
+            text=text,
+            split=split,
+            group=group,
+            gaps=gaps,
+            root=root,
+        )
+    except RowError as error:
+        raise with_lines(error, file, separator) from error
+    own = {*RESERVED, *(column for task in manifest.tasks for column in task_columns(task))}
+    further = [typed(column) for column in manifest.frame if column.name not in own]
+    return replace(manifest, frame=manifest.frame.with_columns(further))
+
+
+# -- columns -----------------------------------------------------------------------------------------
+
+
+def _column(frame: pl.DataFrame, name: str) -> pl.Series:
+    if name not in frame.columns:
+        raise UnknownNameError.of("column", name, frame.columns)
+    return frame[name]
+
+
+def _matching(frame: pl.DataFrame, patterns: str | Iterable[str]) -> list[str]:
+    out: list[str] = []
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        found = [c for c in frame.columns if fnmatchcase(c, pattern) and c not in RESERVED]
+        if not found:
+            raise UnknownNameError.of("label column", pattern, frame.columns)
+        out.extend(c for c in found if c not in out)
+    return out
+
+
+def _with_special(
+    frame: pl.DataFrame, special: Mapping[str, str | None], root: str | Path | None, gaps: frozenset[str]
+) -> pl.DataFrame:
+    for purpose, name in special.items():
+        if name is None or name == purpose:
+            continue
+        column = _column(frame, name)
+        if purpose in frame.columns:
+            raise DuplicateNameError(
+                f"column {name!r} is to be the {purpose}, but there is a column {purpose!r} too; drop one"
+            )
+        frame = frame.drop(name).with_columns(column.alias(purpose))
+    if not {"path", "row", "text"} & set(frame.columns):
+        frame = frame.with_columns(pl.Series("row", range(frame.height), dtype=pl.Int64))
+    makers = {"row": _rows, "split": _splits, "group": _texts}
+    made = [make(frame[column], gaps) for column, make in makers.items() if column in frame.columns]
+    if "path" in frame.columns:
+        made.append(_paths(frame["path"], gaps, root))
+    return frame.with_columns(made)
+
+
+def _paths(column: pl.Series, gaps: frozenset[str], root: str | Path | None) -> pl.Series:
+    paths = _texts(column, gaps).str.replace_all("\\", "/", literal=True)
+    if root is not None:
+        paths = paths.str.strip_prefix(Path(root).as_posix().rstrip("/") + "/")
+    return paths.str.replace(r"^(\./)+", "")
+
+
+def _rows(column: pl.Series, gaps: frozenset[str]) -> pl.Series:
+    texts = _texts(column, gaps)
+    return _checked(texts, texts.cast(pl.Int64, strict=False), "a row of a feature file is a whole number")
+
+
+def _splits(column: pl.Series, gaps: frozenset[str]) -> pl.Series:
+    texts = _texts(column, gaps)
+    splits = texts.str.to_lowercase().replace_strict(SPLIT_SPELLINGS, default=None, return_dtype=pl.String)
+    return _checked(texts, splits, f"a split is {', '.join(SPLITS)} or a usual name of those")
+
+
+# -- values ------------------------------------------------------------------------------------------
+
+
+def _texts(column: pl.Series, gaps: frozenset[str], keep: frozenset[str] = frozenset()) -> pl.Series:
+    """Cells as text without blanks around, whole numbers without decimals, gaps as null."""
+    texts = column.cast(pl.String).str.strip_chars()
+    if column.dtype.is_float() or column.dtype == pl.String:
+        texts = texts.str.replace(WHOLE_NUMBER, "$1") if _all_numbers(texts, gaps) else texts
+    meant = list(gaps - keep)
+    return texts.set(texts.is_in(meant).fill_null(False), None)
+
+
+def _all_numbers(texts: pl.Series, gaps: frozenset[str]) -> bool:
+    numbers = texts.cast(pl.Float64, strict=False).is_not_null()
+    return bool((numbers | texts.is_null() | texts.is_in(list(gaps)).fill_null(False)).all())
+
+
+def _class_names(column: pl.Series, gaps: frozenset[str], names: Iterable[str] | None) -> pl.Series:
+    return _texts(column, gaps, frozenset() if names is None else frozenset(names))
+
+
+def parse_labels(column: pl.Series, gaps: frozenset[str] = frozenset(GAPS)) -> pl.Series:
+    """Labels as int8 with null for gaps, from 0/1, false/true, no/yes or numbers.
+
+    Raises:
+        RowError: Any other value.
+    """
+    if column.dtype in (pl.Int8, pl.Boolean) and "-1" not in gaps:
+        return column
+    texts = _texts(column, gaps)
+    parsed = texts.str.to_lowercase().replace_strict(LABEL_SPELLINGS, default=None, return_dtype=pl.Int8)
+    return _checked(texts, parsed, f"column {column.name!r}: labels are 0, 1 or a gap")
+
+
+def _checked(texts: pl.Series, parsed: pl.Series, expected: str) -> pl.Series:
+    if parsed.null_count() > texts.null_count():
+        row = int((parsed.is_null() & texts.is_not_null()).arg_max() or 0)
+        raise RowError(f"{expected}, found {texts[row]!r}", row)
+    return parsed
+
+
+def _natural(names: Sequence[str]) -> list[str]:
+    if all(re.fullmatch(r"[+-]?\d+(\.\d*)?", name) for name in names):
+        return sorted(names, key=float)
+    return sorted(names)
+
+
+# -- CSV files ---------------------------------------------------------------------------------------
+
+
+def typed(column: pl.Series) -> pl.Series:
+    """A column of text cells as int64 or float64 where all are numbers, else as it is."""
+    if column.dtype != pl.String:
+        return column
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = column.cast(dtype, strict=False)
+        if numbers.null_count() == column.null_count() < len(column):
+            return numbers
+    return column
+
+
+def read_table(path: Path, separator: str = ",") -> pl.DataFrame:
+    """Read a CSV file as text cells; an empty cell is null, lines without any cell are left out.
+
+    Raises:
+        MissingDataError: No such file.
+        EmptyDataError: No line after the header.
+        DataFormatError: Not UTF-8, a NUL, a line with another number of cells than the header, two columns
+            of one name; names file and line.
+    """
+    if not path.is_file():
+        raise MissingDataError(
+            f"expected a CSV file at {path}, found {'a folder' if path.exists() else 'nothing'}"
+        )
+    gzipped = path.suffix == ".gz"
+    if not gzipped:
+        _check_bytes(path)
+    try:
+        frame = pl.read_csv(path, infer_schema=False, separator=separator)
+    except pl.exceptions.NoDataError as error:
+        raise EmptyDataError(
+            f"{path}: a header and at least one line are expected, found an empty file"
+        ) from error
+    except pl.exceptions.PolarsError as error:
+        _check_lines(path, separator)
+        raise DataFormatError(f"{path}: not a CSV file in UTF-8 ({str(error).splitlines()[0]})") from error
+    if frame.is_empty():
+        raise EmptyDataError(f"{path}: at least one line after the header is expected, found none")
+    # A line that was cut lacks its last cells: only a look at the text tells these from empty ones.
+    if frame[frame.columns[-1]].null_count() or any("_duplicated_" in c for c in frame.columns):
+        _check_lines(path, separator)
+    if frame.width == 1:
+        return frame.drop_nulls()
+    return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+
+
+def _check_bytes(path: Path) -> None:
+    lines = 1
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            at = chunk.find(b"\0")
+            if at >= 0:
+                number = lines + chunk.count(b"\n", 0, at)
+                raise DataFormatError(f"{path}, line {number}: text is expected, found a NUL byte")
+            lines += chunk.count(b"\n")
+
+
+def _lines(path: Path, separator: str) -> Iterable[tuple[int, list[str]]]:
+    """Number and cells of every line that is not empty, the header first."""
+    import gzip
+
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
+        reader, start = csv.reader(file, delimiter=separator, strict=True), 1
+        for cells in reader:
+            if any(cells):
+                yield start, cells
+            start = reader.line_num + 1
+
+
+def _check_lines(path: Path, separator: str) -> None:
+    number, width = 1, 0
+    try:
+        for number, cells in _lines(path, separator):
+            if not width:
+                width = len(cells)
+                for cell in cells:
+                    if cells.count(cell) > 1:
+                        raise DuplicateNameError(f"{path}, line {number}: column {cell!r} occurs twice")
+            if len(cells) != width:
+                raise DataFormatError(
+                    f"{path}, line {number}: {width} cells are expected as in the header, found {len(cells)}"
+                )
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataFormatError(
+            f"{path}, line {number + 1} or later: not a CSV file in UTF-8 ({error})"
+        ) from error
+
+
+def with_lines(error: RowError, path: Path, separator: str = ",") -> DataFormatError:
+    """An error that names file and line in place of the row of a table read by `read_table`."""
+    for row, (number, _) in enumerate(_lines(path, separator), -1):
+        if row == error.row:
+            return DataFormatError(f"{path}, line {number}: {error.message}")
+    return DataFormatError(f"{path}: {error}")
