@@ -1,0 +1,262 @@
+"""Metrics of one task's predictions, gaps left out.
+
+All but average precision follow from sums over rows (`contributions`, then `finish`), so that a metric on
+a bootstrap sample is one matrix product away. A class or label that the targets never show takes part in
+no mean over classes or labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.errors import NoAnnotationError, NotFiniteError, ShapeError, UnknownNameError
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
+
+__all__ = [
+    "CLASS_METRICS",
+    "LABEL_METRICS",
+    "class_metrics",
+    "contributions",
+    "evaluate",
+    "finish",
+    "label_metrics",
+    "lower_is_better",
+    "main_metric",
+    "metric_names",
+    "probabilities",
+]
+
+Array = npt.NDArray[np.float64]
+
+CLASS_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
+"""Metrics of a multiclass task; the first is the one that a study judges by, unless told otherwise."""
+
+LABEL_METRICS = ("mean_f1", "map", "accuracy", "ece")
+"""Metrics of a multilabel task; the first is the one that a study judges by, unless told otherwise."""
+
+BINS = 15
+"""Equal-width bins of confidence in the expected calibration error."""
+
+
+def metric_names(task: Task) -> tuple[str, ...]:
+    """Names of the metrics of a task."""
+    return CLASS_METRICS if isinstance(task, MulticlassTask) else LABEL_METRICS
+
+
+def main_metric(task: Task) -> str:
+    """The metric that a task is judged by unless told otherwise: `accuracy` or `mean_f1`."""
+    return metric_names(task)[0]
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether small values of a metric are good: only of `ece`."""
+    return metric == "ece"
+
+
+def probabilities(task: Task, logits: Any) -> Array:
+    """Probabilities of logits in float64: a softmax of classes, a sigmoid of each label.
+
+    Args:
+        task: The task.
+        logits: (n, C) or (n, K).
+
+    Raises:
+        ShapeError: Logits of another width than the task.
+        NotFiniteError: NaN or infinite logits.
+    """
+    from scipy.special import expit, softmax
+
+    z = np.asarray(logits, dtype=np.float64)
+    if z.ndim != 2 or z.shape[1] != task.width:
+        raise ShapeError(f"task {task.name!r}: logits have shape (n, {task.width}), found {z.shape}")
+    if not np.isfinite(z).all():
+        raise NotFiniteError(f"task {task.name!r}: logits hold NaN or infinity")
+    return softmax(z, axis=1) if isinstance(task, MulticlassTask) else expit(z)
+
+
+def class_metrics(y: Any, probabilities: Any, classes: Any) -> dict[str, float]:
+    """Metrics of a multiclass task over its annotated rows.
+
+    Args:
+        y: (n,) class indices, -1 for a gap; or class names.
+        probabilities: (n, C), rows sum to 1.
+        classes: The C class names.
+
+    Returns:
+        `accuracy`; `balanced_accuracy`, the mean recall, and `macro_f1`, both over classes that occur;
+        `ece`, the expected calibration error of the predicted class in 15 bins. All in [0, 1].
+
+    Raises:
+        ShapeError: Another number of rows or classes.
+        NoAnnotationError: No row has a class.
+    """
+    task = MulticlassTask("classes", classes)
+    return _all(task, task.encode(y), np.asarray(probabilities, dtype=np.float64), CLASS_METRICS, 0.5)
+
+
+def label_metrics(a: Any, probabilities: Any, labels: Any, threshold: float = 0.5) -> dict[str, float]:
+    """Metrics of a multilabel task over its annotated cells.
+
+    Args:
+        a: (n, K) with 0, 1 or NaN for a gap.
+        probabilities: (n, K) in [0, 1].
+        labels: The K label names.
+        threshold: A label counts as predicted from here on, in (0, 1).
+
+    Returns:
+        `mean_f1` and `map` (average precision), means over labels that are annotated as present at least
+        once; `accuracy`, the mean over annotated labels of the share of right cells; `ece` over all
+        annotated cells in 15 bins of the label's probability. All in [0, 1].
+
+    Raises:
+        ShapeError: Another number of rows or labels.
+        NoAnnotationError: No cell is annotated, or none as present.
+    """
+    task = MultilabelTask("labels", labels)
+    return _all(task, task.encode(a), np.asarray(probabilities, dtype=np.float64), LABEL_METRICS, threshold)
+
+
+def evaluate(
+    task: Task, targets: Any, logits: Any, *, thresholds: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Metrics of logits against targets with gaps, by name.
+
+    Args:
+        task: The task.
+        targets: (n,) or (n, K); see `Task.encode`.
+        logits: (n, C) or (n, K), finite.
+        thresholds: By task, where a label task's threshold is not .5.
+
+    Raises:
+        ShapeError: Another number of rows or outputs.
+        NotFiniteError: NaN or infinite logits.
+        NoAnnotationError: No row is annotated.
+    """
+    threshold = (thresholds or {}).get(task.name, 0.5)
+    return _all(task, task.encode(targets), probabilities(task, logits), metric_names(task), threshold)
+
+
+def contributions(metric: str, task: Task, targets: Any, p: Array, *, threshold: float = 0.5) -> Array:
+    """What each row adds to the sums that a metric follows from.
+
+    Args:
+        metric: A metric of the task, other than `map`.
+        task: The task.
+        targets: (n,) or (n, K), encoded; a gap adds nothing.
+        p: (n, C) or (n, K) probabilities.
+        threshold: A label counts as predicted from here on.
+
+    Returns:
+        (n, parts, m): sum it over rows, weighted as you like, and give the result to `finish`.
+
+    Raises:
+        UnknownNameError: A metric that the task does not have, or `map`.
+    """
+    if isinstance(task, MulticlassTask):
+        known, actual, predicted, confidence = _of_classes(task, np.asarray(targets), p)
+    else:
+        known, actual, predicted, confidence = _of_labels(np.asarray(targets), p, threshold)
+    right = known * (actual == predicted)
+    if metric == "ece":
+        return _calibration(task, known, actual, predicted, confidence)
+    if metric == "accuracy":
+        if isinstance(task, MulticlassTask):
+            row = known[:, :1]
+            return np.stack([row * (actual * predicted).sum(axis=1, keepdims=True), row], axis=1)
+        return np.stack([right, known], axis=1)
+    if metric == "balanced_accuracy" and isinstance(task, MulticlassTask):
+        return np.stack([known * actual * predicted, known * actual], axis=1)
+    if metric == ("macro_f1" if isinstance(task, MulticlassTask) else "mean_f1"):
+        return np.stack([known * actual * predicted, known * actual, known * predicted], axis=1)
+    raise UnknownNameError.of(
+        f"metric of task {task.name!r} that follows from sums",
+        metric,
+        [name for name in metric_names(task) if name != "map"],
+    )
+
+
+def finish(metric: str, sums: Array) -> Array:
+    """A metric from its sums over rows.
+
+    Args:
+        metric: Its name.
+        sums: (..., parts, m), sums of `contributions`.
+
+    Returns:
+        (...) in [0, 1]; NaN where nothing was annotated.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if metric == "ece":
+            gap = np.abs(sums[..., 0, :] - sums[..., 1, :]).sum(axis=-1)
+            return gap / sums[..., 2, :].sum(axis=-1)
+        if metric in ("accuracy", "balanced_accuracy"):
+            return _mean(sums[..., 0, :] / sums[..., 1, :], sums[..., 1, :] > 0)
+        hits, actual, predicted = sums[..., 0, :], sums[..., 1, :], sums[..., 2, :]
+        return _mean(2 * hits / (actual + predicted), actual > 0)
+
+
+def _mean(values: Array, valid: npt.NDArray[np.bool_]) -> Array:
+    return np.where(valid, values, 0.0).sum(axis=-1) / valid.sum(axis=-1)
+
+
+def _all(
+    task: Task, targets: npt.NDArray[Any], p: Array, names: tuple[str, ...], threshold: float
+) -> dict[str, float]:
+    if p.shape != (len(targets), task.width):
+        raise ShapeError(
+            f"task {task.name!r}: probabilities have shape {(len(targets), task.width)}, found {p.shape}"
+        )
+    if not task.annotated(targets).any():
+        raise NoAnnotationError(f"task {task.name!r} has no annotation in {len(targets)} rows")
+    if isinstance(task, MultilabelTask) and not (targets == 1).any():
+        raise NoAnnotationError(f"task {task.name!r} has no label annotated as present")
+    out = {}
+    for name in names:
+        if name == "map":
+            out[name] = _average_precision(targets, p)
+        else:
+            out[name] = float(
+                finish(name, contributions(name, task, targets, p, threshold=threshold).sum(axis=0))
+            )
+    return out
+
+
+def _of_classes(task: MulticlassTask, y: npt.NDArray[Any], p: Array) -> tuple[Array, Array, Array, Array]:
+    known = np.repeat((y != MISSING_CLASS)[:, None], task.width, axis=1).astype(np.float64)
+    actual = np.eye(task.width)[np.where(y == MISSING_CLASS, 0, y)]
+    predicted = np.eye(task.width)[p.argmax(axis=1)]
+    return known, actual, predicted, p.max(axis=1, keepdims=True)
+
+
+def _of_labels(a: npt.NDArray[Any], p: Array, threshold: float) -> tuple[Array, Array, Array, Array]:
+    known = (~np.isnan(a)).astype(np.float64)
+    return known, np.nan_to_num(a).astype(np.float64), (p >= threshold).astype(np.float64), p
+
+
+def _calibration(task: Task, known: Array, actual: Array, predicted: Array, confidence: Array) -> Array:
+    """Confidence, hits and count of each row in each bin: (n, 3, BINS)."""
+    if isinstance(task, MulticlassTask):
+        hit, seen = (actual * predicted).sum(axis=1, keepdims=True), known[:, :1]
+    else:
+        hit, seen = actual, known
+    bins = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
+    out = np.zeros((len(confidence), 3, BINS))
+    rows = np.repeat(np.arange(len(confidence))[:, None], confidence.shape[1], axis=1)
+    for part, values in enumerate((seen * confidence, seen * hit, seen)):
+        np.add.at(out, (rows, np.full_like(rows, part), bins), values)
+    return out
+
+
+def _average_precision(a: npt.NDArray[Any], p: Array) -> float:
+    from sklearn.metrics import average_precision_score
+
+    scores = []
+    for k in range(a.shape[1]):
+        seen = ~np.isnan(a[:, k])
+        if (a[seen, k] == 1).any():
+            scores.append(average_precision_score(a[seen, k], p[seen, k]))
+    return float(np.mean(scores))

@@ -1,0 +1,162 @@
+"""Metrics against scikit-learn and by hand, with gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+)
+
+from concord import MulticlassTask, MultilabelTask
+from concord.errors import NoAnnotationError, NotFiniteError, ShapeError, UnknownNameError
+from concord.metrics import (
+    BINS,
+    class_metrics,
+    contributions,
+    evaluate,
+    finish,
+    label_metrics,
+    lower_is_better,
+    main_metric,
+    metric_names,
+    probabilities,
+)
+
+PET = MulticlassTask("pet", ["cat", "dog", "eel"])
+TRAITS = MultilabelTask("traits", ["purrs", "barks", "swims", "flies"])
+
+
+def reference_ece(confidence, hit):
+    """Bin by bin, as the definition has it."""
+    total, n = 0.0, len(confidence)
+    for b in range(BINS):
+        low, high = b / BINS, (b + 1) / BINS
+        inside = (confidence >= low) & ((confidence < high) | (b == BINS - 1))
+        if inside.any():
+            total += inside.sum() / n * abs(confidence[inside].mean() - hit[inside].mean())
+    return total
+
+
+def classes_of(seed, n=60, gaps=0.3):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n)
+    p = rng.dirichlet(np.ones(3), n)
+    y[rng.random(n) < gaps] = -1
+    y[:3] = [0, 1, 2]
+    return y, p
+
+
+def labels_of(seed, n=60, gaps=0.3):
+    rng = np.random.default_rng(seed)
+    a = (rng.random((n, 4)) < 0.4).astype(float)
+    a[rng.random((n, 4)) < gaps] = np.nan
+    a[0], a[1] = 1, 0
+    return a, rng.random((n, 4))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_class_metrics_equal_scikit_learn_on_the_annotated_rows(seed):
+    y, p = classes_of(seed)
+    seen = y >= 0
+    found = class_metrics(y, p, PET.classes)
+    guess = p.argmax(axis=1)
+    assert found["accuracy"] == pytest.approx(accuracy_score(y[seen], guess[seen]))
+    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(y[seen], guess[seen]))
+    assert found["macro_f1"] == pytest.approx(f1_score(y[seen], guess[seen], average="macro"))
+    assert found["ece"] == pytest.approx(reference_ece(p.max(axis=1)[seen], (guess == y)[seen]))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.2, 0.8))
+def test_label_metrics_equal_scikit_learn_label_by_label(seed, threshold):
+    a, p = labels_of(seed)
+    found = label_metrics(a, p, TRAITS.labels, threshold)
+    f1, ap, accuracy = [], [], []
+    for k in range(4):
+        seen = ~np.isnan(a[:, k])
+        guess = p[seen, k] >= threshold
+        f1.append(f1_score(a[seen, k], guess, zero_division=0))
+        ap.append(average_precision_score(a[seen, k], p[seen, k]))
+        accuracy.append(accuracy_score(a[seen, k], guess))
+    cells = ~np.isnan(a)
+    assert found["mean_f1"] == pytest.approx(np.mean(f1))
+    assert found["map"] == pytest.approx(np.mean(ap))
+    assert found["accuracy"] == pytest.approx(np.mean(accuracy))
+    assert found["ece"] == pytest.approx(reference_ece(p[cells], a[cells]))
+
+
+@given(st.integers(0, 1000))
+def test_what_is_predicted_under_a_gap_changes_nothing(seed):
+    y, p = classes_of(seed)
+    other = p.copy()
+    other[y < 0] = other[y < 0][:, ::-1]
+    assert class_metrics(y, p, PET.classes) == class_metrics(y, other, PET.classes)
+    a, q = labels_of(seed)
+    noisy = np.where(np.isnan(a), 1 - q, q)
+    assert label_metrics(a, q, TRAITS.labels) == pytest.approx(label_metrics(a, noisy, TRAITS.labels))
+
+
+def test_a_class_or_label_that_never_occurs_is_in_no_mean():
+    y, p = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.3, 0.7, 0], [0.1, 0.9, 0]])
+    assert class_metrics(y, p, PET.classes)["balanced_accuracy"] == 1.0
+    assert class_metrics(y, p, PET.classes)["macro_f1"] == 1.0
+    a = np.array([[1.0, 0, np.nan, 0], [0.0, 0, np.nan, 0]])
+    q = np.array([[0.9, 0.9, 0.9, 0.1], [0.1, 0.1, 0.1, 0.9]])
+    assert label_metrics(a, q, TRAITS.labels)["mean_f1"] == 1.0
+    assert label_metrics(a, q, TRAITS.labels)["accuracy"] == pytest.approx((1 + 0.5 + 0.5) / 3)
+
+
+@given(st.integers(0, 1000))
+def test_weighted_sums_are_the_metric_of_repeated_rows(seed):
+    rng = np.random.default_rng(seed)
+    y, p = classes_of(seed)
+    a, q = labels_of(seed)
+    counts = rng.multinomial(60, np.ones(60) / 60) + (np.arange(60) < 3)
+    rows = np.repeat(np.arange(60), counts)
+    for task, targets, values in ((PET, y, p), (TRAITS, a, q)):
+        all_at_once = (class_metrics if task is PET else label_metrics)(
+            targets[rows], values[rows], task.outputs
+        )
+        for name in metric_names(task):
+            if name != "map":
+                parts = contributions(name, task, targets, values)
+                weighted = finish(name, np.tensordot(counts, parts, axes=1))
+                assert float(weighted) == pytest.approx(all_at_once[name])
+
+
+def test_evaluate_turns_logits_into_probabilities():
+    y, p = classes_of(1)
+    assert evaluate(PET, y, np.log(p)) == pytest.approx(class_metrics(y, p, PET.classes))
+    a, q = labels_of(1)
+    assert evaluate(TRAITS, a, np.log(q / (1 - q))) == pytest.approx(label_metrics(a, q, TRAITS.labels))
+    strict = evaluate(TRAITS, a, np.log(q / (1 - q)), thresholds={"traits": 0.7})
+    assert strict == pytest.approx(label_metrics(a, q, TRAITS.labels, 0.7))
+
+
+def test_names():
+    assert main_metric(PET) == "accuracy"
+    assert main_metric(TRAITS) == "mean_f1"
+    assert lower_is_better("ece")
+    assert not lower_is_better("map")
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ShapeError, match=r"\(2, 3\), found \(2, 2\)"):
+        class_metrics([0, 1], np.ones((2, 2)) / 2, PET.classes)
+    with pytest.raises(NoAnnotationError, match="2 rows"):
+        class_metrics([-1, -1], np.ones((2, 3)) / 3, PET.classes)
+    with pytest.raises(NoAnnotationError, match="present"):
+        label_metrics(np.zeros((2, 4)), np.ones((2, 4)) / 2, TRAITS.labels)
+    with pytest.raises(NotFiniteError, match="'pet'"):
+        evaluate(PET, [0], [[np.nan, 0, 0]])
+    with pytest.raises(ShapeError, match=r"\(n, 3\)"):
+        probabilities(PET, np.zeros((2, 4)))
+    with pytest.raises(UnknownNameError, match="map"):
+        contributions("map", TRAITS, np.zeros((1, 4)), np.zeros((1, 4)))
