@@ -9,14 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "Texts": "concord.data.inputs",
-    "Source": "concord.data.source",
-    "Mixture": "concord.data.mixture",
-    "Images": "concord.data.images",
-    "FeatureRows": "concord.data.features",
-    "Batch": "concord.data.batches",
     "Augment": "concord.data.augment",
+    "Batch": "concord.data.batches",
+    "FeatureRows": "concord.data.features",
+    "Images": "concord.data.images",
     "Manifest": "concord.data.manifest",
+    "Mixture": "concord.data.mixture",
+    "Source": "concord.data.source",
+    "Texts": "concord.data.inputs",
     "inspect": "concord.data.inspection",
     "read": "concord.data.registry",
     "reader_names": "concord.data.registry",

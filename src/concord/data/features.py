@@ -1,0 +1,213 @@
+"""Feature rows: `.npy`, `.npz`, Parquet, CSV, or an array in memory."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import Tensor
+
+from concord.data.inputs import Inputs, Keyer, Loaded, Rows, column
+from concord.data.manifest import Manifest
+from concord.errors import DataFormatError, MissingDataError, NotFiniteError, ShapeError, UnknownNameError
+
+__all__ = ["FeatureRows"]
+
+LOCAL_HEADER = 30
+"""Bytes of a zip member's local header before its name."""
+
+
+class FeatureRows(Inputs):
+    """Rows of a feature array, found by the manifest's column `row`.
+
+    Files are read without pickle. A `.npy` file, and a `.npz` file written without compression, are
+    memory-mapped: nothing is read before it is used. In a `.parquet` or `.csv` file every column is a
+    feature: numbers and booleans as they are, a column of lists as many features as the lists hold, and
+    text as one 0/1 feature a distinct value (sorted; null and empty text are 0 everywhere).
+
+    Args:
+        values: Shape (n, ...): an array, a tensor, a polars frame, or the path of a `.npy`, `.npz`,
+            `.parquet` or `.csv` file.
+        key: Name of the array in a `.npz` file.
+        columns: The feature columns of a table, in order; None takes all.
+        dtype: What the values become, a floating type.
+
+    Raises:
+        MissingDataError: No such file.
+        DataFormatError: A file that cannot be read as features.
+        UnknownNameError: No such array or column; a manifest without the column `row`.
+        ShapeError: No rows, or a manifest's row beyond the last one.
+
+    Example:
+        >>> from concord.data.manifest import Manifest
+        >>> rows = FeatureRows([[0.0, 1.0], [2.0, 3.0]])
+        >>> keys = rows.keys(Manifest(pl.DataFrame({"row": [1, 0]}), ()))
+        >>> rows.load(keys(np.array([0]))).values
+        tensor([[2., 3.]])
+    """
+
+    def __init__(
+        self,
+        values: Any,
+        *,
+        key: str = "x",
+        columns: Sequence[str] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.path = Path(values).resolve() if isinstance(values, (str, Path)) else None
+        self.key = key
+        self.columns = None if columns is None else tuple(columns)
+        self.dtype = dtype
+        self._array = self._open() if self.path else _array(values, self.columns)
+        if self._array.ndim < 2 or not self._array.size:
+            raise ShapeError(
+                f"{self._owner}: features have shape (n, ...), not empty, found {self._array.shape}"
+            )
+        if self._array.dtype.kind not in "fiub":
+            raise DataFormatError(f"{self._owner}: features are numbers, found {self._array.dtype}")
+
+    @property
+    def _owner(self) -> str:
+        return str(self.path) if self.path else "features"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array: (n, ...)."""
+        return self._array.shape
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __repr__(self) -> str:
+        return f"FeatureRows({self._owner}, shape={self.shape})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A file is opened again in a worker; pickling a memory map would copy the file's content.
+        return {**self.__dict__, "_array": None if self.path else self._array}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.path:
+            self._array = self._open()
+
+    def _open(self) -> npt.NDArray[Any]:
+        assert self.path is not None
+        if not self.path.is_file():
+            raise MissingDataError(f"no feature file at {self.path}")
+        if self.path.suffix in {".parquet", ".csv"}:
+            return _table(_read_table(self.path), self.columns)
+        try:
+            if self.path.suffix == ".npz":
+                return _npz(self.path, self.key)
+            return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
+        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+            raise DataFormatError(
+                f"{self.path}: expected a .npy, .npz, .parquet or .csv file of numbers; {error}"
+            ) from error
+
+    def keys(self, manifest: Manifest) -> Keyer:
+        """The manifest's `row`s, checked to lie in the array."""
+        rows = column(manifest, "row", "feature rows").to_numpy()
+        if rows.max() >= len(self):
+            raise ShapeError(
+                f"manifest {manifest.name!r} names row {rows.max()}, but {self._owner} has rows "
+                f"0 .. {len(self) - 1}"
+            )
+        return lambda chosen: rows[chosen]
+
+    def load(self, keys: Rows) -> Loaded:
+        """Tensor of shape (len(keys), ...).
+
+        Raises:
+            NotFiniteError: NaN or infinity among the values; names the row.
+        """
+        taken = self._array.take(keys, axis=0)
+        values = torch.from_numpy(taken.astype(taken.dtype.newbyteorder("="), copy=False)).to(self.dtype)
+        finite = torch.isfinite(values)
+        if not finite.all():
+            row = int(keys[int((~finite.flatten(1).all(dim=1)).nonzero()[0])])
+            raise NotFiniteError(
+                f"{self._owner}: features must be finite, found NaN or infinity in row {row}"
+            )
+        return Loaded(values)
+
+
+def _array(values: Any, columns: tuple[str, ...] | None) -> npt.NDArray[Any]:
+    if isinstance(values, pl.DataFrame):
+        return _table(values, columns)
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    try:
+        return (
+            pl.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pl.read_csv(path, infer_schema_length=None)
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataFormatError(f"{path}: not a table of features; {str(error).splitlines()[0]}") from error
+
+
+def _table(frame: pl.DataFrame, columns: tuple[str, ...] | None) -> npt.NDArray[np.float32]:
+    chosen = frame.columns if columns is None else columns
+    for name in chosen:
+        if name not in frame.columns:
+            raise UnknownNameError.of("feature column", name, frame.columns)
+    parts = [_features(frame[name]) for name in chosen]
+    return np.concatenate(parts, axis=1, dtype=np.float32) if parts else np.empty((0, 0), dtype=np.float32)
+
+
+def _features(series: pl.Series) -> npt.NDArray[Any]:
+    if series.dtype in (pl.String, pl.Categorical, pl.Enum):
+        texts = series.cast(pl.String)
+        values = sorted(text for text in texts.unique().drop_nulls() if text.strip())
+        one_hot = [(texts == value).fill_null(False).to_numpy() for value in values]
+        return np.stack(one_hot, axis=1) if one_hot else np.empty((len(series), 0), dtype=np.bool_)
+    try:
+        if series.dtype.is_numeric() or series.dtype == pl.Boolean:
+            return series.cast(pl.Float32).to_numpy()[:, None]
+        if isinstance(series.dtype, (pl.List, pl.Array)):
+            return np.stack([np.asarray(row, dtype=np.float32) for row in series.to_list()])
+    except (pl.exceptions.PolarsError, ValueError, TypeError):
+        pass
+    raise DataFormatError(
+        f"feature column {series.name!r}: numbers, text or lists of one length are needed, "
+        f"found {series.dtype}"
+    )
+
+
+def _npz(path: Path, key: str) -> npt.NDArray[Any]:
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if key not in names:
+            raise UnknownNameError.of(f"array in {path}", key, names)
+        member = archive.getinfo(f"{key}.npy")
+    if member.compress_type == zipfile.ZIP_STORED:
+        return _mapped(path, member.header_offset)
+    with np.load(path, allow_pickle=False) as arrays:
+        return np.asarray(arrays[key])
+
+
+def _mapped(path: Path, header: int) -> npt.NDArray[Any]:
+    with path.open("rb") as file:
+        file.seek(header + LOCAL_HEADER - 4)
+        name_length, extra_length = np.frombuffer(file.read(4), dtype="<u2")
+        file.seek(header + LOCAL_HEADER + int(name_length) + int(extra_length))
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise DataFormatError(f"{path}: holds Python objects, which are not read (pickle)")
+        values: npt.NDArray[Any] = np.memmap(
+            path, dtype=dtype, mode="r", offset=file.tell(), shape=shape, order="F" if fortran else "C"
+        )
+        return np.asarray(values)

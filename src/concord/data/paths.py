@@ -1,0 +1,117 @@
+"""Opening files under a data root, and nothing else.
+
+Paths come from annotation files that somebody else wrote. One that leaves the root, by `..`, as an absolute
+path or through a symbolic link, is refused; so is anything that is no regular file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any
+
+from concord.errors import MissingDataError, UnsafePathError
+
+__all__ = ["DataRoot", "check_relative"]
+
+
+def check_relative(path: str) -> tuple[str, ...]:
+    """Parts of a path that stays below where it starts.
+
+    Raises:
+        UnsafePathError: A path that is absolute, contains `..`, backslashes or NUL, or is empty.
+    """
+    parts = tuple(path.split("/"))
+    if not path or path[0] == "/" or ".." in parts or "\\" in path or "\0" in path or path[1:2] == ":":
+        raise UnsafePathError(
+            f"a path is relative to the data root, inside it, with forward slashes; found {path!r}"
+        )
+    return parts
+
+
+class DataRoot:
+    """A folder whose files are read by relative path; `photos.zip/a/1.jpg` is a member of `photos.zip`.
+
+    Open archives and checked folders are kept, for each process its own: a worker must not share a
+    file position with its parent.
+
+    Args:
+        root: The folder.
+        max_bytes: Largest member of an archive that is unpacked, by its size as the archive states it.
+
+    Raises:
+        MissingDataError: No such folder.
+    """
+
+    def __init__(self, root: str | Path, max_bytes: int = 2**30) -> None:
+        self.root, self.max_bytes = os.path.realpath(root), max_bytes
+        if not os.path.isdir(self.root):
+            raise MissingDataError(f"no data folder at {root}")
+        self._forget()
+
+    def _forget(self) -> None:
+        self._process = os.getpid()
+        self._folders: dict[str, str] = {}
+        self._archives: dict[str, zipfile.ZipFile] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root, "max_bytes": self.max_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.root, self.max_bytes = state["root"], state["max_bytes"]
+        self._forget()
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file, or a member of an archive, for reading.
+
+        Raises:
+            UnsafePathError: A path that leaves the root, or that is no regular file.
+            MissingDataError: No such file or member.
+        """
+        if self._process != os.getpid():
+            self._forget()
+        parts = check_relative(path)
+        for depth, part in enumerate(parts[:-1], 1):
+            if part[-4:].lower() == ".zip" and os.path.isfile(os.path.join(self.root, *parts[:depth])):
+                return self._member("/".join(parts[:depth]), "/".join(parts[depth:]))
+        return open(self._file(path), "rb")
+
+    def _file(self, path: str) -> str:
+        head, _, tail = path.rpartition("/")
+        folder = self._folders.get(head)
+        if folder is None:
+            folder = self._folders[head] = self._inside(os.path.join(self.root, head), path)
+        full = os.path.join(folder, tail)
+        try:
+            mode = os.lstat(full).st_mode
+            if stat.S_ISLNK(mode):
+                full = self._inside(full, path)
+                mode = os.lstat(full).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingDataError(f"no file {path!r} in {self.root}") from None
+        if not stat.S_ISREG(mode):
+            raise UnsafePathError(f"{path!r} in {self.root} is no regular file")
+        return full
+
+    def _inside(self, full: str, path: str) -> str:
+        real = os.path.realpath(full)
+        if os.path.commonpath([self.root, real]) != self.root:
+            raise UnsafePathError(f"{path!r} leads out of the data root {self.root} through a symbolic link")
+        return real
+
+    def _member(self, archive: str, member: str) -> IO[bytes]:
+        if archive not in self._archives:
+            self._archives[archive] = zipfile.ZipFile(self._file(archive))
+        file = self._archives[archive]
+        try:
+            info = file.getinfo(member)
+        except KeyError:
+            raise MissingDataError(f"no member {member!r} in {archive!r} in {self.root}") from None
+        if info.file_size > self.max_bytes:
+            raise UnsafePathError(
+                f"{archive}/{member} unpacks to {info.file_size:,} bytes, more than {self.max_bytes:,}"
+            )
+        return BytesIO(file.read(info))
