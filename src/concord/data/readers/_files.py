@@ -9,9 +9,10 @@ from typing import Literal
 
 import polars as pl
 
-from concord.errors import MissingDataError, RangeError, UnknownNameError, UnsafePathError
+from concord.data.manifest import UNSAFE_PATH
+from concord.errors import DataFormatError, MissingDataError, RangeError, UnknownNameError, UnsafePathError
 
-__all__ = ["Missing", "check_choice", "find_file", "find_folder", "keep_present"]
+__all__ = ["Missing", "check_choice", "entries", "find_file", "find_folder", "keep_present", "numbered"]
 
 Missing = Literal["drop", "keep", "error"]
 """What to do with an annotation whose image is not there: leave the row out, keep it, or raise."""
@@ -55,7 +56,8 @@ def _missing(root: Path, kind: str, choices: Sequence[str], title: str, home: st
     while nearest != root and not nearest.is_dir():
         nearest = nearest.parent
     return MissingDataError(
-        f"{title}: expected the {kind} {expected} in {root}, found {listing(nearest)}; the data: {home}"
+        f"{title}: expected the {kind} {expected} in {root}, found {listing(nearest)}; "
+        f"get the data from {home}"
     )
 
 
@@ -90,7 +92,7 @@ def keep_present(frame: pl.DataFrame, root: Path, missing: Missing, column: str 
     """
     check_choice("value of missing", missing, ("drop", "keep", "error"))
     paths = frame[column]
-    unsafe = paths.filter(paths.str.contains(r"^/|^[A-Za-z]:|\\|(^|/)\.\.(/|$)"))
+    unsafe = paths.filter(paths.str.contains(UNSAFE_PATH))
     if len(unsafe):
         raise UnsafePathError(f"expected paths below {root}, found {unsafe[0]!r} in the annotations")
     if missing == "keep" or frame.is_empty():
@@ -108,6 +110,34 @@ def keep_present(frame: pl.DataFrame, root: Path, missing: Missing, column: str 
             f"missing='keep' lists annotations without images"
         )
     return frame.filter(there)
+
+
+def entries(folder: Path, suffix: str = "") -> list[str]:
+    """Names of the visible entries of a folder that end in `suffix`, sorted.
+
+    Names that begin with a dot are left out: some systems leave `.DS_Store` and `._NAME` beside files.
+    """
+    return sorted(name for name in os.listdir(folder) if name.endswith(suffix) and not name.startswith("."))
+
+
+def numbered(folder: Path) -> dict[int, str]:
+    """File names of a folder by the number that is their stem, whether padded with zeros or not.
+
+    Raises:
+        DataFormatError: Two files of one number.
+    """
+    found: dict[int, str] = {}
+    if not folder.is_dir():
+        return found
+    for name in entries(folder):
+        stem = name.partition(".")[0]
+        if stem.isascii() and stem.isdigit():
+            if int(stem) in found:
+                raise DataFormatError(
+                    f"{folder}: expected one image a frame, found both {found[int(stem)]} and {name}"
+                )
+            found[int(stem)] = name
+    return found
 
 
 def _files_below(root: Path, paths: pl.Series) -> pl.Series:

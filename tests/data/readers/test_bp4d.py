@@ -1,0 +1,174 @@
+"""BP4D and BP4D+, which share the files of occurrences."""
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from _face_mutations import check_damage, damages, permuted, touch, truth_of, write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from concord.data.readers import bp4d, bp4d_plus
+from concord.errors import ConfigError, DataFormatError, MissingDataError
+
+COLUMNS = (1, 2, 4, 5, 6, 7, 9, *range(10, 21), 22, 23, 24, *range(27, 40))
+INTENSE = (6, 10, 12, 14, 17)
+BP4D = {("F001", "T1"): 2440, ("F001", "T4"): 7, ("M011", "T8"): 98, ("F007", "T2"): 0}
+PLUS = {("F001", "T1"): 1, ("F001", "T6"): 10, ("F041", "T8"): 99, ("M001", "T7"): 5}  # no F041_T7, no F082
+FRAMES = 4
+
+
+def code(subject: str, frame: int, unit: int) -> str:
+    return "019"[(int(subject[1:]) + frame * 3 + unit * unit) % 3]
+
+
+def labels(subject: str, frame: int, units: tuple[int, ...]) -> dict[str, int | None]:
+    found = {unit: code(subject, frame, unit) for unit in units}
+    return {f"action_units.AU{unit}": None if c == "9" else int(c) for unit, c in found.items()}
+
+
+def make(root: Path, sequences: dict[tuple[str, str], int], width: int = 4) -> Path:
+    for (subject, task), start in sequences.items():
+        frames = range(start, start + FRAMES)
+        header = ",".join(["0", *map(str, COLUMNS)])
+        rows = [",".join([str(f), *(code(subject, f, u) for u in COLUMNS)]) for f in frames]
+        write(root / f"AUCoding/AU_OCC/{subject}_{task}.csv", [header, *rows])
+        touch(root, [f"{subject}/{task}/{f:0{width}d}.jpg" for f in frames])
+    return root
+
+
+def make_intensities(root: Path, sequences: dict[tuple[str, str], int]) -> None:
+    for unit in INTENSE:
+        for (subject, task), start in sequences.items():
+            rows = [f"{f},{'0123459'[(f + unit) % 7]}" for f in range(start, start + FRAMES)]
+            write(root / f"AUCoding/AU_INT/AU{unit:02d}/{subject}_{task}_AU{unit:02d}.csv", rows)
+
+
+SETS = [(bp4d, BP4D), (bp4d_plus, PLUS)]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("bp4d"), BP4D)
+
+
+@pytest.mark.parametrize(("module", "sequences"), SETS)
+@pytest.mark.parametrize("width", [1, 4, 5])
+def test_units_of_every_frame(
+    tmp_path: Path, module: ModuleType, sequences: dict[tuple[str, str], int], width: int
+) -> None:
+    manifest = module.read(make(tmp_path, sequences, width))
+    truth = {
+        f"{s}/{t}/{f:0{width}d}.jpg": {"group": s, "elicitation": t, "frame": f, **labels(s, f, module.UNITS)}
+        for (s, t), start in sequences.items()
+        for f in range(start, start + FRAMES)
+    }
+    assert truth_of(manifest, next(iter(truth.values()))) == truth
+    assert [task.name for task in manifest.tasks] == ["action_units"]  # the task T is no expression
+
+
+def test_numbers_of_units() -> None:
+    assert len(bp4d.UNITS) == 12
+    assert len(bp4d_plus.UNITS) == 34
+    assert sorted(map(len, bp4d.PARTS)) == [13, 14, 14]
+    assert len({s for part in bp4d.PARTS for s in part}) == 41
+
+
+def test_the_usual_folds(tree: Path) -> None:
+    for fold, held in enumerate(["F001", "M011", "F007"]):
+        frame = bp4d.read(tree, fold=fold).frame  # type: ignore[arg-type]
+        assert set(frame.filter(frame["split"] == "test")["group"]) == {held}
+        assert set(frame.filter(frame["split"] == "train")["group"]) == {"F001", "M011", "F007"} - {held}
+
+
+def test_a_subject_of_no_part(tmp_path: Path) -> None:
+    make(tmp_path, {("F099", "T1"): 1})
+    assert len(bp4d.read(tmp_path)) == FRAMES
+    with pytest.raises(ConfigError, match="found F099; use fold=None"):
+        bp4d.read(tmp_path, fold=1)
+
+
+def test_images_elsewhere_and_counted_otherwise(tmp_path: Path) -> None:
+    make(tmp_path, {("F001", "T1"): 3})
+    (tmp_path / "F001").rename(tmp_path / "crops")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "crops").rename(tmp_path / "images/F001")
+    manifest = bp4d.read(tmp_path, images="images", offset=1)
+    assert manifest.frame.select("path", "frame").rows() == [
+        ("images/F001/T1/0004.jpg", 3),
+        ("images/F001/T1/0005.jpg", 4),
+        ("images/F001/T1/0006.jpg", 5),
+    ]
+    bare = bp4d.read(tmp_path, images="nowhere", missing="keep")
+    assert bare.frame["path"][0] == "nowhere/F001/T1/3.jpg"
+
+
+def test_units_that_nobody_coded_are_gaps(tmp_path: Path) -> None:
+    write(tmp_path / "AUCoding/AU_OCC/F001_T1.csv", ["0,1,2", "5,9,9", "6,1,9"])
+    touch(tmp_path, ["F001/T1/5.jpg", "F001/T1/6.jpg"])
+    assert bp4d.read(tmp_path, units=[1, 2]).frame["path"].to_list() == ["F001/T1/6.jpg"]
+    assert len(bp4d.read(tmp_path, units=[1, 2], gaps="keep")) == 2
+    with pytest.raises(DataFormatError, match="line 1: expected a column '4'"):
+        bp4d.read(tmp_path, units=[4])
+
+
+def test_intensities_of_bp4d_plus(tmp_path: Path) -> None:
+    make_intensities(make(tmp_path, PLUS), {key: PLUS[key] for key in list(PLUS)[:2]})
+    (tmp_path / "AUCoding/AU_INT/AU27").mkdir()  # a folder without files
+    manifest = bp4d_plus.read(tmp_path, intensities=True)
+    for (s, t), start in PLUS.items():
+        rows = manifest.frame.filter((manifest.frame["group"] == s) & (manifest.frame["elicitation"] == t))
+        for unit in INTENSE:
+            levels = [int("0123459"[(f + unit) % 7]) for f in range(start, start + FRAMES)]
+            known = (s, t) in list(PLUS)[:2]
+            assert rows[f"intensity.AU{unit}"].to_list() == [
+                level if level < 9 and known else None for level in levels
+            ]
+    assert manifest.frame["intensity.AU27"].null_count() == len(manifest)
+    file = tmp_path / "AUCoding/AU_INT/AU06/F001_T1_AU06.csv"
+    write(file, ["1,6"])
+    with pytest.raises(DataFormatError, match="line 1: expected an intensity"):
+        bp4d_plus.read(tmp_path, intensities=True)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="expected the folder 'AUCoding/AU_OCC'"):
+        bp4d.read(tmp_path)
+    (tmp_path / "AUCoding/AU_OCC").mkdir(parents=True)
+    with pytest.raises(MissingDataError, match=r"expected files as F001_T1\.csv"):
+        bp4d.read(tmp_path)
+    make(tmp_path, BP4D)
+    with pytest.raises(DataFormatError, match=r"F001_T4\.csv: expected a name .* a task of T1, T6, T7, T8"):
+        bp4d_plus.read(tmp_path)
+    (tmp_path / "AUCoding/AU_OCC/F001_T4.csv").unlink()
+    (tmp_path / "AUCoding/AU_OCC/F007_T2.csv").unlink()
+    with pytest.raises(MissingDataError, match="expected the folder 'AUCoding/AU_INT'"):
+        bp4d_plus.read(tmp_path, intensities=True)
+    with pytest.raises(MissingDataError, match="found none of"):
+        bp4d_plus.read(tmp_path, images="nowhere")
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_columns_go_by_their_names(tree: Path, data: st.DataObject) -> None:
+    file = tree / "AUCoding/AU_OCC/F001_T1.csv"
+    original = file.read_bytes()
+    columns = [f"action_units.AU{unit}" for unit in bp4d.UNITS]
+    truth = truth_of(bp4d.read(tree), columns)
+    order = data.draw(st.permutations(range(len(COLUMNS) + 1)))
+    try:
+        file.write_bytes(permuted(original, order))
+        assert truth_of(bp4d.read(tree), columns) == truth
+    finally:
+        file.write_bytes(original)
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_damage_is_named_or_harmless(tree: Path, data: st.DataObject) -> None:
+    def read():
+        return bp4d.read(tree, missing="keep", gaps="keep")
+
+    file = tree / "AUCoding/AU_OCC/F001_T1.csv"
+    truth = truth_of(read(), ["group", *(f"action_units.AU{unit}" for unit in bp4d.UNITS)])
+    check_damage(read, file, data.draw(damages(file.read_bytes(), ",")), truth)
