@@ -25,7 +25,7 @@ SIMPLE = {
     str(dtype): dtype
     for dtype in (
         *(pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64),
-        *(pl.Float32, pl.Float64, pl.Boolean, pl.String),
+        *(pl.Float32, pl.Float64, pl.Boolean, pl.String, pl.Null),
     )
 }
 """Types of further columns that a CSV file can hold, and lists of them (blanks between the values)."""
@@ -158,7 +158,8 @@ def read_manifest(
         )
     description = _parquet_description(path) if kind == "parquet" else _csv_description(path)
     if tasks is None and "tasks" in description:
-        tasks = tasks_from_json(description["tasks"], str(path))
+        where = f"{path}, metadata {METADATA!r}" if kind == "parquet" else str(_sidecar(path))
+        tasks = tasks_from_json(description["tasks"], where)
     read = _read_parquet if kind == "parquet" else _read_csv
     frame, tasks = read(path, tasks, description)
     if root is None and description.get("root") is not None:
@@ -234,12 +235,25 @@ def _read_csv(
     frame = read_table(path)
     if tasks is None:
         tasks = infer_tasks(frame, str(path))
-    types = description.get("columns", {})
+    types = _column_types(description, path)
     try:
         frame = frame.with_columns(_typed(frame, tasks, types))
     except RowError as error:
         raise with_lines(error, path) from error
     return frame, tasks
+
+
+def _column_types(description: dict[str, Any], path: Path) -> dict[str, str]:
+    types = description.get("columns", {})
+    if not isinstance(types, dict):
+        raise DataFormatError(f"{_sidecar(path)}: 'columns' gives the type of a column by its name")
+    known = {*SIMPLE, *(f"List({name})" for name in SIMPLE)}
+    for name, dtype in types.items():
+        if dtype not in known:
+            raise DataFormatError(
+                f"{_sidecar(path)}: column {name!r} has a type {dtype!r} that CSV cannot hold"
+            )
+    return types
 
 
 def _typed(frame: pl.DataFrame, tasks: Sequence[Task], types: dict[str, str]) -> list[pl.Series]:
@@ -258,7 +272,7 @@ def _typed(frame: pl.DataFrame, tasks: Sequence[Task], types: dict[str, str]) ->
 
 
 def _further(column: pl.Series, dtype: str | None) -> pl.Series:
-    if dtype is None:
+    if dtype is None or dtype == str(pl.Null):
         return typed(column)
     if dtype.startswith("List("):
         inner = SIMPLE[dtype[5:-1]]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -303,9 +305,8 @@ def read_table(path: Path, separator: str = ",") -> pl.DataFrame:
         raise MissingDataError(
             f"expected a CSV file at {path}, found {'a folder' if path.exists() else 'nothing'}"
         )
-    gzipped = path.suffix == ".gz"
-    if not gzipped:
-        _check_bytes(path)
+    if _has_bare_returns(path):
+        _check_lines(path, separator)
     try:
         frame = pl.read_csv(path, infer_schema=False, separator=separator)
     except pl.exceptions.NoDataError as error:
@@ -318,54 +319,75 @@ def read_table(path: Path, separator: str = ",") -> pl.DataFrame:
     if frame.is_empty():
         raise EmptyDataError(f"{path}: at least one line after the header is expected, found none")
     # A line that was cut lacks its last cells: only a look at the text tells these from empty ones.
-    if frame[frame.columns[-1]].null_count() or any("_duplicated_" in c for c in frame.columns):
+    if frame[frame.columns[-1]].null_count():
         _check_lines(path, separator)
+    frame.columns = _header(path, separator, frame.width)
     if frame.width == 1:
         return frame.drop_nulls()
     return frame.filter(~pl.all_horizontal(pl.all().is_null()))
 
 
-def _check_bytes(path: Path) -> None:
-    lines = 1
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            at = chunk.find(b"\0")
-            if at >= 0:
-                number = lines + chunk.count(b"\n", 0, at)
-                raise DataFormatError(f"{path}, line {number}: text is expected, found a NUL byte")
-            lines += chunk.count(b"\n")
-
-
-def _lines(path: Path, separator: str) -> Iterable[tuple[int, list[str]]]:
-    """Number and cells of every line that is not empty, the header first."""
-    import gzip
-
+def _bytes(path: Path) -> Iterator[bytes]:
+    """A file, unpacked where it is gzipped, in large pieces that end with a line or the file."""
     opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            while chunk := file.read(CHUNK) + file.readline():
+                yield chunk
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DataFormatError(f"{path}: not a gzipped file ({error})") from error
+
+
+def _has_bare_returns(path: Path) -> bool:
+    """Whether a carriage return stands alone; raises for a NUL byte."""
+    lines, bare = 1, False
+    for chunk in _bytes(path):
+        at = chunk.find(b"\0")
+        if at >= 0:
+            number = lines + chunk.count(b"\n", 0, at)
+            raise DataFormatError(f"{path}, line {number}: text is expected, found a NUL byte")
+        lines += chunk.count(b"\n")
+        bare = bare or chunk.count(b"\r") != chunk.count(b"\r\n")
+    return bare
+
+
+def _lines(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Number and cells of every line that is not empty, the header first."""
+    opener, start = gzip.open if path.suffix == ".gz" else open, 1
     with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
-        reader, start = csv.reader(file, delimiter=separator, strict=True), 1
-        for cells in reader:
-            if any(cells):
-                yield start, cells
-            start = reader.line_num + 1
+        reader = csv.reader(file, delimiter=separator, strict=True)
+        try:
+            for cells in reader:
+                if any(cells):
+                    yield start, cells
+                start = reader.line_num + 1
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise DataFormatError(
+                f"{path}, line {start} or later: not a CSV file in UTF-8 ({error})"
+            ) from error
+
+
+def _header(path: Path, separator: str, width: int) -> list[str]:
+    number, cells = next(_lines(path, separator))
+    names = [cell.strip() for cell in cells]
+    if len(names) != width:
+        raise DataFormatError(
+            f"{path}, line {number}: a header of {width} names is expected, found {len(names)}"
+        )
+    for name in names:
+        if names.count(name) > 1:
+            raise DuplicateNameError(f"{path}, line {number}: column {name!r} occurs twice")
+    return names
 
 
 def _check_lines(path: Path, separator: str) -> None:
-    number, width = 1, 0
-    try:
-        for number, cells in _lines(path, separator):
-            if not width:
-                width = len(cells)
-                for cell in cells:
-                    if cells.count(cell) > 1:
-                        raise DuplicateNameError(f"{path}, line {number}: column {cell!r} occurs twice")
-            if len(cells) != width:
-                raise DataFormatError(
-                    f"{path}, line {number}: {width} cells are expected as in the header, found {len(cells)}"
-                )
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataFormatError(
-            f"{path}, line {number + 1} or later: not a CSV file in UTF-8 ({error})"
-        ) from error
+    width = 0
+    for number, cells in _lines(path, separator):
+        width = width or len(cells)
+        if len(cells) != width:
+            raise DataFormatError(
+                f"{path}, line {number}: {width} cells are expected as in the header, found {len(cells)}"
+            )
 
 
 def with_lines(error: RowError, path: Path, separator: str = ",") -> DataFormatError:

@@ -1,9 +1,9 @@
 """The one intermediate form of annotated data: a table, one row a sample, a gap is null.
 
 Columns: `path` (relative to the root, POSIX slashes), `row` (row of a feature file) or `text`, at least one
-of them; `split` (train, val, test or null); `group` (subject, video; or null); for a multiclass task one
-column `TASK` of class names; for a multilabel task one column `TASK.LABEL` a label with 0, 1 or null.
-Further columns are kept as they are.
+of them; `split` (train, val, test or null); `group` (subject, video; or null); `source` where rows of several
+data sets are in one table; for a multiclass task one column `TASK` of class names; for a multilabel task one
+column `TASK.LABEL` a label with 0, 1 or null. Further columns are kept as they are.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SPLITS = ("train", "val", "test")
 LOCATORS = ("path", "row", "text")
 """Columns that say where a sample is; a manifest has at least one of them."""
 
-RESERVED = (*LOCATORS, "split", "group")
+RESERVED = (*LOCATORS, "split", "group", "source")
 
 # Absolute, on a drive, leaving the root, with a separator of another system, or with a NUL.
 UNSAFE_PATH = r"^/|^[A-Za-z]:|(^|/)\.\.(/|$)|\\|\x00|^$"
