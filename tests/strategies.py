@@ -59,7 +59,7 @@ def targets(draw: Any, task: Task, rows: int) -> np.ndarray:
 
 @st.composite
 def relation_tables(draw: Any, source: MulticlassTask, target: Task, unknown: bool = True) -> np.ndarray:
-    """Tables of P(target | class), float64 (C, K), with unknown cells (rows, where the target is multiclass)."""
+    """Tables of P(target | class), float64 (C, K), with unknown cells (class to class: rows)."""
     shape = (source.width, target.width)
     number = st.floats(0, 1, allow_nan=False)
     if isinstance(target, MulticlassTask):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import strategies
 from hypothesis import given
 
+import strategies
 from concord import MulticlassTask, MultilabelTask
 from concord.data import Manifest
 from concord.data.manifest import RowError, task_columns
@@ -161,7 +161,7 @@ def test_no_rows() -> None:
 
 
 def test_two_tasks_cannot_share_a_column() -> None:
-    with pytest.raises(DuplicateNameError, match="'traits.furry'.*belongs to task 'traits'"):
+    with pytest.raises(DuplicateNameError, match=r"'traits\.furry'.*belongs to task 'traits'"):
         Manifest(frame(), (TRAITS, MulticlassTask("traits.furry", ["a", "b"])))
     with pytest.raises(DuplicateNameError, match="belongs to every manifest"):
         Manifest(frame(), (MulticlassTask("split", ["train", "test"]),))

@@ -62,7 +62,7 @@ def from_frame(
     Columns called `path`, `row`, `text`, `split` and `group` are taken as such unless others are named.
     Without a path, row or text, `row` counts the rows of the table. Backslashes in paths become slashes, and
     paths below `root` become relative to it. Splits may be spelled training, validation, dev, ... Columns
-    that nothing names are kept.
+    that nothing names are kept; one column may serve several purposes (a subject that is also a class).
 
     Args:
         frame: One row a sample.
@@ -82,7 +82,7 @@ def from_frame(
 
     Raises:
         UnknownNameError: A column that is not there, or a pattern that no column fits.
-        DuplicateNameError: A column named for two purposes.
+        DuplicateNameError: A column is to be the path, but another is called `path`; likewise the others.
         AnnotationError: A value that is no class, no label and no gap; names column and row.
         UnsafePathError: A path outside the root.
         EmptyDataError: No rows.
@@ -91,24 +91,25 @@ def from_frame(
         raise EmptyDataError(f"{name or 'the table'}: at least one row is expected, found none")
     spellings = frozenset((*GAPS, *gaps))
     special = {"path": path, "row": row, "text": text, "split": split, "group": group}
-    frame = _with_special(frame, special, root, spellings)
+    made, used = _special(frame, special, root, spellings)
     tasks: list[Task] = []
     for task_name, names in (classes or {}).items():
         column = _column(frame, (columns or {}).get(task_name, task_name))
-        values = _class_names(column, spellings, names).alias(task_name)
+        values = _texts(column, spellings, frozenset() if names is None else frozenset(names))
         found = _natural(values.drop_nulls().unique().to_list()) if names is None else names
         tasks.append(MulticlassTask(task_name, found))
-        frame = frame.drop(column.name).with_columns(values)
+        made.append(values.alias(task_name))
+        used.add(column.name)
     for task_name, patterns in (labels or {}).items():
         matched = _matching(frame, patterns)
-        tasks.append(MultilabelTask(task_name, [c.removeprefix(f"{task_name}.") for c in matched]))
-        parsed = [parse_labels(frame[c], spellings) for c in matched]
-        renamed = [
-            series.alias(f"{task_name}.{label}")
-            for series, label in zip(parsed, tasks[-1].outputs, strict=True)
-        ]
-        frame = frame.drop(matched).with_columns(renamed)
-    return Manifest(frame, tuple(tasks), None if root is None else Path(root), name)
+        task = MultilabelTask(task_name, [name.removeprefix(f"{task_name}.") for name in matched])
+        tasks.append(task)
+        parsed = (parse_labels(frame[name], spellings) for name in matched)
+        made.extend(column.alias(name) for column, name in zip(parsed, task_columns(task), strict=True))
+        used.update(matched)
+    return Manifest(
+        frame.drop(used).with_columns(made), tuple(tasks), None if root is None else Path(root), name
+    )
 
 
 def from_csv(
@@ -192,25 +193,28 @@ def _matching(frame: pl.DataFrame, patterns: str | Iterable[str]) -> list[str]:
     return out
 
 
-def _with_special(
+def _special(
     frame: pl.DataFrame, special: Mapping[str, str | None], root: str | Path | None, gaps: frozenset[str]
-) -> pl.DataFrame:
-    for purpose, name in special.items():
-        if name is None or name == purpose:
-            continue
-        column = _column(frame, name)
-        if purpose in frame.columns:
+) -> tuple[list[pl.Series], set[str]]:
+    """The columns that every manifest has, and which columns of the table they were made of."""
+    found = {
+        purpose: name or purpose for purpose, name in special.items() if name or purpose in frame.columns
+    }
+    for purpose, name in found.items():
+        if name != purpose and purpose in frame.columns:
             raise DuplicateNameError(
                 f"column {name!r} is to be the {purpose}, but there is a column {purpose!r} too; drop one"
             )
-        frame = frame.drop(name).with_columns(column.alias(purpose))
-    if not {"path", "row", "text"} & set(frame.columns):
-        frame = frame.with_columns(pl.Series("row", range(frame.height), dtype=pl.Int64))
+    columns = {purpose: _column(frame, name).alias(purpose) for purpose, name in found.items()}
+    if not columns.keys() & {"path", "row", "text"}:
+        columns["row"] = pl.Series("row", range(frame.height), dtype=pl.Int64)
     makers = {"row": _rows, "split": _splits, "group": _texts}
-    made = [make(frame[column], gaps) for column, make in makers.items() if column in frame.columns]
-    if "path" in frame.columns:
-        made.append(_paths(frame["path"], gaps, root))
-    return frame.with_columns(made)
+    for purpose, make in makers.items():
+        if purpose in columns:
+            columns[purpose] = make(columns[purpose], gaps)
+    if "path" in columns:
+        columns["path"] = _paths(columns["path"], gaps, root)
+    return list(columns.values()), set(found.values())
 
 
 def _paths(column: pl.Series, gaps: frozenset[str], root: str | Path | None) -> pl.Series:
@@ -237,19 +241,14 @@ def _splits(column: pl.Series, gaps: frozenset[str]) -> pl.Series:
 def _texts(column: pl.Series, gaps: frozenset[str], keep: frozenset[str] = frozenset()) -> pl.Series:
     """Cells as text without blanks around, whole numbers without decimals, gaps as null."""
     texts = column.cast(pl.String).str.strip_chars()
-    if column.dtype.is_float() or column.dtype == pl.String:
-        texts = texts.str.replace(WHOLE_NUMBER, "$1") if _all_numbers(texts, gaps) else texts
-    meant = list(gaps - keep)
-    return texts.set(texts.is_in(meant).fill_null(False), None)
+    if _all_numbers(texts, gaps):
+        texts = texts.str.replace(WHOLE_NUMBER, "$1")
+    return texts.set(texts.is_in(list(gaps - keep)).fill_null(False), None)
 
 
 def _all_numbers(texts: pl.Series, gaps: frozenset[str]) -> bool:
     numbers = texts.cast(pl.Float64, strict=False).is_not_null()
     return bool((numbers | texts.is_null() | texts.is_in(list(gaps)).fill_null(False)).all())
-
-
-def _class_names(column: pl.Series, gaps: frozenset[str], names: Iterable[str] | None) -> pl.Series:
-    return _texts(column, gaps, frozenset() if names is None else frozenset(names))
 
 
 def parse_labels(column: pl.Series, gaps: frozenset[str] = frozenset(GAPS)) -> pl.Series:
@@ -260,7 +259,8 @@ def parse_labels(column: pl.Series, gaps: frozenset[str] = frozenset(GAPS)) -> p
     """
     if column.dtype in (pl.Int8, pl.Boolean) and "-1" not in gaps:
         return column
-    texts = _texts(column, gaps)
+    plain = column.cast(pl.String).str.strip_chars().str.replace(WHOLE_NUMBER, "$1").alias(column.name)
+    texts = _texts(plain, gaps)
     parsed = texts.str.to_lowercase().replace_strict(LABEL_SPELLINGS, default=None, return_dtype=pl.Int8)
     return _checked(texts, parsed, f"column {column.name!r}: labels are 0, 1 or a gap")
 

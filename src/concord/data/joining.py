@@ -161,7 +161,7 @@ def _rebased(manifest: Manifest, root: Path) -> Manifest:
     prefix = Path(os.path.abspath(manifest.root)).relative_to(root).as_posix()
     if prefix == ".":
         return replace(manifest, root=root)
-    return replace(manifest, root=root, frame=manifest.frame.with_columns(f"{prefix}/" + pl.col("path")))
+    return replace(manifest, root=root, frame=manifest.frame.with_columns(path=f"{prefix}/" + pl.col("path")))
 
 
 # -- merging -----------------------------------------------------------------------------------------

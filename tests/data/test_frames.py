@@ -1,0 +1,218 @@
+"""Anyone's table as a manifest: columns mapped, gaps recognised, mistakes named with file and line."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from concord import MulticlassTask, MultilabelTask
+from concord.data import Manifest
+from concord.data.frames import GAPS, read_table
+from concord.data.manifest import RowError
+from concord.errors import (
+    ConcordError,
+    DataFormatError,
+    DuplicateNameError,
+    EmptyDataError,
+    MissingDataError,
+    ShapeError,
+    UnknownNameError,
+    UnsafePathError,
+)
+
+CSV = """image,who,Subset,expression,AU1,AU2,AU12,box_x
+a.jpg,1,training,happiness,1,0,NA,10.5
+b.jpg,1,Validation,,0,,1,
+./c.jpg,2,dev,sadness,nan,1.0,0,3
+d\\e.jpg,,test,NaN,0,0,0,4
+"""
+
+
+def faces(tmp_path: Path, text: str = CSV, **options: Any) -> Manifest:
+    (tmp_path / "faces.csv").write_text(text, newline="")
+    arguments: dict[str, Any] = {
+        "classes": {"expression": None},
+        "labels": {"action_units": "AU*"},
+        "path_column": "image",
+        "split": "Subset",
+        "group": "who",
+        **options,
+    }
+    return Manifest.from_csv(tmp_path / "faces.csv", **arguments)
+
+
+def test_a_users_csv(tmp_path: Path) -> None:
+    made = faces(tmp_path)
+    assert made.name == "faces"
+    assert made.tasks == (
+        MulticlassTask("expression", ["happiness", "sadness"]),
+        MultilabelTask("action_units", ["AU1", "AU2", "AU12"]),
+    )
+    assert made.frame["path"].to_list() == ["a.jpg", "b.jpg", "c.jpg", "d/e.jpg"]
+    assert made.frame["split"].to_list() == ["train", "val", "val", "test"]
+    assert made.frame["group"].to_list() == ["1", "1", "2", None]
+    assert made.frame["box_x"].to_list() == [10.5, None, 3.0, 4.0]
+    np.testing.assert_array_equal(made.targets()["expression"], [0, -1, 1, -1])
+    nan = np.nan
+    expected = [[1, 0, nan], [0, nan, 1], [nan, 1, 0], [0, 0, 0]]
+    np.testing.assert_array_equal(made.targets()["action_units"], expected)
+
+
+def test_given_classes_keep_their_order_and_refuse_others(tmp_path: Path) -> None:
+    made = faces(tmp_path, classes={"expression": ["sadness", "fear", "happiness"]})
+    np.testing.assert_array_equal(made.targets()["expression"], [2, -1, 0, -1])
+    with pytest.raises(DataFormatError, match=r"faces\.csv, line 4: .*unknown class 'sadness'"):
+        faces(tmp_path, classes={"expression": ["happiness", "fear"]})
+
+
+def test_a_task_may_have_another_name_than_its_column(tmp_path: Path) -> None:
+    made = faces(tmp_path, classes={"mood": None}, columns={"mood": "expression"})
+    assert made.tasks[0].name == "mood"
+    assert "expression" not in made.frame.columns
+
+
+def test_labels_by_name_and_prefix() -> None:
+    frame = pl.DataFrame({"traits.furry": [1, 0], "traits.barks": [None, 1], "tail": [0, 1]})
+    made = Manifest.from_frame(frame, labels={"traits": ["traits.*", "tail"]})
+    assert made.task("traits").outputs == ("furry", "barks", "tail")
+    assert made.frame["row"].to_list() == [0, 1]
+
+
+def test_a_subject_may_be_group_and_class(tmp_path: Path) -> None:
+    made = faces(tmp_path, classes={"identity": None}, columns={"identity": "who"})
+    assert made.frame["identity"].to_list() == made.frame["group"].to_list() == ["1", "1", "2", None]
+
+
+def test_a_gap_spelled_as_a_number() -> None:
+    frame = pl.DataFrame({"id": [0, -1, 2], "score": [1.0, -1.0, 0.0], "flag": [True, False, None]})
+    made = Manifest.from_frame(
+        frame, classes={"id": None}, labels={"labels": ["score", "flag"]}, gaps=["-1"], row=None
+    )
+    assert made.task("id").outputs == ("0", "2")
+    np.testing.assert_array_equal(made.targets()["labels"], [[1, 1], [np.nan, 0], [0, np.nan]])
+    with pytest.raises(RowError, match="labels are 0, 1 or a gap, found '-1' in row 1"):
+        Manifest.from_frame(frame, labels={"labels": ["score"]})
+
+
+def test_numbers_are_sorted_as_numbers_and_lose_their_decimals() -> None:
+    frame = pl.DataFrame({"grade": [10.0, None, 2.0, 2.0], "name": ["1.0", "x", None, "1.0"]})
+    made = Manifest.from_frame(frame, classes={"grade": None, "name": None})
+    assert made.task("grade").outputs == ("2", "10")
+    assert made.task("name").outputs == ("1.0", "x")
+
+
+def test_a_class_that_is_spelled_like_a_gap() -> None:
+    frame = pl.DataFrame({"country": ["NA", "DE", "", None]})
+    explicit = Manifest.from_frame(frame, classes={"country": ["DE", "NA"]})
+    np.testing.assert_array_equal(explicit.targets()["country"], [1, 0, -1, -1])
+    with pytest.raises(ShapeError, match="at least 2 classes, found 1"):
+        Manifest.from_frame(frame, classes={"country": None})
+
+
+@given(
+    cells=st.lists(st.sampled_from([*GAPS, "0", "1", "true", "False", "1.0", " yes ", "NO"]), min_size=1),
+)
+def test_every_spelling_of_a_label_and_a_gap(cells: list[str]) -> None:
+    made = Manifest.from_frame(pl.DataFrame({"x": cells}), labels={"labels": "x"})
+    meaning = {"0": 0, "false": 0, "no": 0, "1": 1, "true": 1, "1.0": 1, "yes": 1}
+    expected = [np.nan if c in GAPS else meaning.get(c.strip().lower()) for c in cells]
+    np.testing.assert_array_equal(made.targets()["labels"][:, 0], np.asarray(expected, dtype=np.float32))
+
+
+def test_mixed_decimals_and_words_are_refused_rather_than_guessed() -> None:
+    with pytest.raises(RowError, match="found 'maybe' in row 1"):
+        Manifest.from_frame(pl.DataFrame({"x": ["1", "maybe"]}), labels={"labels": "x"})
+
+
+def test_paths_below_the_root_become_relative(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"path": [f"{tmp_path}/a/1.jpg", "a/2.jpg", f"{tmp_path}/3.jpg"]})
+    made = Manifest.from_frame(frame, root=tmp_path)
+    assert made.frame["path"].to_list() == ["a/1.jpg", "a/2.jpg", "3.jpg"]
+    assert made.root == tmp_path
+    with pytest.raises(UnsafePathError):
+        Manifest.from_frame(frame)
+
+
+def test_rows_of_a_feature_file() -> None:
+    made = Manifest.from_frame(pl.DataFrame({"index": ["4", "2"]}), row="index")
+    assert made.frame["row"].to_list() == [4, 2]
+    with pytest.raises(RowError, match=r"a row of a feature file is a whole number, found '2\.5' in row 1"):
+        Manifest.from_frame(pl.DataFrame({"index": ["4", "2.5"]}), row="index")
+
+
+def test_texts() -> None:
+    frame = pl.DataFrame({"query": [" keep  blanks ", "NA"], "intent": ["a", "b"]})
+    made = Manifest.from_frame(frame, text="query", classes={"intent": None})
+    assert made.frame["text"].to_list() == [" keep  blanks ", "NA"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"group": "whom"}, UnknownNameError, "'whom'; did you mean 'who'"),
+        ({"classes": {"expresion": None}}, UnknownNameError, "did you mean 'expression'"),
+        ({"labels": {"units": ["FAU*"]}}, UnknownNameError, "unknown label column 'FAU\\*'"),
+        ({"split": "who", "group": None}, DataFormatError, "line 2: a split is train, val, test.*found '1'"),
+        ({"labels": {"x": ["box_x"]}}, DataFormatError, "line 2: column 'box_x': labels are 0, 1 or a gap"),
+    ],
+)
+def test_mistakes(tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        faces(tmp_path, **options)
+
+
+def test_a_column_cannot_serve_beside_one_of_that_name() -> None:
+    frame = pl.DataFrame({"path": ["a"], "image": ["b"]})
+    with pytest.raises(DuplicateNameError, match="'image' is to be the path, but there is a column 'path'"):
+        Manifest.from_frame(frame, path="image")
+
+
+def test_no_rows() -> None:
+    with pytest.raises(EmptyDataError):
+        Manifest.from_frame(pl.DataFrame({"path": []}))
+
+
+def test_line_numbers_count_quoted_line_ends(tmp_path: Path) -> None:
+    text = 'text,mood\n"two\nlines",good\n\nplain,bad\nplain,ugly\n'
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(DataFormatError, match=r"t\.csv, line 6: .*'ugly'"):
+        Manifest.from_csv(tmp_path / "t.csv", classes={"mood": ["good", "bad"]})
+
+
+def test_gzip_and_tabs(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv.gz").write_bytes(gzip.compress(b"text\tmood\nwell, well\tgood\nno\tbad\n"))
+    made = Manifest.from_csv(tmp_path / "t.tsv.gz", separator="\t", classes={"mood": None})
+    assert made.frame["text"].to_list() == ["well, well", "no"]
+    assert made.name == "t"
+
+
+@pytest.mark.parametrize("content", [b"not gzip", gzip.compress(b"a,b\n1,2\n")[:-9]])
+def test_damaged_gzip(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.csv.gz").write_bytes(content)
+    with pytest.raises(DataFormatError, match="not a gzipped file"):
+        read_table(tmp_path / "t.csv.gz")
+
+
+def test_one_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path\na\n\nb\n")
+    assert read_table(tmp_path / "t.csv")["path"].to_list() == ["a", "b"]
+
+
+def test_missing_table(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="found nothing"):
+        read_table(tmp_path / "t.csv")
+    with pytest.raises(MissingDataError, match="found a folder"):
+        read_table(tmp_path)
+
+
+def test_old_line_ends_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a,b\rc,d\r")
+    with pytest.raises(ConcordError, match=r"t\.csv"):
+        read_table(tmp_path / "t.csv")

@@ -1,0 +1,164 @@
+"""Stacking and merging: nothing invented, nothing lost, conflicts named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+
+import strategies
+from concord import MulticlassTask, MultilabelTask
+from concord.data import Manifest
+from concord.data.joining import merge, stack, unite_tasks
+from concord.data.manifest import task_columns
+from concord.errors import (
+    AnnotationError,
+    ConfigError,
+    DuplicateNameError,
+    EmptyDataError,
+    NoAnnotationError,
+    UnknownNameError,
+)
+
+PET = MulticlassTask("pet", ["cat", "dog"])
+
+
+def photos(root: str | None = None, name: str = "", task: Any = PET, **columns: Any) -> Manifest:
+    return Manifest(pl.DataFrame(columns), (task,), None if root is None else Path(root), name)
+
+
+def test_stack_unites_vocabularies() -> None:
+    a = photos(name="a", path=["1", "2"], pet=["dog", None])
+    b = photos(name="b", path=["3"], pet=["newt"], task=MulticlassTask("pet", ["newt", "cat"]))
+    units = MultilabelTask("units", ["AU1"])
+    c = photos(name="c", task=units, path=["4"], **{"units.AU1": [1]})
+    both = stack([a, b, c])
+    assert both.task("pet").outputs == ("cat", "dog", "newt")
+    np.testing.assert_array_equal(both.targets()["pet"], [1, -1, 2, -1])
+    np.testing.assert_array_equal(both.targets()["units"][:, 0], [np.nan, np.nan, np.nan, 1])
+    assert both.frame["source"].to_list() == ["a", "a", "b", "c"]
+    assert both.name == "a+b+c"
+
+
+@given(strategies.manifests(), strategies.manifests())
+def test_a_stack_comes_apart_again(first: Manifest, second: Manifest) -> None:
+    a = Manifest(first.frame, first.tasks, name="a")
+    b = Manifest(second.frame, second.tasks, name="b")
+    parts = stack([a, b]).partition()
+    for whole, part in ((a, parts["a"]), (b, parts["b"])):
+        for task in whole.tasks:
+            assert part.frame.select(pl.col(task_columns(task)).cast(pl.String)).equals(
+                whole.frame.select(pl.col(task_columns(task)).cast(pl.String))
+            )
+        assert part.frame["path"].equals(whole.frame["path"])
+
+
+def test_stacking_stacks_keeps_the_sources() -> None:
+    a, b, c = (photos(name=n, path=[n], pet=["cat"]) for n in "abc")
+    assert stack([stack([a, b]), c]).frame["source"].to_list() == ["a", "b", "c"]
+
+
+def test_nameless_manifests_get_a_number() -> None:
+    assert stack([photos(path=["1"], pet=["cat"])] * 2).frame["source"].to_list() == ["source1", "source2"]
+
+
+def test_roots_are_brought_together() -> None:
+    a = photos("/data/one", "a", path=["x.png"], pet=["cat"])
+    b = photos("/data/two/images", "b", path=["x.png"], pet=["dog"])
+    both = stack([a, b])
+    assert both.root == Path("/data")
+    assert both.frame["path"].to_list() == ["one/x.png", "two/images/x.png"]
+    inside = stack([a, photos("/data", "c", path=["one/x.png"], pet=["dog"])])
+    assert inside.frame["path"].to_list() == ["one/x.png", "one/x.png"]
+    rows = Manifest(pl.DataFrame({"row": [0]}), (), Path("/data/rows"), "rows")
+    assert stack([a, rows]).frame["path"].to_list() == ["one/x.png", None]
+
+
+def test_roots_that_cannot_be_brought_together() -> None:
+    a = photos("/data/one", "a", path=["x.png"], pet=["cat"])
+    with pytest.raises(ConfigError, match="no folder in common"):
+        stack([a, photos("/elsewhere", path=["x"], pet=["cat"])])
+    with pytest.raises(ConfigError, match="'b' has paths but no root"):
+        stack([a, photos(None, "b", path=["x"], pet=["cat"])])
+
+
+def test_one_name_for_two_kinds_of_task() -> None:
+    with pytest.raises(AnnotationError, match="multiclass in one manifest and multilabel in another"):
+        unite_tasks([[PET], [MultilabelTask("pet", ["cat"])]])
+
+
+def test_columns_with_nothing_in_common() -> None:
+    a = photos(path=["1"], pet=["cat"], extra=[[1]])
+    with pytest.raises(AnnotationError, match="different types"):
+        stack([a, photos(path=["1"], pet=["cat"], extra=[1])])
+
+
+@pytest.mark.parametrize("join", [stack, merge])
+def test_nothing_to_join(join: Any) -> None:
+    with pytest.raises(EmptyDataError):
+        join([])
+
+
+def test_merge_brings_annotations_of_the_same_samples_together() -> None:
+    units = MultilabelTask("units", ["AU1", "AU2"])
+    a = photos(name="a", path=["1", "2", "3"], pet=["dog", None, "cat"], split=["train", None, "test"])
+    b = photos(
+        name="b",
+        task=units,
+        path=["3", "4", "1"],
+        split=["test", "val", None],
+        **{"units.AU1": [1, 0, None], "units.AU2": [None, 1, None]},
+    )
+    both = merge([a, b])
+    assert both.frame["path"].to_list() == ["1", "2", "3", "4"]
+    np.testing.assert_array_equal(both.targets()["pet"], [1, -1, 0, -1])
+    np.testing.assert_array_equal(both.frame["units.AU1"].to_list(), [None, None, 1, 0])
+    assert both.frame["split"].to_list() == ["train", None, "test", "val"]
+
+
+@given(strategies.manifests())
+def test_merging_with_itself_changes_nothing(drawn: Manifest) -> None:
+    again = merge([drawn, drawn])
+    assert again.frame.select(drawn.frame.columns).equals(drawn.frame)
+
+
+@given(strategies.manifests(with_extras=False))
+def test_merging_the_tasks_gives_the_whole(drawn: Manifest) -> None:
+    parts = [drawn.select("kind"), drawn.select("traits")]
+    assert merge(parts).frame.select(drawn.frame.columns).equals(drawn.frame)
+
+
+def test_merge_on_several_columns_and_other_vocabularies() -> None:
+    a = photos(path=["v", "v"], frame=[0, 1], pet=["dog", "cat"])
+    b = photos(path=["v"], frame=[1], pet=["cat"], task=MulticlassTask("pet", ["newt", "cat"]))
+    both = merge([a, b], on=["path", "frame"])
+    assert both.task("pet").outputs == ("cat", "dog", "newt")
+    assert both.frame["pet"].to_list() == ["dog", "cat"]
+
+
+@pytest.mark.parametrize(("conflict", "kept"), [("first", "dog"), ("gap", None)])
+def test_conflicts_are_resolved_as_asked(conflict: Any, kept: str | None) -> None:
+    a = photos(path=["1", "2"], pet=["dog", "cat"])
+    b = photos(path=["1", "2"], pet=["cat", "cat"])
+    assert merge([a, b], conflict=conflict).frame["pet"].to_list() == [kept, "cat"]
+
+
+def test_conflicts_are_named() -> None:
+    a = photos(path=["1"], pet=["dog"], colour=pl.Series(["red"], dtype=pl.Categorical))
+    b = photos(path=["1"], pet=["cat"], colour=["red"])
+    with pytest.raises(AnnotationError, match=r"1 samples .* such as '1': pet is 'dog' and 'cat'"):
+        merge([a, b])
+
+
+def test_keys_are_unique_and_there() -> None:
+    once = photos(path=["1"], pet=["dog"])
+    with pytest.raises(DuplicateNameError, match="'1' occurs more than once"):
+        merge([once, photos(path=["1", "1"], pet=["dog", "cat"])])
+    with pytest.raises(UnknownNameError, match="'frame'"):
+        merge([once, once], on=["path", "frame"])
+    with pytest.raises(NoAnnotationError, match="'group' is empty"):
+        merge([once, once], on="group")

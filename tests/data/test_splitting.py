@@ -1,0 +1,152 @@
+"""New splits: groups whole, shares kept, the same for the same seed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import strategies
+from concord import MulticlassTask, MultilabelTask
+from concord.data import Manifest
+from concord.data.splitting import resplit, sample_keys, split_shares
+from concord.errors import ConfigError, UnknownNameError
+
+SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
+KIND = MulticlassTask("kind", ["a", "b", "rare"])
+TRAITS = MultilabelTask("traits", ["x", "y"])
+
+
+def subjects(groups: int, seed: int = 0, rows: int = 20) -> Manifest:
+    """Groups of different sizes in which one class is usual."""
+    rng = np.random.default_rng(seed)
+    columns: dict[str, list[Any]] = {c: [] for c in ("path", "group", "kind", "traits.x", "traits.y")}
+    for g in range(groups):
+        usual = rng.choice(["a", "b", "rare"], p=[0.6, 0.3, 0.1])
+        for i in range(int(rng.integers(1, rows))):
+            columns["path"].append(f"{g}/{i}.png")
+            columns["group"].append(f"s{g}")
+            columns["kind"].append(usual if rng.random() < 0.8 else None)
+            columns["traits.x"].append(int(rng.random() < 0.2))
+            columns["traits.y"].append(int(rng.random() < 0.5) if rng.random() < 0.5 else None)
+    return Manifest(pl.DataFrame(columns), (KIND, TRAITS), name="subjects")
+
+
+def single(rows: int) -> Manifest:
+    kinds = np.random.default_rng(0).choice(["a", "b", "rare"], rows, p=[0.7, 0.25, 0.05])
+    return Manifest(pl.DataFrame({"row": range(rows), "kind": kinds}), (KIND,))
+
+
+@given(strategies.manifests(most_rows=30), st.integers(0, 3), st.booleans())
+def test_groups_are_never_cut(drawn: Manifest, seed: int, stratified: bool) -> None:
+    shares = {"train": 0.5, "test": 0.5}
+    try:
+        done = resplit(drawn, shares, stratify=["kind", "traits"] if stratified else (), seed=seed)
+    except ConfigError as error:
+        assert "cannot be split into 2 parts" in str(error)  # noqa: PT017
+        assert len(np.unique(sample_keys(drawn))) < 2
+        return
+    split = done.frame.select("group", "split")
+    assert split["split"].null_count() == 0
+    assert set(split["split"]) == {"train", "test"}
+    of_group = split.drop_nulls("group").group_by("group").agg(pl.col("split").n_unique())
+    assert (of_group["split"] == 1).all()
+    assert done.frame.drop("split").equals(drawn.frame.drop("split"))
+
+
+def test_the_same_seed_gives_the_same_split_and_another_seed_another() -> None:
+    whole = subjects(60)
+    first, again, other = (resplit(whole, SHARES, stratify="kind", seed=s).frame["split"] for s in (1, 1, 2))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_single_rows_get_exactly_their_share_of_every_class() -> None:
+    done = resplit(single(1000), SHARES, stratify="kind")
+    counts = done.frame.group_by("kind", "split").len()
+    for kind, split, n in counts.iter_rows():
+        want = SHARES[split] * (done.frame["kind"] == kind).sum()
+        assert abs(n - want) <= 1
+    assert done.frame["split"].value_counts().sort("split")["count"].to_list() == [700, 100, 200]
+
+
+def test_without_stratification_shares_are_exact() -> None:
+    done = resplit(single(1000), {"train": 3, "test": 1})
+    assert done.frame["split"].value_counts().sort("split")["count"].to_list() == [750, 250]
+
+
+def test_groups_are_balanced_better_than_by_chance() -> None:
+    whole = subjects(150)
+    done = resplit(whole, SHARES, stratify=["kind", "traits"])
+    reached = split_shares(done, ["kind", "traits"])
+    for split, share in SHARES.items():
+        deviation = (reached[split] - share).abs()
+        assert deviation.max() < 0.05  # at random, the rare class deviates by .1 and more
+    assert reached["what"].to_list()[:3] == ["rows", "groups", "kind = a"]
+    assert reached.row(0)[1] == len(whole)
+
+
+def test_every_split_gets_a_group() -> None:
+    done = resplit(subjects(3), {"train": 0.98, "val": 0.01, "test": 0.01})
+    assert done.frame["split"].n_unique() == 3
+
+
+def test_groups_of_one_name_in_two_sources_are_two_groups() -> None:
+    frame = pl.DataFrame({"row": range(4), "group": ["s", "s", "s", "s"], "source": ["a", "a", "b", "b"]})
+    done = resplit(Manifest(frame, ()), {"train": 1, "test": 1}).frame["split"].to_list()
+    assert done[0] == done[1] != done[2] == done[3]
+
+
+def test_a_path_in_several_rows_stays_together() -> None:
+    frame = pl.DataFrame({"path": [f"{i // 2}.png" for i in range(40)]})
+    done = resplit(Manifest(frame, ()), {"train": 1, "test": 1}, by_group=False).frame
+    assert (done.group_by("path").agg(pl.col("split").n_unique())["split"] == 1).all()
+
+
+def test_rows_alone_where_groups_do_not_count() -> None:
+    whole = subjects(2)
+    done = resplit(whole, {"train": 1, "test": 1}, by_group=False).frame
+    assert (done.group_by("group").agg(pl.col("split").n_unique())["split"] == 2).all()
+
+
+def test_kept_splits_stay() -> None:
+    whole = resplit(subjects(40), SHARES)
+    again = resplit(whole, {"train": 1, "val": 1}, keep="test", seed=5)
+    test = whole.frame["split"] == "test"
+    assert again.frame.filter(test)["split"].unique().to_list() == ["test"]
+    assert set(again.frame.filter(~test)["split"]) == {"train", "val"}
+
+
+def test_a_group_that_a_kept_split_cuts() -> None:
+    frame = pl.DataFrame({"row": range(3), "group": ["s", "s", "t"], "split": ["test", None, None]})
+    with pytest.raises(ConfigError, match="1 groups have rows both in a kept split and outside"):
+        resplit(Manifest(frame, ()), {"train": 1}, keep="test")
+    everything = Manifest(frame.with_columns(split=pl.lit("test")), ())
+    with pytest.raises(ConfigError, match="nothing is left to split"):
+        resplit(everything, {"train": 1}, keep=["test"])
+
+
+@pytest.mark.parametrize("shares", [{}, {"train": 0.0, "test": 1}, {"train": -1}, {"train": float("nan")}])
+def test_shares_are_positive(shares: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="share above 0"):
+        resplit(single(10), shares)
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'train'"):
+        resplit(single(10), {"trian": 1})
+    with pytest.raises(UnknownNameError, match="did you mean 'kind'"):
+        resplit(single(10), SHARES, stratify="kin")
+    with pytest.raises(ConfigError, match="2 groups cannot be split into 3 parts"):
+        resplit(subjects(2), SHARES)
+
+
+def test_shares_of_what_is_never_seen_are_unknown() -> None:
+    frame = pl.DataFrame({"row": [0, 1], "kind": ["a", None], "split": ["train", None]})
+    reached = split_shares(Manifest(frame, (KIND,)), ["kind"])
+    assert reached.row(by_predicate=pl.col("what") == "rows") == ("rows", 2, 0.5, 0.0, 0.0)
+    assert reached.row(by_predicate=pl.col("what") == "kind = b") == ("kind = b", 0, None, None, None)
