@@ -395,8 +395,11 @@ def test_members_of_archives(tmp_path):
         load(tmp_path, "photos.ZIP/3.png")
     with pytest.raises(DataFormatError, match=r"photos\.ZIP/2\.png"):
         load(tmp_path, "photos.ZIP/2.png")
-    with pytest.raises(UnsafePathError, match="unpacks to 2,000 bytes"):
+    with pytest.raises(UnsafePathError, match=r"big' holds 2,000 bytes"):
         DataRoot(tmp_path, max_bytes=1000).open("photos.ZIP/big")
+    (tmp_path / "large").write_bytes(b"0" * 1001)
+    with pytest.raises(UnsafePathError, match=r"'large' holds 1,001 bytes"):
+        DataRoot(tmp_path, max_bytes=1000).open("large")
     (tmp_path / "torn.zip").write_bytes(b"PK nothing")
     with pytest.raises(DataFormatError, match=r"torn\.zip/1\.png: cannot be decoded"):
         load(tmp_path, "torn.zip/1.png")

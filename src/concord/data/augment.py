@@ -6,6 +6,7 @@ Every sample draws its own numbers from an explicit generator, so that a run can
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,7 @@ def kornia_augment(
     except ImportError:
         raise MissingExtraError("this augmentation needs kornia: pip install concord[kornia]") from None
 
+    @cache
     def pipeline(height: int, width: int) -> Any:
         return ka.AugmentationSequential(
             ka.RandomHorizontalFlip(p=flip),

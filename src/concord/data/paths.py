@@ -11,7 +11,7 @@ import stat
 import zipfile
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from concord.errors import MissingDataError, UnsafePathError
 
@@ -40,7 +40,8 @@ class DataRoot:
 
     Args:
         root: The folder.
-        max_bytes: Largest member of an archive that is unpacked, by its size as the archive states it.
+        max_bytes: Largest file that is read; for a member of an archive, by its size as the archive states
+            it.
 
     Raises:
         MissingDataError: No such folder.
@@ -64,11 +65,11 @@ class DataRoot:
         self.root, self.max_bytes = state["root"], state["max_bytes"]
         self._forget()
 
-    def open(self, path: str) -> IO[bytes]:
-        """Open a file, or a member of an archive, for reading.
+    def open(self, path: str) -> BytesIO:
+        """The content of a file, or of a member of an archive, to read from.
 
         Raises:
-            UnsafePathError: A path that leaves the root, or that is no regular file.
+            UnsafePathError: A path that leaves the root, is no regular file, or is too large.
             MissingDataError: No such file or member.
         """
         if self._process != os.getpid():
@@ -77,24 +78,28 @@ class DataRoot:
         for depth, part in enumerate(parts[:-1], 1):
             if part[-4:].lower() == ".zip" and os.path.isfile(os.path.join(self.root, *parts[:depth])):
                 return self._member("/".join(parts[:depth]), "/".join(parts[depth:]))
-        return open(self._file(path), "rb")
+        # As a whole and unbuffered: decoders ask for a few bytes at a time.
+        full, size = self._file(path)
+        self._check_size(path, size)
+        with open(full, "rb", buffering=0) as file:
+            return BytesIO(file.read())
 
-    def _file(self, path: str) -> str:
+    def _file(self, path: str) -> tuple[str, int]:
         head, _, tail = path.rpartition("/")
         folder = self._folders.get(head)
         if folder is None:
             folder = self._folders[head] = self._inside(os.path.join(self.root, head), path)
         full = os.path.join(folder, tail)
         try:
-            mode = os.lstat(full).st_mode
-            if stat.S_ISLNK(mode):
+            state = os.lstat(full)
+            if stat.S_ISLNK(state.st_mode):
                 full = self._inside(full, path)
-                mode = os.lstat(full).st_mode
+                state = os.lstat(full)
         except (FileNotFoundError, NotADirectoryError):
             raise MissingDataError(f"no file {path!r} in {self.root}") from None
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(state.st_mode):
             raise UnsafePathError(f"{path!r} in {self.root} is no regular file")
-        return full
+        return full, state.st_size
 
     def _inside(self, full: str, path: str) -> str:
         real = os.path.realpath(full)
@@ -102,16 +107,17 @@ class DataRoot:
             raise UnsafePathError(f"{path!r} leads out of the data root {self.root} through a symbolic link")
         return real
 
-    def _member(self, archive: str, member: str) -> IO[bytes]:
+    def _member(self, archive: str, member: str) -> BytesIO:
         if archive not in self._archives:
-            self._archives[archive] = zipfile.ZipFile(self._file(archive))
+            self._archives[archive] = zipfile.ZipFile(self._file(archive)[0])
         file = self._archives[archive]
         try:
             info = file.getinfo(member)
         except KeyError:
             raise MissingDataError(f"no member {member!r} in {archive!r} in {self.root}") from None
-        if info.file_size > self.max_bytes:
-            raise UnsafePathError(
-                f"{archive}/{member} unpacks to {info.file_size:,} bytes, more than {self.max_bytes:,}"
-            )
+        self._check_size(f"{archive}/{member}", info.file_size)
         return BytesIO(file.read(info))
+
+    def _check_size(self, path: str, size: int) -> None:
+        if size > self.max_bytes:
+            raise UnsafePathError(f"{path!r} holds {size:,} bytes, more than {self.max_bytes:,} are not read")
