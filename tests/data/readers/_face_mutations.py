@@ -58,7 +58,7 @@ def damages(draw: st.DrawFn, data: bytes, separator: str) -> Damage:
         column = draw(st.integers(0, max(0, len(lines[at]) - 1)))
         lines[at] = lines[at][:column]
     elif kind == "cut file":
-        size = draw(st.integers(0, len(data) - 1))
+        size = draw(st.integers(0, len(data) - 1) | st.integers(max(0, len(data) - 6), len(data) - 1))
         return Damage(kind, data[:size].count(b"\n") + 1, data[:size])
     elif kind == "blank":
         column = draw(st.integers(0, len(lines[at])))

@@ -307,6 +307,7 @@ def test_no_images_at_all(tiny: Path) -> None:
         ("exp", np.array(1.5)),
         ("exp", np.array([1, 2])),
         ("exp", np.array([{"a": 1}], dtype=object)),
+        ("exp", np.array("")),
         ("val", np.array("1.5")),
         ("val", np.array("nan")),
         ("aro", np.array("x")),
@@ -322,7 +323,7 @@ def test_wrong_values_are_named_with_their_file(tiny: Path, kind: str, value: np
     assert str(info.value).startswith(f"{file}: expected ")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(cut=st.integers(0, 200), junk=st.binary(max_size=3), at=st.integers(0, 127), byte=st.integers(0, 255))
 def test_damaged_arrays_are_named_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, cut: int, junk: bytes, at: int, byte: int
@@ -341,10 +342,20 @@ def test_damaged_arrays_are_named_or_harmless(
     assert outcome == 4 or str(outcome).startswith(f"{file}: expected ")
 
 
+def test_bytes_that_are_no_character(tmp_path: Path) -> None:
+    file = tmp_path / "a_exp.npy"
+    np.save(file, np.array("4"))
+    file.write_bytes(file.read_bytes()[:-4] + b"\xff\xff\xff\xff")
+    with pytest.raises(DataFormatError, match=r"a_exp\.npy: expected an expression code"):
+        _affectnet_index._expression(file)
+
+
 def test_arrays_in_the_second_version_of_the_format(tmp_path: Path) -> None:
     file = tmp_path / "a_exp.npy"
     with file.open("wb") as stream:
         np.lib.format.write_array(stream, np.array("4"), version=(2, 0))
+    assert _affectnet_index._expression(file) == 4
+    np.save(file, np.array("4", dtype=">U2"))
     assert _affectnet_index._expression(file) == 4
     with pytest.raises(MissingDataError, match="found no file"):
         _affectnet_index._expression(tmp_path / "b_exp.npy")

@@ -94,7 +94,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 WHOLE = re.compile(r"\d{4}\.jpg ([LRTB]?\d+\+?)+")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, data: st.DataObject) -> None:
     def read():

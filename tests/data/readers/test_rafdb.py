@@ -119,7 +119,7 @@ WHOLE = re.compile(r"(train|test)_\d{4,5}\.jpg \d+")
 
 
 @pytest.mark.parametrize("subset", ["basic", "compound"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, subset: str, data: st.DataObject) -> None:
     def read():
