@@ -7,7 +7,7 @@ from concord.couplings.marginal import MarginalLikelihood
 from concord.couplings.matching import DistributionMatching
 from concord.couplings.population import PopulationMatching
 from concord.couplings.posterior import PosteriorCoannotation, class_posterior
-from concord.couplings.soft_coannotation import SoftCoannotation, indicator_scores
+from concord.couplings.soft_coannotation import SoftCoannotation, indicator_scores, soft_classes
 
 __all__ = [
     "ClassToLabels",
@@ -24,4 +24,5 @@ __all__ = [
     "hard_labels",
     "indicator_scores",
     "relation_tensors",
+    "soft_classes",
 ]

@@ -10,7 +10,7 @@ from torch import Tensor
 from concord.couplings.base import CLIP, Coupling, View
 from concord.errors import RangeError, UnknownNameError
 
-__all__ = ["SoftCoannotation", "indicator_scores"]
+__all__ = ["SoftCoannotation", "indicator_scores", "soft_classes"]
 
 Form = Literal["soft-target", "paper"]
 Neutral = Literal["absent-share", "renormalise", "naive"]
@@ -40,6 +40,20 @@ def indicator_scores(view: View, neutral: Neutral = "absent-share") -> tuple[Ten
         by_absence = view.tensors.neutral & (judged > 0)
         scores, scored = torch.where(by_absence, absent, scores), scored | by_absence
     return scores, scored
+
+
+def soft_classes(
+    view: View, neutral: Neutral = "absent-share", temperature: float = 1.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log of q(c|x), which classes it runs over, and which samples have one: (n, C), (n, C), (n,).
+
+    q is the softmax of the indicator scores over the classes that have one. A sample without any score
+    gets a uniform q over all classes, so that it stays finite.
+    """
+    scores, scored = indicator_scores(view, neutral)
+    some = scored.any(dim=-1)
+    scored = scored | ~some.unsqueeze(-1)
+    return _masked_log_softmax(scores / temperature, scored), scored, some
 
 
 class SoftCoannotation(Coupling):
@@ -85,15 +99,12 @@ class SoftCoannotation(Coupling):
 
     def loss(self, view: View) -> Tensor:
         """Mean over samples with an annotated label; see the class."""
-        scores, scored = indicator_scores(view, self.neutral)
-        some = scored.any(dim=-1, keepdim=True)
-        scored = scored | ~some  # a row of no score must stay finite; it gets weight 0 below
-        log_q = _masked_log_softmax(scores / self.temperature, scored)
+        log_q, scored, some = soft_classes(view, self.neutral, self.temperature)
         log_p = view.log_p if self.neutral == "naive" else _masked_log_softmax(view.source_logits, scored)
         first, second = (log_p, log_q) if self.form == "paper" else (log_q, log_p)
         # Outside the mask both logs are large and finite, and the probability before them is 0 or masked.
         terms = -(torch.where(scored, first.exp() * second, torch.zeros_like(second))).sum(dim=-1)
-        return self.population.mean(terms, view.target_known * some.squeeze(-1))
+        return self.population.mean(terms, view.target_known * some)
 
     def extra_repr(self) -> str:
         """Options in the printed module."""
