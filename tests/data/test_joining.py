@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
@@ -44,6 +44,7 @@ def test_stack_unites_vocabularies() -> None:
     assert both.name == "a+b+c"
 
 
+@settings(max_examples=30)
 @given(strategies.manifests(), strategies.manifests())
 def test_a_stack_comes_apart_again(first: Manifest, second: Manifest) -> None:
     a = Manifest(first.frame, first.tasks, name="a")
@@ -120,12 +121,14 @@ def test_merge_brings_annotations_of_the_same_samples_together() -> None:
     assert both.frame["split"].to_list() == ["train", None, "test", "val"]
 
 
+@settings(max_examples=30)
 @given(strategies.manifests())
 def test_merging_with_itself_changes_nothing(drawn: Manifest) -> None:
     again = merge([drawn, drawn])
     assert again.frame.select(drawn.frame.columns).equals(drawn.frame)
 
 
+@settings(max_examples=30)
 @given(strategies.manifests(with_extras=False))
 def test_merging_the_tasks_gives_the_whole(drawn: Manifest) -> None:
     parts = [drawn.select("kind"), drawn.select("traits")]

@@ -19,6 +19,7 @@ from concord.tasks import MulticlassTask, Task
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Group
+    from rich.table import Table
 
 __all__ = ["Inspection", "as_table", "inspect"]
 
@@ -27,6 +28,7 @@ FIGURES = (".png", ".svg", ".pdf")
 MOST_BARS = 40
 MOST_LINES = 60
 SHOWN = 5
+WIDEST = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,13 +121,15 @@ class Inspection:
 
         parts = [
             as_table(f"{self.name or 'manifest'}: {self.rows:,} rows", self.splits),
-            as_table("annotated rows a task", self.tasks),
+            as_table("annotated rows a task", self.tasks.drop(*_COUNTS)),
+            as_table("annotated rows a task and split", self.tasks.select("task", *_COUNTS)),
         ]
         if self.splits.height > 1:
             parts.append(as_table("annotated rows a source", self.sources))
         if self.overlap.height:
             parts.append(as_table("rows annotated for two tasks", self.overlap))
-        parts.append(as_table("classes and labels", self.values))
+        for (task,), values in self.values.group_by("task", maintain_order=True):
+            parts.append(as_table(f"{task}: rows a class or label", values.drop("task")))
         problems = self.problems() or ["nothing"]
         return Group(*parts, "to look at:", *(f"- {_plain(problem)}" for problem in problems))
 
@@ -207,6 +211,7 @@ def inspect(
 
 # -- counting ----------------------------------------------------------------------------------------
 
+_SPLITS_SEEN = pl.col("split").unique().sort().cast(pl.String).alias("splits")
 _COUNTS: dict[str, Any] = {**dict.fromkeys(SPLITS, pl.Int64), NO_SPLIT: pl.Int64}
 _TASKS: dict[str, Any] = {
     "task": pl.String,
@@ -342,7 +347,7 @@ def _leaks(frame: pl.DataFrame) -> pl.DataFrame:
         frame.lazy()
         .filter(pl.col("group").is_not_null() & (pl.col("split") != NO_SPLIT))
         .group_by("source", "group", maintain_order=True)
-        .agg(pl.col("split").unique().sort().cast(pl.List(pl.String)).alias("splits"), pl.len().alias("rows"))
+        .agg(_SPLITS_SEEN, pl.len().alias("rows"))
         .filter(pl.col("splits").list.len() > 1)
         .collect()
     )
@@ -356,9 +361,7 @@ def _duplicates(frame: pl.DataFrame) -> pl.DataFrame:
     if "path" not in locators:
         keys.append("source")
     twice = frame.with_columns(sample).filter(pl.struct(keys).is_duplicated())
-    return twice.group_by(keys, maintain_order=True).agg(
-        pl.len().alias("rows"), pl.col("split").unique().sort().cast(pl.List(pl.String)).alias("splits")
-    )
+    return twice.group_by(keys, maintain_order=True).agg(pl.len().alias("rows"), _SPLITS_SEEN)
 
 
 def _same_content(frame: pl.DataFrame, root: Path, paths: pl.Series) -> pl.DataFrame:
@@ -374,7 +377,7 @@ def _same_content(frame: pl.DataFrame, root: Path, paths: pl.Series) -> pl.DataF
         .group_by("digest", maintain_order=True)
         .agg(
             pl.col("path").unique(maintain_order=True).alias("paths"),
-            pl.col("split").unique().sort().cast(pl.List(pl.String)).alias("splits"),
+            _SPLITS_SEEN,
         )
         .filter(pl.col("paths").list.len() > 1)
         .drop("digest")
@@ -390,13 +393,18 @@ def _plain(text: str) -> str:
     return escape(text)
 
 
-def as_table(title: str, frame: pl.DataFrame) -> Any:
-    """A frame as a table for a rich console; long ones are cut, and say so."""
+def as_table(title: str, frame: pl.DataFrame) -> Table:
+    """A frame as a table for a rich console; long ones are cut, and say so; empty counts are left out."""
     from rich.table import Table
 
+    empty = [name for name in ("partial", *_COUNTS) if name in frame.columns and not (frame[name] > 0).any()]
+    frame = frame.drop(empty)
     table = Table(title=_plain(title), title_justify="left")
     for name, dtype in frame.schema.items():
-        table.add_column(name, justify="right" if dtype.is_numeric() else "left")
+        widest = max(len(str(value)) for value in (*frame[name].head(MOST_LINES), name))
+        numeric = dtype.is_numeric()
+        width = None if numeric else min(widest, WIDEST)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold", min_width=width)
     for row in frame.head(MOST_LINES).iter_rows():
         table.add_row(*(_cell(value) for value in row))
     if frame.height > MOST_LINES:
@@ -418,8 +426,10 @@ def _draw_matrix(
     import numpy as np
 
     axes.set_title(title)
+    if not rows:
+        return
     shade = np.log1p(np.asarray(cells, dtype=float).reshape(len(rows), len(columns)))
-    axes.imshow(shade, cmap="Blues", aspect="auto", vmin=0, vmax=max(1.0, float(shade.max(initial=0)) * 1.4))
+    axes.imshow(shade, cmap="Blues", aspect="auto", vmin=0, vmax=max(1.0, float(shade.max(initial=0)) * 2))
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     for i, line in enumerate(cells):
@@ -441,7 +451,7 @@ def _draw_values(axes: Axes, task: str, values: pl.DataFrame, rows: int) -> None
     axes.invert_yaxis()
     axes.set_xlabel(f"rows present (of {rows:,})")
     if any(left):
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _short(name: str) -> str:

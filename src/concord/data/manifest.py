@@ -142,10 +142,10 @@ class Manifest:
             expression = pl.sql_expr(condition) if isinstance(condition, str) else condition
             frame = self.frame.filter(expression)
         except pl.exceptions.PolarsError as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0].partition("; valid columns")[0]
+            names = ", ".join(self.frame.columns[:12]) + (", ..." if self.frame.width > 12 else "")
             raise ConfigError(
-                f"cannot apply the condition {str(condition)!r}: {reason}; columns: "
-                f"{', '.join(self.frame.columns[:20])}"
+                f"cannot apply the condition {str(condition)!r}: {reason}; columns: {names}"
             ) from error
         if frame.is_empty():
             raise EmptyDataError(

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -159,7 +160,7 @@ def pack_features(root: str | Path, pack: str | None = None) -> npt.NDArray[np.f
     name, folder, about = _find(Path(root), pack)
     if about.features is None:
         return _mushroom_features(read(folder, pack=name).frame)
-    x = _arrays(folder, about.features)["x"]
+    x = _arrays(folder, about.features, "x")["x"]
     flat: npt.NDArray[np.float32] = x.reshape(len(x), -1).astype(np.float32)
     return flat / np.float32(255) if x.dtype == np.uint8 else flat
 
@@ -187,34 +188,46 @@ def _file(folder: Path, name: str) -> Path:
     return path
 
 
-def _arrays(folder: Path, name: str) -> dict[str, Array]:
+def _arrays(folder: Path, name: str, *keys: str) -> dict[str, Array]:
     path = _file(folder, name)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+            found = {key: arrays[key] for key in arrays.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise DataFormatError(f"{path}: an archive of plain arrays is expected ({error})") from error
+    for key in keys:
+        if key not in found:
+            raise DataFormatError(f"{path}: an array {key!r} is expected, found {', '.join(found)}")
+    return found
 
 
 def _index(folder: Path, about: Pack) -> pl.DataFrame:
-    if about.index.endswith(".npz"):
-        arrays = _arrays(folder, about.index)
-        names = arrays.get("class_names")
-        classes = arrays["y"] if names is None else names[arrays["y"]]
-        frame = pl.DataFrame(
-            {"class_name": classes.astype(str), "split": arrays["split"].astype(str), "half": arrays["half"]}
-        )
-    else:
-        path = _file(folder, about.index)
-        frame = read_table(path)
-        if "half" not in frame.columns or not frame["half"].is_in(["0", "1"]).all():
-            raise DataFormatError(f"{path}: a column 'half' of 0 and 1 is expected")
+    frame = (
+        _arrays_index(folder, about)
+        if about.index.endswith(".npz")
+        else read_table(_file(folder, about.index))
+    )
+    halves = frame["half"].cast(pl.String) if "half" in frame.columns else pl.Series([None])
+    if not halves.is_in(["0", "1"]).fill_null(False).all():
+        raise DataFormatError(f"{folder / about.index}: a column 'half' of 0 and 1 is expected")
     named = {*about.classes.values(), "text", "labels"}
     frame = frame.with_columns(typed(column) for column in frame if column.name not in named)
     frame = frame.with_columns(pl.col("half").cast(pl.Int8), pl.int_range(pl.len()).alias("row"))
     if about.images is None:
         return frame
     return frame.drop("file").with_columns((f"{about.images}/" + frame["file"]).alias("path"))
+
+
+def _arrays_index(folder: Path, about: Pack) -> pl.DataFrame:
+    arrays = _arrays(folder, about.index, "x", "y", "split", "half")
+    names = arrays.get("class_names", np.arange(10).astype(str))
+    y, lengths = arrays["y"], {len(arrays[key]) for key in ("x", "y", "split", "half")}
+    if len(lengths) > 1 or not np.isin(y, range(len(names))).all():
+        raise DataFormatError(
+            f"{folder / about.index}: x, y, split and half of one length are expected, y below {len(names)}"
+        )
+    columns = {"class_name": names[y], "split": arrays["split"].astype(str), "half": arrays["half"]}
+    return pl.DataFrame(columns)
 
 
 def _classes(folder: Path, about: Pack, frame: pl.DataFrame, task: str, column: str) -> list[str]:
@@ -241,7 +254,7 @@ def _derive(
 
 
 def _measured_shapes(folder: Path, _: pl.DataFrame) -> tuple[Task, Columns]:
-    arrays = _arrays(folder, "data.npz")
+    arrays = _arrays(folder, "data.npz", "attr", "attr_names")
     task = MultilabelTask("attributes", arrays["attr_names"])
     return task, {c: pl.Series(c, arrays["attr"][:, i]) for i, c in enumerate(task_columns(task))}
 
