@@ -81,6 +81,7 @@ def test_releases_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="say release="):
         emotionet.read(tmp_path)
     assert len(emotionet.read(tmp_path, release="2020")) == 2
+    assert len(emotionet.read(tmp_path, release=2020)) == 2  # as YAML reads it
     with pytest.raises(RangeError, match="expected one of 11, 23, found 12"):
         emotionet.read(tmp_path, labels=12)  # type: ignore[arg-type]
 

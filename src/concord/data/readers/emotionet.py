@@ -75,6 +75,7 @@ def read(
     """
     check_choice("number of EmotioNet labels", labels, tuple(UNITS))
     if release is not None:
+        release = "2020" if str(release) == "2020" else release  # a number where it comes from YAML
         check_choice("release of EmotioNet", release, tuple(RELEASES))
     found = {name: sorted(root.glob(pattern)) for name, pattern in RELEASES.items()}
     there = [name for name, files in found.items() if files and release in (None, name)]
