@@ -21,7 +21,7 @@ from concord.tasks import MulticlassTask
 __all__ = ["resplit", "sample_keys", "split_shares"]
 
 Array = npt.NDArray[Any]
-GAP = "(gap)"
+GAP = -1
 
 
 def resplit(
@@ -104,14 +104,27 @@ def split_shares(manifest: Manifest, tasks: Iterable[str] = ()) -> pl.DataFrame:
 def sample_keys(manifest: Manifest, by_group: bool = True) -> npt.NDArray[np.int64]:
     """What must not be cut by a split: one number a row, equal for rows of one group or path. Shape (n,)."""
     frame = manifest.frame
-    row = pl.int_range(pl.len()).cast(pl.String)
-    parts = [pl.lit("row") + row]
-    if "path" in frame.columns:
-        parts.insert(0, pl.lit("path") + pl.col("path"))
+    grouped = pl.col("group").is_not_null() if by_group else pl.lit(False)
+    placed = pl.col("path").is_not_null() & ~grouped if "path" in frame.columns else pl.lit(False)
+    keys = [pl.when(~grouped & ~placed).then(pl.int_range(pl.len())).alias("row")]
     if by_group:
-        source = pl.col("source").cast(pl.String).fill_null("") if "source" in frame.columns else pl.lit("")
-        parts.insert(0, pl.lit("group") + source + pl.lit("\0") + pl.col("group"))
-    return frame.select(pl.coalesce(parts).rank("dense").cast(pl.Int64) - 1).to_series().to_numpy()
+        keys.append(pl.col("group"))
+        if "source" in frame.columns:
+            keys.append(pl.when(grouped).then(pl.col("source").cast(pl.String)).alias("source"))
+    if "path" in frame.columns:
+        keys.append(pl.when(placed).then(pl.col("path")).alias("path"))
+    return _numbered(frame.select(keys))
+
+
+def _numbered(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """A number for every distinct row, in the order of first appearance. Shape (n,)."""
+    found = [column for column in frame.columns if frame[column].null_count() < frame.height]
+    if not found:
+        return np.zeros(frame.height, dtype=np.int64)
+    groups = frame.select(found).with_row_index("\0").group_by(found, maintain_order=True).agg("\0")["\0"]
+    out = np.empty(frame.height, dtype=np.int64)
+    out[groups.explode().to_numpy()] = np.repeat(np.arange(len(groups)), groups.list.len().to_numpy())
+    return out
 
 
 # -- checks ------------------------------------------------------------------------------------------
@@ -155,11 +168,10 @@ def _signatures(
     part = frame.filter(pl.Series(rows))
     if not columns:
         return np.zeros(part.height, dtype=np.int64), np.ones((1, 1))
-    texts = part.select(pl.col(columns).cast(pl.String).fill_null(GAP))
-    index = texts.select(pl.struct(columns).rank("dense")).to_series().cast(pl.Int64).to_numpy() - 1
+    codes = part.select(pl.col(columns).to_physical().cast(pl.Int32).fill_null(GAP))
+    index = _numbered(codes)
     first = np.unique(index, return_index=True)[1]
-    distinct = texts[first.tolist()]
-    features = distinct.to_dummies().to_numpy().astype(np.float64)
+    features = codes[first.tolist()].to_dummies().to_numpy().astype(np.float64)
     return index, np.hstack([np.ones((len(features), 1)), features])
 
 
