@@ -18,8 +18,12 @@ _HOMES = {
     "Source": "concord.data.source",
     "Texts": "concord.data.inputs",
     "inspect": "concord.data.inspection",
+    "merge": "concord.data.joining",
     "read": "concord.data.registry",
     "reader_names": "concord.data.registry",
+    "resplit": "concord.data.splitting",
+    "split_shares": "concord.data.splitting",
+    "stack": "concord.data.joining",
 }
 
 __all__ = [
@@ -32,8 +36,12 @@ __all__ = [
     "Source",
     "Texts",
     "inspect",
+    "merge",
     "read",
     "reader_names",
+    "resplit",
+    "split_shares",
+    "stack",
 ]
 
 if TYPE_CHECKING:
@@ -43,11 +51,15 @@ if TYPE_CHECKING:
     from concord.data.images import Images as Images
     from concord.data.inputs import Texts as Texts
     from concord.data.inspection import inspect as inspect
+    from concord.data.joining import merge as merge
+    from concord.data.joining import stack as stack
     from concord.data.manifest import Manifest as Manifest
     from concord.data.mixture import Mixture as Mixture
     from concord.data.registry import read as read
     from concord.data.registry import reader_names as reader_names
     from concord.data.source import Source as Source
+    from concord.data.splitting import resplit as resplit
+    from concord.data.splitting import split_shares as split_shares
 
 
 def __getattr__(name: str) -> Any:
