@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import sys
+import types
 import zipfile
 
 import numpy as np
@@ -494,13 +496,20 @@ def test_augmentation_names_its_mistakes():
         Augment()(torch.zeros(6, 3), step_generator(0, 0))
 
 
-def test_kornia_is_asked_for_or_works():
-    try:
-        import kornia  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingExtraError, match=r"concord\[kornia\]"):
-            kornia_augment()
-        return
+class Noise(torch.nn.Module):
+    """In the place of an augmentation of kornia: draws from the global generator, as they all do."""
+
+    def __init__(self, *steps, **options):
+        super().__init__()
+        self.steps = steps
+
+    def forward(self, images):
+        assert images.min() >= 0
+        assert images.max() <= 1
+        return images * torch.rand(len(images), 1, 1, 1)
+
+
+def check_kornia():
     augment = kornia_augment(erase=0.5)
     state = torch.random.get_rng_state()
     out = augment(pictures(size=16), step_generator(0, 1))
@@ -510,3 +519,22 @@ def test_kornia_is_asked_for_or_works():
     assert torch.equal(state, torch.random.get_rng_state())
     with pytest.raises(ShapeError, match="uint8"):
         augment(pictures().float(), step_generator(0, 1))
+
+
+def test_kornia_repeats_with_the_generator_and_leaves_the_global_one(monkeypatch):
+    names = ("HorizontalFlip", "Rotation", "ResizedCrop", "Erasing")
+    stub = types.SimpleNamespace(**{f"Random{name}": Noise for name in names})
+    stub.AugmentationSequential = stub.ColorJitter = Noise
+    monkeypatch.setitem(sys.modules, "kornia", types.SimpleNamespace(augmentation=stub))
+    check_kornia()
+
+
+def test_kornia_itself():
+    pytest.importorskip("kornia")
+    check_kornia()
+
+
+def test_kornia_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kornia", None)
+    with pytest.raises(MissingExtraError, match=r"concord\[kornia\]"):
+        kornia_augment()
