@@ -1,8 +1,18 @@
-"""What all tests share: hypothesis without deadlines, since machines of continuous integration are slow."""
+"""What all tests share: how many examples hypothesis draws, and one thread a process.
+
+`HYPOTHESIS_PROFILE=explore pytest ...` draws many more examples, new ones every time.
+"""
 
 from __future__ import annotations
 
-from hypothesis import settings
+import os
 
-settings.register_profile("concord", deadline=None)
-settings.load_profile("concord")
+from hypothesis import HealthCheck, settings
+
+# Tensors in tests are tiny: threads would only wait for each other, the more so beside other workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+slow_machine = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("ci", max_examples=40, derandomize=True, **slow_machine)
+settings.register_profile("explore", max_examples=2000, **slow_machine)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

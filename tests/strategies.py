@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -119,3 +120,77 @@ def manifests(draw: Any, most_rows: int = 12, with_extras: bool = True) -> Manif
         else:
             columns |= {c: pl.Series(encoded[:, k]) for k, c in enumerate(task_columns(task))}
     return Manifest(pl.DataFrame(columns), own, name=draw(st.sampled_from(["", "faces"])))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A relation with logits and targets of its two tasks, as float64 arrays."""
+
+    relation: Relation
+    source_logits: np.ndarray
+    target_logits: np.ndarray
+    y: np.ndarray
+    a: np.ndarray
+
+    def logits(self, dtype: str = "float64", grad: bool = False) -> dict[str, Any]:
+        """Tensors of the logits, by task."""
+        import torch
+
+        kind = getattr(torch, dtype)
+        pairs = zip(self._names, (self.source_logits, self.target_logits), strict=True)
+        return {name: torch.tensor(z, dtype=kind, requires_grad=grad) for name, z in pairs}
+
+    def targets(self) -> dict[str, Any]:
+        """Tensors of the targets, by task: int64 classes, float32 labels."""
+        import torch
+
+        pairs = zip(self._names, (self.y, self.a), strict=True)
+        return {
+            name: torch.tensor(t, dtype=torch.float32 if t.ndim == 2 else torch.int64) for name, t in pairs
+        }
+
+    @property
+    def _names(self) -> tuple[str, str]:
+        return self.relation.source.name, self.relation.target.name
+
+
+@st.composite
+def batches(
+    draw: Any,
+    class_to_class: bool | None = None,
+    *,
+    unknown: bool = True,
+    most_rows: int = 6,
+    extreme: bool = True,
+) -> Batch:
+    """Batches of a random relation: cells of 0, 1, in between and unknown, gaps, logits of up to +-80.
+
+    Sizes and shares are drawn one by one, the numbers from a drawn seed: that keeps an example cheap.
+    """
+    if class_to_class is None:
+        class_to_class = draw(st.booleans())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, c, k = draw(st.integers(1, most_rows)), draw(st.integers(2, 5)), draw(st.integers(2, 5))
+    gap, blank = draw(st.sampled_from([0.0, 0.3, 0.7, 1.0])), draw(st.sampled_from([0.0, 0.3, 0.8]))
+    sharp = draw(st.sampled_from([0.0, 0.3])) if extreme else 0.0
+    source = MulticlassTask("source", [f"c{i}" for i in range(c)])
+    mixed = np.where(rng.random((c, k)) < 0.4, rng.integers(0, 2, (c, k)), rng.uniform(0.001, 0.999, (c, k)))
+    target: Task
+    if class_to_class:
+        target = MulticlassTask("target", [f"d{i}" for i in range(k)])
+        mixed[mixed.sum(axis=1) == 0, 0] = 1
+        table = mixed / mixed.sum(axis=1, keepdims=True)
+        table[rng.random(c) < blank * unknown] = np.nan
+        a = np.where(rng.random(n) < gap, -1, rng.integers(0, k, n))
+    else:
+        target = MultilabelTask("target", [f"l{i}" for i in range(k)])
+        mixed[rng.random(c) < 0.2] = 0  # a neutral class
+        table = np.where(rng.random((c, k)) < blank * unknown, np.nan, mixed)
+        a = np.where(rng.random((n, k)) < gap, np.nan, rng.integers(0, 2, (n, k)))
+    y = np.where(rng.random(n) < gap, -1, rng.integers(0, c, n))
+    prior = rng.dirichlet(np.ones(c)) if draw(st.booleans()) else None
+    scores = (
+        np.where(rng.random((n, w)) < sharp, rng.choice([-80, 80], (n, w)), rng.uniform(-5, 5, (n, w)))
+        for w in (c, k)
+    )
+    return Batch(Relation(source, target, table, prior=prior), *scores, y, a)

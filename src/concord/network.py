@@ -3,36 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from concord.errors import ShapeError, UnknownNameError
+from concord.rows import length
 from concord.tasks import Task, task_names
 from concord.trunks.mlp import mlp
 
-__all__ = ["Capacity", "MultiTaskNetwork", "dry_features", "initialise", "mlp_network"]
+__all__ = ["Capacity", "MultiTaskNetwork", "TaskwiseNetwork", "dry_features", "initialise", "mlp_network"]
 
 Capacity = Literal["shared", "half-shared", "shared+private", "private"]
 """How tasks share a network: everything but the heads, the first layers, everything plus a private sum,
 or nothing."""
 
 
-def dry_features(module: nn.Module, example: Tensor) -> Tensor:
+def dry_features(module: nn.Module, example: Any) -> Tensor:
     """Features that `module` gives for `example`, in evaluation mode and without gradient: (n, width).
 
     Raises:
         ShapeError: Features that are not of shape (n, width).
     """
-    was_training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
-    with torch.no_grad():
-        features = module(example)
-    module.train(was_training)
-    if not isinstance(features, Tensor) or features.dim() != 2 or len(features) != len(example):
+    try:
+        with torch.no_grad():
+            features = module(example)
+    finally:
+        for part, mode in modes:  # each its own: a trunk may hold parts that are frozen in evaluation mode
+            part.training = mode
+    if not isinstance(features, Tensor) or features.dim() != 2 or len(features) != length(example):
         found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
-        raise ShapeError(f"a trunk gives features of shape (n, width), found {found} for {len(example)} rows")
+        raise ShapeError(
+            f"a trunk gives features of shape (n, width), found {found} for {length(example)} rows"
+        )
     return features
 
 
@@ -42,7 +48,8 @@ class MultiTaskNetwork(nn.Module):
     Args:
         trunk: Any module that turns the input into features of shape (n, width).
         tasks: The tasks.
-        example: A batch of at least one input, to find the width of the features by a dry forward.
+        example: A batch of at least one input (a tensor, or a mapping of tensors), to find the width of the
+            features by a dry forward.
         private: For each task a further module between trunk and head, or beside the trunk.
         beside: Whether `private` modules see the input and are added to the trunk's features, rather
             than being applied to them.
@@ -57,7 +64,7 @@ class MultiTaskNetwork(nn.Module):
         self,
         trunk: nn.Module,
         tasks: Sequence[Task],
-        example: Tensor,
+        example: Any,
         *,
         private: Mapping[str, nn.Module] | None = None,
         beside: bool = False,
@@ -85,7 +92,7 @@ class MultiTaskNetwork(nn.Module):
             heads[_key(task.name)] = nn.Linear(features.shape[1], task.width)
         self.heads = nn.ModuleDict(heads)
 
-    def features(self, x: Tensor) -> dict[str, Tensor]:
+    def features(self, x: Any) -> dict[str, Tensor]:
         """Features that each task's head sees, by task: (n, width)."""
         shared = self.trunk(x)
         out = {}
@@ -99,9 +106,29 @@ class MultiTaskNetwork(nn.Module):
                 out[task.name] = self.private[key](shared)
         return out
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
+    def forward(self, x: Any) -> dict[str, Tensor]:
         """Logits by task: (n, C) or (n, K)."""
         return {name: self.heads[_key(name)](features) for name, features in self.features(x).items()}
+
+
+class TaskwiseNetwork(nn.Module):
+    """Several networks in one, each asked for some of the tasks: what each task chose for itself.
+
+    Args:
+        networks: By task, the network that gives its logits; the same object may serve several tasks.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        distinct = list({id(network): network for network in networks.values()}.values())
+        self.networks = nn.ModuleList(distinct)
+        numbers = {id(network): number for number, network in enumerate(distinct)}
+        self.chosen = {task: numbers[id(network)] for task, network in networks.items()}
+
+    def forward(self, x: Any) -> dict[str, Tensor]:
+        """Logits by task: (n, C) or (n, K)."""
+        logits = [network(x) for network in self.networks]
+        return {task: logits[number][task] for task, number in self.chosen.items()}
 
 
 def mlp_network(
@@ -130,23 +157,25 @@ def mlp_network(
     """
     if capacity not in get_args(Capacity):
         raise UnknownNameError.of("capacity", capacity, get_args(Capacity))
+    # Layers draw default weights as they are made: beside a generator, that must leave no trace.
+    with torch.random.fork_rng(devices=[], enabled=generator is not None):
+        return initialise(_mlp_network(inputs, tasks, hidden, dropout, capacity), generator)
+
+
+def _mlp_network(
+    inputs: int, tasks: Sequence[Task], hidden: Sequence[int], dropout: float, capacity: Capacity
+) -> MultiTaskNetwork:
     example = torch.zeros(1, inputs)
     if capacity == "shared":
-        network = MultiTaskNetwork(mlp(inputs, hidden, dropout=dropout), tasks, example)
-    elif capacity == "half-shared":
+        return MultiTaskNetwork(mlp(inputs, hidden, dropout=dropout), tasks, example)
+    if capacity == "half-shared":
         first: nn.Module = mlp(inputs, hidden[:-1], dropout=dropout) if len(hidden) > 1 else nn.Identity()
         last_inputs = hidden[-2] if len(hidden) > 1 else inputs
-        network = MultiTaskNetwork(
-            first,
-            tasks,
-            example,
-            private={task.name: mlp(last_inputs, hidden[-1:], dropout=dropout) for task in tasks},
-        )
-    else:
-        own = {task.name: mlp(inputs, hidden, dropout=dropout) for task in tasks}
-        trunk = nn.Identity() if capacity == "private" else mlp(inputs, hidden, dropout=dropout)
-        network = MultiTaskNetwork(trunk, tasks, example, private=own, beside=capacity == "shared+private")
-    return initialise(network, generator)
+        last = {task.name: mlp(last_inputs, hidden[-1:], dropout=dropout) for task in tasks}
+        return MultiTaskNetwork(first, tasks, example, private=last)
+    own = {task.name: mlp(inputs, hidden, dropout=dropout) for task in tasks}
+    trunk = nn.Identity() if capacity == "private" else mlp(inputs, hidden, dropout=dropout)
+    return MultiTaskNetwork(trunk, tasks, example, private=own, beside=capacity == "shared+private")
 
 
 def initialise(network: MultiTaskNetwork, generator: torch.Generator | None) -> MultiTaskNetwork:

@@ -9,7 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from concord.couplings import Coupling
-from concord.errors import AnnotationError, NotFiniteError, RangeError, ShapeError, UnknownNameError
+from concord.couplings.base import wide
+from concord.errors import (
+    AnnotationError,
+    DuplicateNameError,
+    NotFiniteError,
+    RangeError,
+    ShapeError,
+    UnknownNameError,
+)
 from concord.losses import (
     multiclass_loss,
     multilabel_loss,
@@ -57,6 +65,7 @@ class CoupledObjective(nn.Module):
     Raises:
         UnknownNameError: A relation, weight or mapping that names no task or relation given here.
         ShapeError: A coupling without a relation to work on, or a relation of another version of a task.
+        DuplicateNameError: Two tasks of one name, or two relations between the same tasks.
         RangeError: A negative weight.
 
     Example:
@@ -127,17 +136,20 @@ class CoupledObjective(nn.Module):
             sample_weight: By task, where there are any: (n,) >= 0, for the supervised losses.
 
         Raises:
-            UnknownNameError: A task without logits or targets.
-            ShapeError: Logits or targets of another width or number of rows.
+            UnknownNameError: A task without logits or targets; soft targets or sample weights of none.
+            ShapeError: Logits, targets, soft targets or sample weights of another shape.
             AnnotationError: A class index out of range, or a label other than 0, 1 or NaN.
+            RangeError: Soft targets outside [0, 1], or a sample weight that is negative or not finite.
             NotFiniteError: NaN or infinite logits.
         """
         self._check_shapes(logits, targets)
+        self._check_extras(logits, soft or {}, sample_weight or {})
         if self.validate:
             self._check_values(logits, targets)
+            _check_extra_values(soft or {}, sample_weight or {})
         parts: dict[str, Tensor] = {}
         for name, task in self.tasks.items():
-            z = _wide(logits[name])
+            z = wide(logits[name])
             hard_loss, soft_loss = (
                 (multiclass_loss, soft_multiclass_loss)
                 if isinstance(task, MulticlassTask)
@@ -164,7 +176,9 @@ class CoupledObjective(nn.Module):
 
     def _check_relations(self, relations: Sequence[Relation]) -> None:
         if len(self.relations) != len(relations):
-            raise ShapeError("at most one relation for each ordered pair of tasks")
+            names = [relation.name for relation in relations]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DuplicateNameError(f"relations must be of distinct pairs of tasks, found {twice!r} twice")
         for relation in relations:
             for task in (relation.source, relation.target):
                 if task.name not in self.tasks:
@@ -182,7 +196,7 @@ class CoupledObjective(nn.Module):
                 if name not in given:
                     raise UnknownNameError.of(f"task in the {kind}", name, given)
             z, t = logits[name], targets[name]
-            rows = z.shape[0] if rows is None else rows
+            rows = (z.shape[0] if z.dim() else 0) if rows is None else rows
             expected = (rows, task.width)
             if tuple(z.shape) != expected:
                 raise ShapeError(
@@ -196,6 +210,20 @@ class CoupledObjective(nn.Module):
                 )
             if isinstance(task, MulticlassTask) and t.dtype != torch.int64:
                 raise AnnotationError(f"task {name!r}: class targets are int64, found {t.dtype}")
+
+    def _check_extras(
+        self, logits: Mapping[str, Tensor], soft: Mapping[str, Tensor], sample_weight: Mapping[str, Tensor]
+    ) -> None:
+        for kind, given in (("soft targets", soft), ("sample weights", sample_weight)):
+            for name, values in given.items():
+                if name not in self.tasks:
+                    raise UnknownNameError.of(f"task in the {kind}", name, self.tasks)
+                z = logits[name]
+                expected = tuple(z.shape if kind == "soft targets" else z.shape[:1])
+                if tuple(values.shape) != expected:
+                    raise ShapeError(
+                        f"task {name!r}: {kind} have shape {expected}, found {tuple(values.shape)}"
+                    )
 
     def _check_values(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
         for name, task in self.tasks.items():
@@ -214,8 +242,13 @@ class CoupledObjective(nn.Module):
         return f"tasks={list(self.tasks)}, relations={list(self.relations)}"
 
 
-def _wide(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
+def _check_extra_values(soft: Mapping[str, Tensor], sample_weight: Mapping[str, Tensor]) -> None:
+    for name, values in soft.items():
+        if bool(((values < 0) | (values > 1)).any()):
+            raise RangeError(f"task {name!r}: soft targets lie in [0, 1] or are NaN (none)")
+    for name, values in sample_weight.items():
+        if not bool(((values >= 0) & torch.isfinite(values)).all()):
+            raise RangeError(f"task {name!r}: sample weights are finite and >= 0")
 
 
 def _pairs(

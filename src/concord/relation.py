@@ -210,7 +210,8 @@ class Relation:
 
         Every cell is the mean of a Beta posterior (class to class: of a Dirichlet's margin) whose prior
         is worth `pseudo_count` observations at the label's overall rate, so that a class with few
-        samples is drawn to what is usual. `strength` is the number of co-annotated samples of the cell.
+        samples is drawn to what is usual. `strength` is the number of co-annotated samples of the cell;
+        `prior` is the share of each class among all samples with a class, each class seen once more.
 
         Args:
             source: The task of the rows.
@@ -223,8 +224,13 @@ class Relation:
 
         Raises:
             ShapeError: Another number of rows.
+            RangeError: A negative weight, a prior weight that is not > 0, a level outside (0, 1).
             NoAnnotationError: No sample carries both annotations.
         """
+        if not 0 < pseudo_count < np.inf:
+            raise RangeError(f"the weight of the prior is finite and > 0, found {pseudo_count}")
+        if not 0 < level < 1:
+            raise RangeError(f"the level of an interval lies in (0, 1), found {level}")
         y, a = source.encode(classes), target.encode(targets)
         if len(y) != len(a):
             raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
@@ -256,7 +262,8 @@ class Relation:
         mean = np.where(unseen, np.nan, alpha / (alpha + beta))
         tail = (1 - level) / 2
         interval = np.stack([stats.beta.ppf(tail, alpha, beta), stats.beta.ppf(1 - tail, alpha, beta)])
-        prior = (member.sum(axis=0) + 1.0) / (member.sum() + source.width)
+        classed = np.bincount(y[y != MISSING_CLASS], w[y != MISSING_CLASS], minlength=source.width)
+        prior = (classed + 1.0) / (classed.sum() + source.width)
         return cls(
             source,
             target,
@@ -317,17 +324,20 @@ class Relation:
         Two classes are told apart by a label whose cells are known for both and differ by more than
         `tolerance`. Groups are the connected components of "not told apart".
         """
-        rows, c = self.table, self.source.width
-        group = list(range(c))
-        for i in range(c):
-            with np.errstate(invalid="ignore"):
+        distinct, first, kind = np.unique(
+            np.where(self.known, self.table, -1.0) + 0.0, axis=0, return_index=True, return_inverse=True
+        )
+        component = np.arange(len(distinct))
+        if tolerance > 0 or not self.known.all():  # else distinct rows are told apart
+            rows = self.table[first]
+            for i in range(len(rows) - 1):
                 alike = ~(np.abs(rows[i + 1 :] - rows[i]) > tolerance).any(axis=1)
-            for j in np.flatnonzero(alike) + i + 1:
-                old, new = group[j], group[i]
-                group = [new if g == old else g for g in group]
-        names = self.source.classes
-        groups = (tuple(names[i] for i in range(c) if group[i] == g) for g in sorted(set(group)))
-        return tuple(members for members in groups if len(members) > 1)
+                touched = np.unique(component[i + 1 :][alike])
+                component[np.isin(component, touched)] = component[i]
+        groups: dict[int, list[str]] = {}
+        for name, group in zip(self.source.classes, component[kind.reshape(-1)], strict=True):
+            groups.setdefault(int(group), []).append(name)
+        return tuple(tuple(members) for members in groups.values() if len(members) > 1)
 
     def uninformative(self, tolerance: float = 0.0) -> tuple[str, ...]:
         """Labels that say nothing of the class: no two known cells differ by more than `tolerance`."""
@@ -414,10 +424,11 @@ def _once(owner: str, labels: Iterable[str]) -> list[str]:
 def _positions(
     what: str, names: Sequence[str], known: Sequence[str], extra: Literal["error", "ignore"]
 ) -> dict[int, int]:
-    index, out = {name: i for i, name in enumerate(known)}, {}
+    index, out, seen = {name: i for i, name in enumerate(known)}, {}, set()
     for i, name in enumerate(names):
-        if name in names[:i]:
+        if name in seen:
             raise DuplicateNameError(f"{what} {name!r} occurs twice")
+        seen.add(name)
         if name in index:
             out[i] = index[name]
         elif extra == "error":

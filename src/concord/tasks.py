@@ -125,30 +125,22 @@ class MulticlassTask(Task):
         array = np.asarray(values)
         if array.ndim != 1:
             raise ShapeError(f"task {self.name!r}: class targets have shape (n,), found {array.shape}")
-        if array.dtype.kind in "iu":
-            return self._check_indices(array.astype(np.int64))
-        if array.dtype.kind == "f":
-            return self._check_indices(self._whole(array))
+        if array.dtype.kind in "iuf":
+            return self._check_indices(array)
         return self._from_objects(array.astype(object))
 
-    def _whole(self, array: Array) -> npt.NDArray[np.int64]:
-        filled = np.where(np.isnan(array), MISSING_CLASS, array)
-        fractional = ~np.isfinite(filled) | (filled != np.floor(filled))
-        if fractional.any():
-            raise AnnotationError(
-                f"task {self.name!r}: a class index is a whole number, found {filled[fractional][0]}"
-            )
-        return filled.astype(np.int64)
-
-    def _check_indices(self, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        bad = (indices < MISSING_CLASS) | (indices >= self.width)
+    def _check_indices(self, indices: Array, first_row: int = 0) -> npt.NDArray[np.int64]:
+        # Checked in the dtype they came in: a cast first could turn nonsense into an index or a gap.
+        if indices.dtype.kind == "f":
+            indices = np.where(np.isnan(indices), MISSING_CLASS, indices)
+        bad = (indices < MISSING_CLASS) | (indices >= self.width) | (indices != np.floor(indices))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise AnnotationError(
-                f"task {self.name!r}: class indices lie in -1 (missing) .. {self.width - 1}, "
-                f"found {int(indices[row])} in row {row}"
+                f"task {self.name!r}: class indices are whole numbers in -1 (missing) .. {self.width - 1}, "
+                f"found {indices.flat[row]} in row {first_row + row}"
             )
-        return indices
+        return indices.astype(np.int64)
 
     def _from_objects(self, array: Array) -> npt.NDArray[np.int64]:
         index = {name: i for i, name in enumerate(self.classes)}
@@ -164,7 +156,7 @@ class MulticlassTask(Task):
                     )
                 out[row] = index[value]
             elif isinstance(value, (int, float, np.integer, np.floating)):
-                out[row] = self._check_indices(self._whole(np.asarray([value], dtype=float)))[0]
+                out[row] = self._check_indices(np.asarray([value]), row)[0]
             else:
                 raise AnnotationError(
                     f"task {self.name!r}: a class is a name or an index, found {value!r} in row {row}"
@@ -173,7 +165,7 @@ class MulticlassTask(Task):
 
     def decode(self, indices: Any) -> Array:
         """Class names of indices; a gap (-1) gives None. Shape (n,), dtype object."""
-        checked = self._check_indices(np.asarray(indices, dtype=np.int64))
+        checked = self._check_indices(np.asarray(indices))
         return np.asarray([*self.classes, None], dtype=object)[checked]
 
     def annotated(self, targets: Array) -> npt.NDArray[np.bool_]:
@@ -216,7 +208,8 @@ class MultilabelTask(Task):
         """Bring labels to float32 with NaN for gaps.
 
         Args:
-            values: Shape (n, K), or (n,) where K is 1: 0/1, booleans, and None or NaN for a gap.
+            values: Shape (n, K), or (n,) where K is 1: 0/1, booleans, and None, NaN or empty text for a
+                gap.
 
         Returns:
             float32 array of shape (n, K) holding 0, 1 or NaN.
@@ -232,22 +225,23 @@ class MultilabelTask(Task):
             raise ShapeError(
                 f"task {self.name!r}: label targets have shape (n, {self.width}), found {array.shape}"
             )
-        if array.dtype == object:
+        if array.dtype.kind in "OU":
+            array = array.astype(object)
             array = np.where(np.vectorize(_is_gap, otypes=[bool])(array), np.nan, array)
         try:
-            out: npt.NDArray[np.float32] = array.astype(np.float32)
+            numbers = array.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise AnnotationError(
                 f"task {self.name!r}: labels are 0, 1 or missing, found a value that is no number"
             ) from error
-        bad = ~(np.isnan(out) | (out == 0) | (out == 1))
+        bad = ~(np.isnan(numbers) | (numbers == 0) | (numbers == 1))
         if bad.any():
             row, column = (int(i) for i in np.argwhere(bad)[0])
             raise AnnotationError(
-                f"task {self.name!r}: labels are 0, 1 or NaN (missing), found {out[row, column]} "
+                f"task {self.name!r}: labels are 0, 1 or NaN (missing), found {numbers[row, column]} "
                 f"in row {row}, label {self.labels[column]!r}"
             )
-        return out
+        return numbers.astype(np.float32)
 
     def annotated(self, targets: Array) -> npt.NDArray[np.bool_]:
         """Which samples carry at least one label: shape (n,)."""

@@ -56,7 +56,8 @@ def relation_tensors(relation: Relation, like: Tensor) -> RelationTensors:
     made = _cache.setdefault(relation, {})
     key = (like.device, like.dtype)
     if key not in made:
-        made[key] = _make(relation, like)
+        with torch.inference_mode(False):  # made while predicting, they must serve in training too
+            made[key] = _make(relation, like)
     return made[key]
 
 
@@ -65,8 +66,8 @@ def _make(relation: Relation, like: Tensor) -> RelationTensors:
     rate = relation.rates()
     if relation.class_to_class:
         # A row over many classes has small cells everywhere: they are clipped relative to the base rate.
-        floor = EVIDENCE_CLIP * rate
-        present = np.log(np.maximum(table, floor) / np.maximum(rate, np.finfo(float).tiny))
+        rate = np.maximum(rate, CLIP)
+        present = np.log(np.maximum(table, EVIDENCE_CLIP * rate) / rate)
         absent = np.zeros_like(table)
     else:
         cell = np.clip(table, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
@@ -107,8 +108,9 @@ class View:
             if name not in targets:
                 raise UnknownNameError.of("task in the targets", name, targets)
         self.relation = relation
-        self.source_logits = _wide(logits[source])
-        self.target_logits = _wide(logits[target])
+        dtype = torch.promote_types(logits[source].dtype, logits[target].dtype)
+        self.source_logits = wide(logits[source].to(dtype))
+        self.target_logits = wide(logits[target].to(dtype))
         self.source_targets = targets[source]
         self.target_targets = targets[target]
         self.tensors = relation_tensors(relation, self.source_logits)
@@ -150,6 +152,11 @@ class View:
         return self.seen.amax(dim=-1)
 
     @cached_property
+    def informed(self) -> Tensor:
+        """1.0 for samples with an annotated label that some class has a known cell for: (n,)."""
+        return (self.seen * self.tensors.known.amax(dim=0)).amax(dim=-1)
+
+    @cached_property
     def table_rows(self) -> tuple[Tensor, Tensor]:
         """Cells of each sample's annotated class, and which are known: twice (n, K); 0 without a class."""
         index = self.source_targets.clamp(min=0)
@@ -160,13 +167,15 @@ class View:
         """What the class head implies for the target: q, 1 - q (each clipped) and the known mass.
 
         Each has shape (n, K): q_k = sum_c p_c R_ck over known cells, divided by the class mass that has
-        a known cell. Products of probabilities need no log space: terms below the clip count the same.
+        a known cell. The mass is a weight and has no gradient: with one, the class head could lower the
+        loss by fleeing into classes that nobody knows. Products of probabilities need no log space: terms
+        below the clip count the same.
         """
         mass = self.p @ self.tensors.known
         safe = mass.clamp(min=CLIP)
         q = (self.p @ self.tensors.present / safe).clamp(CLIP, 1 - CLIP)
         not_q = (self.p @ self.tensors.absent / safe).clamp(CLIP, 1 - CLIP)
-        return q, not_q, mass
+        return q, not_q, mass.detach()
 
     def evidence(self) -> Tensor:
         """Log-likelihood of each class by the annotated labels, relative to base rates: (n, C).
@@ -177,7 +186,8 @@ class View:
         return self.active @ self.tensors.weight_present.T + silent @ self.tensors.weight_absent.T
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
+    """The tensor as float32 at least."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 

@@ -14,8 +14,8 @@ class MarginalLikelihood(Coupling):
     r"""Maximise the likelihood of the annotated labels under the class head: EM in one loss.
 
     :math:`-\log \sum_c p(c|x) \prod_k (R_{ck}^{a_k} (1-R_{ck})^{1-a_k})^s`, relative to base rates so that
-    unknown cells are neutral; a mean over samples with an annotated label and no class of their own. Like
-    posterior co-annotation with the network's own p(c|x) as the prior.
+    unknown cells are neutral; a mean over samples with an annotated label that has a known cell and no class
+    of their own. Like posterior co-annotation with the network's own p(c|x) as the prior.
 
     Args:
         exponent: s in [0, 1], the tempering of the evidence.
@@ -35,7 +35,7 @@ class MarginalLikelihood(Coupling):
     def loss(self, view: View) -> Tensor:
         """Mean over samples with labels and without a class."""
         terms = -torch.logsumexp(view.log_p + self.exponent * view.evidence(), dim=-1)
-        return self.population.mean(terms, view.target_known * (1 - view.class_known))
+        return self.population.mean(terms, view.informed * (1 - view.class_known))
 
     def extra_repr(self) -> str:
         """Options in the printed module."""

@@ -83,7 +83,7 @@ class DistributionMatching(Coupling):
         q, not_q, mass = view.mixed()
         z = view.target_logits
         if self.detach == "source":
-            q, not_q, mass = q.detach(), not_q.detach(), mass.detach()
+            q, not_q = q.detach(), not_q.detach()
         elif self.detach == "target":
             z = z.detach()
         terms = self._classes(z, q, mass) if view.relation.class_to_class else self._labels(z, q, not_q, mass)

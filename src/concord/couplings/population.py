@@ -44,19 +44,25 @@ class PopulationMatching(Coupling):
         """Weighted divergence of the population's table from the relation's."""
         p = _filled(view.p, view.class_known.unsqueeze(-1), _one_hot(view))
         z = view.target_logits
-        predicted = z.softmax(dim=-1) if view.relation.class_to_class else z.sigmoid()
-        q = _filled(predicted, view.seen, view.active)
-        joint, mass = self.population.total(p.T @ q), self.population.total(p.sum(dim=0))
+        if view.relation.class_to_class:
+            given, sides = [view.tensors.present], [_filled(z.softmax(dim=-1), view.seen, view.active)]
+        else:  # both sides are summed: 1 - m has few digits left where m is near 1
+            given = [view.tensors.present, view.tensors.absent]
+            sides = [
+                _filled(z.sigmoid(), view.seen, view.active),
+                _filled((-z).sigmoid(), view.seen, view.seen - view.active),
+            ]
+        joint = self.population.total(torch.stack([p.T @ q for q in sides]))
+        mass = self.population.total(p.sum(dim=0))
         if self.momentum > 0:
             joint, mass = self._with_history(view, joint, mass)
-        m = (joint / mass.clamp(min=CLIP).unsqueeze(-1)).clamp(CLIP, 1 - CLIP)
-        r, known = view.tensors.present, view.tensors.known
-        if view.relation.class_to_class:
-            divergence = (known * (torch.xlogy(r, r) - r * m.log())).sum(dim=-1)
-        else:
-            s = view.tensors.absent
-            cell = torch.xlogy(r, r) - r * m.log() + torch.xlogy(s, s) - s * (-m).log1p()
-            divergence = (known * cell).sum(dim=-1) / known.sum(dim=-1).clamp(min=1)
+        shares = (joint / mass.clamp(min=CLIP).unsqueeze(-1)).clamp(CLIP, 1 - CLIP)
+        known = view.tensors.known
+        divergence = torch.zeros_like(mass)
+        for r, m in zip(given, shares, strict=True):
+            divergence = divergence + (known * (torch.xlogy(r, r) - r * m.log())).sum(dim=-1)
+        if not view.relation.class_to_class:
+            divergence = divergence / known.sum(dim=-1).clamp(min=1)
         share = (mass / mass.sum().clamp(min=CLIP)).detach()
         return (share * divergence).sum()
 

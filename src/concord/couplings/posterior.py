@@ -18,8 +18,8 @@ class PosteriorCoannotation(Coupling):
     r"""Train the class head on the posterior of the class given the annotated labels.
 
     :math:`r(c|a) \propto \pi_c \prod_k (R_{ck}^{a_k} (1-R_{ck})^{1-a_k})^s` over annotated labels with a
-    known cell, cells kept in [.03, .97]; the loss is the cross-entropy :math:`-\sum_c r \log p`, a mean
-    over samples with an annotated label and no class of their own.
+    known cell, cells kept in [.03, .97] (class to class: at .03 of the base rate or above); the loss is the
+    cross-entropy :math:`-\sum_c r \log p`, a mean over samples with such a label and no class of their own.
 
     Args:
         exponent: s in [0, 1]. Labels are not independent given the class, so full evidence is too sure of
@@ -39,7 +39,7 @@ class PosteriorCoannotation(Coupling):
     def loss(self, view: View) -> Tensor:
         """Mean over samples with labels and without a class."""
         terms = -(class_posterior(view, self.exponent) * view.log_p).sum(dim=-1)
-        return self.population.mean(terms, view.target_known * (1 - view.class_known))
+        return self.population.mean(terms, view.informed * (1 - view.class_known))
 
     def extra_repr(self) -> str:
         """Options in the printed module."""

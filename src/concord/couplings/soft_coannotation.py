@@ -74,7 +74,9 @@ class SoftCoannotation(Coupling):
         form: One of the forms above.
         neutral: How a class with a row of zeros takes part: ``"absent-share"`` scores it by the share of
             absent labels, ``"renormalise"`` leaves it out of p and q, ``"naive"`` leaves it out of the
-            sum only: then predicting it costs nothing, and it wins (kept to show the trap).
+            sum only: then predicting it costs nothing, and it wins (kept to show the trap). None means
+            absent-share, but renormalise for the paper's form: most labels are absent from most samples,
+            so the absent share is often the largest score, and the largest takes all there.
         temperature: T > 0. q is flat at 1 (never above about .35 for six classes); lower is sharper.
         weight: Factor in the objective, >= 0.
     """
@@ -85,11 +87,13 @@ class SoftCoannotation(Coupling):
         self,
         form: Form = "soft-target",
         *,
-        neutral: Neutral = "absent-share",
+        neutral: Neutral | None = None,
         temperature: float = 1.0,
         weight: float = 1.0,
     ) -> None:
         super().__init__(weight)
+        if neutral is None:
+            neutral = "renormalise" if form == "paper" else "absent-share"
         for kind, value, known in (("form", form, get_args(Form)), ("neutral", neutral, get_args(Neutral))):
             if value not in known:
                 raise UnknownNameError.of(f"{kind} of soft co-annotation", value, known)
