@@ -11,7 +11,7 @@ import sys
 import typer
 
 from concord import __version__
-from concord.cli import data, relation
+from concord.cli import annotate, data, relation
 from concord.errors import ConcordError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(annotate.annotate)
 app.add_typer(relation.app, name="relation")
 app.add_typer(data.app, name="data")
 

@@ -1,0 +1,165 @@
+"""`concord annotate`: write co-annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from concord.data.manifest import Manifest
+    from concord.relation import Relation
+    from concord.tasks import Task
+
+
+def annotate(
+    manifest: Annotated[Path, typer.Argument(help="A manifest (.parquet, .csv).", show_default=False)],
+    *,
+    relation: Annotated[Path, typer.Option(help="CSV table: rows are classes of the source.")],
+    source: Annotated[str, typer.Option(help="The class task of the table's rows.")],
+    target: Annotated[str, typer.Option(help="The task of the table's columns.")],
+    out: Annotated[Path, typer.Option(help="Manifest to write (.parquet, .csv).")],
+    method: Annotated[str, typer.Option(help="hard, soft or posterior.")] = "posterior",
+    fill: Annotated[str, typer.Option(help="Gaps of the source, of the target, or both.")] = "both",
+    prior: Annotated[
+        str, typer.Option(help="posterior: class prior, uniform or data (annotated rows).")
+    ] = "uniform",
+    exponent: Annotated[float, typer.Option(help="posterior: tempering of the evidence, 0 to 1.")] = 1.0,
+    temperature: Annotated[float, typer.Option(help="soft: of the softmax of the scores, > 0.")] = 1.0,
+    neutral: Annotated[
+        str, typer.Option(help="soft: a class with a row of zeros, absent-share or renormalise.")
+    ] = "absent-share",
+    min_weight: Annotated[float, typer.Option(help="Values of a smaller weight stay gaps.")] = 0.0,
+    classes: Annotated[
+        bool, typer.Option("--classes", help="The target is a class task that the manifest lacks.")
+    ] = False,
+    transpose: Annotated[
+        bool, typer.Option("--transpose", help="The table's columns are the classes.")
+    ] = False,
+    normalize: Annotated[bool, typer.Option("--normalize", help="Divide the table's rows by their sum.")] = (
+        False
+    ),
+    ignore_extra: Annotated[
+        bool, typer.Option("--ignore-extra", help="Leave out names of the table that the tasks lack.")
+    ] = False,
+) -> None:
+    """Fill a manifest's gaps from a related task, with weight and provenance of every value.
+
+    Beside the manifest stands OUT.annotation.json with the relation, the options and the counts. A task
+    that the manifest lacks is made from the names in the table.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from concord.data.annotate import annotate as fill_gaps
+    from concord.data.annotate import filled_counts
+    from concord.data.manifest import Manifest
+    from concord.relation import Relation
+
+    read = Manifest.read(manifest)
+    tasks = _tasks(read, relation, source, target, transpose=transpose, classes=classes)
+    table = Relation.from_csv(
+        *tasks,  # type: ignore[arg-type]
+        relation,
+        transpose=transpose,
+        normalize=normalize,
+        extra="ignore" if ignore_extra else "error",
+    )
+    table = _with_prior(read, table, prior)
+    options = {
+        "fill": fill,
+        "exponent": exponent,
+        "temperature": temperature,
+        "neutral": neutral,
+        "min_weight": min_weight,
+    }
+    done = fill_gaps(read, table, method, **options)  # type: ignore[arg-type]
+    done.write(out)
+    counts = filled_counts(done)
+    record = {
+        "manifest": str(manifest),
+        "options": {"method": method, "prior": prior, **options},
+        "relation": {"file": str(relation), **_described(table)},
+        "values": counts,
+    }
+    _write_record(out.with_name(out.name + ".annotation.json"), record)
+    shown = Table("column", "annotated", "filled in")
+    for column, origins in counts.items():
+        annotated = origins.get("annotated", 0)
+        shown.add_row(column, f"{annotated:,}", f"{sum(origins.values()) - annotated:,}")
+    Console().print(shown)
+    typer.echo(f"wrote {out}: {done!r}")
+
+
+def _tasks(
+    manifest: Manifest, table: Path, source: str, target: str, *, transpose: bool, classes: bool
+) -> tuple[Task, Task]:
+    """The two tasks: the manifest's, or made from the table's names."""
+    from concord.tasks import MulticlassTask, MultilabelTask
+
+    own = {task.name: task for task in manifest.tasks}
+    if source in own and target in own:
+        return own[source], own[target]
+    rows, columns = _names(table)
+    if transpose:
+        rows, columns = columns, rows
+    made = MulticlassTask(target, columns) if classes else MultilabelTask(target, columns)
+    return own.get(source) or MulticlassTask(source, rows), own.get(target) or made
+
+
+def _names(table: Path) -> tuple[list[str], list[str]]:
+    """Names of the rows and columns of a table; whether its cells are right is not looked at."""
+    import csv
+
+    from concord.errors import DataFormatError, MissingDataError
+
+    if not table.is_file():
+        raise MissingDataError(f"no relation table at {table}")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(map(str.strip, line))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataFormatError(f"{table}: not a UTF-8 CSV file ({error})") from error
+    header = lines[0] if lines else []
+    return [line[0].strip() for line in lines[1:]], [name.strip() for name in header[1:]]
+
+
+def _with_prior(manifest: Manifest, relation: Relation, prior: str) -> Relation:
+    import numpy as np
+
+    from concord.errors import NoAnnotationError, UnknownNameError
+
+    if prior not in ("uniform", "data"):
+        raise UnknownNameError.of("prior", prior, ("uniform", "data"))
+    if prior == "uniform":
+        return relation
+    targets = manifest.targets().get(relation.source.name, np.array([], dtype=np.int64))
+    counts = np.bincount(targets[targets >= 0], minlength=relation.source.width)
+    if not counts.sum():
+        raise NoAnnotationError(
+            f"no row is annotated for {relation.source.name!r}, so the data give no prior; use "
+            "--prior uniform"
+        )
+    return relation.replace(prior=counts / counts.sum())
+
+
+def _described(relation: Relation) -> dict[str, Any]:
+    import math
+
+    return {
+        "name": relation.name,
+        "source": {relation.source.name: list(relation.source.outputs)},
+        "target": {relation.target.name: list(relation.target.outputs)},
+        "table": [[None if math.isnan(cell) else cell for cell in row] for row in relation.table.tolist()],
+        "prior": relation.class_prior().tolist(),
+    }
+
+
+def _write_record(path: Path, record: dict[str, Any]) -> None:
+    """Everything that a reader of the manifest needs to know what its values rest on."""
+    import json
+
+    from concord import __version__
+
+    path.write_text(json.dumps({"concord": __version__, **record}, indent=1) + "\n", encoding="utf-8")
