@@ -1,0 +1,62 @@
+"""Where a training runs: this process, several devices, several machines."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from concord.errors import ConfigError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["launch"]
+
+
+def launch(
+    accelerator: str = "auto", devices: int | str = "auto", nodes: int = 1, precision: str = "32-true"
+) -> Fabric:
+    """Start Fabric; the number of devices and nodes is the launcher's where there is one.
+
+    Under torchrun or SLURM every process comes by here and finds the others. Without a launcher, more than
+    one device starts this program once for each.
+
+    Args:
+        accelerator: `auto`, `cpu`, `cuda` or `mps`.
+        devices: How many on each machine, or `auto` for all.
+        nodes: Machines.
+        precision: `32-true`, `bf16-mixed`, `16-mixed` or `64-true`.
+
+    Raises:
+        ConfigError: Devices that there are not, or a precision that they do not have.
+    """
+    from lightning_fabric import Fabric
+
+    devices, nodes = _launched(devices, nodes)
+    several = devices not in (1, "1", "auto") or nodes > 1
+    options: dict[str, Any] = {"strategy": "ddp"} if several else {}
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            num_nodes=nodes,
+            precision=precision,  # type: ignore[arg-type]
+            **options,
+        )
+        fabric.launch()
+    except (RuntimeError, ValueError, ImportError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"cannot train on accelerator {accelerator!r}, devices {devices!r}: {reason}"
+        ) from None
+    return fabric
+
+
+def _launched(devices: int | str, nodes: int) -> tuple[int | str, int]:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        each = int(os.environ["LOCAL_WORLD_SIZE"])
+        return each, int(os.environ["WORLD_SIZE"]) // each
+    if "SLURM_NTASKS" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        nodes = int(os.environ.get("SLURM_NNODES", nodes))
+        return int(os.environ["SLURM_NTASKS"]) // nodes, nodes
+    return devices, nodes
