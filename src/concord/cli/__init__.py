@@ -12,6 +12,7 @@ import typer
 
 from concord import __version__
 from concord.cli import annotate, data, relation
+from concord.cli.study import study
 from concord.errors import ConcordError
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(annotate.annotate)
+app.command()(study)
 app.add_typer(relation.app, name="relation")
 app.add_typer(data.app, name="data")
 

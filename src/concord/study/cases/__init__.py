@@ -1,0 +1,31 @@
+"""Built-in problems and studies, one file each, found by name.
+
+A case is a module with `problem()`, the data, and `PLAN`, the study that `concord study NAME` runs, as
+plain values (None where the case is data alone).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+
+from concord.errors import UnknownNameError
+
+__all__ = ["case", "case_names"]
+
+
+def case_names() -> tuple[str, ...]:
+    """Names of the built-in cases."""
+    return tuple(sorted(m.name.replace("_", "-") for m in iter_modules(__path__) if m.name[0] != "_"))
+
+
+def case(name: str) -> ModuleType:
+    """The module of a case.
+
+    Raises:
+        UnknownNameError: No such case.
+    """
+    if name not in case_names():
+        raise UnknownNameError.of("study", name, case_names())
+    return import_module(f"{__name__}.{name.replace('-', '_')}")

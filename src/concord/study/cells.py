@@ -1,0 +1,153 @@
+"""The cells of a plan, and the files that finished ones leave: what is done is never done twice."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.errors import StudyError
+from concord.study.plan import Plan
+
+__all__ = ["Cell", "cells", "finished", "load", "logits", "open_folder", "save", "write_json"]
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a plan.
+
+    Attributes:
+        regime: Name of the regime.
+        condition: Name of the condition.
+        seed: The seed.
+    """
+
+    regime: str
+    condition: str
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Name of its files."""
+        return f"{self.regime}~{self.condition}~{self.seed}"
+
+
+def cells(plan: Plan) -> list[Cell]:
+    """All runs of a plan, in the order of its results: regime, condition, seed."""
+    return [
+        Cell(regime.name, condition.name, seed)
+        for regime in plan.regimes
+        for condition in plan.conditions
+        for seed in plan.seeds
+    ]
+
+
+def open_folder(out: Path, plan: Plan) -> None:
+    """Take a folder for a plan: a new or empty one, or one that holds the same plan.
+
+    Raises:
+        StudyError: The folder holds another plan, or other things; nothing is written then.
+    """
+    config = out / CONFIG
+    if config.is_file():
+        try:
+            held = json.loads(config.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise StudyError(f"{config} is not readable as a plan; choose another --out") from error
+        difference = _difference(held, plan.resolved())
+        if difference:
+            raise StudyError(f"{out} holds another plan ({difference}); choose another --out")
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StudyError(f"{out} exists and holds no study; choose another --out")
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    write_json(config, plan.resolved())
+
+
+def finished(out: Path, plan: Plan) -> set[Cell]:
+    """The runs of a plan that a folder holds complete."""
+    return {cell for cell in cells(plan) if _json(out, cell).is_file() and _npz(out, cell).is_file()}
+
+
+def save(
+    out: Path, cell: Cell, record: Mapping[str, Any], logits: Mapping[str, npt.NDArray[np.float32]]
+) -> None:
+    """Write a finished run; a reader sees all of it or nothing."""
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    arrays = _npz(out, cell)
+    part = arrays.with_name(f"{arrays.name}.{os.getpid()}.part")
+    with part.open("wb") as file:
+        np.savez(file, **logits)  # type: ignore[arg-type]
+    part.replace(arrays)
+    write_json(_json(out, cell), record)  # last: it says that the run is complete
+
+
+def load(out: Path, plan: Plan, cell: Cell) -> dict[str, Any]:
+    """What a finished run recorded.
+
+    Raises:
+        StudyError: It is damaged, or belongs to another plan.
+    """
+    path = _json(out, cell)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StudyError(f"{path} is damaged; delete it and start the study again") from error
+    if record.get("plan") != plan.digest:
+        raise StudyError(f"{path} belongs to another plan; delete it and start the study again")
+    return record
+
+
+def logits(out: Path, cell: Cell) -> dict[str, npt.NDArray[np.float32]]:
+    """Test logits of a finished run, by task.
+
+    Raises:
+        StudyError: The file is damaged.
+    """
+    path = _npz(out, cell)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise StudyError(f"{path} is damaged; delete it and start the study again") from error
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON at once, so that nobody reads half of it."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _json(out: Path, cell: Cell) -> Path:
+    return out / "runs" / f"{cell.id}.json"
+
+
+def _npz(out: Path, cell: Cell) -> Path:
+    return out / "runs" / f"{cell.id}.npz"
+
+
+def _difference(held: Any, wanted: Any, where: str = "") -> str:
+    """The first place where two plans differ, in words; empty where they are the same."""
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        for key in (*wanted, *(key for key in held if key not in wanted)):
+            found = _difference(held.get(key), wanted.get(key), f"{where}.{key}" if where else key)
+            if found:
+                return found
+        return ""
+    if held == wanted:
+        return ""
+    return f"{where} is {_short(held)} there, {_short(wanted)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

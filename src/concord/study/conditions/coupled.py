@@ -1,0 +1,107 @@
+"""One network for all tasks, with or without couplings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from concord.couplings import (
+    ClassToLabels,
+    Coupling,
+    DistributionMatching,
+    HardCoannotation,
+    MarginalLikelihood,
+    PopulationMatching,
+    PosteriorCoannotation,
+    SoftCoannotation,
+)
+from concord.errors import RangeError, UnknownNameError
+from concord.network import Capacity
+from concord.objective import CoupledObjective
+from concord.study.conditions.base import Condition, Predictor, Setting, joined
+
+__all__ = ["COUPLINGS", "Coupled", "Weighting", "condition", "task_weights"]
+
+Weighting = Literal["equal", "rows"]
+"""Factors of the supervised losses: 1 for all, or the task's annotated rows over the richest task's."""
+
+FLOOR = 0.1
+
+COUPLINGS: dict[str, Callable[[], list[Coupling]]] = {
+    "uncoupled": list,
+    "paper-matching": lambda: [DistributionMatching("paper")],
+    "paper-coannotation": lambda: [SoftCoannotation("paper")],
+    "paper": lambda: [DistributionMatching("paper"), SoftCoannotation("paper")],
+    "hard-coannotation": lambda: [HardCoannotation()],
+    "matching": lambda: [DistributionMatching()],
+    "coannotation": lambda: [SoftCoannotation()],
+    "population": lambda: [PopulationMatching()],
+    "posterior": lambda: [PosteriorCoannotation(), ClassToLabels()],
+    "marginal": lambda: [MarginalLikelihood()],
+}
+"""Couplings of every condition of this kind, made anew for each run."""
+
+
+@dataclass(frozen=True)
+class Coupled(Condition):
+    """A shared network under supervised losses and couplings.
+
+    Attributes:
+        couplings: Makes the couplings; none for the uncoupled baseline.
+        weight: Factor of every coupling, >= 0.
+        capacity: How the tasks share the network.
+        weighting: Factors of the supervised losses.
+    """
+
+    couplings: Callable[[], list[Coupling]]
+    weight: float = 1.0
+    capacity: Capacity = "shared"
+    weighting: Weighting | Mapping[str, float] = "equal"
+
+    def train(self, setting: Setting) -> Predictor:
+        """Train one network for all tasks."""
+        return joined([setting.train(setting.build(setting.tasks, self.capacity), self.objective(setting))])
+
+    def objective(self, setting: Setting) -> CoupledObjective:
+        """The loss of the setting's tasks and relations."""
+        couplings: Sequence[Coupling] = self.couplings()
+        for coupling in couplings:
+            coupling.weight *= self.weight
+        return CoupledObjective(
+            setting.tasks,
+            setting.relations if couplings else (),
+            couplings,
+            task_weights=task_weights(setting, self.weighting),
+        )
+
+
+def task_weights(setting: Setting, weighting: Weighting | Mapping[str, float]) -> dict[str, float]:
+    """Factors of the supervised losses: see `Weighting`; a mapping is taken as it is."""
+    if isinstance(weighting, Mapping):
+        return dict(weighting)
+    if weighting == "equal":
+        return {}
+    counts = {task.name: len(setting.rows.annotated(task)) for task in setting.tasks}
+    return {name: max(FLOOR, n / max(counts.values())) for name, n in counts.items()}
+
+
+def condition(
+    name: str,
+    weight: float = 1.0,
+    capacity: Capacity = "shared",
+    weighting: Weighting | Mapping[str, float] = "equal",
+) -> Condition:
+    """A condition of this file by name, with another weight, capacity or weighting of the tasks.
+
+    Raises:
+        RangeError: A negative weight.
+        UnknownNameError: A capacity or weighting of another name.
+    """
+    if not 0 <= weight < float("inf"):
+        raise RangeError(f"condition {name!r}: the weight is finite and >= 0, found {weight}")
+    if capacity not in get_args(Capacity):
+        raise UnknownNameError.of(f"capacity of condition {name!r}", capacity, get_args(Capacity))
+    if isinstance(weighting, str) and weighting not in get_args(Weighting):
+        raise UnknownNameError.of(f"weighting of condition {name!r}", weighting, get_args(Weighting))
+    return Coupled(COUPLINGS[name], weight, capacity, weighting)

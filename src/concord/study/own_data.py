@@ -1,0 +1,100 @@
+"""The user's own data as a problem: a manifest, features, relation tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.data.manifest import Manifest
+from concord.errors import DataFormatError, MissingDataError, ShapeError, StudyError, UnknownNameError
+from concord.relation import Relation
+from concord.study.plan import Data, RelationPlan
+from concord.study.problem import SPLITS, Problem
+from concord.tasks import MulticlassTask
+
+__all__ = ["own_problem"]
+
+
+def own_problem(data: Data, folder: str) -> Problem:
+    """Read what a plan says of the user's data.
+
+    Features are standardised by the training rows, and clipped at 6 standard deviations.
+
+    Args:
+        data: The plan's part about data.
+        folder: What its paths are relative to.
+
+    Raises:
+        MissingDataError: A file that is not there.
+        DataFormatError: Features that are no array of numbers.
+        ShapeError: Fewer features than the manifest's rows point to.
+        UnknownNameError: A relation of a task or table that there is not.
+        StudyError: A manifest without rows of a split, or without a column `row`.
+    """
+    root = Path(folder)
+    manifest = Manifest.read(root / data.manifest)
+    if "row" not in manifest.frame.columns:
+        raise StudyError(f"{data.manifest}: a column 'row' is needed that says each sample's row of features")
+    split = manifest.frame["split"].cast(str).to_numpy()
+    splits = {name: np.flatnonzero(split == name) for name in SPLITS}
+    for name, rows in splits.items():
+        if len(rows) == 0:
+            raise StudyError(f"{data.manifest}: no row of split {name!r}; `concord data split` draws one")
+    index = manifest.frame["row"].to_numpy()
+    features = _features(root / data.features, data.array)
+    if index.max() >= len(features):
+        raise ShapeError(
+            f"{data.features}: {len(features)} rows, but the manifest asks for row {index.max()}"
+        )
+    return Problem(
+        name=manifest.name or Path(data.manifest).stem,
+        tasks=manifest.tasks,
+        inputs=_standardised(features[index], splits["train"]),
+        targets=manifest.targets(),
+        splits=splits,
+        relations=tuple(_relation(manifest, relation, root) for relation in data.relations),
+    )
+
+
+def _features(path: Path, array: str) -> npt.NDArray[np.float32]:
+    if not path.is_file():
+        raise MissingDataError(f"no features at {path}")
+    try:
+        loaded: Any = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataFormatError(f"{path}: not a .npy or .npz file of numbers") from error
+    if isinstance(loaded, np.lib.npyio.NpzFile):
+        with loaded:
+            if array not in loaded.files:
+                raise UnknownNameError.of(f"array in {path.name}", array, loaded.files)
+            loaded = loaded[array]
+    if loaded.ndim < 2 or loaded.dtype.kind not in "fiu":
+        raise DataFormatError(f"{path}: features have shape (n, width), found {loaded.shape}")
+    return loaded.astype(np.float32)
+
+
+def _standardised(x: npt.NDArray[np.float32], train: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    if x.ndim > 2:
+        return x
+    mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
+    return np.clip((x - mean) / (deviation + 1e-6), -6, 6).astype(np.float32)
+
+
+def _relation(manifest: Manifest, plan: RelationPlan, root: Path) -> Relation:
+    source, target = manifest.task(plan.source), manifest.task(plan.target)
+    if not isinstance(source, MulticlassTask):
+        raise StudyError(f"relation {source.name}->{target.name}: its source must be a class task")
+    from concord.tables import BUILTIN
+
+    if plan.table in BUILTIN:
+        built = BUILTIN[plan.table]()
+        if (built.source.outputs, built.target.outputs) != (source.outputs, target.outputs):
+            raise StudyError(
+                f"table {plan.table!r} speaks of other classes or labels than tasks {source.name!r} and "
+                f"{target.name!r}; write it to CSV with `concord relation show` and adapt it"
+            )
+        return Relation(source, target, built.table)
+    return Relation.from_csv(source, target, root / plan.table, normalize=plan.normalize)

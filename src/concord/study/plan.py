@@ -1,0 +1,294 @@
+"""What a study compares, on which rows, how often: a plan, checked before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from concord.errors import MissingDataError, StudyError, UnknownNameError
+
+__all__ = [
+    "BASELINES",
+    "Budget",
+    "ConditionPlan",
+    "Data",
+    "Network",
+    "Plan",
+    "Regime",
+    "RelationPlan",
+    "as_plan",
+    "read_plan",
+]
+
+BASELINES = ("single-task", "uncoupled")
+"""Conditions that the others are compared with, where the plan has them."""
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)]
+"""Goes into file names and columns."""
+
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Regime(_Strict):
+    """How many training rows are annotated for which task.
+
+    Attributes:
+        name: Its name in results.
+        rows: Annotated rows of each task, >= 1.
+        overlap: Share of the scarcest task's rows that are annotated for all tasks, in [0, 1]; the other
+            rows carry one task's annotation each.
+        table: The relation as given, as estimated from the training rows alone, or with its rows shuffled
+            (a wrong table, as a control).
+    """
+
+    name: Name
+    rows: dict[str, Count]
+    overlap: float = Field(default=0.0, ge=0, le=1)
+    table: Literal["given", "estimated", "shuffled"] = "given"
+
+    @property
+    def both(self) -> int:
+        """Rows that are annotated for all tasks."""
+        return round(self.overlap * min(self.rows.values()))
+
+    @property
+    def total(self) -> int:
+        """Training rows in all."""
+        return sum(self.rows.values()) - (len(self.rows) - 1) * self.both
+
+
+class ConditionPlan(_Strict):
+    """A way to train, by name, with options of its own.
+
+    Attributes:
+        name: Its name in results.
+        use: The condition that is used; the name itself unless given.
+        options: What the condition takes: weights, capacity, forms.
+    """
+
+    name: Name
+    use: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _use_defaults_to_name(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if isinstance(value, dict) and "name" in value and not value.get("use"):
+            value = {**value, "use": value["name"]}
+        return value
+
+
+class Network(_Strict):
+    """The trunk that all conditions share in kind; a head for each task stands on it.
+
+    Attributes:
+        kind: `mlp` for feature rows, `resnet` for small images.
+        hidden: Widths of the layers of an MLP.
+        dropout: Of an MLP.
+        width: Channels of the residual net's first stage.
+        stages: Stages of the residual net.
+    """
+
+    kind: Literal["mlp", "resnet"] = "mlp"
+    hidden: tuple[Count, ...] = (128, 128)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    width: int = Field(default=32, ge=8, multiple_of=8)
+    stages: Count = 3
+
+
+class Budget(_Strict):
+    """What every condition may spend: the same for all, single-task networks included.
+
+    Attributes:
+        steps: Optimiser steps of a network.
+        rows_per_task: Rows of each task in a step.
+        learning_rate: Of AdamW.
+        weight_decay: Of AdamW.
+        log_every: Steps between two points of a learning curve.
+    """
+
+    steps: Count = 600
+    rows_per_task: Count = 64
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    log_every: Count = 50
+
+
+class RelationPlan(_Strict):
+    """A relation of the plan's data: a CSV file, or a built-in table.
+
+    Attributes:
+        source: Class task of the rows.
+        target: Task of the columns.
+        table: Path of a CSV file, relative to the plan, or the name of a built-in table.
+        normalize: Divide rows by their sum (class to class).
+    """
+
+    source: str
+    target: str
+    table: str
+    normalize: bool = False
+
+
+class Data(_Strict):
+    """The user's own data: a manifest whose column `split` says train, val and test, and features.
+
+    Attributes:
+        manifest: Path of a manifest (.parquet, .csv), relative to the plan.
+        features: Path of a .npy or .npz file; the manifest's column `row` is its row.
+        array: Name of the array in an .npz file.
+        relations: Relations between the manifest's tasks.
+    """
+
+    manifest: str
+    features: str
+    array: str = "x"
+    relations: list[RelationPlan] = Field(default_factory=list)
+
+
+def _listed(value: Any) -> Any:
+    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Plan(_Strict):
+    """A study: everything that its results depend on.
+
+    Attributes:
+        title: Heading of the report.
+        problem: Name of a built-in problem, or the user's own data.
+        regimes: How many annotated rows; names are distinct.
+        conditions: What is compared; at least one of them is `single-task` or `uncoupled`.
+        seeds: Each draws rows, initial weights and batches, the same for all conditions; a number n means
+            0 .. n-1.
+        network: The trunk.
+        budget: Steps and rows.
+        metrics: By task, the metric that it is judged by: `accuracy` and `mean_f1` unless given.
+        margin: Non-inferiority margin in points (x100).
+        level: Mass of the intervals, and 1 minus the level of the verdicts.
+        resamples: Bootstrap samples of the test rows.
+        tuning: Budget fields with the values that every condition may choose from, on validation rows.
+        folder: What the paths of `data` are relative to.
+    """
+
+    title: str
+    problem: str | Data
+    regimes: list[Regime] = Field(min_length=1)
+    conditions: list[ConditionPlan] = Field(min_length=1)
+    seeds: Annotated[list[int], BeforeValidator(_listed)] = Field(default=[0, 1, 2, 3, 4], min_length=1)
+    network: Network = Network()
+    budget: Budget = Budget()
+    metrics: dict[str, str] = Field(default_factory=dict)
+    margin: float = Field(default=1.0, ge=0)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    resamples: int = Field(default=1000, ge=0)
+    tuning: dict[Literal["learning_rate", "weight_decay"], list[float]] = Field(default_factory=dict)
+    folder: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> Plan:
+        named: dict[str, list[Any]] = {
+            "regime": [regime.name for regime in self.regimes],
+            "condition": [condition.name for condition in self.conditions],
+            "seed": self.seeds,
+        }
+        for kind, names in named.items():
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{kind} {name} occurs twice")
+        tasks = set(self.regimes[0].rows)
+        for regime in self.regimes:
+            if set(regime.rows) != tasks:
+                raise ValueError(f"regime {regime.name} speaks of other tasks than the first")
+        for condition in self.conditions:
+            if condition.name in BASELINES and condition.use != condition.name:
+                raise ValueError(f"condition {condition.name} must be what its name says")
+        if not self.baselines:
+            raise ValueError(f"a baseline is needed to compare with: add {' or '.join(BASELINES)}")
+        return self
+
+    @property
+    def baselines(self) -> list[str]:
+        """Names of the conditions that the others are compared with."""
+        present = [condition.name for condition in self.conditions]
+        return [name for name in BASELINES if name in present]
+
+    def with_seeds(self, n: int) -> Plan:
+        """The same plan with seeds 0 .. n-1."""
+        return as_plan({**self.model_dump(), "seeds": list(range(n))})
+
+    def quick(self) -> Plan:
+        """The same plan with two seeds, a quarter of the steps and few resamples, to see it work."""
+        budget = {**self.budget.model_dump(), "steps": max(1, self.budget.steps // 4)}
+        return as_plan({**self.model_dump(), "seeds": self.seeds[:2], "budget": budget, "resamples": 200})
+
+    def resolved(self) -> dict[str, Any]:
+        """The plan as plain data; the folder of the plan, which results do not depend on, is left out."""
+        return self.model_dump(mode="json", exclude={"folder"})
+
+    @property
+    def digest(self) -> str:
+        """Fingerprint of the plan; runs carry it."""
+        return hashlib.sha256(json.dumps(self.resolved(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
+    """Check plain data and make a plan of it.
+
+    Raises:
+        StudyError: A field that is missing, unknown or out of range; names it in one line.
+        UnknownNameError: A condition or problem that there is not.
+    """
+    from concord.study.cases import case_names
+    from concord.study.conditions import condition_names
+
+    try:
+        plan = Plan.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        reason = first["msg"].removeprefix("Value error, ")
+        raise StudyError(f"{where}{f', {place}' if place else ''}: {reason}") from None
+    for condition in plan.conditions:
+        _known(where, "condition", condition.use, condition_names)
+    if isinstance(plan.problem, str):
+        _known(where, "problem", plan.problem, case_names)
+    return plan
+
+
+def _known(where: str, kind: str, name: str, names: Callable[[], Sequence[str]]) -> None:
+    if name not in names():
+        raise UnknownNameError(f"{where}: {UnknownNameError.of(kind, name, names())}")
+
+
+def read_plan(path: str | Path) -> Plan:
+    """Read a plan from a YAML or JSON file.
+
+    Raises:
+        MissingDataError: No such file.
+        StudyError: Not YAML, or not a plan; names file and field.
+        UnknownNameError: A condition or problem that there is not.
+    """
+    import yaml
+
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError(f"no study plan at {path}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise StudyError(f"{path}: not readable as YAML ({reason})") from error
+    if not isinstance(values, dict):
+        raise StudyError(f"{path}: a plan is a mapping of fields, found {type(values).__name__}")
+    return as_plan({"folder": str(path.parent), **values}, str(path))

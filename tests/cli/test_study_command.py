@@ -1,0 +1,147 @@
+"""`concord study`, end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from concord.cli import app
+
+PLAN = {
+    "title": "mine",
+    "problem": "digits",
+    "seeds": 2,
+    "conditions": ["single-task", "uncoupled", "posterior"],
+    "regimes": [{"name": "few-class", "rows": {"digit": 40, "segments": 120}}],
+    "network": {"hidden": [32]},
+    "budget": {"steps": 30, "rows_per_task": 16, "log_every": 10},
+    "resamples": 50,
+}
+
+
+def concord(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def plan(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(PLAN))
+    return path
+
+
+def test_a_plan_is_walked_from_yaml_to_report(plan, tmp_path):
+    out = tmp_path / "out"
+    result = concord("study", plan, "--out", out, "--processes", 1)
+    assert result.exit_code == 0, result.output
+    assert "few-class: digit, accuracy" in result.output
+    assert "2 paired seeds" in " ".join(result.output.split())
+    for name in (
+        "config.json",
+        "environment.json",
+        "results.csv",
+        "curves.csv",
+        "summary.json",
+        "report.html",
+    ):
+        assert (out / name).stat().st_size > 0
+    assert len(json.loads((out / "summary.json").read_text())["verdicts"]) == 6
+    again = concord("study", plan, "--out", out, "--processes", 1)
+    assert "6 of 6 runs were done already" in again.output
+
+
+def test_the_demo_in_small(tmp_path):
+    """`make demo` with one seed and few steps: all regimes and conditions."""
+    out = tmp_path / "digits"
+    result = concord("study", "digits", "--quick", "--seeds", 1, "--processes", 1, "--out", out)
+    assert result.exit_code == 0, result.output
+    with (out / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["regime"] for row in rows} == {"few-class", "few-label", "balanced"}
+    assert len({row["condition"] for row in rows}) == 7
+    assert {(row["n_class"], row["n_label"]) for row in rows} == {
+        ("50", "600"), ("600", "50"), ("200", "200"),
+    }  # fmt: skip
+    accuracy = {
+        row["condition"]: float(row["value"])
+        for row in rows
+        if (row["regime"], row["metric"], row["task"]) == ("few-class", "accuracy", "digit")
+    }
+    assert accuracy["posterior"] > accuracy["single-task"] > 0.3
+    assert "One seed says nothing" in " ".join(result.output.split())
+
+
+def test_parts_work_on_one_plan(plan, tmp_path):
+    first = concord("study", plan, "--out", tmp_path / "o", "--processes", 1, "--part", "1/2")
+    assert "3 runs of other parts are not done yet" in first.output
+    assert not (tmp_path / "o" / "results.csv").exists()
+    second = concord("study", plan, "--out", tmp_path / "o", "--processes", 1, "--part", "2/2")
+    assert "report:" in second.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digit"], "unknown study 'digit'; did you mean 'digits'?"),
+        (["none.yaml"], "no study plan at none.yaml"),
+        (["digits", "--part", "two"], "--part is I/N"),
+        (["digits", "--part", "3/2"], "found 3/2"),
+        (["digits", "--out", "."], "holds no study"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message):
+    done = subprocess.run(
+        [sys.executable, "-c", "from concord.cli import main; main()", "study", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from concord.cli import main\n"
+        "sys.argv = ['concord', 'study', '--help']\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'numpy', 'matplotlib', 'polars'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_whole_demo_says_what_helps_and_what_harms(tmp_path):
+    result = concord("study", "digits", "--out", tmp_path / "digits")
+    assert result.exit_code == 0, result.output
+    summary = json.loads((tmp_path / "digits" / "summary.json").read_text())
+
+    def verdict(regime, task, condition, baseline):
+        wanted = (regime, task, condition, baseline)
+        return next(
+            row
+            for row in summary["verdicts"]
+            if (row["regime"], row["task"], row["condition"], row["baseline"]) == wanted
+        )
+
+    for baseline in ("single-task", "uncoupled"):
+        row = verdict("few-class", "digit", "posterior", baseline)
+        assert row["mean"] >= 0.95
+        assert row["verdict"] == "superior"
+        assert row["low"] > 0
+        assert row["bootstrap_low"] > 0
+    assert verdict("few-class", "digit", "paper-matching", "uncoupled")["verdict"] == "inferior"
+    assert verdict("few-label", "segments", "paper-matching", "uncoupled")["verdict"] == "inferior"
+    assert "Harm against the uncoupled network: paper-matching" in summary["sentence"]

@@ -1,0 +1,253 @@
+"""The comparison of runs whose outcome is made up, so that every number is known."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score
+from study_plans import tiny
+
+from concord.study import compare as public_compare
+from concord.study.artifacts import agreement
+from concord.study.cases.digits import problem
+from concord.study.cells import Cell, cells, open_folder, save
+from concord.study.compare import compare, summary
+from concord.study.listed import tables
+from concord.study.results import collect
+from concord.study.wording import sentence
+
+DIGITS = problem()
+TEST = DIGITS.splits["test"]
+WRONG = {"single-task": (120, 40), "uncoupled": (80, 44), "paper-matching": (200, 43), "posterior": (20, 8)}
+PLAN = tiny(
+    conditions=list(WRONG),
+    seeds=5,
+    resamples=300,
+    regimes=[
+        {"name": "few-class", "rows": {"digit": 40, "segments": 120}},
+        {"name": "balanced", "rows": {"digit": 80, "segments": 80}},
+    ],
+)
+
+
+def made_up(wrong_class, wrong_label, seed):
+    """Logits that are right but on so many rows, more or less, by seed."""
+    rng = np.random.default_rng([seed, wrong_class])
+    y = DIGITS.targets["digit"][TEST].copy()
+    rows = rng.permutation(len(y))[: wrong_class + rng.integers(-3, 4)]
+    y[rows] = (y[rows] + 1) % 10
+    a = DIGITS.targets["segments"][TEST].copy()
+    rows = rng.permutation(len(a))[: wrong_label + rng.integers(-2, 3)]
+    a[rows] = 1 - a[rows]
+    return {"digit": 3 * np.eye(10)[y], "segments": 6 * a - 3}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    open_folder(folder, PLAN)
+    for cell in cells(PLAN):
+        logits = made_up(*WRONG[cell.condition], cell.seed)
+        record = {
+            "plan": PLAN.digest,
+            "rows": {"digit": 40, "segments": 120},
+            "curves": [{"task": "digit", "metric": "accuracy", "step": 6, "value": 0.5}],
+            "relations": {},
+            "seconds": 1.5,
+        }
+        save(folder, cell, record, {name: z.astype(np.float32) for name, z in logits.items()})
+    compare(PLAN, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(out):
+    return json.loads((out / "summary.json").read_text())
+
+
+def one(rows, **wanted):
+    [row] = [row for row in rows if all(row[k] == v for k, v in wanted.items())]
+    return row
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_results_hold_every_metric_of_every_run_on_the_test_rows(out):
+    rows = rows_of(out / "results.csv")
+    assert len(rows) == len(cells(PLAN)) * (4 + 4)
+    cell = Cell("balanced", "posterior", 3)
+    made = made_up(*WRONG["posterior"], 3)
+    wanted = {"condition": "posterior", "seed": "3", "regime": "balanced"}
+    y, a = DIGITS.targets["digit"][TEST], DIGITS.targets["segments"][TEST]
+    row = one(rows, **wanted, task="digit", metric="accuracy")
+    assert float(row["value"]) == accuracy_score(y, made["digit"].argmax(axis=1))
+    row = one(rows, **wanted, task="segments", metric="mean_f1")
+    assert float(row["value"]) == pytest.approx(f1_score(a, made["segments"] > 0, average="macro"))
+    assert (row["n_class"], row["n_label"], row["n_digit"]) == ("40", "120", "40")
+    assert collect(PLAN, DIGITS, out).seeds("balanced", "posterior", "digit")[3] == pytest.approx(
+        float(one(rows, **wanted, task="digit", metric="accuracy")["value"])
+    )
+    assert cell.id == "balanced~posterior~3"
+
+
+def test_a_verdict_follows_from_the_rows_of_results(out, found):
+    rows = rows_of(out / "results.csv")
+
+    def seeds(condition):
+        return np.array(
+            [
+                float(one(rows, condition=condition, seed=str(s), regime="few-class", task="digit",
+                          metric="accuracy")["value"])
+                for s in range(5)
+            ]
+        )  # fmt: skip
+
+    row = one(
+        found["verdicts"], regime="few-class", task="digit", condition="posterior", baseline="uncoupled"
+    )
+    theirs = stats.ttest_rel(seeds("posterior"), seeds("uncoupled"))
+    low, high = theirs.confidence_interval(0.95)
+    assert row["p"] == pytest.approx(theirs.pvalue)
+    assert (row["low"], row["high"]) == (pytest.approx(100 * low), pytest.approx(100 * high))
+    assert row["p_holm"] >= row["p"]
+    assert row["verdict"] == "superior"
+    assert row["n_seeds"] == 5
+    assert row["bootstrap_low"] < row["difference"] < row["bootstrap_high"]
+
+
+def test_the_bootstrap_is_paired_by_row(found):
+    """Its spread is that of a difference on the same rows, not of two independent samples."""
+    row = one(
+        found["verdicts"], regime="few-class", task="digit", condition="posterior", baseline="uncoupled"
+    )
+    share = 60 / 800  # rows on which only one of the two is wrong, in each seed
+    single_seed = 100 * np.sqrt(share * (1 - share) / 800)
+    width = (row["bootstrap_high"] - row["bootstrap_low"]) / (2 * 1.96)
+    assert 0.3 * single_seed < width < 1.2 * single_seed
+
+
+def test_harm_is_called_harm_and_gain_gain(found):
+    said = {
+        (row["task"], row["condition"]): row["verdict"]
+        for row in found["verdicts"]
+        if row["baseline"] == "uncoupled" and row["regime"] == "few-class"
+    }
+    assert said["digit", "paper-matching"] == "inferior"
+    assert said["segments", "paper-matching"] == "non-inferior"
+    assert said["segments", "posterior"] == "superior"
+    assert "posterior does best" in found["sentence"]
+    assert "Harm against the uncoupled network: paper-matching (worst: -15." in found["sentence"]
+    assert "5 paired seeds at the 5 % level" in found["sentence"]
+
+
+def test_the_worst_task_and_negative_transfer(found):
+    worst = one(found["worst_task"], regime="balanced", condition="paper-matching", baseline="single-task")
+    assert worst["task"] == "digit"
+    assert worst["difference"] == pytest.approx(-10, abs=1)
+    assert worst["lowest"] <= worst["difference"]
+    row = one(found["negative_transfer"], regime="balanced", condition="paper-matching")
+    assert row["of"] == 10
+    assert row["count"] >= 5
+    assert row["rate"] == row["count"] / 10
+    assert row["beyond_margin"] == pytest.approx(5, abs=1)
+    assert one(found["negative_transfer"], regime="balanced", condition="posterior")["rate"] == 0
+
+
+def test_delta_m_ranks_means_and_cost(found):
+    gain = one(found["delta_m"], regime="few-class", condition="posterior")
+    assert gain["low"] < gain["mean"] < gain["high"]
+    assert gain["mean"] > 5
+    ranks = found["ranks"]
+    assert min(ranks["mean"], key=ranks["mean"].get) == "posterior"
+    assert ranks["mean"]["posterior"] == 1
+    assert ranks["blocks"] == 4
+    mean = one(found["means"], regime="few-class", condition="uncoupled", task="digit", metric="accuracy")
+    assert mean["mean"] == pytest.approx(0.9, abs=0.01)
+    assert mean["n"] == 5
+    assert one(found["cost"], condition="uncoupled")["seconds"] == 1.5
+
+
+def test_what_a_report_shows(out):
+    relation = json.loads((out / "relation.json").read_text())[0]
+    assert relation["table"] == DIGITS.relations[0].table.tolist()
+    assert relation["given"]
+    assert relation["estimated"] is None
+    matrices = json.loads((out / "confusion.json").read_text())
+    matrix = np.array(one(matrices, regime="balanced", condition="posterior")["matrix"])
+    assert matrix.sum() == 5 * 800
+    assert np.trace(matrix) == pytest.approx(5 * 780, abs=20)
+    gallery = json.loads((out / "gallery.json").read_text())
+    assert {item["agree"] for item in gallery} == {True, False}
+    assert all(item["image"].startswith("data:image/png;base64,") for item in gallery)
+    first = gallery[0]
+    assert set(first["predictions"]) == set(WRONG)
+    assert first["truth"]["digit"] == str(DIGITS.targets["digit"][first["row"]])
+    assert len(rows_of(out / "curves.csv")) == len(cells(PLAN))
+
+
+def test_heads_agree_where_the_labels_are_those_of_the_class():
+    table, relation = DIGITS.relations[0].table, DIGITS.relations[0]
+    said = np.eye(10)
+    assert agreement(relation, said, 2 * table - 1).all()
+    assert not agreement(relation, said, 2 * table[(np.arange(10) + 1) % 10] - 1).any()
+
+
+def test_the_terminal_says_the_same(found):
+    from rich.console import Console
+
+    console = Console(width=90, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for table in tables(found):
+        console.print(table)
+    text = console.export_text()
+    assert text.count("posterior") == 4
+    row = one(
+        found["verdicts"], regime="few-class", task="digit", condition="posterior", baseline="uncoupled"
+    )
+    half = (row["high"] - row["low"]) / 2
+    assert f"{row['difference']:+.1f} ± {half:.1f}" in text
+    console.file.close()
+
+
+def test_a_metric_of_ranks_has_no_bootstrap_and_calibration_is_better_when_lower(out):
+    plan = PLAN.model_copy(update={"metrics": {"digit": "ece", "segments": "map"}})
+    results = collect(PLAN, DIGITS, out)
+    judged = summary(type(results)(plan, DIGITS, results.records, results.values, results.logits))
+    row = one(
+        judged["verdicts"], regime="balanced", task="segments", condition="posterior", baseline="uncoupled"
+    )
+    assert row["metric"] == "map"
+    assert row["bootstrap_low"] is None
+    row = one(
+        judged["verdicts"], regime="balanced", task="digit", condition="posterior", baseline="uncoupled"
+    )
+    means = {
+        condition: one(judged["means"], regime="balanced", condition=condition, task="digit", metric="ece")[
+            "mean"
+        ]
+        for condition in ("posterior", "uncoupled")
+    }
+    assert row["difference"] == pytest.approx(100 * (means["uncoupled"] - means["posterior"]))
+
+
+def test_sentences_of_little():
+    base = {"seeds": [0, 1], "level": 0.95}
+    assert "Nothing was compared" in sentence({**base, "verdicts": []})
+    row = {
+        "regime": "r", "task": "t", "metric": "accuracy", "condition": "c", "baseline": "single-task",
+        "difference": 0.1, "low": -1.0, "high": 1.2, "verdict": "undecided",
+    }  # fmt: skip
+    text = sentence({**base, "verdicts": [row]})
+    assert "No condition is shown to be better" in text
+    assert "No condition is shown to do harm against single-task networks" in text
+    assert "One seed says nothing" in sentence({**base, "seeds": [0], "verdicts": [row]})
+
+
+def test_compare_is_public():
+    assert public_compare.compare is compare or public_compare is compare

@@ -1,0 +1,111 @@
+"""Plans: what is refused, in one line, before anything is trained."""
+
+from __future__ import annotations
+
+import pytest
+from study_plans import TINY, tiny
+
+from concord.errors import MissingDataError, StudyError, UnknownNameError
+from concord.study.cases import case, case_names
+from concord.study.plan import Plan, Regime, as_plan, read_plan
+
+REGIME = {"name": "a", "rows": {"digit": 10, "segments": 10}}
+
+
+def test_a_condition_is_named_or_spelt_out():
+    plan = tiny(
+        conditions=["single-task", {"name": "matching-3", "use": "matching", "options": {"weight": 3}}]
+    )
+    assert [c.use for c in plan.conditions] == ["single-task", "matching"]
+    assert plan.conditions[1].options == {"weight": 3}
+    assert plan.baselines == ["single-task"]
+
+
+def test_seeds_may_be_a_number():
+    assert tiny(seeds=3).seeds == [0, 1, 2]
+    assert tiny().with_seeds(4).seeds == [0, 1, 2, 3]
+
+
+def test_quick_is_another_plan_with_the_same_comparison():
+    plan, quick = tiny(), tiny().quick()
+    assert quick.budget.steps == 3
+    assert quick.conditions == plan.conditions
+    assert quick.digest != plan.digest
+
+
+def test_the_folder_of_a_plan_is_no_part_of_it():
+    assert tiny(folder="/somewhere").digest == tiny().digest
+    assert tiny(margin=2).digest != tiny().digest
+
+
+def test_rows_of_a_regime():
+    regime = Regime(name="half", rows={"digit": 40, "segments": 100}, overlap=0.5)
+    assert regime.both == 20
+    assert regime.total == 120
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [0, 1, 0]}, "seed 0 occurs twice"),
+        ({"seeds": []}, "at least 1"),
+        ({"conditions": ["posterior"]}, "baseline is needed"),
+        ({"conditions": ["uncoupled", "uncoupled"]}, "condition uncoupled occurs twice"),
+        ({"conditions": [{"name": "uncoupled", "use": "matching"}]}, "must be what its name says"),
+        ({"regimes": []}, "at least 1"),
+        ({"regimes": [REGIME, REGIME]}, "regime a occurs twice"),
+        ({"regimes": [REGIME, {"name": "b", "rows": {"digit": 1}}]}, "regime b speaks of other tasks"),
+        ({"regimes": [{**REGIME, "overlap": 1.5}]}, "regimes.0.overlap: .*less than or equal to 1"),
+        ({"regimes": [{**REGIME, "name": "a/b"}]}, "regimes.0.name"),
+        ({"budget": {"step": 3}}, "budget.step: Extra inputs"),
+        ({"budget": {"steps": 0}}, "budget.steps"),
+        ({"level": 1.0}, "level"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused_in_one_line(changes, message):
+    with pytest.raises(StudyError, match=message) as caught:
+        tiny(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_names_get_the_nearest_one():
+    with pytest.raises(UnknownNameError, match="'posterior'"):
+        tiny(conditions=["uncoupled", "posteriour"])
+    with pytest.raises(UnknownNameError, match="'digits'"):
+        tiny(problem="digit")
+    with pytest.raises(UnknownNameError, match="'digits'"):
+        case("digitz")
+
+
+def test_plans_from_files(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "title: mine\nproblem: digits\nseeds: 2\nconditions: [uncoupled, matching]\n"
+        "regimes:\n- {name: a, rows: {digit: 10, segments: 20}}\n"
+    )
+    plan = read_plan(path)
+    assert plan.title == "mine"
+    assert plan.folder == str(tmp_path)
+    path.write_text("title: [")
+    with pytest.raises(StudyError, match=r"mine.yaml: not readable as YAML"):
+        read_plan(path)
+    path.write_text("- a")
+    with pytest.raises(StudyError, match="a plan is a mapping"):
+        read_plan(path)
+    path.write_text("title: mine")
+    with pytest.raises(StudyError, match=r"mine.yaml, problem: Field required"):
+        read_plan(path)
+    with pytest.raises(MissingDataError, match="no study plan"):
+        read_plan(tmp_path / "none.yaml")
+
+
+def test_every_case_with_a_study_has_a_plan_that_holds():
+    assert "digits" in case_names()
+    for name in case_names():
+        if case(name).PLAN is not None:
+            assert isinstance(as_plan(case(name).PLAN), Plan)
+
+
+def test_the_resolved_plan_is_a_plan():
+    assert as_plan(tiny().resolved()) == tiny()
+    assert TINY["seeds"] == [0, 1]

@@ -1,0 +1,99 @@
+"""The data of a study: splits, and rows drawn for a regime."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from study_plans import tiny
+
+from concord.errors import EmptyDataError, NotFiniteError, ShapeError, StudyError, UnknownNameError
+from concord.study.cases.digits import SEGMENTS, problem
+from concord.study.plan import Regime
+from concord.study.problem import check, draw
+
+DIGITS = problem()
+
+
+def test_digits_splits_are_apart_and_the_labels_follow_the_display():
+    splits = [set(DIGITS.splits[name].tolist()) for name in ("train", "val", "test")]
+    assert sum(map(len, splits)) == len(set().union(*splits)) == 1797
+    assert len(splits[2]) == 800
+    y, a = DIGITS.targets["digit"], DIGITS.targets["segments"]
+    for row in (0, 5, 1796):
+        assert "".join(s for s, on in zip("abcdefg", a[row], strict=True) if on) == SEGMENTS[y[row]]
+    assert (problem().splits["test"] == DIGITS.splits["test"]).all()
+    assert DIGITS.picture(3)[:4] == b"\x89PNG"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 200), st.integers(1, 200), st.floats(0, 1), st.integers(0, 5))
+def test_a_draw_has_the_rows_of_its_regime(n_class, n_label, overlap, seed):
+    regime = Regime(name="r", rows={"digit": n_class, "segments": n_label}, overlap=overlap)
+    rows, targets = draw(DIGITS, regime, seed)
+    assert len(set(rows.tolist())) == len(rows) == regime.total
+    assert set(rows.tolist()) <= set(DIGITS.splits["train"].tolist())
+    has_y, has_a = targets["digit"] >= 0, ~np.isnan(targets["segments"]).any(axis=1)
+    assert (has_y.sum(), has_a.sum(), (has_y & has_a).sum()) == (n_class, n_label, regime.both)
+    assert (targets["digit"][has_y] == DIGITS.targets["digit"][rows][has_y]).all()
+    assert (targets["segments"][has_a] == DIGITS.targets["segments"][rows][has_a]).all()
+    if n_class - regime.both >= 10:
+        assert len(set(targets["digit"][has_y].tolist())) == 10
+
+
+def test_a_draw_depends_on_its_seed_alone():
+    regime = tiny().regimes[0]
+    first, again, other = (draw(DIGITS, regime, seed)[0] for seed in (3, 3, 4))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_a_regime_larger_than_the_data_is_refused():
+    regime = Regime(name="huge", rows={"digit": 700, "segments": 600})
+    with pytest.raises(StudyError, match=r"'huge' needs 600 more .* 'segments'; .* has 47 left of 747"):
+        draw(DIGITS, regime, 0)
+
+
+def with_test_rows(keep):
+    rows = DIGITS.splits["test"]
+    return replace(DIGITS, splits={**DIGITS.splits, "test": rows[keep(DIGITS.targets["digit"][rows])]})
+
+
+def test_a_split_without_a_class_or_label_is_refused():
+    with pytest.raises(StudyError, match=r"split 'test' has no row of '4', .* task 'digit'"):
+        check(with_test_rows(lambda y: y != 4), tiny())
+    no_labels = {**DIGITS.targets, "segments": DIGITS.targets["segments"] * 0}
+    with pytest.raises(StudyError, match="no row of 'a'"):
+        check(replace(DIGITS, targets=no_labels), tiny())
+
+
+def test_plans_that_speak_of_something_else_are_refused():
+    rows = {"digit": 10, "segments": 10}
+    with pytest.raises(UnknownNameError, match="unknown task 'digits'; did you mean 'digit'"):
+        check(DIGITS, tiny(regimes=[{"name": "a", "rows": {**rows, "digits": 3}}]))
+    with pytest.raises(StudyError, match="no number of rows for task 'segments'"):
+        check(DIGITS, tiny(regimes=[{"name": "a", "rows": {"digit": 3}}]))
+    with pytest.raises(UnknownNameError, match="metric of task 'digit'"):
+        check(DIGITS, tiny(metrics={"digit": "mean_f1"}))
+    with pytest.raises(StudyError, match="no relation"):
+        check(replace(DIGITS, relations=()), tiny(regimes=[{"name": "a", "rows": rows, "table": "shuffled"}]))
+
+
+def test_a_problem_that_does_not_fit_together_is_refused():
+    with pytest.raises(ShapeError, match="in two splits"):
+        replace(DIGITS, splits={**DIGITS.splits, "val": DIGITS.splits["test"][:5]})
+    with pytest.raises(EmptyDataError, match="'val' has no rows"):
+        replace(DIGITS, splits={**DIGITS.splits, "val": np.empty(0, dtype=int)})
+    with pytest.raises(UnknownNameError, match="split"):
+        replace(DIGITS, splits={"train": DIGITS.splits["train"]})
+    with pytest.raises(NotFiniteError, match="inputs"):
+        replace(DIGITS, inputs=DIGITS.inputs * np.nan)
+    with pytest.raises(ShapeError, match="1797 rows, but 3 of task 'digit'"):
+        replace(DIGITS, targets={**DIGITS.targets, "digit": np.zeros(3, dtype=int)})
+    with pytest.raises(UnknownNameError, match="task in the targets"):
+        replace(DIGITS, targets={"digit": DIGITS.targets["digit"]})
+    with pytest.raises(UnknownNameError, match="unknown task"):
+        DIGITS.task("letters")

@@ -1,0 +1,193 @@
+"""Running a plan: every cell once, the same result whichever way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from study_plans import tiny
+
+from concord.errors import NotFiniteError, StudyError, UnknownNameError
+from concord.study import run as run_module
+from concord.study.cases.digits import problem
+from concord.study.cells import Cell, cells, finished, load, logits, open_folder
+from concord.study.compare import compare
+from concord.study.plan import Budget
+from concord.study.run import candidates, default_processes, part_of, run, run_cell, setting_of
+
+DIGITS = problem()
+
+
+def contents(out):
+    compare(tiny(), out)
+    return (out / "results.csv").read_bytes(), (out / "summary.json").read_text().split('"cost"')[0]
+
+
+def test_one_process_two_processes_and_parts_give_the_same_results(tmp_path):
+    assert run(tiny(), tmp_path / "one") == 0
+    assert run(tiny(), tmp_path / "two", processes=2) == 0
+    assert run(tiny(), tmp_path / "parts", part=(2, 2)) == 3
+    assert run(tiny(), tmp_path / "parts", part=(1, 2)) == 0
+    one = contents(tmp_path / "one")
+    assert contents(tmp_path / "two") == one
+    assert contents(tmp_path / "parts") == one
+
+
+def test_an_interrupted_study_goes_on_and_nothing_is_done_twice(tmp_path):
+    class Stop(Exception):
+        pass
+
+    done = []
+
+    def stop_after_two(cell):
+        done.append(cell)
+        if len(done) == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(tiny(), tmp_path, on_done=stop_after_two)
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    # A run that was cut off while it wrote its files is not a finished one.
+    (tmp_path / "runs" / "few-class~posterior~1.npz").write_bytes(b"PK")
+    counts = []
+    left = run(tiny(), tmp_path, on_done=done.append, on_start=lambda *n: counts.append(n))
+    assert left == 0
+    assert counts == [(6, 2)]
+    assert sorted(c.id for c in done) == sorted(c.id for c in cells(tiny()))
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert len(json.loads((tmp_path / "environment.json").read_text())["sessions"]) == 2
+    assert run(tiny(), tmp_path, on_done=done.append) == 0
+    assert len(done) == 6
+
+
+def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
+    open_folder(tmp_path / "a", tiny())
+    before = (tmp_path / "a" / "config.json").read_bytes()
+    with pytest.raises(StudyError, match=r"another plan \(margin is 1.0 there, 2.0 here\)"):
+        run(tiny(margin=2.0), tmp_path / "a")
+    assert (tmp_path / "a" / "config.json").read_bytes() == before
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").write_text("")
+    with pytest.raises(StudyError, match="holds no study"):
+        run(tiny(), tmp_path / "b")
+    assert len(list((tmp_path / "b").iterdir())) == 1
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "config.json").write_text("{")
+    with pytest.raises(StudyError, match="not readable"):
+        run(tiny(), tmp_path / "c")
+
+
+def test_bad_plans_leave_no_folder(tmp_path):
+    huge = [{"name": "huge", "rows": {"digit": 900, "segments": 10}}]
+    with pytest.raises(StudyError, match="huge"):
+        run(tiny(regimes=huge), tmp_path / "out")
+    options = [{"name": "m", "use": "matching", "options": {"wait": 3}}, "uncoupled"]
+    with pytest.raises(StudyError, match="'matching' does not take these options: wait"):
+        run(tiny(conditions=options), tmp_path / "out")
+    with pytest.raises(StudyError, match="3/2"):
+        run(tiny(), tmp_path / "out", part=(3, 2))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
+    def fail(plan, given, cell, out):
+        if cell.condition == "posterior":
+            raise NotFiniteError("the loss became nan at step 3")
+        run_cell(plan, given, cell, out)
+
+    monkeypatch.setattr(run_module, "run_cell", fail)
+    with pytest.raises(StudyError, match=r"run few-class~posterior~0 failed: the loss became nan"):
+        run(tiny(), tmp_path)
+    assert len(finished(tmp_path, tiny())) == 4
+    with pytest.raises(StudyError, match="2 runs are not done yet"):
+        compare(tiny(), tmp_path)
+
+
+def test_threads_are_left_as_they_were(tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        run(tiny(seeds=1, conditions=["uncoupled"]), tmp_path)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_condition_sees_no_test_target(tmp_path):
+    """Test targets that are spoilt change no run."""
+    rows = DIGITS.splits["test"]
+    spoilt = {name: values.copy() for name, values in DIGITS.targets.items()}
+    spoilt["digit"][rows] = -1
+    spoilt["segments"][rows] = np.nan
+    cell = Cell("few-class", "posterior", 0)
+    run_cell(tiny(), DIGITS, cell, tmp_path / "a")
+    run_cell(tiny(), replace(DIGITS, targets=spoilt), cell, tmp_path / "b")
+    first, second = (load(tmp_path / name, tiny(), cell) for name in "ab")
+    assert {**first, "seconds": 0} == {**second, "seconds": 0}
+    for name, values in logits(tmp_path / "a", cell).items():
+        assert (values == logits(tmp_path / "b", cell)[name]).all()
+
+
+def test_all_conditions_of_a_seed_start_from_the_same_rows_and_weights():
+    settings = [setting_of(tiny(), DIGITS, tiny().regimes[0], 1, tiny().budget) for _ in range(2)]
+    first, second = (s.build(s.tasks).state_dict() for s in settings)
+    alone = settings[0].build(settings[0].tasks[:1]).state_dict()
+    assert all((first[k] == second[k]).all() for k in first)
+    trunk = [k for k in alone if k.startswith("trunk")]
+    assert trunk
+    assert all((first[k] == alone[k]).all() for k in trunk)
+    assert (settings[0].rows.inputs == settings[1].rows.inputs).all()
+
+
+def test_tuning_gives_every_condition_the_same_candidates_and_validation_chooses(tmp_path):
+    plan = tiny(tuning={"learning_rate": [1e-9, 1e-2]}, seeds=1)
+    assert [b.learning_rate for b in candidates(plan)] == [1e-9, 1e-2]
+    assert candidates(tiny()) == [Budget(steps=12, rows_per_task=16, log_every=6)]
+    run(plan, tmp_path)
+    for cell in cells(plan):
+        assert load(tmp_path, plan, cell)["budget"]["learning_rate"] == 1e-2
+
+
+def test_damaged_or_foreign_runs_are_named(tmp_path):
+    run(tiny(), tmp_path)
+    cell = cells(tiny())[0]
+    path = tmp_path / "runs" / f"{cell.id}.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "plan": "0"}))
+    with pytest.raises(StudyError, match="belongs to another plan"):
+        compare(tiny(), tmp_path)
+    path.write_text("{")
+    with pytest.raises(StudyError, match="is damaged"):
+        compare(tiny(), tmp_path)
+    path.write_text(json.dumps(record))
+    (tmp_path / "runs" / f"{cell.id}.npz").write_bytes(b"PK")
+    with pytest.raises(StudyError, match=r"npz is damaged"):
+        compare(tiny(), tmp_path)
+
+
+def test_controls_change_the_relation_and_nothing_else():
+    rows = {"digit": 60, "segments": 60}
+    table = DIGITS.relations[0].table
+    settings = {}
+    for kind in ("given", "shuffled", "estimated"):
+        plan = tiny(regimes=[{"name": "r", "rows": rows, "overlap": 1.0, "table": kind}])
+        settings[kind] = setting_of(plan, DIGITS, plan.regimes[0], 0, plan.budget)
+    assert (settings["given"].relations[0].table == table).all()
+    shuffled = settings["shuffled"].relations[0].table
+    assert (shuffled != table).any(axis=1).all()
+    assert (np.sort(shuffled, axis=0) == np.sort(table, axis=0)).all()
+    assert np.abs(settings["estimated"].relations[0].table - table).max() < 0.45
+    assert settings["estimated"].relations[0].strength is not None
+    assert (settings["given"].rows.inputs == settings["shuffled"].rows.inputs).all()
+
+
+def test_parts_and_processes():
+    assert part_of([1, 2, 3, 4, 5], (2, 3)) == [2, 5]
+    assert default_processes() >= 1
+    options = {"name": "c", "use": "matching", "options": {"capacity": "all"}}
+    plan = tiny(conditions=[options, "uncoupled"])
+    with pytest.raises(UnknownNameError, match="capacity"):
+        run(plan, "unused")
