@@ -8,7 +8,7 @@ all lines at once and names the first line that does not fit.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import polars as pl
 
 from concord.errors import DataFormatError, EmptyDataError, MissingDataError
 
-__all__ = ["Lines", "read_lines"]
+__all__ = ["Lines", "read_blocks", "read_lines"]
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -216,18 +216,64 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Lines:
     try:
         data = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-        raise MissingDataError(
-            f"{path}: expected a text file, found none; is the data set complete?"
-        ) from error
-    text = _decode(path, data, encoding)
+        raise _no_file(path) from error
+    result, filled = _parse(path, data, encoding)
+    result.require(filled, "an annotation", result.text)
+    return result
+
+
+def read_blocks(path: Path, encoding: str = "utf-8", size: int = 1 << 24) -> Iterator[Lines]:
+    """Read a text file in consecutive parts of whole lines, for files too large to hold; as `read_lines`.
+
+    Args:
+        path: The file.
+        encoding: Of the text, one in which a line end is one byte.
+        size: About how many bytes a part has.
+
+    Yields:
+        Parts that together are what `read_lines` gives, none of them empty.
+
+    Raises:
+        MissingDataError: No such file.
+        DataFormatError: As `read_lines`, when the part with the fault is reached.
+    """
+    before, blank = 0, None
+    for data in _whole_lines(path, size):
+        block, filled = _parse(path, data, encoding, before)
+        if len(block) and blank is not None:
+            raise blank.error(0, "an annotation")
+        block.require(filled, "an annotation", block.text)
+        before += data.count(b"\n")
+        if blank is None and len(block) < data.count(b"\n"):
+            number = before - data.count(b"\n") + len(block) + 1
+            blank = Lines(path, pl.Series([number]), pl.Series([""]))
+        if len(block):
+            yield block
+
+
+def _whole_lines(path: Path, size: int) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while data := file.read(size):
+                yield data + file.readline() if not data.endswith(b"\n") else data
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+        raise _no_file(path) from error
+
+
+def _no_file(path: Path) -> MissingDataError:
+    return MissingDataError(f"{path}: expected a text file, found none; is the data set complete?")
+
+
+def _parse(path: Path, data: bytes, encoding: str, before: int = 0) -> tuple[Lines, pl.Series]:
+    """Lines up to the last that is not blank, and which of them are not blank."""
+    text = _decode(path, data, encoding, before)
     lines = pl.Series("text", [text], dtype=pl.String).str.split("\n").explode().str.strip_chars()
     lines = lines.fill_null("")
     filled = lines != ""
     last = len(lines) - (filled.reverse().arg_max() or 0) if filled.any() else 0
-    number = pl.int_range(1, last + 1, eager=True, dtype=pl.UInt32).alias("number")
-    result = Lines(path, number, lines.slice(0, last), complete=text == "" or text[-1].isspace())
-    result.require(filled.slice(0, last), "an annotation", lines.slice(0, last))
-    return result
+    number = pl.int_range(before + 1, before + last + 1, eager=True, dtype=pl.UInt32).alias("number")
+    complete = text == "" or text[-1].isspace()
+    return Lines(path, number, lines.slice(0, last), complete), filled.slice(0, last)
 
 
 def read_table(path: Path, separator: str = ",") -> tuple[list[str], Lines]:
@@ -262,28 +308,32 @@ def require_columns(path: Path, found: Iterable[str], expected: Iterable[str]) -
             )
 
 
-def _decode(path: Path, data: bytes, encoding: str) -> str:
-    if data.startswith(_UTF16_BOMS):
+def _decode(path: Path, data: bytes, encoding: str, before: int = 0) -> str:
+    """The text of some lines, of which `before` others lie in front in the file."""
+    if not before and data.startswith(_UTF16_BOMS):
         raise DataFormatError(
             f"{path}, line 1: expected {encoding} text, found UTF-16; save the file as UTF-8"
         )
-    data = data.removeprefix(_UTF8_BOM)
+    if not before:
+        data = data.removeprefix(_UTF8_BOM)
     if control := _CONTROL.search(data):
         byte = control.group()[0]
         kind = "a NUL byte" if byte == 0 else f"the control byte 0x{byte:02x}"
-        raise DataFormatError(f"{path}, line {_line_at(data, control.start())}: expected text, found {kind}")
+        raise DataFormatError(
+            f"{path}, line {before + _line_at(data, control.start())}: expected text, found {kind}"
+        )
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = _line_at(data, error.start)
+        line = before + _line_at(data, error.start)
         found = f"the byte 0x{data[error.start]:02x}"
         raise DataFormatError(f"{path}, line {line}: expected {encoding} text, found {found}") from error
     if (position := text.find("\ufeff")) >= 0:
-        line = text.count("\n", 0, position) + 1
+        line = before + text.count("\n", 0, position) + 1
         raise DataFormatError(f"{path}, line {line}: expected text, found a byte order mark inside the file")
     text = text.replace("\r\n", "\n")
     if (position := text.find("\r")) >= 0:
-        line = text.count("\n", 0, position) + 1
+        line = before + text.count("\n", 0, position) + 1
         raise DataFormatError(f"{path}, line {line}: expected LF or CRLF line ends, found a lone CR")
     return text
 

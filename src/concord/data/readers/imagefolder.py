@@ -1,0 +1,167 @@
+"""Image folders: the class of an image is the folder that it is in, or stands in a CSV file beside it.
+
+Layout, one of:
+
+- `root/<class>/**/NAME.jpg`;
+- `root/<split>/<class>/**/NAME.jpg`, where all folders of the root have names of splits: train or training;
+  val, valid, validation or dev; test or testing;
+- images in any places and a CSV file, one line an image: a column of paths, a column a class task, a column a
+  label (see `concord.data.frames.from_csv` for what it may look like).
+
+Classes are in the order of the alphabet, whatever the order on disk. Endings, in upper or lower case: .jpg,
+.jpeg, .png, .bmp, .webp, .tif, .tiff, .gif, .ppm.
+
+Traps: files and folders whose names begin with a dot (`.DS_Store`, `._NAME.jpg`) are no images; an image
+beside the class folders has no class, which is an error and not a class of its own; an empty class folder is
+no class; a symbolic link to a file outside the root is refused, and one to a folder is not followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from concord.data.frames import SPLIT_SPELLINGS, from_csv
+from concord.data.manifest import Manifest
+from concord.data.readers._files import Missing, check_choice, entries, keep_present, listing
+from concord.data.readers._lists import images_below
+from concord.errors import ConfigError, DataFormatError, MissingDataError, UnsafePathError
+from concord.tasks import MulticlassTask
+
+NAME = "imagefolder"
+TITLE = "image folder"
+HOME = "the user: any folder with one folder a class, or with a CSV file"
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
+"""Endings of files that are taken for images."""
+
+
+def read(
+    root: Path,
+    *,
+    task: str = "class",
+    splits: bool | Literal["auto"] = "auto",
+    table: str | Path | None = None,
+    path: str = "path",
+    classes: Mapping[str, Iterable[str] | None] | None = None,
+    labels: Mapping[str, str | Iterable[str]] | None = None,
+    split: str | None = None,
+    group: str | None = None,
+    gaps: Iterable[str] = (),
+    missing: Missing = "error",
+) -> Manifest:
+    """Read folders of images.
+
+    Args:
+        root: The folder.
+        task: Name of the class task that the folders stand for.
+        splits: Whether the first level of folders is the split: True, False, or "auto", which says yes where
+            all of them have names of splits.
+        table: CSV file, relative to root; with it the folders' names mean nothing.
+        path: Column of the table with the paths, relative to root.
+        classes: For each class task of the table its classes, or None for those found; where neither
+            `classes` nor `labels` is given, the column named by `task` is the class.
+        labels: For each label task of the table its columns, as names or patterns with `*` and `?`.
+        split: Column of the table with the split; a column called `split` is found by itself.
+        group: Column of the table with the subject or video; a column called `group` is found by itself.
+        gaps: Further spellings of a gap in the table.
+        missing: A row of the table without an image: "drop" the row, "keep" it, or "error".
+
+    Returns:
+        A manifest with the task that the folders stand for, or with those of the table.
+
+    Raises:
+        MissingDataError: No folder of images, or no such table.
+        DataFormatError: An image beside the class folders, or a line of the table that cannot be read.
+        UnsafePathError: A path or link that leaves the root.
+        ConfigError: Options of a table without a table.
+    """
+    check_choice("value of splits", splits, (True, False, "auto"))
+    if table is not None:
+        classes = {task: None} if classes is None and labels is None else classes
+        file = root / table
+        if not file.is_file():
+            raise MissingDataError(f"{TITLE}: expected the table {file}, found {listing(file.parent)}")
+        manifest = from_csv(
+            file,
+            name=TITLE,
+            classes=classes,
+            labels=labels,
+            path_column=path,
+            split=split,
+            group=group,
+            gaps=gaps,
+            root=root,
+        )
+        frame = keep_present(manifest.frame, root, missing)
+        _refuse_links(root, frame["path"])
+        return Manifest(frame, manifest.tasks, root, TITLE)
+    if classes or labels or split or group or tuple(gaps) or path != "path":
+        raise ConfigError(
+            f"{TITLE}: expected a table with the options of a table, found none; give table=FILE"
+        )
+    return _from_folders(root, task, splits)
+
+
+def _from_folders(root: Path, task: str, splits: bool | Literal["auto"]) -> Manifest:
+    top = _folders(root)
+    if not top:
+        raise MissingDataError(
+            f"{TITLE}: expected one folder a class in {root}, or a table, found {listing(root)}"
+        )
+    spelled = all(name.lower() in SPLIT_SPELLINGS for name in top)
+    if splits is True and not spelled:
+        raise DataFormatError(f"{root}: expected folders with names of splits, found {', '.join(top[:12])}")
+    rows: list[tuple[str, str | None, str]] = []
+    if splits is not False and spelled:
+        _refuse_images(root)
+        for name in top:
+            rows.extend(_rows(root, root / name, SPLIT_SPELLINGS[name.lower()]))
+    else:
+        rows.extend(_rows(root, root, None))
+    if not rows:
+        raise MissingDataError(
+            f"{TITLE}: expected images in the folders {', '.join(top[:12])} of {root}, found none with an "
+            f"ending of {', '.join(ENDINGS)}"
+        )
+    frame = pl.DataFrame(rows, schema={"path": pl.String, "split": pl.String, task: pl.String}, orient="row")
+    _refuse_links(root, frame["path"])
+    return Manifest(frame, (MulticlassTask(task, frame[task].unique().sort()),), root, TITLE)
+
+
+def _folders(folder: Path) -> list[str]:
+    return [name for name in entries(folder) if (folder / name).is_dir()]
+
+
+def _rows(root: Path, base: Path, split: str | None) -> Iterator[tuple[str, str | None, str]]:
+    _refuse_images(base)
+    for name in _folders(base):
+        for path in images_below(root, base / name, ENDINGS):
+            yield path, split, name
+
+
+def _refuse_images(folder: Path) -> None:
+    for name in entries(folder):
+        if name.lower().endswith(ENDINGS) and not (folder / name).is_dir():
+            raise DataFormatError(
+                f"{folder / name}: expected images in the folder of their class only, found one beside; a "
+                "folder without classes needs a table"
+            )
+
+
+def _refuse_links(root: Path, paths: pl.Series) -> None:
+    """Raise for a path that leads out of the root by a symbolic link; each folder is looked up once."""
+    home = root.resolve()
+    folders: dict[str, bool] = {}
+    for path in paths.drop_nulls():
+        folder = str(path).rpartition("/")[0]
+        if folder not in folders:
+            folders[folder] = (root / folder).resolve().is_relative_to(home)
+        place = root / path
+        if not folders[folder] or (place.is_symlink() and not place.resolve().is_relative_to(home)):
+            raise UnsafePathError(
+                f"expected images below {root}, found {path!r}, a link that leads out of it"
+            )
