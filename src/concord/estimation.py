@@ -1,0 +1,618 @@
+"""A relation from data without co-annotated rows: evidence, EM, calibration, trust, contradicted cells.
+
+The input is always the same: what two heads, trained *without* coupling, say of rows they were not
+trained on, beside the annotations of these rows. Coupled heads would only confirm the relation that they
+were trained with. Everything here is NumPy, deterministic, and knows nothing of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+from scipy.special import expit, log_softmax, logit, logsumexp, softmax
+
+from concord.errors import ShapeError
+from concord.relation import Relation
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task
+
+__all__ = [
+    "Contradiction",
+    "Evidence",
+    "Observations",
+    "RelationCheck",
+    "agreement",
+    "calibrate",
+    "check_relation",
+    "class_direction",
+    "cross_fitted",
+    "evidence",
+    "fit_exponent",
+    "free_estimate",
+]
+
+Array = npt.NDArray[np.float64]
+
+CLIP = 0.03
+EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+MIN_AGREEMENT = 0.01
+MIN_Z = 3.0
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Rows with what is annotated and what uncoupled heads predict, out of sample.
+
+    Args:
+        source: The class task.
+        target: The label task, or another class task.
+        y: (n,) class indices with -1.
+        a: (n, K) labels with NaN, or (n,) classes of the target with -1.
+        p: (n, C) class probabilities by a head that was not trained on the row.
+        q: (n, K) label (or target class) probabilities, likewise.
+        weight: (n,) >= 0, None for ones.
+
+    Raises:
+        ShapeError: Arrays of different lengths or of another width than their task.
+    """
+
+    source: MulticlassTask
+    target: Task
+    y: npt.NDArray[np.int64]
+    a: Array
+    p: Array
+    q: Array
+    weight: Array | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.y)
+        for name, values, shape in (
+            ("p", self.p, (n, self.source.width)),
+            ("q", self.q, (n, self.target.width)),
+            ("a", self.a, (n,) if self.class_to_class else (n, self.target.width)),
+        ):
+            if np.shape(values) != shape:
+                raise ShapeError(f"observations: {name} has shape {shape}, found {np.shape(values)}")
+
+    @property
+    def class_to_class(self) -> bool:
+        """Whether the target is a multiclass task."""
+        return isinstance(self.target, MulticlassTask)
+
+    @property
+    def active(self) -> Array:
+        """(n, K) 1 where a label is annotated as present (class to class: one-hot)."""
+        if self.class_to_class:
+            known = self.a != MISSING_CLASS
+            return np.eye(self.target.width)[np.where(known, self.a, 0).astype(int)] * known[:, None]
+        return np.nan_to_num(self.a.astype(np.float64))
+
+    @property
+    def seen(self) -> Array:
+        """(n, K) 1 where a label is annotated (class to class: a whole row)."""
+        if self.class_to_class:
+            return np.repeat((self.a != MISSING_CLASS)[:, None], self.target.width, axis=1).astype(float)
+        return (~np.isnan(self.a)).astype(np.float64)
+
+    @property
+    def weights(self) -> Array:
+        """(n,) row weights."""
+        return np.ones(len(self.y)) if self.weight is None else np.asarray(self.weight, dtype=float)
+
+    def take(self, rows: Any) -> Observations:
+        """Some of the rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return Observations(
+            self.source, self.target, self.y[rows], self.a[rows], self.p[rows], self.q[rows], weight
+        )
+
+    def base_rates(self) -> Array:
+        """Share of each label among its annotated rows, never 0 or 1: (K,)."""
+        w = self.weights[:, None]
+        hits, total = (w * self.active).sum(axis=0), (w * self.seen).sum(axis=0)
+        if self.class_to_class:
+            return (hits + 1 / self.target.width) / (hits.sum() + 1)
+        return (hits + 0.5) / (total + 1)
+
+
+def evidence(table: Array, rates: Array, active: Array, seen: Array, class_to_class: bool) -> Array:
+    """Log-likelihood of every class by the annotated labels, relative to base rates: (n, C).
+
+    Unknown cells and gaps contribute 0.
+
+    Args:
+        table: (C, K), NaN where unknown.
+        rates: (K,) base rates.
+        active: (n, K) 1 where present.
+        seen: (n, K) 1 where annotated.
+        class_to_class: Whether a row of the table is a distribution.
+    """
+    known = ~np.isnan(table)
+    cell = np.where(known, table, 0.5)
+    if class_to_class:
+        ratio = np.log(np.maximum(cell, CLIP * rates) / rates)
+        return active @ np.where(known, ratio, 0.0).T
+    cell, rate = np.clip(cell, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
+    present = np.where(known, np.log(cell / rate), 0.0)
+    absent = np.where(known, np.log((1 - cell) / (1 - rate)), 0.0)
+    return active @ present.T + (seen - active) @ absent.T
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How much the labels say of the class, through a table.
+
+    Attributes:
+        exponent: s in [0, 1], 0 where the labels say nothing that can be told from noise.
+        agreement: Mean gain in nats a row, at that exponent, of the network's own view of a row over the
+            average view.
+        z: The gain in standard errors.
+    """
+
+    exponent: float
+    agreement: float
+    z: float
+
+
+def agreement(observations: Observations, table: Array, exponent: float, rates: Array) -> Array:
+    """Gain in nats of each label-annotated row: log sum p e^(s ll) - log sum mean(p) e^(s ll). (m,)."""
+    rows = observations.seen.any(axis=1)
+    some = observations.take(rows)
+    ll = exponent * evidence(table, rates, some.active, some.seen, some.class_to_class)
+    log_p = np.log(np.clip(some.p, 1e-12, None))
+    mean = np.log(np.average(some.p, axis=0, weights=np.maximum(some.weights, 1e-12)) + 1e-12)
+    return logsumexp(log_p + ll, axis=1) - logsumexp(mean + ll, axis=1)
+
+
+def fit_exponent(observations: Observations, table: Array, rates: Array | None = None) -> Evidence:
+    """The evidence exponent under which labels and the class head agree most.
+
+    The exponent is 0 unless the agreement is above .01 nats a row and above 3 standard errors: a wrong
+    table ends there.
+    """
+    rates = observations.base_rates() if rates is None else rates
+    best = Evidence(0.0, 0.0, 0.0)
+    for exponent in EXPONENTS[1:]:
+        gains = agreement(observations, table, exponent, rates)
+        if len(gains) < 2:
+            return best
+        mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
+        if mean > best.agreement:
+            best = Evidence(exponent, mean, mean / max(error, 1e-12))
+    return (
+        best if best.agreement > MIN_AGREEMENT and best.z > MIN_Z else Evidence(0.0, best.agreement, best.z)
+    )
+
+
+def _em(
+    obs: Observations,
+    prior_table: Array,
+    prior_strength: float | Array,
+    *,
+    iterations: int = 20,
+    start: Array | None = None,
+) -> tuple[Array, Array]:
+    """EM over missing classes and labels; returns the table and the effective count of each cell."""
+    rates, w = obs.base_rates(), obs.weights[:, None]
+    active, seen = obs.active, obs.seen
+    has_class = obs.y != MISSING_CLASS
+    known_class = np.eye(obs.source.width)[np.where(has_class, obs.y, 0)]
+    log_p = np.log(np.clip(obs.p, 1e-12, None))
+    labelled = np.asarray(seen.any(axis=1))
+    q = np.clip(obs.q, 1e-4, 1 - 1e-4)
+    clipped_rates = np.clip(rates, 1e-3, 1 - 1e-3)
+    info = _information(obs, q, clipped_rates, labelled)
+    open_rows = has_class[:, None] & (seen == 0)
+    prior_table = np.where(np.isnan(prior_table), rates, prior_table)
+    table = prior_table.copy() if start is None else start.copy()
+    for _ in range(iterations):
+        ll = evidence(table, rates, active, seen, obs.class_to_class)
+        r = np.where(has_class[:, None], known_class, softmax(log_p + ll, axis=1)) * w
+        hits, total = r[labelled].T @ (active * seen)[labelled], r[labelled].T @ seen[labelled]
+        if open_rows.any():
+            rows = np.flatnonzero(open_rows.any(axis=1))
+            cells = np.clip(table[obs.y[rows]], 1e-3, 1 - 1e-3)
+            if obs.class_to_class:
+                t = softmax(np.log(q[rows]) + np.log(cells) - np.log(clipped_rates), axis=1)
+            else:
+                t = expit(logit(q[rows]) + logit(cells) - logit(clipped_rates))
+            gate = info * open_rows[rows] * w[rows]
+            member = known_class[rows]
+            hits, total = hits + member.T @ (gate * t), total + member.T @ gate
+        table = (hits + prior_strength * prior_table) / (total + prior_strength)
+        if obs.class_to_class:
+            table = table / table.sum(axis=1, keepdims=True)
+    return table, total
+
+
+def _information(obs: Observations, q: Array, rates: Array, labelled: npt.NDArray[np.bool_]) -> Array:
+    """How much a label head says beyond the base rate, in [0, 1]: (K,)."""
+    rows = (obs.y != MISSING_CLASS) & ~labelled
+    if not rows.any():
+        return np.zeros(obs.target.width)
+    spread = (q[rows] * (1 - q[rows])).mean(axis=0) / (rates * (1 - rates))
+    return np.clip(1 - spread, 0.0, 1.0)
+
+
+def calibrate(table: Array, estimate: Array, mass: Array) -> Array:
+    """A table on the scale of the data: for each label, the regression of the estimate on the table.
+
+    The slope is kept in [0, 1.2]: a label that the table has upside down becomes uninformative, never
+    inverted. It turns 'may occur' tables of 0 and 1 into probabilities. Unknown cells stay unknown.
+
+    Args:
+        table: (C, K), NaN where unknown.
+        estimate: (C, K).
+        mass: (C,) or (C, K), how much each row (cell) counts.
+    """
+    known = ~np.isnan(table)
+    weight = known * (mass if mass.ndim == 2 else mass[:, None])
+    total = np.maximum(weight.sum(axis=0), 1e-12)
+    x = np.nan_to_num(table)
+    mean_x, mean_y = (weight * x).sum(axis=0) / total, (weight * estimate).sum(axis=0) / total
+    cov = (weight * (x - mean_x) * (estimate - mean_y)).sum(axis=0)
+    var = (weight * (x - mean_x) ** 2).sum(axis=0)
+    # A ridge worth a tenth of an observation: a label whose column is constant keeps slope 0.
+    slope = np.clip(cov / (var + 1e-6 * total), 0.0, 1.2)
+    return np.where(known, np.clip(mean_y + slope * (x - mean_x), 0.0, 1.0), np.nan)
+
+
+def halves(observations: Observations) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Two halves of the label-annotated rows, alike in how sure the class head is.
+
+    They depend on no order of rows or classes: rows are ranked by the head's confidence and dealt out in
+    turn. Rows without labels belong to neither, and so to every fit.
+    """
+    labelled = np.asarray(observations.seen.any(axis=1))
+    confidence = np.round((observations.p**2).sum(axis=1), 9)
+    rows = np.flatnonzero(labelled)
+    rank = np.empty(len(rows), dtype=int)
+    rank[np.lexsort((observations.active[rows].sum(axis=1), confidence[rows]))] = np.arange(len(rows))
+    first = np.zeros(len(labelled), dtype=bool)
+    first[rows] = rank % 2 == 0
+    return first, labelled & ~first
+
+
+Builder = Callable[[Observations], Array]
+"""Observations -> table (C, K): a way to arrive at a relation."""
+
+
+def cross_fitted(observations: Observations, build: Builder, rates: Array) -> Evidence:
+    """Agreement of tables that were fitted on the other half of the label rows.
+
+    Args:
+        observations: The rows.
+        build: Called on each half of the label rows, with all rows that have no labels.
+        rates: (K,) base rates.
+    """
+    gains: list[Array] = []
+    for judge_on in halves(observations):
+        table = build(observations.take(~judge_on))
+        judged = observations.take(judge_on)
+        gains.append(np.stack([agreement(judged, table, s, rates) for s in EXPONENTS[1:]]))
+    each = np.concatenate(gains, axis=1)
+    if each.shape[1] < 4:
+        return Evidence(0.0, 0.0, 0.0)
+    means = each.mean(axis=1)
+    best = int(means.argmax())
+    error = each[best].std(ddof=1) / np.sqrt(each.shape[1])
+    return Evidence(EXPONENTS[best + 1], float(means[best]), float(means[best] / max(error, 1e-12)))
+
+
+def class_direction(observations: Observations, build: Builder, rates: Array) -> Evidence:
+    """Whether predicted labels say something of annotated classes: the other way through the relation.
+
+    The relation is fitted on rows without a class, the predictions are out of sample, and the gain is over
+    the class prior, in nats a class-annotated row. Chance agreement between two heads does not pass here,
+    since the annotated classes are the truth.
+    """
+    has_class = observations.y != MISSING_CLASS
+    hidden = Observations(
+        observations.source,
+        observations.target,
+        np.where(observations.seen.any(axis=1), MISSING_CLASS, observations.y),
+        observations.a,
+        observations.p,
+        observations.q,
+        observations.weight,
+    )
+    if has_class.sum() < 4:
+        return Evidence(0.0, 0.0, 0.0)
+    table = build(hidden.take(observations.seen.any(axis=1)))
+    rows = observations.take(has_class)
+    prior = (np.bincount(rows.y, minlength=rows.source.width) + 0.5) / (len(rows.y) + 0.5 * rows.source.width)
+    known, cell = ~np.isnan(table), np.nan_to_num(table)
+    q = rows.q
+    if observations.class_to_class:
+        ratio = np.where(known, np.maximum(cell, CLIP * rates) / rates, 1.0)
+        score = np.log(np.maximum(q @ ratio.T, 1e-12))
+    else:
+        cell, rate = np.clip(cell, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
+        on, off = np.where(known, cell / rate, 1.0), np.where(known, (1 - cell) / (1 - rate), 1.0)
+        score = np.zeros((len(q), len(table)))
+        for k in range(q.shape[1]):
+            score += np.log(q[:, k, None] * on[:, k] + (1 - q[:, k, None]) * off[:, k])
+    best = Evidence(0.0, 0.0, 0.0)
+    for s in EXPONENTS[1:]:
+        gain = (
+            log_softmax(np.log(prior) + s * score, axis=1)[np.arange(len(q)), rows.y] - np.log(prior)[rows.y]
+        )
+        mean, error = float(gain.mean()), float(gain.std(ddof=1) / np.sqrt(len(gain)))
+        if mean > best.agreement:
+            best = Evidence(s, mean, mean / max(error, 1e-12))
+    return best
+
+
+def leave_one_label_out(
+    observations: Observations, table: Array, exponent: float, rates: Array
+) -> tuple[Array, Array]:
+    """What the labels say of each cell when the class is inferred without the cell's own label.
+
+    A table that claims a cell cannot confirm it here: the class of a row comes from its own annotation, or
+    from the head and all *other* labels.
+
+    Returns:
+        Estimate (C, K) and effective count (C, K); a row counts by how sure its class is.
+    """
+    obs = observations.take(observations.seen.any(axis=1))
+    w = obs.weights
+    has_class = obs.y != MISSING_CLASS
+    certain = np.eye(obs.source.width)[np.where(has_class, obs.y, 0)]
+    log_p = np.log(np.clip(obs.p, 1e-12, None))
+    active, seen = obs.active, obs.seen
+    total = evidence(table, rates, active, seen, obs.class_to_class)
+    estimate = np.zeros((obs.source.width, obs.target.width))
+    count = np.zeros_like(estimate)
+    for k in range(obs.target.width):
+        if obs.class_to_class:
+            others = 0.0 * total  # one annotation is all there is: the head alone names the class
+        else:
+            one = np.zeros(obs.target.width)
+            one[k] = 1.0
+            others = total - evidence(table, rates, active * one, seen * one, False)
+        r = np.where(has_class[:, None], certain, softmax(log_p + exponent * others, axis=1))
+        r = r * (w * seen[:, k])[:, None]
+        mass = r.sum(axis=0)
+        estimate[:, k] = (r.T @ active[:, k] + rates[k]) / (mass + 1.0)
+        count[:, k] = (r * r).sum(axis=0) / np.maximum(w.mean(), 1e-12)
+    return estimate, count
+
+
+Verdict = Literal["kept", "calibrated", "partly wrong", "dropped", "estimated", "unrelated"]
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A cell of a supplied table that the data contradict.
+
+    Attributes:
+        source: Name of the class.
+        target: Name of the label.
+        given: What the table says.
+        estimate: What the data say, inferred without the label itself.
+        error: Standard error of the estimate.
+        count: Effective number of rows behind it.
+    """
+
+    source: str
+    target: str
+    given: float
+    estimate: float
+    error: float
+    count: float
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        return (
+            f"the table says {self.source} shows {self.target} with probability {self.given:.2f}; "
+            f"the data say {self.estimate:.2f} +- {self.error:.2f}"
+        )
+
+
+@dataclass(frozen=True)
+class RelationCheck:
+    """What the data say of a relation.
+
+    Attributes:
+        verdict: ``"kept"`` the table as supplied; ``"calibrated"`` on the scale of the data;
+            ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by the data's own
+            estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and classes have
+            nothing to say of each other, and no coupling should be made.
+        relation: The relation to use.
+        estimate: The data's own estimate, without the table, with intervals and counts.
+        exponent: Evidence exponent to use with `relation`, 0 if unrelated.
+        trust: Agreement with the class head of the supplied table, by that of the data's own estimate on
+            the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
+        evidence: Cross-fitted agreement of the relation to use.
+        reverse: Gain on annotated classes from predicted labels.
+        contradictions: Cells that the data contradict, the strongest first.
+    """
+
+    verdict: Verdict
+    relation: Relation
+    estimate: Relation
+    exponent: float
+    trust: float
+    evidence: Evidence
+    reverse: Evidence
+    contradictions: tuple[Contradiction, ...]
+
+    def sentences(self) -> list[str]:
+        """The verdict in plain words."""
+        name = self.relation.name
+        gain = f"{self.evidence.agreement:.2f} nats a row, z = {self.evidence.z:.1f}"
+        said = {
+            "kept": f"{name}: the table fits the data (trust {self.trust:.2f}); it is used as supplied.",
+            "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), but its "
+            "numbers are no probabilities of these data; it is used calibrated.",
+            "partly wrong": f"{name}: the table is right in part (trust {self.trust:.2f}); it is used as a "
+            "starting point and re-estimated.",
+            "dropped": f"{name}: the data contradict the table (trust {self.trust:.2f}); it is replaced by "
+            "the data's own estimate.",
+            "estimated": f"{name}: no table was supplied; it is estimated from the data ({gain}).",
+            "unrelated": f"{name}: in these data the two tasks say nothing of each other that can be told "
+            f"from noise ({gain}); no coupling.",
+        }[self.verdict]
+        return [said, *(f"{c}." for c in self.contradictions[:5])]
+
+
+FREE_STRENGTH = 2.0
+
+
+def free_estimate(
+    observations: Observations, table: Array | None = None, strength: float = FREE_STRENGTH
+) -> Array:
+    """EM over missing classes and labels, shrunk to the known cells of `table` with `strength` rows.
+
+    Where no cell is known the base rate is the prior, worth 2 rows: unknown cells are filled by the data.
+    """
+    if table is None:
+        table = np.full((observations.source.width, observations.target.width), np.nan)
+    return _em(observations, table, np.where(np.isnan(table), FREE_STRENGTH, strength))[0]
+
+
+def check_relation(observations: Observations, relation: Relation | None) -> RelationCheck:
+    """Weigh a supplied table against the data, and say which relation to use, if any.
+
+    Ways to arrive at a relation (the table as it is, calibrated, either of them as a prior of EM, EM alone)
+    are compared by how well their evidence agrees with the class head on label rows they were not fitted
+    on; among the good ones the closest to the supplied table is used.
+
+    Args:
+        observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
+        relation: The supplied table, or None.
+    """
+    rates, c = observations.base_rates(), observations.source.width
+    table = None if relation is None or not relation.known.any() else relation.table
+    ways: dict[Verdict, list[Builder]] = {"estimated" if table is None else "dropped": [free_estimate]}
+    trust = float("nan")
+    contradictions: tuple[Contradiction, ...] = ()
+    if table is not None:
+        given = table
+
+        def calibrated(obs: Observations) -> Array:
+            return calibrate(given, free_estimate(obs), np.ones(c))
+
+        def same_cells(obs: Observations) -> Array:
+            return np.where(np.isnan(given), np.nan, free_estimate(obs))
+
+        ways = {
+            "kept": [lambda obs: given, lambda obs: free_estimate(obs, given, 200.0)],
+            "calibrated": [
+                calibrated,
+                lambda obs: free_estimate(obs, calibrated(obs), 50.0),
+                lambda obs: free_estimate(obs, calibrated(obs), ANCHOR),
+            ],
+        }
+        own = cross_fitted(observations, same_cells, rates).agreement
+        as_given = cross_fitted(observations, ways["kept"][0], rates).agreement
+        on_scale = cross_fitted(observations, calibrated, rates).agreement
+        trust = max(as_given, on_scale) / own if own > MIN_AGREEMENT else 0.0
+        other_scale = as_given < on_scale / 2
+        contradictions = _contradictions(observations, given, rates, other_scale)
+        if trust < PARTLY_TRUSTED:
+            ways = {"dropped": [free_estimate]}
+        elif trust < TRUSTED:
+            ways = {"partly wrong": ways["calibrated"][-1:], "dropped": [free_estimate]}
+    verdict, build, found = _closest_good(observations, ways, rates)
+    reverse = class_direction(observations, build, rates)
+    open_gate = (
+        found.agreement > MIN_AGREEMENT
+        and found.z > MIN_Z
+        and reverse.agreement > MIN_REVERSE
+        and reverse.z > MIN_REVERSE_Z
+    )
+    chosen = build(observations)
+    exponent = fit_exponent(observations, chosen, rates).exponent if open_gate else 0.0
+    if exponent == 0.0:
+        verdict = "unrelated"
+    estimate = _with_intervals(observations, rates)
+    return RelationCheck(
+        verdict,
+        Relation(
+            observations.source,
+            observations.target,
+            chosen,
+            base_rate=rates,
+            prior=_class_prior(observations),
+        ),
+        estimate,
+        exponent,
+        trust,
+        found,
+        reverse,
+        contradictions,
+    )
+
+
+ANCHOR, CONTRADICTION, MIN_COUNT = 10.0, 0.5, 1.0
+TRUSTED, PARTLY_TRUSTED = 0.9, 0.3
+MIN_REVERSE, MIN_REVERSE_Z = 0.02, 2.0
+GOOD_SHARE = 0.985
+
+
+def _closest_good(
+    observations: Observations, ways: dict[Verdict, list[Builder]], rates: Array
+) -> tuple[Verdict, Builder, Evidence]:
+    tried = [
+        (verdict, build, cross_fitted(observations, build, rates))
+        for verdict, builders in ways.items()
+        for build in builders
+    ]
+    best = max(found.agreement for _, _, found in tried)
+    return next(way for way in tried if way[2].agreement >= best - (1 - GOOD_SHARE) * abs(best))
+
+
+def _class_prior(observations: Observations) -> Array:
+    known = observations.y != MISSING_CLASS
+    count = np.bincount(
+        observations.y[known], weights=observations.weights[known], minlength=observations.source.width
+    )
+    return (count + 1.0) / (count + 1.0).sum()
+
+
+def _with_intervals(observations: Observations, rates: Array, level: float = 0.95) -> Relation:
+    table, _ = _em(observations, np.tile(rates, (observations.source.width, 1)), 2.0)
+    _, count = leave_one_label_out(observations, table, 1.0, rates)
+    mean = np.clip(table, 1e-6, 1 - 1e-6)
+    worth = count + 2.0
+    tail = (1 - level) / 2
+    low, high = (stats.beta.ppf(t, mean * worth, (1 - mean) * worth) for t in (tail, 1 - tail))
+    return Relation(
+        observations.source,
+        observations.target,
+        table,
+        strength=count,
+        interval=np.stack([low, high]),
+        base_rate=rates,
+        prior=_class_prior(observations),
+    )
+
+
+def _contradictions(
+    observations: Observations, table: Array, rates: Array, other_scale: bool
+) -> tuple[Contradiction, ...]:
+    """Cells far from what the rows say.
+
+    The class of a row is inferred without the cell's own label, through an estimate that is drawn to the
+    calibrated table only weakly: a wrong cell can neither confirm itself nor mislead its neighbours much.
+    A table on another scale than probabilities ('may occur') is judged after calibration.
+    """
+    if observations.class_to_class:
+        return ()
+    scale = calibrate(table, free_estimate(observations), np.ones(len(table)))
+    anchored = free_estimate(observations, scale, ANCHOR)
+    judged, count = leave_one_label_out(observations, anchored, 1.0, rates)
+    error = np.sqrt(np.maximum(judged * (1 - judged), 0.01) / np.maximum(count, 1.0))
+    with np.errstate(invalid="ignore"):
+        wrong = np.abs((scale if other_scale else table) - judged) > CONTRADICTION
+    names, labels = observations.source.outputs, observations.target.outputs
+    found = [
+        Contradiction(names[c], labels[k], table[c, k], judged[c, k], error[c, k], count[c, k])
+        for c, k in np.argwhere(wrong & (count >= MIN_COUNT))
+    ]
+    return tuple(sorted(found, key=lambda cell: -abs(cell.given - cell.estimate) / cell.error))

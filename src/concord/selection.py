@@ -1,0 +1,651 @@
+"""`auto`: which coupling, if any, each task gets; and the guard that keeps it from doing harm.
+
+In short: cross-validated single-task and balanced shared networks are trained first. Their out-of-sample
+predictions say whether the tasks are related, and how (`estimation`). If so, a third family is trained
+whose class head also learns from the posterior of the class given the annotated labels, and label
+predictions are offered a second form, moved by what the class head implies (`decoding`). For each task the
+guard averages what lowers the out-of-fold log-loss beyond noise without lowering the metric, starting from
+the balanced shared network. What it settles on becomes one network by distillation, or stays a bag.
+
+Networks, optimisers and devices are the business of a `Learner`; this room only decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import expit, softmax
+from torch import nn
+
+from concord import metrics
+from concord.decoding import STRENGTHS, best_strength, decode_targets, row_loss, temperature
+from concord.errors import RangeError, UnknownNameError
+from concord.estimation import Observations, RelationCheck, check_relation, evidence
+from concord.network import Capacity
+from concord.relation import Relation
+from concord.rows import Rows
+from concord.tasks import MulticlassTask, Task
+
+__all__ = ["EFFORTS", "Automatic", "Choice", "Effort", "Learner", "balance_weights", "select"]
+
+Array = npt.NDArray[np.float64]
+Artefact = Literal["distilled", "bagged"]
+
+FLOOR = 0.1
+MIN_GAIN_Z = 1.28
+"""A candidate must lower the out-of-fold log-loss by this many standard errors: one side, 10 %."""
+MIN_ROWS = 20
+"""Below so many annotated rows nothing can be proved, and a task stays with the balanced shared network."""
+ROUNDS = 4
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much training `auto` may spend.
+
+    Attributes:
+        folds: Number of folds of the cross-validation.
+        share: Steps of a fold's network, as a share of the final one's.
+    """
+
+    folds: int
+    share: float
+
+    def cost(self, families: int = 3) -> float:
+        """Training cost at most, with the pair of single-task models as 1.
+
+        The folds of each family, then the final networks: two shared ones and one of a single task.
+        """
+        return self.folds * self.share * families + 2.5
+
+
+EFFORTS = {"fast": Effort(2, 0.25), "standard": Effort(4, 0.45), "thorough": Effort(8, 1.0)}
+"""Efforts by name: at most 4.0, 7.9 and 26.5 pairs of single-task models."""
+
+
+class Learner(Protocol):
+    """What can train a network and apply it."""
+
+    def train(
+        self,
+        rows: Rows,
+        tasks: Sequence[Task],
+        *,
+        capacity: Capacity,
+        share: float,
+        seed: int,
+        task_weights: Mapping[str, float],
+        soft_weights: Mapping[str, float],
+    ) -> nn.Module:
+        """Train a new network on `rows` for a share of the usual steps."""
+
+    def logits(self, network: nn.Module, inputs: Any) -> dict[str, npt.NDArray[Any]]:
+        """Logits of all tasks of the network: by task, (n, width)."""
+
+
+def balance_weights(rows: Rows, tasks: Sequence[Task], floor: float = FLOOR) -> dict[str, float]:
+    """Weight of each task's loss: its annotated rows by those of the richest task, at least `floor`.
+
+    With as many rows of each task in every step, a scarce task repeats its few rows over and over; at full
+    weight it would drag the shared layers to fit their noise.
+    """
+    counts = {task.name: len(rows.annotated(task)) for task in tasks}
+    most = max(counts.values())
+    return {name: max(count / max(most, 1), floor) for name, count in counts.items()}
+
+
+def balance_soft(rows: Rows, task: str, floor: float = FLOOR) -> float:
+    """Weight of a task's soft-target loss by the same rule: rows that have one, by all rows with targets."""
+    with_soft = int((~torch.isnan(rows.soft[task]).any(dim=1)).sum())
+    return max(with_soft / max(len(rows) - with_soft, with_soft, 1), floor)
+
+
+@dataclass
+class Family:
+    """The networks of all folds, trained alike."""
+
+    name: str
+    networks: list[dict[str, nn.Module]]
+    logits: dict[str, Array]
+    scale: dict[str, float] = field(default_factory=dict)
+
+    def probabilities(self, task: Task, logits: Array) -> Array:
+        """Temperature-scaled probabilities of any logits of this family."""
+        z = logits * self.scale.get(task.name, 1.0)
+        return softmax(z, axis=-1) if isinstance(task, MulticlassTask) else expit(z)
+
+    def held_out(self, task: Task, fold: npt.NDArray[np.int64]) -> Array:
+        """Each row by the network that has seen nothing of it: (n, width)."""
+        return self.probabilities(task, self.logits[task.name][fold, np.arange(len(fold))])
+
+    def averaged(self, task: Task) -> Array:
+        """Each row by all networks: (n, width)."""
+        return self.probabilities(task, self.logits[task.name]).mean(axis=0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the guard chose for one task, and why.
+
+    Attributes:
+        task: The task's name.
+        weights: Candidate -> share in the average; `single-task`, `shared`, `coupled`, each also as
+            `.../decoded`: moved by what the class head implies.
+        strength: Strength of the decoding, by candidate.
+        scores: Out-of-fold metric of every candidate.
+        losses: Out-of-fold log-loss of every candidate.
+        gain: Out-of-fold gain in log-loss of the choice over the balanced shared network, in nats.
+        z: The same in standard errors.
+        reason: In plain words.
+    """
+
+    task: str
+    weights: dict[str, float]
+    strength: dict[str, float]
+    scores: dict[str, float]
+    losses: dict[str, float]
+    gain: float
+    z: float
+    reason: str
+
+
+@dataclass
+class Automatic:
+    """The outcome of `auto`: a predictor and the account of how it came to be.
+
+    Attributes:
+        tasks: The tasks.
+        checks: What the data said of each relation.
+        choices: By task, what the guard chose.
+        families: The networks in use, by candidate: one each where distilled, those of all folds where
+            bagged.
+        cost: Training spent, with the pair of single-task models as 1.
+        notes: What else the user should know.
+    """
+
+    tasks: tuple[Task, ...]
+    checks: tuple[RelationCheck, ...]
+    choices: dict[str, Choice]
+    families: dict[str, Family]
+    cost: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def active(self) -> tuple[RelationCheck, ...]:
+        """Relations that are in use."""
+        return tuple(check for check in self.checks if check.exponent > 0)
+
+    def probabilities(self, learner: Learner, inputs: Any) -> dict[str, Array]:
+        """Predicted probabilities by task: (n, C) and (n, K)."""
+        known: dict[tuple[str, str], Array] = {}
+
+        def predicted(family: str, task: Task) -> Array:
+            members = self.families[family]
+            if (family, task.name) not in known:
+                done: dict[int, dict[str, npt.NDArray[Any]]] = {}
+                for nets in members.networks:
+                    network = nets[task.name]
+                    if id(network) not in done:
+                        done[id(network)] = learner.logits(network, inputs)
+                for name in done[id(members.networks[0][task.name])]:
+                    other = next(t for t in self.tasks if t.name == name)
+                    each = np.stack([done[id(nets[task.name])][name] for nets in members.networks])
+                    known[family, name] = members.probabilities(other, each.astype(np.float64)).mean(axis=0)
+            return known[family, task.name]
+
+        return _in_order(self.tasks, self.choices, self.active, predicted)
+
+    def sentences(self) -> list[str]:
+        """The account in plain words: notes, relations, then each task."""
+        said = [s for check in self.checks for s in check.sentences()]
+        return [*self.notes, *said, *(choice.reason for choice in self.choices.values())]
+
+
+Predicted = Callable[[str, Task], Array]
+
+
+def _ordered(tasks: Sequence[Task], active: Sequence[RelationCheck]) -> list[Task]:
+    """Tasks that no relation leads to come first: what is decoded finds its sources decided."""
+    targets = {check.relation.target.name for check in active}
+    return sorted(tasks, key=lambda task: task.name in targets)
+
+
+def _in_order(
+    tasks: Sequence[Task],
+    choices: Mapping[str, Choice],
+    active: Sequence[RelationCheck],
+    predicted: Predicted,
+) -> dict[str, Array]:
+    """Probabilities by the guard's choices. A source that is not decided yet speaks by its shared network."""
+    done: dict[str, Array] = {}
+
+    def classes(source: Task) -> Array:
+        return done[source.name] if source.name in done else predicted("shared", source)
+
+    for task in _ordered(tasks, active):
+        parts = []
+        for name, weight in choices[task.name].weights.items():
+            family, _, decoded = name.partition("/")
+            q = predicted(family, task)
+            if decoded:
+                q = _decoded(q, task, active, classes, choices[task.name].strength[name])
+            parts.append(weight * q)
+        done[task.name] = np.asarray(sum(parts))
+    return done
+
+
+def _decoded(
+    q: Array,
+    task: Task,
+    active: Sequence[RelationCheck],
+    classes: Callable[[Task], Array],
+    strength: float,
+) -> Array:
+    for check in active:
+        if check.relation.target.name == task.name:
+            q = decode_targets(classes(check.relation.source), q, check.relation, strength)
+    return q
+
+
+def select(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    relations: Sequence[Relation | tuple[MulticlassTask, Task]],
+    *,
+    effort: Effort,
+    seed: int,
+    artefact: Artefact = "distilled",
+    groups: npt.NDArray[Any] | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Automatic:
+    """Choose and train; see the module.
+
+    Args:
+        learner: Trains and applies networks.
+        rows: Training rows, each task annotated at least once.
+        tasks: Two or more tasks.
+        relations: Supplied relations, or pairs of tasks whose relation is to be estimated.
+        effort: How much training may be spent.
+        seed: Seeds folds and networks.
+        artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds.
+        groups: (n,) rows of one group are never divided between folds; None for none.
+        say: Told what is about to happen and what it costs.
+
+    Raises:
+        RangeError: Fewer annotated rows of a task than folds.
+        UnknownNameError: An artefact of another name.
+    """
+    if artefact not in ("distilled", "bagged"):
+        raise UnknownNameError.of("artefact", artefact, ("distilled", "bagged"))
+    for task in tasks:
+        if (n := len(rows.annotated(task))) < effort.folds:
+            raise RangeError(
+                f"task {task.name!r} has {n} annotated rows, fewer than the {effort.folds} folds of auto; "
+                "annotate more, choose a smaller effort, or name a coupling"
+            )
+    say(
+        f"auto: {effort.folds} folds x single-task, shared and coupled networks at {effort.share:.0%} of the "
+        f"steps, then one network: about {effort.cost():.1f} times the pair of single-task models"
+    )
+    fold = _folds(rows, tasks, effort.folds, seed, groups)
+    families = {
+        "single-task": _train_family(learner, rows, tasks, fold, effort, seed, "single-task", None),
+        "shared": _train_family(learner, rows, tasks, fold, effort, seed, "shared", None),
+    }
+    _fit_scales(families, rows, tasks, fold)
+    checks = tuple(_check(families["shared"], rows, fold, relation) for relation in relations)
+    active = tuple(check for check in checks if check.exponent > 0)
+    notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
+    if active:
+        sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
+        first = families["shared"]
+        soft = [
+            {
+                t.name: _class_targets(first.probabilities(t, first.logits[t.name][k]), rows, active, t)
+                for t in sources
+            }
+            for k in range(effort.folds)
+        ]
+        families["coupled"] = _train_family(learner, rows, tasks, fold, effort, seed, "coupled", soft)
+        _fit_scales({"coupled": families["coupled"]}, rows, tasks, fold)
+    choices: dict[str, Choice] = {}
+    done: dict[str, Array] = {}
+    for task in _ordered(tasks, active):
+
+        def classes(source: Task) -> Array:
+            return done[source.name] if source.name in done else families["shared"].held_out(source, fold)
+
+        choices[task.name], done[task.name] = _guard(
+            task, families, rows, fold, active, classes, average=artefact == "bagged"
+        )
+    spent = effort.folds * effort.share * (2 + bool(active))
+    used = _families_in_use(choices, active, tasks)
+    if artefact == "distilled":
+        families, final = _final(learner, rows, tasks, families, active, choices, used, seed), used
+        spent += sum(1.0 if name != "single-task" else 1.0 / len(tasks) for name in final)
+    outcome = Automatic(
+        tuple(tasks), checks, choices, {name: families[name] for name in used}, spent, tuple(notes)
+    )
+    for sentence in outcome.sentences():
+        say(sentence)
+    return outcome
+
+
+# -- the families of networks --------------------------------------------------------------------------
+
+
+def _folds(
+    rows: Rows, tasks: Sequence[Task], folds: int, seed: int, groups: npt.NDArray[Any] | None
+) -> npt.NDArray[np.int64]:
+    """Fold of each row, alike in which tasks are annotated and in classes; groups stay whole."""
+    rng = np.random.default_rng([seed, 5])
+    n = len(rows)
+    kind = np.zeros(n, dtype=np.int64)
+    for task in tasks:
+        values = rows.targets[task.name].numpy()
+        part = values + 1 if isinstance(task, MulticlassTask) else task.annotated(values).astype(np.int64)
+        kind = kind * (task.width + 2) + part
+    fold = np.empty(n, dtype=np.int64)
+    if groups is None:
+        order = np.lexsort((rng.random(n), kind))
+        fold[order] = np.arange(n) % folds
+        return fold
+    names, index = np.unique(groups, return_inverse=True)
+    fold_of = np.empty(len(names), dtype=np.int64)
+    fold_of[rng.permutation(len(names))] = np.arange(len(names)) % folds
+    return fold_of[index]
+
+
+def _train_family(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    fold: npt.NDArray[np.int64],
+    effort: Effort,
+    seed: int,
+    name: str,
+    soft: list[dict[str, Array]] | None,
+) -> Family:
+    networks: list[dict[str, nn.Module]] = []
+    logits: dict[str, list[Array]] = {task.name: [] for task in tasks}
+    for k in range(effort.folds):
+        index = torch.from_numpy(np.flatnonzero(fold != k))
+        part = rows.take(index)
+        if soft is not None:
+            part = Rows(
+                part.inputs,
+                part.targets,
+                {
+                    task: torch.from_numpy(values[index.numpy()].astype(np.float32))
+                    for task, values in soft[k].items()
+                },
+            )
+        number = seed * 1000 + k + 1
+        if name == "single-task":
+            nets = {task.name: train_single(learner, part, task, effort.share, number) for task in tasks}
+        else:
+            network = train_shared(learner, part, tasks, effort.share, number)
+            nets = dict.fromkeys((task.name for task in tasks), network)
+        networks.append(nets)
+        done: dict[int, dict[str, Array]] = {}
+        for task in tasks:
+            network = nets[task.name]
+            if id(network) not in done:
+                done[id(network)] = learner.logits(network, rows.inputs)
+            logits[task.name].append(done[id(network)][task.name].astype(np.float64))
+    return Family(name, networks, {task: np.stack(each) for task, each in logits.items()})
+
+
+def _fit_scales(
+    families: Mapping[str, Family], rows: Rows, tasks: Sequence[Task], fold: npt.NDArray[np.int64]
+) -> None:
+    for family in families.values():
+        for task in tasks:
+            known = rows.annotated(task).numpy()
+            family.scale[task.name] = temperature(
+                family.logits[task.name][fold[known], known],
+                rows.targets[task.name].numpy()[known],
+                isinstance(task, MulticlassTask),
+            )
+
+
+# -- relations and targets -----------------------------------------------------------------------------
+
+
+def _out_of_sample(family: Family, task: Task, rows: Rows, fold: npt.NDArray[np.int64]) -> Array:
+    """By the network that has not seen the row where it is annotated, by all of them elsewhere."""
+    known = task.annotated(rows.targets[task.name].numpy())[:, None]
+    return np.where(known, family.held_out(task, fold), family.averaged(task))
+
+
+def _check(
+    family: Family,
+    rows: Rows,
+    fold: npt.NDArray[np.int64],
+    relation: Relation | tuple[MulticlassTask, Task],
+) -> RelationCheck:
+    source, target = (
+        (relation.source, relation.target) if isinstance(relation, Relation) else (relation[0], relation[1])
+    )
+    observations = Observations(
+        source,
+        target,
+        rows.targets[source.name].numpy(),
+        rows.targets[target.name].numpy().astype(np.float64),
+        _out_of_sample(family, source, rows, fold),
+        _out_of_sample(family, target, rows, fold),
+    )
+    return check_relation(observations, relation if isinstance(relation, Relation) else None)
+
+
+def _log_evidence(rows: Rows, check: RelationCheck) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Tempered evidence of each row's annotated targets for each class, and which rows have any."""
+    relation = check.relation
+    values = rows.targets[relation.target.name].numpy()
+    n = len(values)
+    blank = np.zeros((n, relation.source.width)), np.zeros((n, relation.target.width))
+    seen = Observations(
+        relation.source, relation.target, np.full(n, -1), values.astype(np.float64), blank[0], blank[1]
+    )
+    ll = evidence(relation.table, relation.rates(), seen.active, seen.seen, relation.class_to_class)
+    return check.exponent * ll, np.asarray(seen.seen.any(axis=1))
+
+
+def _posterior(
+    p: Array, rows: Rows, active: Sequence[RelationCheck], task: Task
+) -> tuple[Array, npt.NDArray[np.bool_]]:
+    """Class posterior by a row's annotated targets of all relations from `task`, and where it has any."""
+    total, some = np.log(np.clip(p, 1e-12, None)), np.zeros(len(p), dtype=bool)
+    for check in active:
+        if check.relation.source.name == task.name:
+            ll, seen = _log_evidence(rows, check)
+            total, some = total + np.where(seen[:, None], ll, 0.0), some | seen
+    return softmax(total, axis=1), some
+
+
+def _class_targets(p: Array, rows: Rows, active: Sequence[RelationCheck], task: Task) -> Array:
+    """Soft class targets of rows without a class but with evidence for one: NaN elsewhere."""
+    posterior, some = _posterior(p, rows, active, task)
+    missing = ~task.annotated(rows.targets[task.name].numpy())
+    return np.where((some & missing)[:, None], posterior, np.nan)
+
+
+# -- the guard ----------------------------------------------------------------------------------------
+
+
+def _score(task: Task, targets: npt.NDArray[Any], probabilities: Array) -> float:
+    """The metric that the guard protects: balanced accuracy, or the mean of label F1 and precision."""
+    if isinstance(task, MulticlassTask):
+        hit = probabilities.argmax(axis=1) == targets
+        return float(np.mean([hit[targets == c].mean() for c in np.unique(targets)]))
+    found = metrics.label_metrics(targets, probabilities, task.outputs)
+    values = [found[name] for name in ("mean_f1", "map") if not np.isnan(found[name])]
+    return float(np.mean(values)) if values else 0.0
+
+
+def _guard(
+    task: Task,
+    families: Mapping[str, Family],
+    rows: Rows,
+    fold: npt.NDArray[np.int64],
+    active: Sequence[RelationCheck],
+    classes: Callable[[Task], Array],
+    *,
+    average: bool,
+) -> tuple[Choice, Array]:
+    """The choice for a task, and its held-out probabilities of all rows."""
+    known = rows.annotated(task).numpy()
+    targets = rows.targets[task.name].numpy()[known]
+    is_class = isinstance(task, MulticlassTask)
+    everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
+    strength: dict[str, float] = {}
+    if any(check.relation.target.name == task.name for check in active):
+        for name in list(everywhere):
+            tried = {
+                s: _decoded(everywhere[name], task, active, classes, s) if s else everywhere[name]
+                for s in STRENGTHS
+            }
+            best = best_strength({s: row_loss(q[known], targets, is_class) for s, q in tried.items()})
+            if best > 0:
+                everywhere[f"{name}/decoded"] = tried[best]
+                strength[f"{name}/decoded"] = best
+    candidates = {name: q[known] for name, q in everywhere.items()}
+    losses = {name: row_loss(q, targets, is_class) for name, q in candidates.items()}
+    scores = {name: _score(task, targets, q) for name, q in candidates.items()}
+    means = {name: float(loss.mean()) for name, loss in losses.items()}
+    weights, gain, z = {"shared": 1.0}, 0.0, 0.0
+    reason = f"{task.name}: balanced shared network, no coupling"
+    if len(known) < MIN_ROWS:
+        reason += f"; {len(known)} annotated rows prove nothing"
+    else:
+        bar = max(scores["shared"], scores["single-task"])
+        counts = _greedy(candidates, targets, is_class) if average else _best(means, scores, bar)
+        total = sum(counts.values())
+        mixed = np.asarray(sum(n / total * candidates[name] for name, n in counts.items()))
+        difference = losses["shared"] - row_loss(mixed, targets, is_class)
+        error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+        found_gain, found_z = float(difference.mean()), float(difference.mean()) / max(error, 1e-12)
+        score = _score(task, targets, mixed)
+        if counts != {"shared": total} and found_z > MIN_GAIN_Z and score >= bar:
+            weights, gain, z = {name: n / total for name, n in counts.items()}, found_gain, found_z
+            parts = ", ".join(f"{share:.0%} {name}" for name, share in weights.items())
+            reason = (
+                f"{task.name}: {parts}; out-of-fold metric {score:.3f} against {scores['shared']:.3f} shared "
+                f"and {scores['single-task']:.3f} single-task (log-loss gain z = {z:.1f})"
+            )
+        else:
+            reason += (
+                f"; the best alternative gains {found_gain:.4f} nats (z = {found_z:.1f}) and scores "
+                f"{score:.3f} against {bar:.3f}"
+            )
+    held_out = np.asarray(sum(share * everywhere[name] for name, share in weights.items()))
+    return Choice(task.name, weights, strength, scores, means, gain, z, reason), held_out
+
+
+def _best(means: Mapping[str, float], scores: Mapping[str, float], bar: float) -> dict[str, int]:
+    """The candidate of the least log-loss among those whose metric reaches the bar."""
+    good = [name for name in means if scores[name] >= bar]
+    return {min(good, key=lambda name: means[name]): 1}
+
+
+def _greedy(candidates: Mapping[str, Array], targets: npt.NDArray[Any], is_class: bool) -> dict[str, int]:
+    """Greedy forward averaging by log-loss (Caruana et al., Ensemble Selection from Libraries of Models)."""
+    counts = {"shared": 1}
+    total = candidates["shared"].copy()
+    loss = float(row_loss(total, targets, is_class).mean())
+    for size in range(2, ROUNDS + 2):
+        tried = {
+            name: float(row_loss((total + q) / size, targets, is_class).mean())
+            for name, q in candidates.items()
+        }
+        best = min(tried, key=lambda name: tried[name])
+        if tried[best] >= loss:
+            break
+        loss, total = tried[best], total + candidates[best]
+        counts[best] = counts.get(best, 0) + 1
+    alone = {name: float(row_loss(q, targets, is_class).mean()) for name, q in candidates.items()}
+    best = min(alone, key=lambda name: alone[name])
+    return {best: 1} if alone[best] < loss else counts
+
+
+# -- one artefact -------------------------------------------------------------------------------------
+
+
+def _families_in_use(
+    choices: Mapping[str, Choice], active: Sequence[RelationCheck], tasks: Sequence[Task]
+) -> list[str]:
+    names = {name.partition("/")[0] for choice in choices.values() for name in choice.weights}
+    order = [task.name for task in _ordered(tasks, active)]
+    for check in active:
+        target, source = check.relation.target.name, check.relation.source.name
+        if order.index(source) > order.index(target) and any("/" in n for n in choices[target].weights):
+            names.add("shared")
+    return sorted(names)
+
+
+def _final(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    families: Mapping[str, Family],
+    active: Sequence[RelationCheck],
+    choices: Mapping[str, Choice],
+    used: Sequence[str],
+    seed: int,
+) -> dict[str, Family]:
+    """The families in use, each trained once more: on all rows, for all steps.
+
+    Where the guard refused everything this is the balanced shared network itself, to the bit. The coupled
+    one is taught the classes of rows without one by the whole first stage. Temperatures stay those of the
+    folds, which were fitted on rows that no network had seen.
+    """
+    out: dict[str, Family] = {}
+    for name in used:
+        scale = families[name].scale
+        if name == "single-task":
+            chosen = [t for t in tasks if any(n.startswith(name) for n in choices[t.name].weights)]
+            nets = {task.name: train_single(learner, rows, task, 1.0, seed) for task in chosen}
+        else:
+            part = rows
+            if name == "coupled":
+                part = Rows(rows.inputs, rows.targets, _taught(families["shared"], rows, active, tasks))
+            nets = dict.fromkeys((task.name for task in tasks), train_shared(learner, part, tasks, 1.0, seed))
+        out[name] = Family(name, [nets], {}, scale)
+    return out
+
+
+def _taught(
+    family: Family, rows: Rows, active: Sequence[RelationCheck], tasks: Sequence[Task]
+) -> dict[str, torch.Tensor]:
+    out: dict[str, torch.Tensor] = {}
+    for task in tasks:
+        if any(check.relation.source.name == task.name for check in active):
+            targets = _class_targets(family.averaged(task), rows, active, task)
+            out[task.name] = torch.from_numpy(targets.astype(np.float32))
+    return out
+
+
+def train_single(learner: Learner, rows: Rows, task: Task, share: float, seed: int) -> nn.Module:
+    """The single-task model of one task."""
+    return learner.train(
+        rows, [task], capacity="shared", share=share, seed=seed, task_weights={}, soft_weights={}
+    )
+
+
+def train_shared(learner: Learner, rows: Rows, tasks: Sequence[Task], share: float, seed: int) -> nn.Module:
+    """The balanced shared network, with whatever soft targets the rows carry."""
+    return learner.train(
+        rows,
+        tasks,
+        capacity="half-shared",
+        share=share,
+        seed=seed,
+        task_weights=balance_weights(rows, tasks),
+        soft_weights={task: balance_soft(rows, task) for task in rows.soft},
+    )
