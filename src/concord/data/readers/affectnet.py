@@ -26,7 +26,7 @@ from concord.data.manifest import Manifest
 from concord.data.readers._affectnet_index import index
 from concord.data.readers._faces import Gaps, expression_task, face_manifest
 from concord.data.readers._files import Missing, check_choice, find_file, find_folder, listing
-from concord.data.readers._text import Lines, read_lines
+from concord.data.readers._text import Lines, read_blocks
 from concord.errors import DataFormatError, MissingDataError
 
 NAME = "affectnet"
@@ -130,8 +130,18 @@ def _images_folder(root: Path, images: str | None) -> str:
 def _list_frame(root: Path, split: str, images: str, landmarks: bool) -> pl.DataFrame:
     name = _LISTS[split]
     choices = [f"Manually_Annotated_file_lists/{name}", name]
-    lines = read_lines(find_file(root, choices, f"{TITLE}, release 2017", HOME))
-    names, lines = _columns(lines)
+    path = find_file(root, choices, f"{TITLE}, release 2017", HOME)
+    names: list[str] = []
+    parts = []
+    for block in read_blocks(path):  # landmarks make the list of training images half a gigabyte
+        names, lines = (names, block) if names else _columns(block)
+        parts.append(_rows(lines, names, split, images, landmarks))
+    if not parts:
+        raise DataFormatError(f"{path}, line 1: expected a header or an image, found an empty file")
+    return pl.concat(parts)
+
+
+def _rows(lines: Lines, names: list[str], split: str, images: str, landmarks: bool) -> pl.DataFrame:
     fields = lines.fields(names, ",")
     file = fields["subDirectory_filePath"]
     lines.require(file.str.contains(r"^[\w-]+/[\w-][\w.-]*$"), "an image as 103/29a31e.jpg", file)
@@ -149,8 +159,6 @@ def _list_frame(root: Path, split: str, images: str, landmarks: bool) -> pl.Data
 
 def _columns(lines: Lines) -> tuple[list[str], Lines]:
     """Column names, from the header where there is one."""
-    if not len(lines):
-        raise DataFormatError(f"{lines.path}, line 1: expected a header or an image, found an empty file")
     words = [word.strip() for word in str(lines.text[0]).split(",")]
     if words[0] != COLUMNS[0] and COLUMNS[0] not in words:
         return list(COLUMNS), lines
