@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "JointDecoder": "concord.decoding",
+    "CoupledClassifier": "concord.estimator",
     "CoupledObjective": "concord.objective",
     "MultiTaskNetwork": "concord.network",
     "MulticlassTask": "concord.tasks",
@@ -21,7 +23,9 @@ _HOMES = {
 _ROOMS = ("couplings", "data", "errors", "tables", "trunks")
 
 __all__ = [
+    "CoupledClassifier",
     "CoupledObjective",
+    "JointDecoder",
     "MultiTaskNetwork",
     "MulticlassTask",
     "MultilabelTask",
@@ -40,6 +44,8 @@ if TYPE_CHECKING:
     from concord import errors as errors
     from concord import tables as tables
     from concord import trunks as trunks
+    from concord.decoding import JointDecoder as JointDecoder
+    from concord.estimator import CoupledClassifier as CoupledClassifier
     from concord.network import MultiTaskNetwork as MultiTaskNetwork
     from concord.objective import CoupledObjective as CoupledObjective
     from concord.relation import Relation as Relation

@@ -106,3 +106,11 @@ class StudyError(ConcordError, ValueError):
     """A study plan that cannot be run as written."""
 
     page = "howto/study"
+
+
+class ConcordWarning(UserWarning):
+    """Something that a user should know and that stops nothing."""
+
+
+class SourceShiftWarning(ConcordWarning):
+    """The rows of two sources differ in their inputs or classes; the message says by how much."""

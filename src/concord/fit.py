@@ -376,11 +376,14 @@ class _Loop:
         soft = dict(getattr(batch, "soft", None) or {})
         if self.soft is not None:
             soft |= self.soft(batch)
+        weights = dict(getattr(batch, "weights", None) or {})
         if self.recipe.accumulate == 1:
-            result = self.objective(self.forward(inputs), batch.targets, soft=soft or None)
+            result = self.objective(
+                self.forward(inputs), batch.targets, soft=soft or None, sample_weight=weights or None
+            )
             self.fabric.backward(result.loss)
         else:
-            result = self._in_pieces(inputs, batch.targets, soft)
+            result = self._in_pieces(inputs, batch.targets, soft, weights)
         if self.recipe.clip is not None:
             self.fabric.clip_gradients(
                 self.module, self.wrapped, max_norm=self.recipe.clip, error_if_nonfinite=False
@@ -402,7 +405,11 @@ class _Loop:
         return inputs
 
     def _in_pieces(
-        self, inputs: Any, targets: Mapping[str, Tensor], soft: Mapping[str, Tensor]
+        self,
+        inputs: Any,
+        targets: Mapping[str, Tensor],
+        soft: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor],
     ) -> ObjectiveResult:
         parts = pieces(inputs, max(1, -(-length(inputs) // self.recipe.accumulate)))
         states, chunks = [], []
@@ -413,7 +420,9 @@ class _Loop:
         logits = {
             name: torch.cat([chunk[name] for chunk in chunks]).detach().requires_grad_() for name in chunks[0]
         }
-        result: ObjectiveResult = self.objective(logits, targets, soft=soft or None)
+        result: ObjectiveResult = self.objective(
+            logits, targets, soft=soft or None, sample_weight=weights or None
+        )
         gradients = torch.autograd.grad(result.loss, list(logits.values()), allow_unused=True)
         by_task = dict(zip(logits, gradients, strict=True))
         start = 0

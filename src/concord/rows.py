@@ -49,11 +49,13 @@ class Rows:
         inputs: (n, ...).
         targets: By task: (n,) int64 with -1, or (n, K) float with NaN.
         soft: By task, where there are any: (n, C) or (n, K) soft targets, NaN for none.
+        weights: By task, where there are any: (n,) >= 0, weights of rows in its supervised loss.
     """
 
     inputs: Tensor
     targets: dict[str, Tensor]
     soft: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, inputs: Any, targets: Mapping[str, Any], tasks: Sequence[Task]) -> Rows:
@@ -84,6 +86,7 @@ class Rows:
             self.inputs[index],
             {name: values[index] for name, values in self.targets.items()},
             {name: values[index] for name, values in self.soft.items()},
+            {name: values[index] for name, values in self.weights.items()},
         )
 
     def to(self, device: torch.device) -> Rows:
@@ -92,6 +95,7 @@ class Rows:
             self.inputs.to(device),
             {name: values.to(device) for name, values in self.targets.items()},
             {name: values.to(device) for name, values in self.soft.items()},
+            {name: values.to(device) for name, values in self.weights.items()},
         )
 
     def annotated(self, task: Task) -> Tensor:

@@ -37,8 +37,8 @@ Array = npt.NDArray[np.float64]
 Artefact = Literal["distilled", "bagged"]
 
 FLOOR = 0.1
-MIN_GAIN_Z = 1.28
-"""A candidate must lower the out-of-fold log-loss by this many standard errors: one side, 10 %."""
+MIN_GAIN_Z = 1.64
+"""A candidate must lower the out-of-fold log-loss by this many standard errors: one side, 5 %."""
 MIN_ROWS = 20
 """Below so many annotated rows nothing can be proved, and a task stays with the balanced shared network."""
 ROUNDS = 4
@@ -166,6 +166,7 @@ class Automatic:
             bagged.
         cost: Training spent, with the pair of single-task models as 1.
         notes: What else the user should know.
+        relations: The relations in use.
     """
 
     tasks: tuple[Task, ...]
@@ -174,11 +175,7 @@ class Automatic:
     families: dict[str, Family]
     cost: float
     notes: tuple[str, ...] = ()
-
-    @property
-    def active(self) -> tuple[RelationCheck, ...]:
-        """Relations that are in use."""
-        return tuple(check for check in self.checks if check.exponent > 0)
+    relations: tuple[Relation, ...] = ()
 
     def probabilities(self, learner: Learner, inputs: Any) -> dict[str, Array]:
         """Predicted probabilities by task: (n, C) and (n, K)."""
@@ -198,7 +195,7 @@ class Automatic:
                     known[family, name] = members.probabilities(other, each.astype(np.float64)).mean(axis=0)
             return known[family, task.name]
 
-        return _in_order(self.tasks, self.choices, self.active, predicted)
+        return _in_order(self.tasks, self.choices, self.relations, predicted)
 
     def sentences(self) -> list[str]:
         """The account in plain words: notes, relations, then each task."""
@@ -209,16 +206,16 @@ class Automatic:
 Predicted = Callable[[str, Task], Array]
 
 
-def _ordered(tasks: Sequence[Task], active: Sequence[RelationCheck]) -> list[Task]:
+def _ordered(tasks: Sequence[Task], relations: Sequence[Relation]) -> list[Task]:
     """Tasks that no relation leads to come first: what is decoded finds its sources decided."""
-    targets = {check.relation.target.name for check in active}
+    targets = {relation.target.name for relation in relations}
     return sorted(tasks, key=lambda task: task.name in targets)
 
 
 def _in_order(
     tasks: Sequence[Task],
     choices: Mapping[str, Choice],
-    active: Sequence[RelationCheck],
+    relations: Sequence[Relation],
     predicted: Predicted,
 ) -> dict[str, Array]:
     """Probabilities by the guard's choices. A source that is not decided yet speaks by its shared network."""
@@ -227,13 +224,13 @@ def _in_order(
     def classes(source: Task) -> Array:
         return done[source.name] if source.name in done else predicted("shared", source)
 
-    for task in _ordered(tasks, active):
+    for task in _ordered(tasks, relations):
         parts = []
         for name, weight in choices[task.name].weights.items():
             family, _, decoded = name.partition("/")
             q = predicted(family, task)
             if decoded:
-                q = _decoded(q, task, active, classes, choices[task.name].strength[name])
+                q = _decoded(q, task, relations, classes, choices[task.name].strength[name])
             parts.append(weight * q)
         done[task.name] = np.asarray(sum(parts))
     return done
@@ -242,13 +239,13 @@ def _in_order(
 def _decoded(
     q: Array,
     task: Task,
-    active: Sequence[RelationCheck],
+    relations: Sequence[Relation],
     classes: Callable[[Task], Array],
     strength: float,
 ) -> Array:
-    for check in active:
-        if check.relation.target.name == task.name:
-            q = decode_targets(classes(check.relation.source), q, check.relation, strength)
+    for relation in relations:
+        if relation.target.name == task.name:
+            q = decode_targets(classes(relation.source), q, relation, strength)
     return q
 
 
@@ -314,23 +311,24 @@ def select(
         ]
         families["coupled"] = _train_family(learner, rows, tasks, fold, effort, seed, "coupled", soft)
         _fit_scales({"coupled": families["coupled"]}, rows, tasks, fold)
+    in_use = tuple(check.relation for check in active)
     choices: dict[str, Choice] = {}
     done: dict[str, Array] = {}
-    for task in _ordered(tasks, active):
+    for task in _ordered(tasks, in_use):
 
         def classes(source: Task) -> Array:
             return done[source.name] if source.name in done else families["shared"].held_out(source, fold)
 
         choices[task.name], done[task.name] = _guard(
-            task, families, rows, fold, active, classes, average=artefact == "bagged"
+            task, families, rows, fold, in_use, classes, average=artefact == "bagged"
         )
     spent = effort.folds * effort.share * (2 + bool(active))
-    used = _families_in_use(choices, active, tasks)
+    used = _families_in_use(choices, in_use, tasks)
     if artefact == "distilled":
         families, final = _final(learner, rows, tasks, families, active, choices, used, seed), used
         spent += sum(1.0 if name != "single-task" else 1.0 / len(tasks) for name in final)
     outcome = Automatic(
-        tuple(tasks), checks, choices, {name: families[name] for name in used}, spent, tuple(notes)
+        tuple(tasks), checks, choices, {name: families[name] for name in used}, spent, tuple(notes), in_use
     )
     for sentence in outcome.sentences():
         say(sentence)
@@ -381,10 +379,11 @@ def _train_family(
             part = Rows(
                 part.inputs,
                 part.targets,
-                {
+                soft={
                     task: torch.from_numpy(values[index.numpy()].astype(np.float32))
                     for task, values in soft[k].items()
                 },
+                weights=part.weights,
             )
         number = seed * 1000 + k + 1
         if name == "single-task":
@@ -494,7 +493,7 @@ def _guard(
     families: Mapping[str, Family],
     rows: Rows,
     fold: npt.NDArray[np.int64],
-    active: Sequence[RelationCheck],
+    relations: Sequence[Relation],
     classes: Callable[[Task], Array],
     *,
     average: bool,
@@ -505,10 +504,10 @@ def _guard(
     is_class = isinstance(task, MulticlassTask)
     everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
     strength: dict[str, float] = {}
-    if any(check.relation.target.name == task.name for check in active):
+    if any(relation.target.name == task.name for relation in relations):
         for name in list(everywhere):
             tried = {
-                s: _decoded(everywhere[name], task, active, classes, s) if s else everywhere[name]
+                s: _decoded(everywhere[name], task, relations, classes, s) if s else everywhere[name]
                 for s in STRENGTHS
             }
             best = best_strength({s: row_loss(q[known], targets, is_class) for s, q in tried.items()})
@@ -578,12 +577,12 @@ def _greedy(candidates: Mapping[str, Array], targets: npt.NDArray[Any], is_class
 
 
 def _families_in_use(
-    choices: Mapping[str, Choice], active: Sequence[RelationCheck], tasks: Sequence[Task]
+    choices: Mapping[str, Choice], relations: Sequence[Relation], tasks: Sequence[Task]
 ) -> list[str]:
     names = {name.partition("/")[0] for choice in choices.values() for name in choice.weights}
-    order = [task.name for task in _ordered(tasks, active)]
-    for check in active:
-        target, source = check.relation.target.name, check.relation.source.name
+    order = [task.name for task in _ordered(tasks, relations)]
+    for relation in relations:
+        target, source = relation.target.name, relation.source.name
         if order.index(source) > order.index(target) and any("/" in n for n in choices[target].weights):
             names.add("shared")
     return sorted(names)
@@ -614,7 +613,8 @@ def _final(
         else:
             part = rows
             if name == "coupled":
-                part = Rows(rows.inputs, rows.targets, _taught(families["shared"], rows, active, tasks))
+                soft = _taught(families["shared"], rows, active, tasks)
+                part = Rows(rows.inputs, rows.targets, soft, rows.weights)
             nets = dict.fromkeys((task.name for task in tasks), train_shared(learner, part, tasks, 1.0, seed))
         out[name] = Family(name, [nets], {}, scale)
     return out

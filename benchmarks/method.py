@@ -1,0 +1,212 @@
+"""The method's board: packs x regimes x tables x conditions x paired seeds, and the page it writes.
+
+    python benchmarks/method.py run --out runs/method            # resumable; as long as it must
+    python benchmarks/method.py run --quick --out runs/quick     # a few packs, one seed
+    python benchmarks/method.py page --out runs/method           # writes docs/method.md
+
+Seeds 200.. are the reported ones; 100..199 were used while choosing, and never appear here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from concord import CoupledClassifier, Relation
+from concord.estimator import COUPLINGS, _Learner
+from concord.fit import Rows
+from concord.metrics import evaluate
+from concord.selection import EFFORTS, Automatic, select, train_shared, train_single
+from concord.tasks import Task
+from problems import PROBLEMS, Problem, draw, problem, regimes
+
+FIRST_SEED = 200
+TABLES = ("right", "shuffled", "partly-wrong", "none")
+FIXED = ("paper", "posterior")
+
+
+def table_of(given: Problem, kind: str, seed: int) -> Relation | None:
+    """The relation as a condition gets it: right, row-shuffled, partly wrong, or none."""
+    relation = given.relation
+    if kind == "none":
+        return None
+    if kind == "right":
+        return relation
+    if kind == "shuffled":
+        return relation.shuffled(seed)
+    rng = np.random.default_rng([seed, 77])
+    table, c = relation.table.copy(), relation.source.width
+    moved = rng.permutation(c)[: max(2, round(0.25 * c))]
+    table[moved] = table[np.roll(moved, 1)]
+    if not relation.class_to_class:
+        table = np.where(rng.random(table.shape) < 0.1, 1 - table, table)
+    return Relation(relation.source, relation.target, table)
+
+
+class Memo:
+    """A learner that trains nothing twice: conditions share the networks that they have in common."""
+
+    def __init__(self, owner: CoupledClassifier) -> None:
+        self.inner = _Learner(owner)
+        self.made: dict[str, nn.Module] = {}
+
+    def train(self, rows: Rows, tasks: Sequence[Task], **settings: Any) -> nn.Module:
+        """As the learner, or the network that it made of the same rows and settings."""
+        digest = hashlib.sha256(repr((len(rows), [t.name for t in tasks], sorted(settings.items()))).encode())
+        for group in (rows.targets, rows.soft):
+            for name in sorted(group):
+                digest.update(name.encode() + group[name].numpy().tobytes())
+        key = digest.hexdigest()
+        if key not in self.made:
+            self.made[key] = self.inner.train(rows, tasks, **settings)
+        return self.made[key]
+
+    def logits(self, network: nn.Module, inputs: Any) -> dict[str, np.ndarray]:
+        """As the learner."""
+        return self.inner.logits(network, inputs)
+
+
+def _logits(task: Task, probabilities: np.ndarray) -> np.ndarray:
+    p = np.clip(probabilities, 1e-9, 1 - 1e-9)
+    return np.log(p) if hasattr(task, "classes") else np.log(p) - np.log1p(-p)
+
+
+def cell(name: str, regime: str, seed: int, effort: str, fixed: Sequence[str]) -> list[dict[str, Any]]:
+    """All conditions of one pack, regime and seed: rows of the results."""
+    torch.set_num_threads(1)
+    given = problem(name)
+    taken = draw(given, regime, seed)
+    tasks = given.tasks
+    rows = Rows.of(given.x[taken.rows], taken.targets, tasks)
+    inputs = torch.from_numpy(given.x[given.test])
+    truth = {tasks[0].name: given.y[given.test], tasks[1].name: given.a[given.test]}
+    owner = CoupledClassifier(tasks)
+    learner = Memo(owner)
+    results: list[dict[str, Any]] = []
+
+    def record(
+        condition: str, table: str, logits: Mapping[str, np.ndarray], seconds: float, **more: Any
+    ) -> None:
+        for role, task in zip(("class", "label"), tasks, strict=True):
+            for metric, value in evaluate(task, truth[task.name], logits[task.name]).items():
+                results.append(
+                    {
+                        "pack": name,
+                        "regime": regime,
+                        "seed": seed,
+                        "condition": condition,
+                        "table": table,
+                        "role": role,
+                        "metric": metric,
+                        "value": float(value),
+                        "seconds": seconds,
+                        **more,
+                    }
+                )
+
+    began = time.perf_counter()
+    single: dict[str, np.ndarray] = {}
+    for task in tasks:
+        network = train_single(learner, rows, task, 1.0, seed)
+        single |= learner.logits(network, inputs)
+    pair = time.perf_counter() - began
+    record("single-task", "none", single, pair)
+    began = time.perf_counter()
+    shared = train_shared(learner, rows, tasks, 1.0, seed)
+    record("balanced-shared", "none", learner.logits(shared, inputs), time.perf_counter() - began)
+    for kind in TABLES:
+        relation = table_of(given, kind, seed)
+        began = time.perf_counter()
+        outcome: Automatic = select(
+            learner, rows, tasks, [relation or (tasks[0], tasks[1])], effort=EFFORTS[effort], seed=seed
+        )
+        probabilities = outcome.probabilities(learner, inputs)
+        check = outcome.checks[0]
+        record(
+            f"auto-{effort}",
+            kind,
+            {task.name: _logits(task, probabilities[task.name]) for task in tasks},
+            time.perf_counter() - began,
+            cost=outcome.cost,
+            verdict=check.verdict,
+            trust=None if np.isnan(check.trust) else check.trust,
+            chosen={name: sorted(choice.weights) for name, choice in outcome.choices.items()},
+        )
+        if relation is not None and kind in ("right", "shuffled"):
+            for condition in fixed:
+                began = time.perf_counter()
+                coupled = learner.inner.coupled([relation], COUPLINGS[condition]())
+                network = train_shared(coupled, rows, tasks, 1.0, seed)
+                record(condition, kind, learner.logits(network, inputs), time.perf_counter() - began)
+    return results
+
+
+def _one(job: tuple[str, str, int, str, tuple[str, ...], str]) -> str:
+    name, regime, seed, effort, fixed, out = job
+    target = Path(out) / f"{name}_{regime}_{seed}_{effort}.json"
+    if not target.exists():
+        text = json.dumps(cell(name, regime, seed, effort, fixed))
+        partial = target.with_suffix(f".{os.getpid()}.tmp")
+        partial.write_text(text)
+        partial.replace(target)
+    return target.name
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run what is missing, in processes; every cell is one file, written whole."""
+    cells = Path(args.out) / "cells"
+    cells.mkdir(parents=True, exist_ok=True)
+    packs = args.packs.split(",") if args.packs else list(PROBLEMS)
+    packs = ["digits", "clothing10", "mnist10k_shape"] if args.quick else packs
+    seeds = range(FIRST_SEED, FIRST_SEED + (1 if args.quick else args.seeds))
+    names = args.regimes.split(",") if args.regimes else list(regimes(problem("digits")))
+    fixed = tuple(args.fixed.split(",")) if args.fixed else ()
+    jobs = [
+        (name, regime, seed, args.effort, fixed, str(cells))
+        for seed in seeds
+        for regime in names
+        for name in packs
+    ]
+    began = time.perf_counter()
+    with ProcessPoolExecutor(args.processes, mp_context=get_context("spawn")) as pool:
+        for i, done in enumerate(pool.map(_one, jobs), 1):
+            print(f"{i}/{len(jobs)} {done} {time.perf_counter() - began:.0f} s", flush=True)
+
+
+def main() -> None:
+    """Parse and run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("action", choices=["run", "page"])
+    parser.add_argument("--out", default="runs/method")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--packs", default="")
+    parser.add_argument("--regimes", default="")
+    parser.add_argument("--effort", default="standard", choices=sorted(EFFORTS))
+    parser.add_argument("--fixed", default=",".join(FIXED))
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    if args.action == "run":
+        run(args)
+    else:
+        from method_page import write
+
+        write(Path(args.out), Path(__file__).resolve().parents[1] / "docs" / "method.md")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,701 @@
+"""`CoupledClassifier`: the whole method in scikit-learn's manners, for features and embeddings."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from torch import nn
+
+from concord import couplings as coupling_room
+from concord import metrics, selection
+from concord.couplings import Coupling
+from concord.errors import (
+    AnnotationError,
+    CheckpointError,
+    ConcordWarning,
+    ShapeError,
+    SourceShiftWarning,
+    UnknownNameError,
+)
+from concord.fit import Recipe, Rows, fit
+from concord.network import Capacity, MultiTaskNetwork, initialise, mlp_network
+from concord.objective import CoupledObjective
+from concord.relation import Relation
+from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
+from concord.trunks.mlp import mlp
+
+__all__ = ["COUPLINGS", "CoupledClassifier"]
+
+Array = npt.NDArray[Any]
+
+COUPLINGS: dict[str, Callable[[], list[Coupling]]] = {
+    "paper-matching": lambda: [coupling_room.DistributionMatching("paper")],
+    "paper-coannotation": lambda: [coupling_room.SoftCoannotation("paper")],
+    "paper": lambda: [coupling_room.DistributionMatching("paper"), coupling_room.SoftCoannotation("paper")],
+    "hard-coannotation": lambda: [coupling_room.HardCoannotation()],
+    "coannotation": lambda: [coupling_room.SoftCoannotation(temperature=0.2)],
+    "matching": lambda: [coupling_room.DistributionMatching()],
+    "population": lambda: [coupling_room.PopulationMatching()],
+    "posterior": lambda: [coupling_room.PosteriorCoannotation(), coupling_room.ClassToLabels()],
+    "marginal": lambda: [coupling_room.MarginalLikelihood(exponent=0.5, weight=1 / 3)],
+}
+"""Couplings by name, with the weights they run at; `auto` and None are no couplings but ways to choose."""
+
+SINGLE = "y"
+"""Name of the task that is made from a one-dimensional y."""
+
+
+class CoupledClassifier(ClassifierMixin, BaseEstimator):
+    """Several classification tasks with gaps, trained together, coupled where that helps.
+
+    Args:
+        tasks: The tasks; None makes one multiclass task from a one-dimensional y.
+        relations: Relations between pairs of the tasks; None estimates them where the coupling is
+            ``"auto"``, from each class task to each other task.
+        coupling: ``"auto"`` chooses per task, with the balanced shared network and the single-task model
+            among the candidates; None is the balanced shared network; a name of `COUPLINGS`, a coupling or
+            a list of them trains one shared network with it. One task alone is the single-task model.
+        effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend.
+        artefact: What ``"auto"`` ends with: ``"distilled"`` trains what it chose once more on all rows and
+            keeps that, ``"bagged"`` keeps the networks of all folds.
+        trunk: A module that turns inputs into features (copied for every network), or a function that
+            makes one; None is a multilayer perceptron on standardised features.
+        hidden: Widths of its hidden layers.
+        dropout: Its dropout, in [0, 1).
+        steps: Optimiser steps of a final network, >= 1, whatever the coupling.
+        rows_per_task: Rows of each task in a step, >= 1.
+        learning_rate: Of AdamW; it falls to 0 along a cosine.
+        weight_decay: Of AdamW.
+        class_weight: ``"balanced"`` weighs rows against their class's frequency; None does not.
+        device: Where to train, such as ``"cpu"`` or ``"cuda"``.
+        random_state: Seed; the same one gives the same model on the same machine.
+        verbose: Print what is about to happen, what it costs and what was chosen.
+
+    Attributes:
+        tasks_: The tasks.
+        relations_: The relations in use, as they were weighed against the data.
+        checks_: What the data said of each relation (`RelationCheck`).
+        choices_: By task, what the guard chose and why (`Choice`).
+        report_: The account in plain words, a list of sentences.
+        cost_: Training spent, with the pair of single-task models as 1.
+        classes_: Class values, where y was one-dimensional.
+        n_features_in_: Number of features.
+
+    Example:
+        >>> import numpy as np, concord as cc
+        >>> pet = cc.MulticlassTask("pet", ["cat", "dog"])
+        >>> trait = cc.MultilabelTask("trait", ["purrs"])
+        >>> X = np.random.default_rng(0).normal(size=(40, 3))
+        >>> y = {"pet": [0] * 10 + [1] * 10 + [-1] * 20, "trait": [[np.nan]] * 20 + [[0.0], [1.0]] * 10}
+        >>> model = cc.CoupledClassifier([pet, trait], coupling=None, steps=5, random_state=0).fit(X, y)
+        >>> model.predict_proba(X)["trait"].shape
+        (40, 1)
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task] | None = None,
+        relations: Sequence[Relation] | None = None,
+        coupling: Any = "auto",
+        *,
+        effort: str = "standard",
+        artefact: str = "distilled",
+        trunk: nn.Module | Callable[[], nn.Module] | None = None,
+        hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.2,
+        steps: int = 800,
+        rows_per_task: int = 64,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        class_weight: str | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.tasks = tasks
+        self.relations = relations
+        self.coupling = coupling
+        self.effort = effort
+        self.artefact = artefact
+        self.trunk = trunk
+        self.hidden = hidden
+        self.dropout = dropout
+        self.steps = steps
+        self.rows_per_task = rows_per_task
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.class_weight = class_weight
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- scikit-learn's contract -------------------------------------------------------------------
+
+    def __sklearn_tags__(self) -> Any:
+        """Sparse features are taken (and made dense); predictions are not deterministic without a seed."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> CoupledClassifier:
+        """Train.
+
+        Args:
+            X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of your own, what it takes.
+            y: By task name, targets with gaps: (n,) class names or indices with -1 or None, (n, K) labels
+                with NaN. Or one-dimensional (n,), for a single task made on the spot.
+            sample_weight: (n,) >= 0, weights of rows in every supervised loss.
+            groups: (n,) subjects, videos: rows of one are never divided between folds.
+
+        Raises:
+            ShapeError: Targets of another number of rows than X, or tasks that y does not fit.
+            AnnotationError: A class task of which a single class is annotated.
+            NoAnnotationError: A task without any annotation.
+            UnknownNameError: A coupling, effort, artefact or task of another name.
+        """
+        inputs = self._inputs(X, y if not isinstance(y, Mapping) else None, reset=True)
+        targets = self._targets(y, len(inputs))
+        rows = Rows.of(inputs, targets, self.tasks_)
+        rows = Rows(rows.inputs, rows.targets, {}, self._row_weights(rows, sample_weight))
+        self._check_targets(rows)
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003
+        learner = _Learner(self)
+        relations = self._relations()
+        self.report_: list[str] = []
+        self.checks_: tuple[Any, ...] = ()
+        self.choices_: dict[str, selection.Choice] = {}
+        self.cost_ = 1.0
+        self._automatic: selection.Automatic | None = None
+        if len(self.tasks_) == 1:
+            self._network = selection.train_single(learner, rows, self.tasks_[0], 1.0, self._seed)
+            self.cost_ = 0.5
+            self._say(f"one task, {self.tasks_[0].name}: the single-task model")
+        elif isinstance(self.coupling, str) and self.coupling == "auto":
+            self._fit_automatic(learner, rows, relations, groups)
+        else:
+            chosen = self._couplings()
+            self._network = selection.train_shared(
+                learner.coupled(relations, chosen), rows, self.tasks_, 1.0, self._seed
+            )
+            names = ", ".join(c.name for c in chosen) or "no coupling"
+            self._say(f"one balanced shared network, {names}")
+        self.relations_ = relations if self._automatic is None else list(self._automatic.relations)
+        return self
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities: by task (n, C) or (n, K); an array where y was one-dimensional."""
+        check_is_fitted(self, "tasks_")
+        inputs = torch.as_tensor(self._inputs(X, None, reset=False))
+        if self._automatic is not None:
+            out = self._automatic.probabilities(_Learner(self), inputs)
+        else:
+            logits = _Learner(self).logits(self._network, inputs)
+            out = {task.name: metrics.probabilities(task, logits[task.name]) for task in self.tasks_}
+        return out[SINGLE] if self._single else out
+
+    def predict(self, X: Any) -> Any:
+        """Predictions: by task, class names (n,) or 0/1 labels (n, K); values of y where it was an array."""
+        probabilities = self.predict_proba(X)
+        if self._single:
+            return self.classes_[probabilities.argmax(axis=1)]
+        return {
+            task.name: task.decode(probabilities[task.name].argmax(axis=1))
+            if isinstance(task, MulticlassTask)
+            else (probabilities[task.name] > 0.5).astype(np.int64)
+            for task in self.tasks_
+        }
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of a single task; of several, the mean of each task's main metric."""
+        if not isinstance(y, Mapping):
+            return float(super().score(X, y, sample_weight))
+        probabilities = self.predict_proba(X)
+        values = []
+        for task in self.tasks_:
+            if task.name in y:
+                found = (
+                    metrics.class_metrics if isinstance(task, MulticlassTask) else metrics.label_metrics
+                )(task.encode(y[task.name]), probabilities[task.name], task.outputs)
+                values.append(found[metrics.main_metric(task)])
+        return float(np.mean(values))
+
+    # -- input -------------------------------------------------------------------------------------
+
+    def _inputs(self, X: Any, y: Any, *, reset: bool) -> Array:
+        if self.trunk is not None and not hasattr(X, "columns"):
+            array = np.asarray(X)
+            if reset:
+                self._mean, self._std = np.zeros(()), np.ones(())
+                self.n_features_in_ = int(np.prod(array.shape[1:]))
+            return array.astype(np.float32) if array.dtype.kind != "f" else array
+        if y is None:
+            array = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=reset)
+        else:
+            array, _ = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
+        array = array.toarray() if sparse.issparse(array) else array
+        if reset:
+            self._mean = array.mean(axis=0)
+            spread = array.std(axis=0)
+            self._std = np.where(spread > 1e-12 * np.maximum(1.0, np.abs(self._mean)), spread, 1.0)
+        return ((array - self._mean) / self._std).astype(np.float32)
+
+    def _targets(self, y: Any, n: int) -> dict[str, Any]:
+        self._single = not isinstance(y, Mapping)
+        if self._single:
+            if self.tasks is not None and len(self.tasks) != 1:
+                raise ShapeError(
+                    f"y is a dictionary by task name where there are {len(self.tasks)} tasks, found an array"
+                )
+            values = column_or_1d(y, warn=True)
+            check_classification_targets(values)
+            self.classes_, index = np.unique(values, return_inverse=True)
+            if len(self.classes_) < 2:
+                raise AnnotationError(
+                    f"a classifier needs at least 2 classes, found one class: {self.classes_[0]!r}"
+                )
+            self.tasks_: list[Task] = [MulticlassTask(SINGLE, map(str, range(len(self.classes_))))]
+            return {SINGLE: index}
+        if self.tasks is None:
+            raise ShapeError(
+                "targets by task name need tasks=[...] that say which classes and labels there are"
+            )
+        task_names(self.tasks)
+        self.tasks_ = list(self.tasks)
+        for name in y:
+            if name not in {task.name for task in self.tasks_}:
+                raise UnknownNameError.of("task in y", name, [task.name for task in self.tasks_])
+        return dict(y)
+
+    def _row_weights(self, rows: Rows, sample_weight: Any) -> dict[str, torch.Tensor]:
+        if self.class_weight not in (None, "balanced"):
+            raise UnknownNameError.of("class_weight", self.class_weight, ["balanced"])
+        out: dict[str, torch.Tensor] = {}
+        if sample_weight is not None:
+            weight = np.asarray(sample_weight, dtype=np.float32)
+            if weight.shape != (len(rows),) or not (weight >= 0).all():
+                raise ShapeError(f"sample_weight has shape ({len(rows)},) and is >= 0, found {weight.shape}")
+            out = {task.name: torch.from_numpy(weight) for task in self.tasks_}
+        if self.class_weight == "balanced":
+            for task in self.tasks_:
+                if isinstance(task, MulticlassTask):
+                    y = rows.targets[task.name]
+                    known = y >= 0
+                    count = torch.bincount(y[known], minlength=task.width).float()
+                    present = (count > 0).sum()
+                    each = known.sum() / (present * count.clamp(min=1))
+                    base = out.get(task.name, torch.ones(len(rows)))
+                    out[task.name] = base * torch.where(known, each[y.clamp(min=0)], torch.ones(()))
+        return out
+
+    def _check_targets(self, rows: Rows) -> None:
+        self.zero_shot_: dict[str, list[str]] = {}
+        for task in self.tasks_:
+            known = rows.targets[task.name][rows.annotated(task)]
+            if isinstance(task, MulticlassTask) and len(known):
+                found = torch.unique(known).tolist()
+                if len(found) == 1:
+                    raise AnnotationError(
+                        f"task {task.name!r}: all annotated rows are of class {task.classes[found[0]]!r}; at "
+                        "least two classes must be annotated"
+                    )
+                missing = [name for c, name in enumerate(task.classes) if c not in found]
+                if missing:
+                    self.zero_shot_[task.name] = missing
+                    warnings.warn(
+                        f"task {task.name!r}: no annotated row of {', '.join(missing[:8])}; such a class can "
+                        "only be predicted through a relation",
+                        ConcordWarning,
+                        stacklevel=3,
+                    )
+            elif isinstance(task, MultilabelTask) and len(known):
+                never = torch.isnan(known).all(dim=0)
+                if bool(never.any()):
+                    names = [name for name, gone in zip(task.labels, never.tolist(), strict=True) if gone]
+                    warnings.warn(
+                        f"task {task.name!r}: label {', '.join(names[:8])} is never annotated",
+                        ConcordWarning,
+                        stacklevel=3,
+                    )
+
+    # -- couplings ---------------------------------------------------------------------------------
+
+    def _relations(self) -> list[Relation]:
+        relations = list(self.relations or [])
+        known = {task.name: task for task in self.tasks_}
+        for relation in relations:
+            for task in (relation.source, relation.target):
+                if task.name not in known:
+                    raise UnknownNameError.of(f"task in relation {relation.name}", task.name, known)
+                if known[task.name] != task:
+                    raise ShapeError(
+                        f"relation {relation.name} speaks of another task {task.name!r} than the model: "
+                        "names and order of classes and labels must be the same"
+                    )
+        return relations
+
+    def _couplings(self) -> list[Coupling]:
+        if self.coupling is None:
+            return []
+        if isinstance(self.coupling, str):
+            if self.coupling not in COUPLINGS:
+                raise UnknownNameError.of("coupling", self.coupling, ["auto", *COUPLINGS])
+            return COUPLINGS[self.coupling]()
+        return [self.coupling] if isinstance(self.coupling, Coupling) else list(self.coupling)
+
+    def _fit_automatic(self, learner: _Learner, rows: Rows, relations: list[Relation], groups: Any) -> None:
+        if self.effort not in selection.EFFORTS:
+            raise UnknownNameError.of("effort", self.effort, selection.EFFORTS)
+        if self.artefact not in get_args(selection.Artefact):
+            raise UnknownNameError.of("artefact", self.artefact, get_args(selection.Artefact))
+        pairs: list[Relation | tuple[MulticlassTask, Task]] = list(relations)
+        if self.relations is None:
+            pairs = list(_pairs(self.tasks_))
+        for message in _shifts(rows, self.tasks_):
+            warnings.warn(message, SourceShiftWarning, stacklevel=3)
+            self._say(message)
+        self._automatic = selection.select(
+            learner,
+            rows,
+            self.tasks_,
+            pairs,
+            effort=selection.EFFORTS[self.effort],
+            seed=self._seed,
+            artefact=self.artefact,  # type: ignore[arg-type]
+            groups=None if groups is None else np.asarray(groups),
+            say=self._say,
+        )
+        self.checks_, self.choices_ = self._automatic.checks, self._automatic.choices
+        self.cost_ = self._automatic.cost
+
+    def _say(self, message: str) -> None:
+        self.report_.append(message)
+        if self.verbose:
+            print(message)
+
+    # -- keeping it --------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model: `model.json` and `weights.safetensors`; nothing is pickled.
+
+        Raises:
+            CheckpointError: The folder holds something already, or cannot be written.
+        """
+        from safetensors.torch import save_file
+
+        check_is_fitted(self, "tasks_")
+        target = Path(folder)
+        if target.exists() and any(target.iterdir()):
+            raise CheckpointError(f"{target} is not empty; give a new folder")
+        target.mkdir(parents=True, exist_ok=True)
+        tensors: dict[str, torch.Tensor] = {}
+        families: dict[str, Any] = {}
+        if self._automatic is None:
+            tensors |= _prefixed("network", self._network)
+        else:
+            for name, family in self._automatic.families.items():
+                nets = [sorted(each) for each in family.networks]
+                families[name] = {"networks": nets, "scale": family.scale}
+                for i, each in enumerate(family.networks):
+                    for task, network in each.items():
+                        tensors |= _prefixed(f"{name}/{i}/{task}", network)
+        params = self.get_params(deep=False)
+        plain = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in params.items()
+            if key not in ("tasks", "relations", "trunk", "coupling", "random_state")
+        }
+        record = {
+            "format": 1,
+            "parameters": plain,
+            "tasks": [_task_record(task) for task in self.tasks_],
+            "single": self._single,
+            "classes": self.classes_.tolist() if self._single else None,
+            "classes_dtype": str(self.classes_.dtype) if self._single else None,
+            "features": self.n_features_in_,
+            "mean": np.asarray(self._mean).tolist(),
+            "std": np.asarray(self._std).tolist(),
+            "families": families,
+            "automatic": self._automatic is not None,
+            "relations": [
+                _relation_record(relation)
+                for relation in (self._automatic.relations if self._automatic else ())
+            ],
+            "choices": {name: asdict(choice) for name, choice in self.choices_.items()},
+            "report": self.report_,
+            "cost": self.cost_,
+            "example": list(self._example_shape),
+        }
+        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, target / "weights.safetensors")
+        (target / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path, *, trunk: Any = None) -> CoupledClassifier:
+        """Read a saved model.
+
+        Args:
+            folder: Where `save` wrote it.
+            trunk: The trunk that it was trained with, where it was not the built-in one.
+
+        Raises:
+            CheckpointError: No model, or one that is incomplete or of another network.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        source = Path(folder)
+        try:
+            record = json.loads((source / "model.json").read_text(encoding="utf-8"))
+            tensors = load_file(source / "weights.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise CheckpointError(f"{source} holds no complete model ({error})") from error
+        try:
+            return _restored(cls, record, tensors, trunk)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise CheckpointError(f"{source} does not hold the model it says ({error})") from error
+
+
+class _Learner:
+    """Trains networks by the estimator's settings, on its device."""
+
+    def __init__(self, owner: CoupledClassifier) -> None:
+        self.owner = owner
+        self.relations: Sequence[Relation] = ()
+        self.couplings: Sequence[Coupling] = ()
+
+    def coupled(self, relations: Sequence[Relation], couplings: Sequence[Coupling]) -> _Learner:
+        """The same with couplings in the loss."""
+        other = _Learner(self.owner)
+        other.relations, other.couplings = relations, couplings
+        return other
+
+    def train(
+        self,
+        rows: Rows,
+        tasks: Sequence[Task],
+        *,
+        capacity: Capacity,
+        share: float,
+        seed: int,
+        task_weights: Mapping[str, float],
+        soft_weights: Mapping[str, float],
+    ) -> nn.Module:
+        """A new network, trained on `rows` for a share of the steps."""
+        owner = self.owner
+        network = build(owner, tasks, tuple(rows.inputs.shape[1:]), capacity, seed).to(owner.device)
+        objective = CoupledObjective(
+            tasks,
+            self.relations,
+            self.couplings,
+            task_weights=task_weights,
+            soft_weights=soft_weights,
+        ).to(owner.device)
+        fit(
+            network,
+            objective,
+            rows,
+            steps=max(1, round(owner.steps * share)),
+            rows_per_task=owner.rows_per_task,
+            learning_rate=owner.learning_rate,
+            weight_decay=owner.weight_decay,
+            seed=seed,
+            recipe=Recipe(schedule="cosine"),
+            log_every=max(1, owner.steps),
+        )
+        return network
+
+    def logits(self, network: nn.Module, inputs: Any) -> dict[str, Array]:
+        """Logits by task, float64: (n, width)."""
+        from concord.fit import predict_logits
+
+        return {name: z.numpy().astype(np.float64) for name, z in predict_logits(network, inputs).items()}
+
+
+def build(
+    owner: CoupledClassifier,
+    tasks: Sequence[Task],
+    shape: tuple[int, ...],
+    capacity: Capacity,
+    seed: int,
+) -> MultiTaskNetwork:
+    """A fresh network by the estimator's settings; its weights depend on the seed alone.
+
+    A trunk of the user's is shared as a whole; `half-shared` then adds a layer of each task's own.
+    """
+    owner._example_shape = shape
+    generator = torch.Generator().manual_seed(seed)
+    if owner.trunk is None:
+        return mlp_network(
+            shape[0],
+            tasks,
+            hidden=tuple(owner.hidden),
+            dropout=owner.dropout,
+            capacity=capacity,
+            generator=generator,
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk = copy.deepcopy(owner.trunk) if isinstance(owner.trunk, nn.Module) else owner.trunk()
+        example = torch.zeros(2, *shape)
+        if capacity == "shared":
+            return MultiTaskNetwork(trunk, tasks, example)
+        from concord.network import dry_features
+
+        width = dry_features(trunk, example).shape[1]
+        own = {task.name: mlp(width, [width], dropout=owner.dropout) for task in tasks}
+        for module in own.values():
+            initialise(module, generator)  # type: ignore[arg-type]
+        return MultiTaskNetwork(trunk, tasks, example, private=own)
+
+
+def _pairs(tasks: Sequence[Task]) -> list[tuple[MulticlassTask, Task]]:
+    """Every pair that could be related: from classes to labels, and from few classes to many."""
+    pairs: list[tuple[MulticlassTask, Task]] = []
+    for i, source in enumerate(tasks):
+        for j, target in enumerate(tasks):
+            if i == j or not isinstance(source, MulticlassTask):
+                continue
+            if isinstance(target, MulticlassTask) and (source.width, i) > (target.width, j):
+                continue
+            pairs.append((source, target))
+    return pairs
+
+
+SHIFT = 0.75
+"""Area under the curve of telling two sources apart by their inputs from which a warning is due."""
+
+
+def _shifts(rows: Rows, tasks: Sequence[Task]) -> list[str]:
+    """How well the rows of two tasks can be told apart by their inputs, where they can."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import cross_val_predict
+
+    if rows.inputs.dim() != 2:
+        return []
+    messages = []
+    for i, first in enumerate(tasks):
+        for second in tasks[i + 1 :]:
+            a, b = set(rows.annotated(first).tolist()), set(rows.annotated(second).tolist())
+            only_a, only_b = sorted(a - b)[:1000], sorted(b - a)[:1000]
+            if min(len(only_a), len(only_b)) < 20:
+                continue
+            x = rows.inputs[only_a + only_b].numpy()
+            where = np.array([0] * len(only_a) + [1] * len(only_b))
+            model = LogisticRegression(C=0.01, max_iter=200, class_weight="balanced")
+            guess = cross_val_predict(model, x, where, cv=3, method="decision_function")
+            area = float(roc_auc_score(where, guess))
+            if area > SHIFT:
+                messages.append(
+                    f"rows annotated for {first.name!r} and for {second.name!r} differ in their inputs: a "
+                    f"linear model tells them apart with an area under the curve of {area:.2f}; what is "
+                    "carried from one to the other may not hold there"
+                )
+    return messages
+
+
+# -- records -------------------------------------------------------------------------------------------
+
+
+def _prefixed(prefix: str, network: nn.Module) -> dict[str, torch.Tensor]:
+    return {f"{prefix}/{name}": value.detach().cpu() for name, value in network.state_dict().items()}
+
+
+def _task_record(task: Task) -> dict[str, Any]:
+    return {
+        "kind": "multiclass" if isinstance(task, MulticlassTask) else "multilabel",
+        "name": task.name,
+        "outputs": list(task.outputs),
+    }
+
+
+def _task_of(record: Mapping[str, Any]) -> Task:
+    kind = MulticlassTask if record["kind"] == "multiclass" else MultilabelTask
+    return kind(record["name"], record["outputs"])
+
+
+def _relation_record(relation: Relation) -> dict[str, Any]:
+    def plain(values: Array | None) -> Any:
+        if values is None:
+            return None
+        return (
+            [None if np.isnan(v) else float(v) for v in values]
+            if values.ndim == 1
+            else list(map(plain, values))
+        )
+
+    return {
+        "source": relation.source.name,
+        "target": relation.target.name,
+        "table": plain(relation.table),
+        "prior": plain(relation.prior),
+        "base_rate": plain(relation.base_rate),
+    }
+
+
+def _restored(
+    cls: type[CoupledClassifier], record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], trunk: Any
+) -> CoupledClassifier:
+    tasks = [_task_of(each) for each in record["tasks"]]
+    single = record["single"]
+    model = cls(tasks=None if single else tasks, trunk=trunk, **record["parameters"])
+    model.tasks_, model._single = tasks, single
+    if single:
+        model.classes_ = np.asarray(record["classes"], dtype=record["classes_dtype"])
+    model.n_features_in_ = record["features"]
+    model._mean, model._std = np.asarray(record["mean"]), np.asarray(record["std"])
+    model.report_, model.cost_ = record["report"], record["cost"]
+    model.choices_ = {name: selection.Choice(**each) for name, each in record["choices"].items()}
+    model.checks_, model._automatic, model._seed = (), None, 0
+    shape = tuple(record["example"])
+    known = {task.name: task for task in tasks}
+
+    def network(prefix: str, of: Sequence[Task], capacity: Capacity) -> nn.Module:
+        net = build(model, of, shape, capacity, 0)
+        state = {k.removeprefix(f"{prefix}/"): v for k, v in tensors.items() if k.startswith(f"{prefix}/")}
+        net.load_state_dict(state)
+        return net.eval()
+
+    if not record["automatic"]:
+        model._network = network("network", tasks, "shared" if len(tasks) == 1 else "half-shared")
+        model.relations_ = []
+        return model
+    relations = [
+        Relation(
+            known[each["source"]],  # type: ignore[arg-type]
+            known[each["target"]],
+            np.asarray(each["table"], dtype=np.float64),
+            prior=None if each["prior"] is None else np.asarray(each["prior"]),
+            base_rate=None if each["base_rate"] is None else np.asarray(each["base_rate"]),
+        )
+        for each in record["relations"]
+    ]
+    model.relations_ = relations
+    families = {}
+    for name, each in record["families"].items():
+        networks = []
+        for i, names in enumerate(each["networks"]):
+            if name == "single-task":
+                nets = {t: network(f"{name}/{i}/{t}", [known[t]], "shared") for t in names}
+            else:
+                nets = dict.fromkeys(names, network(f"{name}/{i}/{names[0]}", tasks, "half-shared"))
+            networks.append(nets)
+        families[name] = selection.Family(name, networks, {}, each["scale"])
+    model._automatic = selection.Automatic(
+        tuple(tasks), (), model.choices_, families, model.cost_, relations=tuple(relations)
+    )
+    return model
