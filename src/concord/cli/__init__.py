@@ -12,6 +12,7 @@ import typer
 
 from concord import __version__
 from concord.cli import annotate, data, relation
+from concord.cli.report import report
 from concord.cli.study import study
 from concord.errors import ConcordError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(annotate.annotate)
 app.command()(study)
+app.command()(report)
 app.add_typer(relation.app, name="relation")
 app.add_typer(data.app, name="data")
 

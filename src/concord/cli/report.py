@@ -1,0 +1,27 @@
+"""`concord report`: draw a finished study again, or several side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["report"]
+
+
+def report(
+    studies: Annotated[
+        list[Path], typer.Argument(help="Folders of finished studies.", show_default=False, metavar="DIR...")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The page of several studies; comparison.html unless given."),
+    ] = None,
+) -> None:
+    """Write the report of a study (DIR/report.html), or a page that compares several."""
+    from concord.study.report import compare, write
+
+    alone = len(studies) == 1 and out is None
+    page = write(studies[0]) if alone else compare(studies, out or Path("comparison.html"))
+    typer.echo(f"report: {page}")

@@ -1,0 +1,438 @@
+"""The report: complete in itself, true to its files, deaf to markup in names, clear about damaged folders."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from study_folders import CONDITIONS, NASTY, edit, write_study
+from typer.testing import CliRunner
+
+from concord.cli import app
+from concord.errors import DataFormatError, EmptyDataError, MissingDataError, StudyError
+from concord.study.listing import listing, span, written
+from concord.study.outcome import Outcome
+from concord.study.plots import points
+from concord.study.report import compare, write
+
+EMPTY = {"meta", "link", "br", "img", "input", "line", "path", "circle", "rect", "option", "hr"}
+
+
+class Page(HTMLParser):
+    """Elements with their attributes and text; complains of tags that do not match."""
+
+    def __init__(self, path):
+        super().__init__(convert_charrefs=True)
+        self.source = path.read_text(encoding="utf-8")
+        self.elements, self.open = [], []
+        self.feed(self.source)
+        self.close()
+        assert not self.open, f"not closed: {[e['tag'] for e in self.open]}"
+
+    def handle_starttag(self, tag, attrs):
+        element = {"tag": tag, "text": "", **dict(attrs)}
+        self.elements.append(element)
+        if tag not in EMPTY - {"option"}:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append({"tag": tag, "text": "", **dict(attrs)})
+
+    def handle_endtag(self, tag):
+        if tag in EMPTY - {"option"}:
+            return
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open[-1]["tag"] == tag, f"</{tag}> closes <{self.open[-1]['tag']}>"
+        self.open.pop()
+
+    def handle_data(self, data):
+        for element in self.open:
+            element["text"] += data
+
+    def all(self, tag, **wanted):
+        return [
+            e
+            for e in self.elements
+            if e["tag"] == tag and all(e.get(k.rstrip("_")) == v for k, v in wanted.items())
+        ]
+
+    def having(self, tag, look):
+        return [e for e in self.elements if e["tag"] == tag and look in (e.get("class") or "").split()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_study(tmp_path_factory.mktemp("study") / "first")
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return Page(write(folder))
+
+
+def summary(folder):
+    return json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+
+
+class TestSelfContained:
+    def test_nothing_is_loaded(self, page):
+        for element in page.elements:
+            for key in ("src", "href", "xlink:href", "action", "srcset", "data", "poster"):
+                value = element.get(key)
+                assert value is None or value.startswith(("#", "data:")), element
+        assert not re.search(r"https?://", page.source)
+        assert "url(" not in page.source.replace("url(#hatch)", "")
+        assert "@import" not in page.source
+
+    def test_the_policy_allows_this_script_alone(self, page):
+        policy = next(e["content"] for e in page.all("meta") if e.get("http-equiv"))
+        scripts = [e for e in page.all("script") if e.get("type") != "application/json"]
+        assert len(scripts) == 1
+        digest = base64.b64encode(hashlib.sha256(scripts[0]["text"].encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in policy
+        assert policy.startswith("default-src 'none'")
+
+    def test_both_themes_phones_and_paper(self, page):
+        for rule in ("prefers-color-scheme: dark", "max-width: 640px", "@media print"):
+            assert rule in page.source
+        assert any(e.get("name") == "viewport" for e in page.all("meta"))
+
+
+class TestContent:
+    def test_verdict_comes_first_in_words(self, page):
+        lead = page.having("p", "lead")[0]
+        assert lead["text"] == "posterior does best."
+        assert "\N{MINUS SIGN}55.0 points" in page.having("p", "then")[0]["text"]
+        assert page.elements.index(lead) < page.elements.index(page.having("svg", "plot")[0])
+
+    def test_sections(self, page):
+        ids = [e["id"] for e in page.all("section")]
+        assert ids == [
+            "verdict", "differences", "curves", "efficiency", "relation", "confusion", "gallery", "tables",
+            "setup", "rows",
+        ]  # fmt: skip
+        links = {e["href"][1:] for e in page.all("a")}
+        assert links == set(ids) - {"rows"}
+
+    def test_every_verdict_is_on_the_board_and_in_a_picture(self, folder, page):
+        keys = ("regime", "condition", "task", "metric", "baseline")
+        on_board = {tuple(e.get(f"data-{k}") for k in keys): e for e in page.all("td") if "data-regime" in e}
+        drawn = {tuple(e.get(f"data-{k}") for k in keys): e for e in page.having("g", "effect")}
+        verdicts = summary(folder)["verdicts"]
+        assert len(on_board) == len(drawn) == len(verdicts)
+        for row in verdicts:
+            key = tuple(row[k] for k in keys)
+            assert on_board[key]["text"] == points(row["difference"])
+            assert on_board[key]["class"] == f"v-{row['verdict']}"
+            assert drawn[key]["class"] == f"effect v-{row['verdict']}"
+            assert points(row["difference"]) in drawn[key]["text"]
+
+    def test_harm_is_shown_as_harm(self, page):
+        harmed = [e for e in page.having("g", "v-inferior") if e.get("data-condition") == "paper"]
+        assert harmed
+        assert all("\N{MINUS SIGN}5" in e["text"] for e in harmed)
+        tile = page.having("div", "v-inferior")[0]
+        assert "Shown to do harm" in tile["text"]
+        assert "paper" in tile["text"]
+        assert "posterior" not in tile["text"]
+
+    def test_numbers_lead_to_the_rows_of_the_results(self, folder, page):
+        held = json.loads(page.all("script", id="results")[0]["text"])
+        with (folder / "results.csv").open(newline="", encoding="utf-8") as file:
+            wanted = list(csv.DictReader(file))
+        assert len(held["rows"]) == len(wanted)
+        for line, (row, given) in enumerate(zip(held["rows"], wanted, strict=True), 2):
+            found = dict(zip(held["columns"], row, strict=True))
+            assert found.pop("line") == line
+            assert {k: str(v) for k, v in found.items()} == given
+        assert held["judged"] == {"digit": "accuracy", "segments": "mean_f1"}
+
+    def test_each_condition_has_one_colour_everywhere(self, page):
+        colours = {}
+        for curve in page.having("g", "curve"):
+            colours.setdefault(curve["text"].partition(":")[0], set()).add(curve["class"])
+        assert set(colours) == set(CONDITIONS)
+        assert all(len(found) == 1 for found in colours.values())
+        assert len(set.union(*colours.values())) == len(CONDITIONS)
+
+    def test_relation_given_estimated_and_where_they_disagree(self, folder, page):
+        text = " ".join(e["text"] for e in page.all("section", id="relation"))
+        for part in (
+            "As given",
+            "As estimated",
+            "Estimate minus table",
+            "c0 and c1",
+            "nothing of the class: l0",
+        ):
+            assert part in text
+        table = json.loads((folder / "relation.json").read_text())[0]["table"]
+        widest = max(abs(v - 0.5) for row in table for v in row if v is not None)
+        first = re.search(r"given ([\d.]+), estimated ([\d.]+)", text)
+        assert abs(float(first[1]) - float(first[2])) == pytest.approx(widest, abs=0.01)
+
+    def test_confusions_say_how_many_are_right(self, page):
+        text = page.all("section", id="confusion")[0]["text"]
+        assert text.count("86.7 % of 30 right") == 8
+
+    def test_samples_say_who_is_right(self, page):
+        cards = page.having("article", "card")
+        assert [c["data-agree"] for c in cards[:4]] == ["no", "yes", "no", "yes"]
+        whos = {e["data-who"] for e in page.all("tr") if "data-who" in e}
+        assert whos >= {"all heads right", "no head right"}
+        sample = next(e for e in page.all("tr", **{"data-who": "all heads right"}))
+        assert sample["data-eye"] == "single-task"
+
+    def test_what_was_run(self, page):
+        text = page.all("section", id="setup")[0]["text"]
+        for part in (
+            "made-up",
+            "weight = 0.3",
+            "torch",
+            "2.13.0",
+            "2026-01-02 03:04 UTC",
+            "0.002",
+            "3.5 s",
+            "61.0 s",
+        ):
+            assert part in text
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory):
+    out = write_study(
+        tmp_path_factory.mktemp("nasty") / "s",
+        tasks=(NASTY, "</script><script>alert(1)</script>"),
+        title=NASTY,
+        sentence="</p><script>alert(2)</script>",
+        regimes={'"><img src=x onerror=alert(3)>': (50, 600)},
+    )
+    return Page(write(out))
+
+
+class TestEscaping:
+    def test_no_name_becomes_markup(self, nasty):
+        assert not nasty.all("b")
+        assert len(nasty.all("script")) == 2
+        assert all(e["src"].startswith("data:image/png") for e in nasty.all("img"))
+        assert not [e for e in nasty.elements if any(key.startswith("on") for key in e)]
+
+    def test_names_are_shown_as_they_are(self, nasty):
+        assert nasty.all("h1")[0]["text"] == NASTY
+        assert any(e.get("data-task") == NASTY for e in nasty.all("td"))
+        held = json.loads(nasty.all("script", id="results")[0]["text"])
+        assert NASTY in held["judged"]
+
+    def test_a_picture_from_outside_is_not_fetched(self, tmp_path):
+        out = write_study(tmp_path)
+        edit(out / "gallery.json", lambda held: held[0].update(image="https://example.org/a.png"))
+        assert "example.org" not in write(out).read_text(encoding="utf-8")
+
+
+class TestShapesOfStudies:
+    def test_one_seed(self, tmp_path):
+        page = Page(write(write_study(tmp_path, seeds=1)))
+        assert not page.having("line", "interval")
+        assert page.having("circle", "seed")
+
+    def test_one_baseline_and_nothing_else(self, tmp_path):
+        page = Page(write(write_study(tmp_path, conditions=("single-task",))))
+        assert "differences" not in [e["id"] for e in page.all("section")]
+        assert page.having("g", "curve")
+
+    def test_many_conditions_are_dashed_and_still_named(self, tmp_path):
+        names = ("single-task", "uncoupled", *(f"peer-{i}" for i in range(12)))
+        page = Page(write(write_study(tmp_path, conditions=names, seeds=2)))
+        assert {e["text"] for e in page.having("text", "end")} == set(names)
+        assert page.having("g", "dashed")
+
+    def test_without_estimate_gallery_curves_and_extras(self, tmp_path):
+        out = write_study(tmp_path, estimated=False, labels=2)
+        (out / "gallery.json").write_text("[]")
+        (out / "confusion.json").write_text("[]")
+        (out / "curves.csv").write_text("condition,seed,regime,task,metric,step,value\n")
+        edit(
+            out / "summary.json",
+            lambda held: [held.pop(key) for key in ("ranks", "cost", "delta_m", "worst_task")],
+        )
+        page = Page(write(out))
+        ids = {e["id"] for e in page.all("section")}
+        assert not ids & {"gallery", "curves", "confusion"}
+        assert "nothing to set beside it" in page.all("section", id="relation")[0]["text"]
+
+    def test_metrics_of_which_less_is_better(self, tmp_path):
+        out = write_study(tmp_path, metrics=("ece", "mean_f1"))
+        held = json.loads(Page(write(out)).all("script", id="results")[0]["text"])
+        assert held["lower"] == ["ece"]
+
+    def test_regimes_that_differ_in_one_size_make_a_clean_curve(self, tmp_path):
+        out = write_study(tmp_path, regimes={"a": (50, 600), "b": (200, 600), "c": (800, 600), "d": (50, 50)})
+        section = Page(write(out)).all("section", id="efficiency")[0]["text"]
+        assert "with 600 segments" in section
+        assert "with 50 digit" in section
+        assert "change along with it" not in section
+
+    def test_regimes_that_differ_in_all_sizes_say_so(self, page):
+        assert "change along with it" in page.all("section", id="efficiency")[0]["text"]
+
+    def test_one_size_makes_no_curve(self, tmp_path):
+        page = Page(write(write_study(tmp_path, regimes={"only": (50, 600)})))
+        assert "efficiency" not in [e["id"] for e in page.all("section")]
+
+    def test_long_trainings_are_thinned_to_both_ends(self, tmp_path):
+        page = Page(write(write_study(tmp_path, steps=20_000, seeds=1, conditions=CONDITIONS[:2])))
+        lines = page.having("path", "line")
+        assert max(line["d"].count(",") for line in lines) <= 122
+
+
+class TestDamage:
+    @pytest.fixture
+    def out(self, tmp_path):
+        return write_study(tmp_path, seeds=2)
+
+    def test_no_folder(self, tmp_path):
+        with pytest.raises(MissingDataError, match="no such folder"):
+            write(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize(
+        "name", ["config.json", "summary.json", "results.csv", "curves.csv", "relation.json", "gallery.json"]
+    )
+    def test_a_file_is_missing(self, out, name):
+        (out / name).unlink()
+        with pytest.raises(MissingDataError, match=f"no {name} .*run the same `concord study` again"):
+            write(out)
+        assert not (out / "report.html").exists()
+
+    @pytest.mark.parametrize(
+        ("name", "text", "match"),
+        [
+            ("summary.json", '{"title":\n oops}', r"summary\.json, line 2: expected JSON"),
+            ("summary.json", "[]", "expected an object, found list"),
+            ("summary.json", "{}", "'title' is missing"),
+            ("gallery.json", "{}", "expected a list"),
+            ("relation.json", '[{"name": "a"}]', "entry 0 of the file has no 'rows'"),
+            ("relation.json", "[3]", "has no 'name'"),
+            ("results.csv", "a,b\n1,2\n", r"line 1: expected a column 'condition'"),
+            ("results.csv", "condition,seed,regime,task,metric,value\n", "found no row"),
+            ("results.csv", "condition,seed,regime,task,metric,value\na,0,r,t,m,x\n", "line 2: .*'value'"),
+            ("results.csv", "condition,seed,regime,task,metric,value\na,0,r\n", "line 2: expected a number"),
+        ],
+    )  # fmt: skip
+    def test_a_file_is_damaged(self, out, name, text, match):
+        (out / name).write_text(text, encoding="utf-8")
+        with pytest.raises(DataFormatError, match=match):
+            write(out)
+
+    def test_not_text_at_all(self, out):
+        (out / "results.csv").write_bytes(b"\xff\xfe\x00")
+        with pytest.raises(DataFormatError, match="expected UTF-8"):
+            write(out)
+
+    def test_a_verdict_lacks_a_field(self, out):
+        edit(out / "summary.json", lambda held: held["verdicts"][1].pop("low"))
+        with pytest.raises(DataFormatError, match="entry 1 of verdicts has no 'low'"):
+            write(out)
+
+    def test_verdicts_of_other_results(self, out):
+        edit(out / "summary.json", lambda held: held["verdicts"][0].update(difference=12.0))
+        with pytest.raises(StudyError, match=r"results\.csv gives .* summary\.json says \+12\.00"):
+            write(out)
+
+    def test_verdicts_without_results(self, out):
+        edit(out / "summary.json", lambda held: held["verdicts"][0].update(regime="elsewhere"))
+        with pytest.raises(StudyError, match="judge again"):
+            write(out)
+
+
+class TestOutcome:
+    def test_order_is_the_plans_even_where_rows_are_not(self, tmp_path):
+        out = write_study(tmp_path)
+        edit(out / "config.json", lambda held: held["conditions"].reverse())
+        assert Outcome.read(out).conditions == list(reversed(CONDITIONS))
+
+    def test_what_the_plan_does_not_name_comes_last(self, tmp_path):
+        out = write_study(tmp_path)
+        edit(
+            out / "config.json",
+            lambda held: held.update(conditions=[{"name": "posterior"}, {"name": "planned"}]),
+        )
+        assert Outcome.read(out).conditions == ["posterior", "single-task", "uncoupled", "paper"]
+
+
+class TestSeveral:
+    def test_studies_side_by_side(self, tmp_path):
+        first = write_study(tmp_path / "first")
+        second = write_study(
+            tmp_path / "second", steps=900, conditions=("single-task", "uncoupled", "posterior")
+        )
+        page = Page(compare([first, second], tmp_path / "pages" / "both.html"))
+        assert "2 studies" in page.all("h1")[0]["text"]
+        studies = {e["data-study"] for e in page.having("g", "effect")}
+        assert studies == {"first", "second"}
+        plans = page.all("figure", id="table-plans")[0]["text"]
+        assert "budget.steps" in plans
+        assert "budget.learning_rate" not in plans
+        held = json.loads(page.all("script", id="results")[0]["text"])
+        assert {row[0] for row in held["rows"]} == {"first", "second"}
+        both = len(summary(first)["verdicts"]) + len(summary(second)["verdicts"])
+        assert len(page.having("g", "effect")) == both
+
+    def test_tallies_count_every_verdict_once(self, tmp_path):
+        folders = [write_study(tmp_path / name) for name in ("a", "b")]
+        page = Page(compare(folders, tmp_path / "p.html"))
+        board = page.all("section", id="tally")[0]["text"]
+        paper = re.search(r"paper\s*0\s*0\s*0\s*8\s*8", re.sub(r"\s+", " ", board))
+        assert paper, board
+
+    def test_folders_of_one_name_are_told_apart(self, tmp_path):
+        folders = [write_study(tmp_path / name / "same") for name in ("a", "b")]
+        page = Page(compare(folders, tmp_path / "p.html"))
+        assert {e["data-study"] for e in page.having("g", "effect")} == {str(f) for f in folders}
+
+    def test_none(self, tmp_path):
+        with pytest.raises(EmptyDataError, match="name at least one folder"):
+            compare([], tmp_path / "p.html")
+
+
+class TestCommand:
+    def test_one_folder(self, tmp_path):
+        out = write_study(tmp_path / "s")
+        found = CliRunner().invoke(app, ["report", str(out)])
+        assert found.exit_code == 0
+        assert (out / "report.html").is_file()
+        assert str(out / "report.html") in found.output.replace("\n", "")
+
+    def test_several(self, tmp_path):
+        folders = [str(write_study(tmp_path / name)) for name in ("a", "b")]
+        found = CliRunner().invoke(app, ["report", *folders, "--out", str(tmp_path / "both.html")])
+        assert found.exit_code == 0
+        assert "2 studies" in (tmp_path / "both.html").read_text(encoding="utf-8")
+
+    def test_no_study_there(self, tmp_path):
+        found = CliRunner().invoke(app, ["report", str(tmp_path)])
+        assert isinstance(found.exception, MissingDataError)
+
+
+class TestListing:
+    def test_how_values_are_written(self):
+        assert written("p", 0.0004) == "< .001"
+        assert written("p_holm", 0.25) == ".250"
+        assert written("mean", 0.953) == "95.3"
+        assert written("rate", 0.25) == "25 %"
+        assert written("difference", -1.25) == "\N{MINUS SIGN}1.2"
+        assert written("anything", True) == "yes"
+        assert written("anything", float("nan")) == written("anything", None) == "\N{EN DASH}"
+        assert [span(s) for s in (3, 600, 7200)] == ["3.0 s", "10.0 min", "2.0 h"]
+
+    def test_columns_are_all_keys_and_gaps_sort_apart(self):
+        held = listing("t", "T", [{"a": "x", "n": 1}, {"a": "y", "n": None, "b": 2.0}])
+        assert [(c.key, c.number, c.facet) for c in held.columns] == [
+            ("a", False, True),
+            ("n", True, False),
+            ("b", True, False),
+        ]
+        assert [cell.order for cell in held.rows[1].cells] == ["y", "", "2.0"]

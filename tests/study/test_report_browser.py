@@ -1,0 +1,246 @@
+"""The report in a browser: quiet, alone, drawn, sorting, filtering, and no wider than a phone."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from study_folders import NASTY, write_study
+
+from concord.study.report import compare, write
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+if BROWSER is None:
+    pytest.skip("no Chromium on this machine", allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=BROWSER, args=OPTIONS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pages")
+    plain = write(write_study(root / "plain"))
+    wide = write_study(
+        root / "wide",
+        tasks=(f"{NASTY} with a very long name", "s" * 70),
+        regimes={f"regime-{i}-of-a-long-name": (50 * i, 600) for i in range(1, 6)},
+        conditions=("single-task", "uncoupled", *(f"a-condition-with-a-long-name-{i}" for i in range(9))),
+        labels=40,
+        title="Donaudampfschifffahrtsgesellschaftskapitänsmützenabzeichen und Kinderlähmungsschluckimpfungen",
+        seeds=2,
+    )
+    folders = [write_study(root / name) for name in ("first", "second")]
+    return {"plain": plain, "wide": write(wide), "several": compare(folders, root / "several.html")}
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens a page; at the end nothing may have been complained of and nothing fetched."""
+    complaints, requests, contexts = [], [], []
+
+    def at(path, width=1280, scheme="light"):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(5000)
+        page.on("console", lambda said: complaints.append(said.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield at
+    for context in contexts:
+        context.close()
+    assert not complaints
+    assert {url for url in requests if not url.startswith("data:")} <= {
+        url for url in requests if "file://" in url
+    }
+
+
+def column(page, table, name):
+    """Texts of a column in the rows that are shown."""
+    return page.eval_on_selector(
+        f"#{table} table",
+        """(table, name) => {
+          const i = [...table.tHead.rows[0].cells].findIndex((cell) => cell.textContent.trim() === name);
+          const rows = [...table.tBodies[0].rows].filter((row) => row.checkVisibility());
+          return rows.map((row) => row.cells[i].textContent);
+        }""",
+        name,
+    )
+
+
+def value(text):
+    return float(text.replace("\N{MINUS SIGN}", "-"))
+
+
+@pytest.mark.parametrize("name", ["plain", "wide", "several"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_it_without_sideways_scrolling(opened, pages, name, scheme):
+    page = opened(pages[name], width=375, scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
+    page.wait_for_function("document.querySelector('#all-rows table') !== null")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 375
+    # `overflow: hidden` would hide the fault that this looks for.
+    assert page.evaluate(
+        "[document.documentElement, document.body].map((e) => getComputedStyle(e).overflowX)"
+    ) == [
+        "visible",
+        "visible",
+    ]
+
+
+def test_plots_are_drawn_with_size_and_colour(opened, pages):
+    page = opened(pages["plain"])
+    boxes = page.eval_on_selector_all(
+        "svg.plot",
+        "all => all.filter((e) => e.checkVisibility()).map((e) => e.getBoundingClientRect().toJSON())",
+    )
+    assert len(boxes) >= 15
+    assert all(box["width"] > 100 and box["height"] > 60 for box in boxes)
+    colours = page.evaluate(
+        "['superior', 'inferior'].map((v) => getComputedStyle(document.querySelector(`.v-${v} .mark`)).fill)"
+    )
+    assert colours[0] != colours[1]
+    assert "none" not in colours
+
+
+def test_themes_differ_and_text_stays_readable(opened, pages):
+    def contrast(page):
+        return page.evaluate(
+            """() => {
+              const light = (element, what) => {
+                const [r, g, b] = getComputedStyle(element)[what].match(/[\\d.]+/g).map((v) => {
+                  v /= 255;
+                  return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+                });
+                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+              };
+              const ground = light(document.body, "backgroundColor");
+              return ["body", ".how", ".facts"].map((name) => {
+                const ink = light(document.querySelector(name), "color");
+                return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
+              }).concat(ground);
+            }"""
+        )
+
+    *light, paper = contrast(opened(pages["plain"], scheme="light"))
+    *dark, night = contrast(opened(pages["plain"], scheme="dark"))
+    assert paper > 0.8
+    assert night < 0.1
+    assert min(light + dark) >= 4.5
+
+
+def test_tables_sort(opened, pages):
+    page = opened(pages["plain"])
+    button = page.locator("#table-verdicts th button", has_text="difference")
+    button.click()
+    up = [value(text) for text in column(page, "table-verdicts", "difference")]
+    assert up == sorted(up)
+    assert len(set(up)) > 5
+    button.click()
+    assert [value(text) for text in column(page, "table-verdicts", "difference")] == up[::-1]
+    page.locator("#table-verdicts th button", has_text="verdict").click()
+    order = {"better": 0, "not worse": 1, "undecided": 2, "worse": 3}
+    verdicts = [order[text] for text in column(page, "table-verdicts", "verdict")]
+    assert verdicts == sorted(verdicts)
+
+
+def test_tables_filter(opened, pages):
+    page = opened(pages["plain"])
+    figure = page.locator("#table-verdicts")
+    figure.locator("select[name=condition]").select_option("paper")
+    assert set(column(page, "table-verdicts", "condition")) == {"paper"}
+    figure.locator("select[name=baseline]").select_option("uncoupled")
+    assert set(column(page, "table-verdicts", "baseline")) == {"uncoupled"}
+    assert "4 of 20 rows" in figure.locator("output").text_content()
+    figure.locator("input[type=search]").fill("segments")
+    assert set(column(page, "table-verdicts", "task")) == {"segments"}
+    figure.locator("input[type=search]").fill("nothing is called this")
+    assert column(page, "table-verdicts", "task") == []
+
+
+def test_one_baseline_at_a_time_and_all_on_paper(opened, pages):
+    page = opened(pages["plain"])
+    shown = "all => [...new Set(all.filter((e) => e.checkVisibility()).map((e) => e.dataset.against))]"
+    assert page.eval_on_selector_all("[data-against]", shown) == ["single-task"]
+    page.locator("#differences .switch button", has_text="uncoupled").click()
+    assert page.eval_on_selector_all("[data-against]", shown) == ["uncoupled"]
+    page.emulate_media(media="print")
+    assert page.eval_on_selector_all("[data-against]", shown) == ["single-task", "uncoupled"]
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#confusion details:not([open])").count() == 0
+
+
+def test_a_number_shows_the_rows_behind_it(opened, pages):
+    page = opened(pages["plain"])
+    mark = page.locator("#differences .effect[data-condition=posterior][data-regime=balanced]:visible").first
+    said = mark.locator(".value").text_content()
+    mark.click()
+    dialog = page.locator("dialog")
+    assert "posterior against single-task, balanced, digit, accuracy" in dialog.text_content()
+    assert dialog.locator("tbody tr").count() == 4
+    assert value(dialog.locator("tfoot td").nth(3).text_content()) == pytest.approx(value(said), abs=0.05)
+    page.keyboard.press("Escape")
+    row = page.locator("#table-delta tbody tr").first
+    row.focus()
+    page.keyboard.press("Enter")
+    assert dialog.locator("tbody tr").count() == 8  # both tasks, by their own metrics
+
+
+def test_rows_of_several_studies_are_told_apart(opened, pages):
+    page = opened(pages["several"])
+    page.locator(".effect[data-study=second]:visible").first.click()
+    assert "second" in page.locator("dialog h3").text_content()
+    assert page.locator("dialog tbody tr").count() == 4
+
+
+def test_all_rows_of_the_results(opened, pages):
+    page = opened(pages["plain"])
+    page.locator("#all-rows summary").click()
+    page.wait_for_selector("#all-rows tbody tr")
+    rows = page.locator("#all-rows tbody tr")
+    assert rows.count() == 2 * 4 * 4 * 2 * 2
+    page.locator("#all-rows select[name=metric]").select_option("accuracy")
+    assert page.locator("#all-rows tbody tr:visible").count() == 2 * 4 * 4
+
+
+def test_samples_are_chosen_by_who_is_right(opened, pages):
+    page = opened(pages["plain"])
+    cards = page.locator(".card:visible")
+    assert cards.count() == 9
+    page.locator("#gallery-more").click()
+    assert cards.count() == 12
+    page.locator("#gallery-agree").select_option("no")
+    assert cards.count() == 6
+    page.locator("#gallery-eye").select_option("single-task")
+    assert page.locator("#gallery-count").text_content() == "6 of 12 samples"
+    page.locator("#gallery-who").select_option("no head right")
+    assert cards.count() == 0
+
+
+def test_a_condition_stands_out_in_all_curves(opened, pages):
+    page = opened(pages["plain"])
+    page.locator("#curves .keys button", has_text="posterior").first.click()
+    lit = page.eval_on_selector_all(".curve.lit .end", "all => [...new Set(all.map((e) => e.textContent))]")
+    assert lit == ["posterior"]
+    page.locator("#curves .keys button", has_text="posterior").first.click()
+    page.mouse.move(0, 0)
+    assert not page.evaluate("document.body.classList.contains('focus')")
