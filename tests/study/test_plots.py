@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.study.plots import Effect, Line, curves, differences, glyph, heat_map, mean_ranks, points, reach
+from concord.study.heat import heat_map
+from concord.study.plots import Effect, Line, curves, differences, glyph, mean_ranks, points, reach
 from concord.study.svg import Scale, fitted, path, spread, tag, ticks
 
 numbers = st.floats(-100, 100, allow_nan=False)
@@ -184,6 +185,16 @@ class TestHeatMap:
         assert float(tree(picture).get("width")) > 700
         assert "fixed" in tree(picture).get("class")
         assert all("rotate" in e.get("transform") for e in drawn(picture, "side")[1:])
+
+    def test_a_table_of_very_many_cells_stays_light(self):
+        names = [f"class {i}" for i in range(200)]
+        table = [[float(9 * (i == j) + (j == 3)) for j in range(200)] for i in range(200)]
+        table[0][5] = None
+        picture = heat_map(table, names, names, "picture", kind="confusion")
+        assert len(str(picture)) < 100_000
+        assert sum(e.get("d").count("M") for e in drawn(picture, "wrong")) == 199
+        assert sum(e.get("d").count("M") for e in drawn(picture, "right")) == 200
+        assert sum(e.get("d").count("M") for e in drawn(picture, "unknown")) == 1
 
 
 class TestMeanRanks:

@@ -1,14 +1,13 @@
-"""Pictures of a study: paired differences, curves, tables as heat maps, mean ranks.
+"""Pictures of a study: paired differences, curves, mean ranks.
 
 Each function gives one SVG whose colours are classes of the page's style sheet: `v-VERDICT` for verdicts,
-`c0`, `c1`, ... for conditions (the same in every picture), `plus` and `minus` for signs.
+`c0`, `c1`, ... for conditions (the same in every picture).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 
 from markupsafe import Markup
 
@@ -18,17 +17,13 @@ __all__ = [
     "COLOURS",
     "Effect",
     "Line",
-    "Table",
     "curves",
     "differences",
     "glyph",
-    "heat_map",
     "mean_ranks",
     "points",
     "reach",
 ]
-
-Table = Sequence[Sequence[float | None]]
 
 WIDTH = 352.0
 """Pixels of a panel: it fits a phone, and three fit a desk."""
@@ -351,125 +346,6 @@ def _curve(
         tag("text", fitted(line.label, right - 24, 11), class_="end", x=edge + 22, y=named + 3.5),
     ]
     return tag("g", *parts, class_=f"curve {_styled(line)}", data={"c": line.colour, **line.data})
-
-
-# -- tables --------------------------------------------------------------------------------------------
-
-
-def heat_map(
-    table: Table,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    label: str,
-    *,
-    kind: str,
-    width: float = WIDTH,
-    notes: Sequence[Sequence[str]] | None = None,
-    outlined: Callable[[int, int], bool] = lambda _i, _j: False,
-) -> Markup:
-    """A table as coloured cells; what nobody knows is hatched.
-
-    Args:
-        table: Cells in rows; None is unknown.
-        rows: Names of the rows.
-        columns: Names of the columns.
-        label: Says in words what the picture shows.
-        kind: `probability` (cells in [0, 1]), `difference` (cells in [-1, 1], two colours by sign) or
-            `confusion` (counts: shares of their row, the diagonal in one colour and mistakes in another).
-        width: Pixels that it may take where its cells then have room; a wide table grows beyond.
-        notes: More to say of each cell.
-        outlined: Whether a cell (row, column) has a frame.
-    """
-    left = min(120.0, 10 + max(text_width(name, 11) for name in rows))
-    cell = min(40.0, max(13.0, (width - left - 4) / len(columns)))
-    upright = max(text_width(name, 11) for name in columns) > cell - 2
-    top = min(110.0, 10 + max(text_width(name, 11) for name in columns)) if upright else 20.0
-    high = min(cell, 28.0)
-    cells = [
-        _cell(table, i, j, (left + cell * j, top + high * i, cell, high), kind,
-              f"{rows[i]} \N{RIGHTWARDS ARROW} {columns[j]}", notes[i][j] if notes else "", outlined(i, j))
-        for i, j in product(range(len(rows)), range(len(columns)))
-    ]  # fmt: skip
-    heads = [_head(name, left + cell * (j + 0.5), top - 6, upright, top) for j, name in enumerate(columns)]
-    sides = [
-        tag("text", fitted(name, left - 8, 11), hover(name), class_="side", x=left - 6,
-            y=top + high * (i + 0.5) + 4, text_anchor="end")
-        for i, name in enumerate(rows)
-    ]  # fmt: skip
-    wide, tall = left + cell * len(columns) + 4, top + high * len(rows) + 4
-    return drawing(wide, tall, label, *sides, *heads, *cells, fixed=wide > WIDTH)
-
-
-def _head(name: str, x: float, y: float, upright: bool, room: float) -> Markup:
-    turn = f"rotate(-90 {x:.2f} {y:.2f})" if upright else None
-    return tag(
-        "text",
-        fitted(name, room - 8, 11),
-        hover(name),
-        class_="side",
-        x=x,
-        y=y + (4 if upright else 0),
-        dx=2 if upright else None,
-        text_anchor="start" if upright else "middle",
-        transform=turn,
-    )
-
-
-def _cell(
-    table: Table,
-    i: int,
-    j: int,
-    box: tuple[float, float, float, float],
-    kind: str,
-    name: str,
-    note: str,
-    outlined: bool,
-) -> Markup:
-    value = table[i][j]
-    x, y, w, h = box
-    if value is None:
-        return tag("g", hover(f"{name}: unknown"), _box(box, "unknown"))
-    colour, share, said, text = _shade(table, i, j, kind)
-    parts = [
-        hover("\n".join(filter(None, (f"{name}: {said}", note)))),
-        _box(box, "ground"),
-        _box(box, f"{colour} framed" if outlined else colour, share),
-    ]
-    if w >= 22 and h >= 14 and text:
-        look = "cell on" if share > 0.55 else "cell"
-        parts.append(tag("text", text, class_=look, x=x + w / 2, y=y + h / 2 + 3.5, text_anchor="middle"))
-    return tag("g", *parts)
-
-
-def _box(box: tuple[float, float, float, float], look: str, share: float | None = None) -> Markup:
-    x, y, w, h = box
-    return tag("rect", class_=look, fill_opacity=share, x=x + 1, y=y + 1, width=w - 2, height=h - 2, rx=2)
-
-
-def _shade(table: Table, i: int, j: int, kind: str) -> tuple[str, float, str, str]:
-    """Colour, its strength in [0, 1], the value in words, and as short as a cell needs it."""
-    value = float(table[i][j] or 0.0)
-    if kind == "probability":
-        return "p", value, f"{value:.3f}", _short(value)
-    if kind == "difference":
-        text = points(value, 2).replace("0.", ".")
-        return (
-            ("plus" if value > 0 else "minus"),
-            min(1.0, abs(value)),
-            points(value, 3),
-            "" if text == ".00" else text,
-        )
-    total = sum(v or 0.0 for v in table[i])
-    share = value / total if total else 0.0
-    said = f"{value:g} of {total:g} ({share:.1%})"
-    if i == j:
-        return "right", 0.85 * share, said, f"{100 * share:.0f}"
-    # Mistakes are rare where a network is any good: the root makes a few in a hundred visible.
-    return "wrong", share**0.5, said, f"{100 * share:.0f}" if share >= 0.005 else ""
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".").replace("0.", ".") or "0"
 
 
 # -- ranks ---------------------------------------------------------------------------------------------

@@ -17,19 +17,19 @@ ADVANCE = 0.56
 """Mean width of a character in units of the font size; generous, since fonts differ between machines."""
 
 
-def tag(
-    name: str, *children: object, data: Mapping[str, object] | None = None, **attributes: object
-) -> Markup:
+def tag(name: str, *children: object, **attributes: object) -> Markup:
     """An element; text and attribute values are escaped, `Markup` children are taken as they are.
 
     Args:
         name: Of the element.
         *children: Text, numbers or elements.
-        data: Attributes `data-*`.
-        **attributes: Underscores become hyphens, `class_` is `class`; None is left out.
+        **attributes: Underscores become hyphens, `class_` is `class`; None is left out; a mapping `data`
+            becomes attributes `data-*`.
     """
+    data = attributes.pop("data", None)
     pairs = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
-    pairs |= {f"data-{key}": value for key, value in (data or {}).items()}
+    if isinstance(data, Mapping):
+        pairs |= {f"data-{key}": value for key, value in data.items()}
     written = "".join(
         f' {key}="{escape(_plain(value))}"' for key, value in pairs.items() if value is not None
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+from concord.study.heat import heat_map
 from concord.study.outcome import Outcome
-from concord.study.plots import heat_map
 
 __all__ = ["confusions"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from concord.study.heat import Kind, Table, heat_map
 from concord.study.outcome import Row
-from concord.study.plots import Table, heat_map
 
 __all__ = ["relation"]
 
@@ -26,7 +26,7 @@ def relation(record: Row) -> dict[str, Any]:
     interval = record.get("interval")
     notes = [[_bounds(interval, i, j) for j in range(len(columns))] for i in range(len(rows))]
 
-    def draw(table: Table, what: str, kind: str, **more: Any) -> Markup:
+    def draw(table: Table, what: str, kind: Kind, **more: Any) -> Markup:
         return heat_map(table, rows, columns, f"{name}, {what}", kind=kind, **more)
 
     title = "As given" if record.get("given", True) else "As assumed"
