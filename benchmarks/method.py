@@ -16,6 +16,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,11 +31,13 @@ from concord.fit import Rows
 from concord.metrics import evaluate
 from concord.selection import EFFORTS, Automatic, select, train_shared, train_single
 from concord.tasks import Task
-from problems import PROBLEMS, Problem, draw, problem, regimes
+from concord.trunks import SmallResNet
+from problems import IMAGE_PROBLEMS, PROBLEMS, Problem, draw, problem, regimes
 
 FIRST_SEED = 200
 TABLES = ("right", "shuffled", "partly-wrong", "none")
 FIXED = ("paper", "posterior")
+IMAGE_STEPS = 250
 
 
 def table_of(given: Problem, kind: str, seed: int) -> Relation | None:
@@ -83,7 +86,9 @@ def _logits(task: Task, probabilities: np.ndarray) -> np.ndarray:
     return np.log(p) if hasattr(task, "classes") else np.log(p) - np.log1p(-p)
 
 
-def cell(name: str, regime: str, seed: int, effort: str, fixed: Sequence[str]) -> list[dict[str, Any]]:
+def cell(
+    name: str, regime: str, seed: int, effort: str, fixed: Sequence[str], tables: Sequence[str] = TABLES
+) -> list[dict[str, Any]]:
     """All conditions of one pack, regime and seed: rows of the results."""
     torch.set_num_threads(1)
     given = problem(name)
@@ -93,6 +98,12 @@ def cell(name: str, regime: str, seed: int, effort: str, fixed: Sequence[str]) -
     inputs = torch.from_numpy(given.x[given.test])
     truth = {tasks[0].name: given.y[given.test], tasks[1].name: given.a[given.test]}
     owner = CoupledClassifier(tasks)
+    if given.x.ndim == 4:
+        small = given.x.shape[-1] < 10
+        trunk = partial(
+            SmallResNet, channels=given.x.shape[1], width=16, stages=2, stem_stride=1 if small else 2
+        )
+        owner = CoupledClassifier(tasks, trunk=trunk, steps=IMAGE_STEPS)
     learner = Memo(owner)
     results: list[dict[str, Any]] = []
 
@@ -126,7 +137,7 @@ def cell(name: str, regime: str, seed: int, effort: str, fixed: Sequence[str]) -
     began = time.perf_counter()
     shared = train_shared(learner, rows, tasks, 1.0, seed)
     record("balanced-shared", "none", learner.logits(shared, inputs), time.perf_counter() - began)
-    for kind in TABLES:
+    for kind in tables:
         relation = table_of(given, kind, seed)
         began = time.perf_counter()
         outcome: Automatic = select(
@@ -153,11 +164,11 @@ def cell(name: str, regime: str, seed: int, effort: str, fixed: Sequence[str]) -
     return results
 
 
-def _one(job: tuple[str, str, int, str, tuple[str, ...], str]) -> str:
-    name, regime, seed, effort, fixed, out = job
+def _one(job: tuple[str, str, int, str, tuple[str, ...], tuple[str, ...], str]) -> str:
+    name, regime, seed, effort, fixed, tables, out = job
     target = Path(out) / f"{name}_{regime}_{seed}_{effort}.json"
     if not target.exists():
-        text = json.dumps(cell(name, regime, seed, effort, fixed))
+        text = json.dumps(cell(name, regime, seed, effort, fixed, tables))
         partial = target.with_suffix(f".{os.getpid()}.tmp")
         partial.write_text(text)
         partial.replace(target)
@@ -168,13 +179,14 @@ def run(args: argparse.Namespace) -> None:
     """Run what is missing, in processes; every cell is one file, written whole."""
     cells = Path(args.out) / "cells"
     cells.mkdir(parents=True, exist_ok=True)
-    packs = args.packs.split(",") if args.packs else list(PROBLEMS)
+    packs = args.packs.split(",") if args.packs else list(IMAGE_PROBLEMS if args.images else PROBLEMS)
     packs = ["digits", "clothing10", "mnist10k_shape"] if args.quick else packs
     seeds = range(FIRST_SEED, FIRST_SEED + (1 if args.quick else args.seeds))
     names = args.regimes.split(",") if args.regimes else list(regimes(problem("digits")))
     fixed = tuple(args.fixed.split(",")) if args.fixed else ()
+    tables = tuple(args.tables.split(","))
     jobs = [
-        (name, regime, seed, args.effort, fixed, str(cells))
+        (name, regime, seed, args.effort, fixed, tables, str(cells))
         for seed in seeds
         for regime in names
         for name in packs
@@ -193,10 +205,12 @@ def main() -> None:
     parser.add_argument("action", choices=["run", "page"])
     parser.add_argument("--out", default="runs/method")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--images", action="store_true", help="small residual nets on images")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--packs", default="")
     parser.add_argument("--regimes", default="")
     parser.add_argument("--effort", default="standard", choices=sorted(EFFORTS))
+    parser.add_argument("--tables", default=",".join(TABLES))
     parser.add_argument("--fixed", default=",".join(FIXED))
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Problem:
     scarce: int = 100
     rich: int = 1500
     balanced: int = 300
+    source: np.ndarray | None = None  # 0: rows that can be annotated with a class, 1: with labels; None: all
 
     @property
     def tasks(self) -> list[Task]:
@@ -69,6 +70,8 @@ def draw(problem: Problem, regime: str, seed: int) -> Draw:
     """Draw the rows of a regime; every class has a class-annotated row where the pool allows it."""
     n_class, n_label, n_both = regimes(problem)[regime]
     rng = np.random.default_rng([seed, 20_26])
+    if problem.source is not None:
+        return _draw_two(problem, n_class, n_label, rng)
     pool = rng.permutation(problem.train)
     first = _one_each(problem.y[pool], rng, problem.relation.source.width)
     pool = np.concatenate([pool[first], np.delete(pool, first)])
@@ -85,6 +88,27 @@ def draw(problem: Problem, regime: str, seed: int) -> Draw:
     else:
         a = np.where(has_a[:, None], problem.a[rows], np.nan)
     return Draw(rows, {problem.relation.source.name: y, problem.relation.target.name: a})
+
+
+def _draw_two(problem: Problem, n_class: int, n_label: int, rng: np.random.Generator) -> Draw:
+    """Class rows from one data set, label rows from the other: nothing overlaps."""
+    assert problem.source is not None
+    rows, parts = [], []
+    for kind, n in ((0, n_class), (1, n_label)):
+        pool = rng.permutation(problem.train[problem.source[problem.train] == kind])
+        if kind == 0:
+            first = _one_each(problem.y[pool], rng, problem.relation.source.width)
+            pool = np.concatenate([pool[first], np.delete(pool, first)])
+        rows.append(pool[:n])
+        parts.append(np.full(len(pool[:n]), kind))
+    index, kinds = np.concatenate(rows), np.concatenate(parts)
+    return Draw(
+        index,
+        {
+            problem.relation.source.name: np.where(kinds == 0, problem.y[index], -1),
+            problem.relation.target.name: np.where((kinds == 1)[:, None], problem.a[index], np.nan),
+        },
+    )
 
 
 def _one_each(y: np.ndarray, rng: np.random.Generator, classes: int) -> np.ndarray:
@@ -317,7 +341,81 @@ PROBLEMS: dict[str, Callable[[], Problem]] = {
 }
 
 
+def digits_images() -> Problem:
+    """The digits as images of 8 x 8 pixels."""
+    given = digits()
+    from sklearn.datasets import load_digits
+
+    x = (load_digits(return_X_y=True)[0].reshape(-1, 1, 8, 8) / 16).astype(np.float32)
+    return replace(given, name="digits_images", x=x)
+
+
+def mnist_images() -> Problem:
+    """Digits with measured shape attributes as images, 14 x 14 pixels (means of 2 x 2)."""
+    given = mnist10k_shape()
+    x = np.load(ROOT / "mnist10k_shape/data.npz")["x"].astype(np.float32) / 255
+    x = x.reshape(-1, 1, 14, 2, 14, 2).mean(axis=(3, 5))
+    return replace(given, name="mnist_images", x=x, test=given.test[:1000], rich=1000)
+
+
+def clothing_to_fmnist() -> Problem:
+    """Two data sets: photos annotated with garments, grey thumbnails annotated with attributes.
+
+    Photos are made grey, 28 x 28 pixels, inverted: the shift that is left is a real one. Classes are
+    tested on photos, labels on thumbnails.
+    """
+    import io
+    import zipfile
+
+    from PIL import Image
+
+    index = _csv("clothing10/index.csv.gz")
+    photos = clothing10()
+    with zipfile.ZipFile(ROOT / "clothing10/images.zip") as archive:
+        members = {Path(n).name: n for n in archive.namelist()}
+        images = [
+            np.asarray(
+                Image.open(io.BytesIO(archive.read(members[name]))).convert("L").resize((28, 28)),
+                dtype=np.float32,
+            )
+            for name in index["file"].to_list()
+        ]
+    data = np.load(ROOT / "fmnist900/data.npz")
+    thumbs = data["x"].astype(np.float32)
+    x = np.concatenate([255 - np.stack(images), thumbs])[:, None] / 255
+    names = [str(n) for n in data["class_names"]]
+    table = Relation.from_csv(
+        MulticlassTask("article", names), photos.relation.target, ROOT / "fmnist900/class_attribute.csv"
+    ).table[data["y"].astype(int)]
+    labels = np.where(table >= 0.9, 1.0, np.where(table <= 0.1, 0.0, np.nan))
+    n, m = len(images), len(thumbs)
+    source = np.concatenate([np.zeros(n, int), np.ones(m, int)])
+    a = np.concatenate([np.full((n, labels.shape[1]), np.nan), labels])
+    y = np.concatenate([photos.y, np.full(m, -1)])
+    split = data["split"]
+    train = np.concatenate([photos.train, n + np.flatnonzero(split == "train")])
+    test = np.concatenate([photos.test, n + np.flatnonzero(split == "test")])
+    return Problem(
+        "clothing_to_fmnist",
+        x.astype(np.float32),
+        y,
+        a,
+        photos.relation,
+        train,
+        test,
+        scarce=100,
+        rich=600,
+        balanced=300,
+        source=source,
+    )
+
+
+IMAGE_PROBLEMS: dict[str, Callable[[], Problem]] = {
+    f.__name__: f for f in (digits_images, mnist_images, clothing_to_fmnist)
+}
+
+
 @cache
 def problem(name: str) -> Problem:
     """A problem by name, loaded once."""
-    return PROBLEMS[name]()
+    return {**PROBLEMS, **IMAGE_PROBLEMS}[name]()
