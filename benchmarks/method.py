@@ -4,7 +4,8 @@
     python benchmarks/method.py run --quick --out runs/quick     # a few packs, one seed
     python benchmarks/method.py page --out runs/method           # writes docs/method.md
 
-Seeds 200.. are the reported ones; 100..199 were used while choosing, and never appear here.
+Seeds 210.. are the reported ones; 100..199 were used while choosing, and a first look at 200..209 led to a
+change of the guard: none of them appears here.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from concord.tasks import Task
 from concord.trunks import SmallResNet
 from problems import IMAGE_PROBLEMS, PROBLEMS, Problem, draw, problem, regimes
 
-FIRST_SEED = 200
+FIRST_SEED = 210
 TABLES = ("right", "shuffled", "partly-wrong", "none")
 FIXED = ("paper", "posterior")
 IMAGE_STEPS = 250

@@ -518,39 +518,74 @@ def _guard(
     losses = {name: row_loss(q, targets, is_class) for name, q in candidates.items()}
     scores = {name: _score(task, targets, q) for name, q in candidates.items()}
     means = {name: float(loss.mean()) for name, loss in losses.items()}
-    weights, gain, z = {"shared": 1.0}, 0.0, 0.0
-    reason = f"{task.name}: balanced shared network, no coupling"
+    weights = {"shared": 1.0}
     if len(known) < MIN_ROWS:
-        reason += f"; {len(known)} annotated rows prove nothing"
+        why = f"{len(known)} annotated rows prove nothing"
     else:
-        bar = max(scores["shared"], scores["single-task"])
-        counts = _greedy(candidates, targets, is_class) if average else _best(means, scores, bar)
-        total = sum(counts.values())
-        mixed = np.asarray(sum(n / total * candidates[name] for name, n in counts.items()))
-        difference = losses["shared"] - row_loss(mixed, targets, is_class)
-        error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
-        found_gain, found_z = float(difference.mean()), float(difference.mean()) / max(error, 1e-12)
-        score = _score(task, targets, mixed)
-        if counts != {"shared": total} and found_z > MIN_GAIN_Z and score >= bar:
-            weights, gain, z = {name: n / total for name, n in counts.items()}, found_gain, found_z
-            parts = ", ".join(f"{share:.0%} {name}" for name, share in weights.items())
-            reason = (
-                f"{task.name}: {parts}; out-of-fold metric {score:.3f} against {scores['shared']:.3f} shared "
-                f"and {scores['single-task']:.3f} single-task (log-loss gain z = {z:.1f})"
-            )
+        if average:
+            weights = _averaged(candidates, losses, scores, task, targets)
         else:
-            reason += (
-                f"; the best alternative gains {found_gain:.4f} nats (z = {found_z:.1f}) and scores "
-                f"{score:.3f} against {bar:.3f}"
-            )
-    held_out = np.asarray(sum(share * everywhere[name] for name, share in weights.items()))
-    return Choice(task.name, weights, strength, scores, means, gain, z, reason), held_out
+            weights = {_stepwise(losses, scores): 1.0}
+        why = (
+            f"out-of-fold metric {_score(task, targets, _mix(weights, candidates)):.3f}, balanced shared "
+            f"{scores['shared']:.3f}, single-task {scores['single-task']:.3f}"
+        )
+    gain, z = _gain(losses["shared"], row_loss(_mix(weights, candidates), targets, is_class))
+    parts = ", ".join(f"{share:.0%} {name}" if share < 1 else name for name, share in weights.items())
+    if weights == {"shared": 1.0}:
+        parts = "the balanced shared network, no coupling"
+    else:
+        why += f"; log-loss gain {gain:.3f} nats, z = {z:.1f}"
+    choice = Choice(task.name, weights, strength, scores, means, gain, z, f"{task.name}: {parts} ({why})")
+    return choice, _mix(weights, everywhere)
 
 
-def _best(means: Mapping[str, float], scores: Mapping[str, float], bar: float) -> dict[str, int]:
-    """The candidate of the least log-loss among those whose metric reaches the bar."""
-    good = [name for name in means if scores[name] >= bar]
-    return {min(good, key=lambda name: means[name]): 1}
+def _mix(weights: Mapping[str, float], candidates: Mapping[str, Array]) -> Array:
+    return np.asarray(sum(share * candidates[name] for name, share in weights.items()))
+
+
+def _gain(before: Array, after: Array) -> tuple[float, float]:
+    """Mean gain in log-loss of paired rows, and in standard errors."""
+    difference = before - after
+    error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
+    return float(difference.mean()), float(difference.mean()) / max(error, 1e-12)
+
+
+def _stepwise(losses: Mapping[str, Array], scores: Mapping[str, float]) -> str:
+    """From the balanced shared network to the best coupled form, from there to a single-task one.
+
+    Each step needs a log-loss that is lower beyond noise and a metric that is no lower. Sharing comes first
+    because it seldom harms and a few rows say little: giving it up asks for evidence against whatever
+    sharing and coupling have reached, not against sharing alone.
+    """
+    chosen = "shared"
+    alone = [name for name in losses if name.startswith("single-task")]
+    for group in ([name for name in losses if name not in alone], alone):
+        better = [
+            name
+            for name in group
+            if scores[name] >= scores[chosen] and _gain(losses[chosen], losses[name])[1] > MIN_GAIN_Z
+        ]
+        if better:
+            chosen = min(better, key=lambda name: float(losses[name].mean()))
+    return chosen
+
+
+def _averaged(
+    candidates: Mapping[str, Array],
+    losses: Mapping[str, Array],
+    scores: Mapping[str, float],
+    task: Task,
+    targets: npt.NDArray[Any],
+) -> dict[str, float]:
+    """The greedy average, if it lowers the log-loss beyond noise and reaches both references' metric."""
+    is_class = isinstance(task, MulticlassTask)
+    counts = _greedy(candidates, targets, is_class)
+    weights = {name: count / sum(counts.values()) for name, count in counts.items()}
+    mixed = _mix(weights, candidates)
+    good = _gain(losses["shared"], row_loss(mixed, targets, is_class))[1] > MIN_GAIN_Z
+    bar = max(scores["shared"], scores["single-task"])
+    return weights if good and _score(task, targets, mixed) >= bar else {"shared": 1.0}
 
 
 def _greedy(candidates: Mapping[str, Array], targets: npt.NDArray[Any], is_class: bool) -> dict[str, int]:
