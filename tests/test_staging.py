@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+
+import concord as cc
+from concord.couplings import View
+from concord.errors import ShapeError
+from concord.staging import LIMIT, posterior_targets, tilted_targets
+
+PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
+TRAIT = cc.MultilabelTask("trait", ["purrs", "barks", "swims"])
+TABLE = [[0.9, 0.05, np.nan], [0.0, 0.8, 0.4], [0.1, 0.0, 1.0]]
+
+
+def test_posterior_targets_are_the_couplings_evidence_on_the_first_stage() -> None:
+    rng = np.random.default_rng(0)
+    relation = cc.Relation(PET, TRAIT, TABLE)
+    p = rng.dirichlet(np.ones(3), size=20)
+    a = rng.integers(0, 2, (20, 3)).astype(float)
+    a[rng.random((20, 3)) < 0.4] = np.nan
+    a[0] = np.nan
+    found = posterior_targets(p, a, relation, exponent=0.7)
+    view = View(
+        {"pet": torch.from_numpy(np.log(p)), "trait": torch.zeros(20, 3, dtype=torch.float64)},
+        {"pet": torch.full((20,), -1), "trait": torch.from_numpy(a)},
+        relation,
+    )
+    expected = (view.log_p + 0.7 * view.evidence()).softmax(dim=-1).numpy()
+    annotated = ~np.isnan(a).all(axis=1)
+    assert np.isnan(found[~annotated]).all()
+    np.testing.assert_allclose(found[annotated], expected[annotated], rtol=1e-9)
+
+
+def test_posterior_targets_of_an_exact_hierarchy_name_the_class() -> None:
+    kind = cc.MulticlassTask("kind", ["a", "b"])
+    species = cc.MulticlassTask("species", ["a1", "a2", "b1"])
+    relation = cc.Relation(kind, species, [[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
+    found = posterior_targets(np.full((3, 2), 0.5), ["a2", None, "b1"], relation)
+    assert found[0, 0] > 0.9
+    assert np.isnan(found[1]).all()
+    assert found[2, 1] > 0.9
+
+
+def test_tilted_targets_reach_the_cell_and_keep_the_order_of_rows() -> None:
+    rng = np.random.default_rng(1)
+    relation = cc.Relation(PET, TRAIT, TABLE)
+    q = rng.uniform(0.2, 0.8, (90, 3))
+    y = np.repeat([0, 1, -1], 30)
+    found = tilted_targets(q, y, relation)
+    assert np.isnan(found[60:]).all()
+    assert np.isnan(found[:30, 2]).all()
+    np.testing.assert_allclose(found[:30, :2].mean(axis=0), TABLE[0][:2], atol=1e-6)
+    np.testing.assert_allclose(found[30:60, 1:].mean(axis=0), TABLE[1][1:], atol=1e-6)
+    assert (np.argsort(found[:30, 0]) == np.argsort(q[:30, 0])).all()
+
+
+def test_a_tilt_is_bounded() -> None:
+    relation = cc.Relation(PET, TRAIT, TABLE)
+    found = tilted_targets(np.full((1, 3), 0.5), ["fish"], relation)
+    np.testing.assert_allclose(found[0, 2], 1 / (1 + np.exp(-LIMIT)), rtol=1e-6)
+
+
+def test_wrong_shapes_are_named() -> None:
+    relation = cc.Relation(PET, TRAIT, TABLE)
+    with pytest.raises(ShapeError, match="'pet'"):
+        posterior_targets(np.zeros((2, 2)), np.zeros((2, 3)), relation)
+    with pytest.raises(ShapeError, match="'trait'"):
+        tilted_targets(np.zeros((2, 2)), [0, 1], relation)
+    same = cc.Relation(PET, cc.MulticlassTask("x", ["u", "v"]), np.full((3, 2), 0.5))
+    with pytest.raises(ShapeError, match="for labels"):
+        tilted_targets(np.zeros((2, 2)), [0, 1], same)
