@@ -27,13 +27,14 @@ import torch
 from torch import nn
 
 from concord import CoupledClassifier, Relation
+from concord.estimation import RelationCheck
 from concord.estimator import COUPLINGS, _Learner
 from concord.fit import Rows
 from concord.metrics import evaluate
 from concord.selection import EFFORTS, Automatic, select, train_shared, train_single
 from concord.tasks import Task
 from concord.trunks import SmallResNet
-from problems import IMAGE_PROBLEMS, PROBLEMS, Problem, draw, problem, regimes
+from problems import IMAGE_PROBLEMS, PROBLEMS, Problem, draw, observed, problem, regimes
 
 FIRST_SEED = 210
 TABLES = ("right", "shuffled", "partly-wrong", "none")
@@ -80,6 +81,23 @@ class Memo:
     def logits(self, network: nn.Module, inputs: Any) -> dict[str, np.ndarray]:
         """As the learner."""
         return self.inner.logits(network, inputs)
+
+
+def _cells(given: Problem, supplied: Relation | None, check: RelationCheck) -> dict[str, Any]:
+    """Error of the data's own estimate, and how well wrong cells of a supplied table were named."""
+    error = np.nanmean(np.abs(check.estimate.table - observed(given)))
+    if supplied is None or supplied.class_to_class:
+        return {"estimate_error": float(error)}
+    with np.errstate(invalid="ignore"):
+        wrong = np.abs(supplied.table - given.relation.table) > 0.5
+    names = given.relation.source.outputs, given.relation.target.outputs
+    named = [wrong[names[0].index(c.source), names[1].index(c.target)] for c in check.contradictions]
+    return {
+        "estimate_error": float(error),
+        "wrong_cells": int(wrong.sum()),
+        "named": len(named),
+        "named_wrong": int(sum(named)),
+    }
 
 
 def _logits(task: Task, probabilities: np.ndarray) -> np.ndarray:
@@ -155,6 +173,7 @@ def cell(
             verdict=check.verdict,
             trust=None if np.isnan(check.trust) else check.trust,
             chosen={name: sorted(choice.weights) for name, choice in outcome.choices.items()},
+            **_cells(given, relation, check),
         )
         if relation is not None and kind in ("right", "shuffled"):
             for condition in fixed:

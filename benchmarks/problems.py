@@ -415,7 +415,44 @@ IMAGE_PROBLEMS: dict[str, Callable[[], Problem]] = {
 }
 
 
+def shuffled(given: Problem) -> Problem:
+    """A control: the labels of other rows. Nothing relates the tasks, and labels cannot be learned."""
+    order = np.random.default_rng(31).permutation(len(given.a))
+    return replace(given, a=given.a[order])
+
+
+def nuisance(given: Problem) -> Problem:
+    """A control: labels that can be learned and have nothing to do with the class.
+
+    Signs of random projections of the features after each class's mean is taken away.
+    """
+    rng = np.random.default_rng(32)
+    residual = given.x.copy()
+    for c in np.unique(given.y):
+        residual[given.y == c] -= given.x[given.y == c].mean(axis=0)
+    a = (residual @ rng.normal(size=(given.x.shape[1], given.relation.target.width)) > 0).astype(float)
+    return replace(given, a=a)
+
+
+CONTROLS: dict[str, Callable[[Problem], Problem]] = {"shuffled": shuffled, "nuisance": nuisance}
+
+
 @cache
 def problem(name: str) -> Problem:
-    """A problem by name, loaded once."""
-    return {**PROBLEMS, **IMAGE_PROBLEMS}[name]()
+    """A problem by name, loaded once; `NAME~shuffled` and `NAME~nuisance` are its controls."""
+    base, _, control = name.partition("~")
+    found = {**PROBLEMS, **IMAGE_PROBLEMS}[base]()
+    return CONTROLS[control](found) if control else found
+
+
+def observed(given: Problem) -> np.ndarray:
+    """The relation as a table of counts over all training rows: what an estimate should find. (C, K)."""
+    y, a = given.y[given.train], given.a[given.train]
+    if given.relation.class_to_class:
+        a = np.eye(given.relation.target.width)[a.astype(int)]
+    out = np.full((given.relation.source.width, given.relation.target.width), np.nan)
+    for c in np.unique(y[y >= 0]):
+        rows = a[y == c]
+        seen = (~np.isnan(rows)).sum(axis=0)
+        out[c] = np.divide(np.nansum(rows, axis=0), seen, out=out[c], where=seen > 0)
+    return given.relation.table if np.isnan(out).all() else out

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -96,28 +95,20 @@ def scaled_log_loss(task: Task, targets: Any, logits: Any) -> float:
     Raises:
         NoAnnotationError: No row is annotated.
     """
-    from scipy.optimize import minimize_scalar
+    from concord.decoding import temperature
 
     z, y = np.asarray(logits, dtype=np.float64), task.encode(targets)
-    known = y != -1 if isinstance(task, MulticlassTask) else ~np.isnan(y)
-    if not known.any():
+    annotated = task.annotated(y)
+    if not annotated.any():
         raise NoAnnotationError(f"task {task.name!r}: no row is annotated")
-    z, y = z[known], y[known]
-
-    def loss(log_scale: float) -> float:
-        return float(_log_losses(task, y, z * np.exp(log_scale)).mean())
-
-    # The scale is 1 / temperature, between 1/100 and 100.
-    found = minimize_scalar(loss, bounds=(-4.6, 4.6), method="bounded", options={"xatol": 1e-3})
-    return float(min(found.fun, loss(0.0)))
-
-
-def _log_losses(task: Task, y: npt.NDArray[Any], z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    z, y = z[annotated], y[annotated]
     if isinstance(task, MulticlassTask):
         from scipy.special import log_softmax
 
-        return -log_softmax(z, axis=1)[np.arange(len(y)), y]
-    return np.logaddexp(0.0, np.where(y > 0.5, -z, z))
+        return float(-log_softmax(temperature(z, y, True) * z, axis=1)[np.arange(len(y)), y].mean())
+    z = temperature(z, y, False) * z
+    seen = ~np.isnan(y)
+    return float(np.logaddexp(0.0, np.where(y[seen] > 0.5, -z[seen], z[seen])).mean())
 
 
 @torch.no_grad()

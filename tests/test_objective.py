@@ -1,0 +1,283 @@
+"""The objective: its parts, its weights, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import concord as cc
+from asserts import raises
+from concord import couplings
+from concord.errors import (
+    AnnotationError,
+    DuplicateNameError,
+    NotFiniteError,
+    RangeError,
+    ShapeError,
+    UnknownNameError,
+)
+from concord.losses import multiclass_loss, multilabel_loss, soft_multiclass_loss, soft_multilabel_loss
+from strategies import batches
+
+NAN = float("nan")
+RELATION = cc.tables.expressions()
+EXPRESSION, UNITS = RELATION.source, RELATION.target
+SMILE = cc.MulticlassTask("smile", ["no", "yes"])
+SMILES = cc.Relation(EXPRESSION, SMILE, [[1, 0], [0, 1], *[[0.9, 0.1]] * 5])
+PART = "posterior:expression->action_units"
+
+
+def objective(**options) -> cc.CoupledObjective:
+    options = {"relations": [RELATION], "couplings": [couplings.PosteriorCoannotation()]} | options
+    return cc.CoupledObjective([EXPRESSION, UNITS], **options)
+
+
+def logits(n: int = 4) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        task.name: torch.randn(n, task.width, generator=generator, requires_grad=True)
+        for task in (EXPRESSION, UNITS)
+    }
+
+
+def targets() -> dict[str, torch.Tensor]:
+    units = torch.full((4, 17), NAN)
+    units[1], units[2, :5] = 0.0, 1.0
+    return {"expression": torch.tensor([3, -1, -1, -1]), "action_units": units}
+
+
+# What it returns ---------------------------------------------------------------------------------
+
+
+def test_parts_are_the_losses_and_sum_to_the_loss():
+    z, t = logits(), targets()
+    soft = {
+        "expression": torch.where(
+            torch.tensor([[True], [False], [False], [True]]), 1 / 7, torch.full((4, 7), NAN)
+        ),
+        "action_units": torch.rand(4, 17),
+    }
+    made = objective(
+        couplings=[couplings.PosteriorCoannotation(weight=0.25)],
+        task_weights={"expression": 2.0},
+        soft_weights={"action_units": 0.5},
+    )
+    result = made(z, t, soft=soft)
+    relation_loss = couplings.PosteriorCoannotation()(z, t, RELATION)
+    expected = {
+        "expression": 2 * multiclass_loss(z["expression"], t["expression"]),
+        "expression/soft": soft_multiclass_loss(z["expression"], soft["expression"]),
+        "action_units": multilabel_loss(z["action_units"], t["action_units"]),
+        "action_units/soft": 0.5 * soft_multilabel_loss(z["action_units"], soft["action_units"]),
+        PART: 0.25 * relation_loss,
+    }
+    assert result.parts.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(result.parts[name], value.detach())
+        assert not result.parts[name].requires_grad
+    torch.testing.assert_close(result.loss, sum(expected.values()))
+
+
+def test_a_list_of_couplings_goes_to_every_relation_and_a_mapping_to_its_own():
+    tasks, relations = [EXPRESSION, UNITS, SMILE], [RELATION, SMILES]
+    every = cc.CoupledObjective(
+        tasks, relations, [couplings.PosteriorCoannotation(), couplings.ClassToLabels()]
+    )
+    assert every.part_names == [
+        PART,
+        "posterior:expression->smile",
+        "class-to-labels:expression->action_units",
+        "class-to-labels:expression->smile",
+    ]
+    own = cc.CoupledObjective(
+        tasks,
+        relations,
+        {
+            "expression->smile": [couplings.MarginalLikelihood()],
+            RELATION.name: [couplings.DistributionMatching("paper"), couplings.DistributionMatching()],
+        },
+    )
+    assert own.part_names == [
+        "marginal:expression->smile",
+        "matching:expression->action_units",
+        "matching-2:expression->action_units",
+    ]
+    z, t = logits(), targets()
+    z |= {"smile": torch.randn(4, 2)}
+    t |= {"smile": torch.tensor([-1, 1, -1, 0])}
+    parts = own(z, t).parts
+    for name, coupling, relation in (
+        ("marginal:expression->smile", couplings.MarginalLikelihood(), SMILES),
+        ("matching:expression->action_units", couplings.DistributionMatching("paper"), RELATION),
+        ("matching-2:expression->action_units", couplings.DistributionMatching(), RELATION),
+    ):
+        torch.testing.assert_close(parts[name], coupling(z, t, relation).detach())
+
+
+def test_without_relations_it_is_the_supervised_losses():
+    z, t = logits(), targets()
+    result = cc.CoupledObjective([EXPRESSION, UNITS])(z, t)
+    assert set(result.parts) == {"expression", "action_units"}
+
+
+def test_each_task_alone_sees_its_own_rows_only():
+    z, t = logits(), targets()
+    cc.CoupledObjective([EXPRESSION, UNITS])(z, t).loss.backward()
+    assert z["expression"].grad[0].all()
+    assert not z["expression"].grad[1:].any()
+    seen = ~torch.isnan(t["action_units"])
+    assert z["action_units"].grad[seen].all()
+    assert not z["action_units"].grad[~seen].any()
+
+
+@given(batch=batches(), row=st.integers(0, 5), times=st.integers(1, 3))
+def test_a_row_that_comes_twice_weighs_twice(batch, row, times):
+    relation, row = batch.relation, row % len(batch.y)
+    made = cc.CoupledObjective([relation.source, relation.target])
+    z, t = batch.logits(), batch.targets()
+    index = torch.tensor([*range(len(batch.y)), *[row] * times])
+    many = made({k: v[index] for k, v in z.items()}, {k: v[index] for k, v in t.items()})
+    weight = torch.ones(len(batch.y))
+    weight[row] += times
+    once = made(z, t, sample_weight={"source": weight, "target": weight})
+    torch.testing.assert_close(many.loss, once.loss)
+
+
+def test_rows_of_no_weight_are_no_rows():
+    z, t = logits(), targets()
+    made = cc.CoupledObjective([EXPRESSION, UNITS])
+    none = made(z, t, sample_weight={"expression": torch.zeros(4), "action_units": torch.zeros(4)})
+    assert none.loss.item() == 0.0
+
+
+def test_a_batch_of_no_rows_is_nothing():
+    z = {name: value[:0] for name, value in logits().items()}
+    t = {name: value[:0] for name, value in targets().items()}
+    made = objective(couplings=[couplings.PosteriorCoannotation(), couplings.DistributionMatching()])
+    assert made(z, t).loss.item() == 0.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened_before_any_logarithm(dtype):
+    z = {name: value.detach().to(dtype).requires_grad_() for name, value in logits().items()}
+    with torch.autocast("cpu", torch.bfloat16):
+        result = objective()(z, targets())
+    wide = {name: value.detach().float() for name, value in z.items()}
+    assert result.loss.dtype == torch.float32
+    torch.testing.assert_close(result.loss, objective()(wide, targets()).loss)
+    result.loss.backward()
+    assert all(value.grad.dtype == dtype and torch.isfinite(value.grad).all() for value in z.values())
+
+
+def test_double_precision_stays():
+    z = {name: value.detach().double() for name, value in logits().items()}
+    assert objective()(z, targets()).loss.dtype == torch.float64
+
+
+def test_more_annotation_than_bfloat16_can_count():
+    n = 1001
+    z = {"expression": torch.zeros(n, 7, dtype=torch.bfloat16), "action_units": torch.zeros(n, 17)}
+    t = {"expression": torch.zeros(n, dtype=torch.int64), "action_units": torch.zeros(n, 17)}
+    parts = cc.CoupledObjective([EXPRESSION, UNITS])(z, t).parts
+    assert parts["expression"].item() == pytest.approx(np.log(7), rel=1e-6)
+
+
+def test_it_prints_tasks_and_relations():
+    assert "tasks=['expression', 'action_units'], relations=['expression->action_units']" in repr(objective())
+
+
+# What it refuses ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "said"),
+    [
+        (lambda: cc.CoupledObjective([]), ShapeError, ["at least one task"]),
+        (lambda: cc.CoupledObjective([EXPRESSION, EXPRESSION]), DuplicateNameError, ["'expression'"]),
+        (lambda: cc.CoupledObjective([EXPRESSION], [RELATION]), UnknownNameError, ["'action_units'"]),
+        (lambda: objective(relations=[RELATION, RELATION]), DuplicateNameError, [RELATION.name, "twice"]),
+        (
+            lambda: cc.CoupledObjective([EXPRESSION, cc.MultilabelTask("action_units", ["AU1"])], [RELATION]),
+            ShapeError,
+            ["another task 'action_units'", "order"],
+        ),
+        (lambda: objective(relations=[]), ShapeError, ["'posterior'", "relations=[...]"]),
+        (
+            lambda: objective(couplings={"expression->action_unit": []}),
+            UnknownNameError,
+            ["'expression->action_units'"],
+        ),
+        (lambda: objective(task_weights={"expresion": 1.0}), UnknownNameError, ["'expression'"]),
+        (lambda: objective(soft_weights={"units": 1.0}), UnknownNameError, ["'units'"]),
+        (lambda: objective(task_weights={"expression": -1.0}), RangeError, ["'expression'", "-1"]),
+        (lambda: objective(soft_weights={"expression": NAN}), RangeError, ["nan"]),
+    ],
+)
+def test_refused_when_made(make, kind, said):
+    with raises(kind, *said):
+        make()
+
+
+def call(**changes):
+    """Call with one thing changed in logits, targets, soft targets or sample weights."""
+    given = {"logits": logits(), "targets": targets(), "soft": {}, "sample_weight": {}}
+    for name, (task, value) in changes.items():
+        given[name] = given[name] | {task: value} if value is not None else {}
+    z, t = given.pop("logits"), given.pop("targets")
+    return objective()(z, t, **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "said"),
+    [
+        ({"logits": ("", None)}, UnknownNameError, ["logits", "'expression'"]),
+        ({"targets": ("", None)}, UnknownNameError, ["targets", "'expression'"]),
+        ({"logits": ("expression", torch.zeros(4, 17))}, ShapeError, ["(4, 7)", "(4, 17)", "another task's"]),
+        ({"logits": ("action_units", torch.zeros(4, 7))}, ShapeError, ["(4, 17)", "(4, 7)"]),
+        ({"logits": ("action_units", torch.zeros(3, 17))}, ShapeError, ["(4, 17)", "(3, 17)"]),
+        ({"logits": ("expression", torch.tensor(1.0))}, ShapeError, ["'expression'", "()"]),
+        ({"logits": ("expression", torch.zeros(4))}, ShapeError, ["'expression'", "(4,)"]),
+        ({"targets": ("expression", torch.zeros(4, 1).long())}, ShapeError, ["(4,)", "(4, 1)"]),
+        ({"targets": ("action_units", torch.zeros(4, 16))}, ShapeError, ["(4, 17)", "(4, 16)"]),
+        ({"targets": ("action_units", torch.zeros(4))}, ShapeError, ["(4, 17)"]),
+        ({"targets": ("expression", torch.zeros(4))}, AnnotationError, ["int64", "float32"]),
+        ({"targets": ("expression", torch.tensor([0, 1, 7, -1]))}, AnnotationError, [".. 6", "7", "row 2"]),
+        ({"targets": ("expression", torch.tensor([0, -2, 1, -1]))}, AnnotationError, ["-2", "row 1"]),
+        ({"targets": ("action_units", torch.full((4, 17), 0.5))}, AnnotationError, ["0.5", "row 0", "'AU1'"]),
+        ({"targets": ("action_units", torch.full((4, 17), float("inf")))}, AnnotationError, ["inf"]),
+        ({"targets": ("action_units", torch.full((4, 17), -1))}, AnnotationError, ["-1", "NaN"]),
+        ({"logits": ("expression", torch.full((4, 7), NAN))}, NotFiniteError, ["'expression'", "NaN"]),
+        ({"logits": ("action_units", torch.full((4, 17), float("inf")))}, NotFiniteError, ["'action_units'"]),
+        ({"soft": ("expresion", torch.zeros(4, 7))}, UnknownNameError, ["soft", "'expression'"]),
+        ({"soft": ("expression", torch.zeros(4, 1))}, ShapeError, ["soft", "(4, 7)", "(4, 1)"]),
+        ({"soft": ("expression", torch.full((4, 7), 1.5))}, RangeError, ["soft", "'expression'"]),
+        ({"sample_weight": ("units", torch.ones(4))}, UnknownNameError, ["weights", "'units'"]),
+        ({"sample_weight": ("expression", torch.ones(4, 1))}, ShapeError, ["weights", "(4,)", "(4, 1)"]),
+        ({"sample_weight": ("expression", torch.full((4,), -1.0))}, RangeError, ["weights", ">= 0"]),
+        ({"sample_weight": ("expression", torch.full((4,), NAN))}, RangeError, ["weights", "finite"]),
+    ],
+)
+def test_refused_when_called(changes, kind, said):
+    with raises(kind, *said):
+        call(**changes)
+
+
+def test_errors_are_the_builtins_that_one_would_catch():
+    with pytest.raises(ValueError, match="labels are 0, 1 or NaN"):
+        call(targets=("action_units", torch.full((4, 17), 2.0)))
+    with pytest.raises(LookupError, match="unknown task"):
+        call(logits=("", None))
+    with pytest.raises(FloatingPointError, match="NaN or infinity"):
+        call(logits=("expression", torch.full((4, 7), NAN)))
+
+
+def test_values_are_not_looked_at_unless_asked_but_shapes_are():
+    made = objective(validate=False)
+    z, t = logits(), targets()
+    wrong = z | {"expression": torch.full((4, 7), NAN)}
+    assert torch.isnan(made(wrong, t).loss)
+    with raises(ShapeError, "(4, 7)"):
+        made(z | {"expression": torch.zeros(4, 6)}, t)
