@@ -32,6 +32,7 @@ from training_problem import (
     survive_in_limits,
     survive_plainly,
     survive_until,
+    survive_until_half_a_file,
 )
 
 INDEX = "checkpoint.json"
@@ -85,6 +86,35 @@ def test_killed_and_resumed_is_unbroken(
     child.join(60)
     assert child.exitcode == -9
     check_resumed(tmp_path, unbroken)
+
+
+def kill_within(folder: Path, processes: Any, file: str, step: int, share: float) -> None:
+    child = processes.Process(target=survive_until_half_a_file, args=(str(folder), file, step, share))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -9
+    halves = list((folder / "checkpoints").glob(f".*.tmp/{file}"))
+    assert [half.stat().st_size > 0 for half in halves] == [share > 0]
+    newest = Checkpoints(folder / "checkpoints").latest()
+    assert (newest.name if newest else None) == (f"step-{step - 7:08d}" if step > 7 else None)
+
+
+def test_killed_within_a_file_and_resumed_is_unbroken(
+    tmp_path: Path, processes: Any, unbroken: tuple[Any, Any, str]
+):
+    kill_within(tmp_path, processes, "optimiser.safetensors", 14, 0.5)
+    kill_within(tmp_path, processes, INDEX, 28, 0.9)
+    check_resumed(tmp_path, unbroken)
+
+
+@pytest.mark.slow
+def test_killed_twenty_times_within_a_file(tmp_path: Path, processes: Any, unbroken: tuple[Any, Any, str]):
+    rng = random.Random(2)
+    files = ("network.safetensors", "optimiser.safetensors", "average.safetensors", INDEX)
+    for i in range(20):
+        step = 7 * rng.randint(1, 8)
+        kill_within(tmp_path / str(i), processes, rng.choice(files), step, rng.random())
+        check_resumed(tmp_path / str(i), unbroken)
 
 
 @pytest.mark.slow
@@ -282,6 +312,17 @@ def test_a_checkpoint_never_runs_code(tmp_path: Path):
         read_tensors(tmp_path / "x.safetensors")
     with pytest.raises(CheckpointError, match="is missing"):
         read_tensors(tmp_path / "y.safetensors")
+    # Whoever forges a file can forge its digests, too: still nothing in it is run.
+    kept = Checkpoints(tmp_path)
+    path = kept.save(1, {"network": {"w": torch.zeros(3)}}, {})
+    bomb = pickle.dumps(Evil())
+    (path / "network.safetensors").write_bytes(bomb)
+    index = json.loads((path / INDEX).read_text())
+    index["files"]["network.safetensors"] = {"sha256": checkpoint._digest(bomb), "bytes": len(bomb)}
+    index["digest"] = checkpoint._index_digest(index)
+    (path / INDEX).write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+        kept.load(path)
     assert not (tmp_path / "pwned").exists()
 
 

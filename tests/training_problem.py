@@ -110,6 +110,35 @@ def survive_until(folder: str, event: int) -> None:
     survive(Path(folder))
 
 
+def survive_until_half_a_file(folder: str, file: str, step: int, share: float) -> None:
+    """Train, and be killed within the writing of one file of the checkpoint of a step."""
+    import os
+    import signal
+
+    from concord import checkpoint
+
+    torch.set_num_threads(1)
+    saved, write = checkpoint.Checkpoints.save, checkpoint._write
+    now = 0
+
+    def save(self: Checkpoints, done: int, *arguments: Any) -> Path:
+        nonlocal now
+        now = done
+        return saved(self, done, *arguments)
+
+    def half(path: Path, content: bytes) -> None:
+        if now != step or path.name != file:
+            return write(path, content)
+        with path.open("wb") as opened:
+            opened.write(content[: int(share * len(content))])
+            opened.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return None
+
+    checkpoint.Checkpoints.save, checkpoint._write = save, half  # type: ignore[method-assign]
+    survive(Path(folder))
+
+
 def survive_plainly(folder: str) -> None:
     """Train, saving at every second step."""
     torch.set_num_threads(1)

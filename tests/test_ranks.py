@@ -1,0 +1,86 @@
+"""Two ranks over gloo train what one process trains on the same global batches."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rank_training import FORMS_OF_EACH, STEPS, couplings, run_as_rank, train_coupled, train_rows
+
+HERE = Path(__file__).parent
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the weights of every training on two ranks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    port = free_port()
+    context = multiprocessing.get_context("spawn")
+    ranks = [context.Process(target=run_as_rank, args=(str(folder), rank, 2, port)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(240)
+    for process in ranks:
+        if process.exitcode is None:
+            process.kill()
+    assert [process.exitcode for process in ranks] == [0, 0]
+    return folder
+
+
+def check_alike(mine: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert mine.keys() == other.keys()
+    for name, value in mine.items():
+        torch.testing.assert_close(value, other[name], atol=1e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("name", FORMS_OF_EACH)
+def test_two_ranks_train_what_one_process_trains(name: str, on_two_ranks: Path):
+    one, uncoupled = train_coupled(name), train_coupled("none")
+    check_alike(load_file(on_two_ranks / f"{name}.safetensors"), one)
+    if name.startswith("labels"):
+        moved = max((value - uncoupled[key]).abs().max() for key, value in one.items())
+        assert moved > 1e-3, "the coupling does something"
+
+
+def test_rows_pieces_averages_and_selection_are_those_of_one_process(on_two_ranks: Path, tmp_path: Path):
+    one, two = train_rows(tmp_path), load_file(on_two_ranks / "rows.safetensors")
+    check_alike(two, one)
+    logs = [folder / "log.jsonl" for folder in (tmp_path, on_two_ranks / "unbroken")]
+    told, also = ([json.loads(line) for line in log.read_text().splitlines()] for log in logs)
+    assert [line["step"] for line in told] == [line["step"] for line in also]  # rank 0 alone writes
+    for line, other in zip(told, also, strict=True):
+        assert line.keys() == other.keys()
+        assert all(abs(line[key] - other[key]) < 1e-6 for key in line if key != "rate")
+    assert told[-1]["step"] == STEPS
+
+
+def test_ranks_resume_bit_by_bit(on_two_ranks: Path):
+    unbroken, resumed = (load_file(on_two_ranks / f"{name}.safetensors") for name in ("rows", "resumed"))
+    assert all(torch.equal(unbroken[name], value) for name, value in resumed.items())
+
+
+@pytest.mark.slow
+def test_every_form_under_torchrun(tmp_path: Path):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1",
+        "--master-port", str(free_port()), str(HERE / "rank_training.py"), str(tmp_path),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=300, env=os.environ | {"PYTHONPATH": str(HERE)})
+    for name in couplings():
+        check_alike(load_file(tmp_path / f"{name}.safetensors"), train_coupled(name))
