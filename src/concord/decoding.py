@@ -5,6 +5,7 @@ Works on probabilities alone, so also for two networks that were trained elsewhe
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,9 @@ MIN_Z = 1.64
 
 def implied(p: Array, relation: Relation) -> tuple[Array, Array]:
     """What class probabilities imply for the target: probabilities and known class mass, both (n, K)."""
-    known = relation.known.astype(np.float64)
-    mass = p @ known
+    mass = relation.known_mass(p)
     base = np.broadcast_to(relation.rates(), mass.shape)
-    q = np.divide(p @ np.nan_to_num(relation.table), mass, out=base.copy(), where=mass > FLOOR)
+    q = np.divide(relation.mixture(p), mass, out=base.copy(), where=mass > FLOOR)
     return np.clip(q, FLOOR, 1 - FLOOR), mass
 
 
@@ -66,8 +66,11 @@ def decode_classes(p: Array, q: Array, relation: Relation, strength: float = 1.0
         relation: From source to target.
         strength: 0 leaves p as it is.
     """
-    known, table = relation.known, np.nan_to_num(relation.table)
     rates = relation.rates()
+    if relation.sparse:
+        score = _sparse_score(q, relation, rates)
+        return softmax(np.log(np.clip(p, 1e-12, None)) + strength * score, axis=1)
+    known, table = relation.known, np.nan_to_num(relation.table)
     if relation.class_to_class:
         rates = np.maximum(rates, FLOOR)
         ratio = np.where(known, np.maximum(table, CLIP * rates) / rates, 1.0)
@@ -79,6 +82,24 @@ def decode_classes(p: Array, q: Array, relation: Relation, strength: float = 1.0
         for k in range(q.shape[1]):  # label by label: no (n, C, K) array
             score += np.log(q[:, k, None] * on[:, k] + (1 - q[:, k, None]) * off[:, k])
     return softmax(np.log(np.clip(p, 1e-12, None)) + strength * score, axis=1)
+
+
+def _sparse_score(q: Array, relation: Relation, rates: Array) -> Array:
+    """What predicted targets say of each class, at a cost of rows times stored cells: (n, C)."""
+    table = relation.table
+    if relation.class_to_class:
+        rate = np.maximum(rates, FLOOR)[table.indices]
+        more = np.maximum(table.data, CLIP * rate) / rate - CLIP
+        rest = np.where(relation.known_rows, CLIP, 1.0)
+        mixed = (relation.with_cells(more) @ q.T).T + q.sum(axis=1, keepdims=True) * rest
+        return np.log(np.maximum(mixed, 1e-12))
+    columns = table.tocsc()
+    cell, rate = np.clip(columns.data, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
+    score = np.zeros((len(q), relation.source.width))
+    for k, (start, stop) in enumerate(pairwise(columns.indptr)):
+        on, off = cell[start:stop] / rate[k], (1 - cell[start:stop]) / (1 - rate[k])
+        score[:, columns.indices[start:stop]] += np.log(q[:, k, None] * on + (1 - q[:, k, None]) * off)
+    return score
 
 
 def _class_loss(p: Array, y: npt.NDArray[Any]) -> Array:

@@ -50,6 +50,10 @@ class ShapeError(ConcordError, ValueError):
     """An array or tensor of another shape than its task or relation has."""
 
 
+class DenseOnlyError(ConcordError, TypeError):
+    """A sparse relation where every cell is needed; nothing is made dense in silence."""
+
+
 class RangeError(ConcordError, ValueError):
     """A number outside the range that its meaning allows."""
 

@@ -8,15 +8,14 @@ were trained with. Everything here is NumPy, deterministic, and knows nothing of
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
-from concord.errors import ShapeError
+from concord.errors import NoAnnotationError, RangeError, ShapeError
 from concord.relation import Relation
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
@@ -30,9 +29,11 @@ __all__ = [
     "check_relation",
     "class_direction",
     "cross_fitted",
+    "estimate_relation",
     "evidence",
     "fit_exponent",
     "free_estimate",
+    "observed",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -41,6 +42,8 @@ CLIP = 0.03
 EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 MIN_AGREEMENT = 0.01
 MIN_Z = 3.0
+SUM_TOLERANCE = 1e-3
+SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -119,27 +122,92 @@ class Observations:
         return (hits + 0.5) / (total + 1)
 
 
+def observed(
+    source: MulticlassTask,
+    target: Task,
+    classes: Any,
+    targets: Any,
+    p: Any,
+    q: Any = None,
+    weights: Any = None,
+) -> Observations:
+    """Observations from annotations as people write them, checked.
+
+    Args:
+        source: The class task.
+        target: The label task, or another class task.
+        classes: (n,) classes as names or indices, with gaps.
+        targets: (n, K) labels, or (n,) classes of the target, with gaps.
+        p: (n, C) out-of-sample class probabilities.
+        q: (n, K) out-of-sample probabilities of the target; None takes the base rates, which tell nothing.
+        weights: (n,) >= 0; None for ones.
+
+    Raises:
+        ShapeError: Arrays of different lengths or of another width than their task.
+        RangeError: A probability outside [0, 1], class probabilities that do not sum to 1, a bad weight.
+        NoAnnotationError: A task without any annotation.
+    """
+    y, a = source.encode(classes), target.encode(targets)
+    if len(y) != len(a):
+        raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
+    for task, values in ((source, y), (target, a)):
+        if not task.annotated(values).any():
+            raise NoAnnotationError(f"no row is annotated for {task.name!r}; both tasks need annotations")
+    w = None if weights is None else np.asarray(weights, dtype=np.float64)
+    if w is not None and (w.shape != y.shape or not ((w >= 0) & np.isfinite(w)).all() or not w.any()):
+        raise RangeError(f"weights have shape ({len(y)},) and are >= 0, not all 0")
+    blank = np.zeros((len(y), target.width))
+    p = np.asarray(p, dtype=np.float64)
+    guess = blank if q is None else np.asarray(q, dtype=np.float64)
+    rows = Observations(source, target, y, a.astype(y.dtype if a.ndim == 1 else np.float64), p, guess, w)
+    if q is None:
+        rows = replace(rows, q=np.broadcast_to(rows.base_rates(), blank.shape))
+    for task, values in ((source, rows.p), (target, rows.q)):
+        if not ((values >= 0) & (values <= 1)).all():
+            raise RangeError(f"predictions of {task.name!r} are probabilities, all in [0, 1]")
+        if isinstance(task, MulticlassTask) and (np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE).any():
+            raise RangeError(f"predictions of {task.name!r} are probabilities of classes, each row sums to 1")
+    return rows
+
+
 def evidence(table: Array, rates: Array, active: Array, seen: Array, class_to_class: bool) -> Array:
     """Log-likelihood of every class by the annotated labels, relative to base rates: (n, C).
 
     Unknown cells and gaps contribute 0.
 
     Args:
-        table: (C, K), NaN where unknown.
+        table: (C, K), NaN where unknown; or a sparse one, as `Relation` holds it.
         rates: (K,) base rates.
         active: (n, K) 1 where present.
         seen: (n, K) 1 where annotated.
         class_to_class: Whether a row of the table is a distribution.
     """
+    if hasattr(table, "tocsr"):
+        return _sparse_evidence(table, rates, active, seen, class_to_class)
     known = ~np.isnan(table)
     cell = np.where(known, table, 0.5)
     if class_to_class:
+        rates = np.maximum(rates, SMALLEST)  # a class of no mass has cells of 0
         ratio = np.log(np.maximum(cell, CLIP * rates) / rates)
         return active @ np.where(known, ratio, 0.0).T
     cell, rate = np.clip(cell, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
     present = np.where(known, np.log(cell / rate), 0.0)
     absent = np.where(known, np.log((1 - cell) / (1 - rate)), 0.0)
     return active @ present.T + (seen - active) @ absent.T
+
+
+def _sparse_evidence(table: Any, rates: Array, active: Array, seen: Array, class_to_class: bool) -> Array:
+    def times(cells: Array, labels: Array) -> Array:
+        return (type(table)((cells, table.indices, table.indptr), shape=table.shape) @ labels.T).T
+
+    cell, rate = table.data, rates[table.indices]
+    if class_to_class:  # cells of 0 that a known row does not store are worth log CLIP each
+        rate = np.maximum(rate, SMALLEST)
+        ratio = np.log(np.maximum(cell, CLIP * rate) / rate) - np.log(CLIP)
+        whole = np.log(CLIP) * (np.diff(table.indptr) > 0)
+        return times(ratio, active) + active.sum(axis=1)[:, None] * whole
+    cell, rate = np.clip(cell, CLIP, 1 - CLIP), np.clip(rate, CLIP, 1 - CLIP)
+    return times(np.log(cell / rate), active) + times(np.log((1 - cell) / (1 - rate)), seen - active)
 
 
 @dataclass(frozen=True)
@@ -290,13 +358,13 @@ def cross_fitted(observations: Observations, build: Builder, rates: Array) -> Ev
         rates: (K,) base rates.
     """
     gains: list[Array] = []
+    if observations.seen.any(axis=1).sum() < 4:
+        return Evidence(0.0, 0.0, 0.0)
     for judge_on in halves(observations):
         table = build(observations.take(~judge_on))
         judged = observations.take(judge_on)
         gains.append(np.stack([agreement(judged, table, s, rates) for s in EXPONENTS[1:]]))
     each = np.concatenate(gains, axis=1)
-    if each.shape[1] < 4:
-        return Evidence(0.0, 0.0, 0.0)
     means = each.mean(axis=1)
     best = int(means.argmax())
     error = each[best].std(ddof=1) / np.sqrt(each.shape[1])
@@ -485,9 +553,13 @@ def check_relation(observations: Observations, relation: Relation | None) -> Rel
     Args:
         observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
         relation: The supplied table, or None.
+
+    Raises:
+        DenseOnlyError: The table is sparse.
     """
     rates, c = observations.base_rates(), observations.source.width
-    table = None if relation is None or not relation.known.any() else relation.table
+    given_cells = None if relation is None else relation.cells("weighing it against data")
+    table = None if given_cells is None or np.isnan(given_cells).all() else given_cells
     ways: dict[Verdict, list[Builder]] = {"estimated" if table is None else "dropped": [free_estimate]}
     trust = float("nan")
     contradictions: tuple[Contradiction, ...] = ()
@@ -575,11 +647,50 @@ def _class_prior(observations: Observations) -> Array:
     return (count + 1.0) / (count + 1.0).sum()
 
 
-def _with_intervals(observations: Observations, rates: Array, level: float = 0.95) -> Relation:
-    table, _ = _em(observations, np.tile(rates, (observations.source.width, 1)), 2.0)
-    _, count = leave_one_label_out(observations, table, 1.0, rates)
+def estimate_relation(
+    observations: Observations, *, level: float = 0.95, strength: float = FREE_STRENGTH
+) -> Relation:
+    """The data's own estimate of a relation, whatever the overlap, with an interval for every cell.
+
+    EM over missing classes and labels. An interval is the Beta distribution of the cell's mean whose
+    variance is that of the maximum likelihood estimate, by the outer product of the scores of all cells of
+    a label: so it grows where the class head cannot tell two classes apart. It holds no bias of the heads.
+
+    Args:
+        observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
+        level: Probability mass of the intervals, in (0, 1).
+        strength: Weight of a label's base rate, in rows, > 0.
+
+    Returns:
+        The relation; `strength` counts the rows that a cell is worth. A label without an annotation is
+        unknown.
+
+    Raises:
+        RangeError: A level outside (0, 1), or a strength that is not > 0.
+    """
+    if not 0 < level < 1:
+        raise RangeError(f"the level of an interval lies in (0, 1), found {level}")
+    if not 0 < strength < np.inf:
+        raise RangeError(f"the weight of the prior is finite and > 0, found {strength}")
+    found = _with_intervals(observations, observations.base_rates(), level, strength)
+    never = ~observations.seen.any(axis=0)
+    if not never.any():
+        return found
+    assert found.interval is not None
+    return found.replace(
+        table=np.where(never, np.nan, found.table), interval=np.where(never, np.nan, found.interval)
+    )
+
+
+def _with_intervals(
+    observations: Observations, rates: Array, level: float = 0.95, strength: float = FREE_STRENGTH
+) -> Relation:
+    from scipy import stats
+
+    table, _ = _em(observations, np.tile(rates, (observations.source.width, 1)), strength)
     mean = np.clip(table, 1e-6, 1 - 1e-6)
-    worth = count + 2.0
+    count = np.maximum(mean * (1 - mean) / _variance(observations, table, rates, strength) - strength, 0.0)
+    worth = count + strength
     tail = (1 - level) / 2
     low, high = (stats.beta.ppf(t, mean * worth, (1 - mean) * worth) for t in (tail, 1 - tail))
     return Relation(
@@ -591,6 +702,23 @@ def _with_intervals(observations: Observations, rates: Array, level: float = 0.9
         base_rate=rates,
         prior=_class_prior(observations),
     )
+
+
+def _variance(observations: Observations, table: Array, rates: Array, strength: float) -> Array:
+    """Variance of every cell: the diagonal of the inverse information of each label's cells, (C, K)."""
+    obs = observations.take(observations.seen.any(axis=1))
+    active, seen, w = obs.active, obs.seen, obs.weights[:, None]
+    has_class = obs.y != MISSING_CLASS
+    ll = evidence(table, rates, active, seen, obs.class_to_class)
+    r = softmax(np.log(np.clip(obs.p, 1e-12, None)) + ll, axis=1)
+    r = np.where(has_class[:, None], np.eye(obs.source.width)[np.where(has_class, obs.y, 0)], r)
+    cell = np.clip(table, 1e-3, 1 - 1e-3)
+    spread = cell * (1 - cell)
+    out = np.empty_like(cell)
+    for k in range(cell.shape[1]):
+        score = r * seen[:, [k]] * (active[:, [k]] - cell[:, k]) / spread[:, k]
+        out[:, k] = np.diag(np.linalg.inv(score.T @ (w * score) + np.diag(strength / spread[:, k])))
+    return out
 
 
 def _contradictions(

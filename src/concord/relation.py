@@ -3,6 +3,9 @@
 A relation leads from a multiclass task (its *source*) to a multilabel task, where a cell is
 P(label = 1 | class), or to another multiclass task, where a row is the distribution P(class' | class).
 NaN marks a cell that nobody knows. This room knows nothing of networks.
+
+A table may be sparse (`scipy.sparse`): then the stored cells are the known ones, and whatever runs at that
+scale costs time and memory in proportion to them. What needs every cell says so (`DenseOnlyError`).
 """
 
 from __future__ import annotations
@@ -16,10 +19,10 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from concord.errors import (
     DataFormatError,
+    DenseOnlyError,
     DuplicateNameError,
     MissingDataError,
     NoAnnotationError,
@@ -32,6 +35,8 @@ from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, c
 __all__ = ["Relation"]
 
 Array = npt.NDArray[np.float64]
+Table = Any
+"""An `Array`, or a `csr_array` of SciPy, which has no types."""
 ROW_SUM_TOLERANCE = 1e-6
 
 
@@ -43,8 +48,11 @@ class Relation:
         source: The multiclass task that the rows belong to (C classes).
         target: A multilabel task (K labels; cells are P(label = 1 | class), each in [0, 1]) or a
             multiclass task (K classes; a row is a distribution and sums to 1, or is unknown as a whole).
-        table: Shape (C, K), in [0, 1], NaN where unknown.
-        strength: Shape (C, K), >= 0: how many observations each cell is worth; None if nobody said.
+        table: Shape (C, K), in [0, 1], NaN where unknown. Or a sparse array of SciPy, kept as CSR: its stored
+            cells (stored zeros among them) are the known ones. From class to class a row with stored cells
+            is known as a whole: they sum to 1, so the others are 0.
+        strength: Shape (C, K), >= 0: how many observations each cell is worth; None if nobody said. Sparse
+            where the table is.
         interval: Shape (2, C, K): lower and upper bound of each cell, where the table was estimated.
         prior: Shape (C,): class probabilities in the population; None means uniform.
         base_rate: Shape (K,): probability of each label (or target class) in the population; None
@@ -54,6 +62,7 @@ class Relation:
         ShapeError: A shape that does not fit the tasks.
         RangeError: A cell outside [0, 1], a row of a class-to-class table that does not sum to 1, a
             negative strength, a prior that is no distribution.
+        DuplicateNameError: A sparse table that stores a cell twice.
 
     Example:
         >>> from concord import MulticlassTask, MultilabelTask
@@ -66,8 +75,8 @@ class Relation:
 
     source: MulticlassTask
     target: Task
-    table: Array
-    strength: Array | None = None
+    table: Table
+    strength: Table | None = None
     interval: Array | None = None
     prior: Array | None = None
     base_rate: Array | None = None
@@ -80,14 +89,14 @@ class Relation:
             )
         object.__setattr__(self, "_name", f"{self.source.name}->{self.target.name}")
         owner, shape = f"relation {self.name}", (self.source.width, self.target.width)
-        table = _array(owner, "table", self.table, shape)
-        check_probability(owner, table)
+        table = _table(owner, "table", self.table, shape)
+        check_probability(owner, table.data if self.sparse else table)
         if isinstance(self.target, MulticlassTask):
             _check_rows(owner, self.source, table)
         object.__setattr__(self, "table", table)
         if self.strength is not None:
-            strength = _array(owner, "strength", self.strength, shape)
-            if not (strength >= 0).all():
+            strength = _table(owner, "strength", self.strength, shape)
+            if not ((strength.data if _is_sparse(strength) else strength) >= 0).all():
                 raise RangeError(f"{owner}: strengths are counts >= 0")
             object.__setattr__(self, "strength", strength)
         if self.interval is not None:
@@ -144,9 +153,9 @@ class Relation:
         table = np.full((source.width, target.width), np.nan)
         row_index = _positions(f"{path}: class", rows, source.outputs, extra)
         column_index = _positions(f"{path}: label", columns, target.outputs, extra)
-        for i, r in row_index.items():
-            for j, c in column_index.items():
-                table[r, c] = cells[i, j]
+        table[np.ix_(list(row_index.values()), list(column_index.values()))] = cells[
+            np.ix_(list(row_index), list(column_index))
+        ]
         if normalize:
             total = np.nansum(table, axis=1, keepdims=True)
             table = np.divide(np.nan_to_num(table), total, out=np.full_like(table, np.nan), where=total > 0)
@@ -241,17 +250,21 @@ class Relation:
         if not both.any():
             raise NoAnnotationError(
                 f"no sample is annotated for both {source.name!r} and {target.name!r}; "
-                "a relation of disjoint annotations needs the predictions of trained heads"
+                "a relation of disjoint annotations needs out-of-sample predictions of heads that were "
+                "trained without coupling: give them to Relation.estimate as p and q, or the features to "
+                "`concord relation estimate --features`"
             )
-        member = np.zeros((int(both.sum()), source.width))
-        member[np.arange(len(member)), y[both]] = w[both]
+        from scipy import sparse, stats
+
+        n = int(both.sum())
+        member = sparse.csr_array((w[both], (y[both], np.arange(n))), shape=(source.width, n))
         if isinstance(target, MulticlassTask):
             present = np.eye(target.width)[a[both]]
             seen = np.ones_like(present)
         else:
             seen = (~np.isnan(a[both])).astype(np.float64)
             present = np.nan_to_num(a[both].astype(np.float64))
-        hits, counts = member.T @ present, member.T @ seen
+        hits, counts = member @ present, member @ seen
         total = counts.sum(axis=0)
         base = np.divide(hits.sum(axis=0) + 0.5, total + 1.0)
         if isinstance(target, MulticlassTask):
@@ -273,6 +286,82 @@ class Relation:
             prior=prior,
         )
 
+    @classmethod
+    def estimate(
+        cls,
+        source: MulticlassTask,
+        target: Task,
+        classes: Any,
+        targets: Any,
+        *,
+        p: Any = None,
+        q: Any = None,
+        weights: Any = None,
+        pseudo_count: float | None = None,
+        level: float = 0.95,
+    ) -> Relation:
+        """Estimate a relation from annotations that overlap fully, partly or not at all.
+
+        Without predictions the co-annotated samples speak alone (`from_annotations`). With predictions of
+        heads that were trained without coupling, and not on the sample in question, every sample speaks:
+        a label whose sample has no class counts for each class by the head's view of it, and a class
+        whose sample has no label counts for as much as the label head tells beyond the base rate (EM, see
+        `estimation.estimate_relation`). `CoupledClassifier.cross_predict_proba` makes such predictions.
+
+        Args:
+            source: The task of the rows.
+            target: The task of the columns.
+            classes: Shape (n,): classes as names or indices, with gaps.
+            targets: Shape (n, K) labels, or (n,) classes of the target, with gaps.
+            p: Shape (n, C): class probabilities, out of sample; None where there are none.
+            q: Shape (n, K): probabilities of the target, likewise; None takes the base rates for them.
+            weights: Shape (n,), >= 0: how many samples a row counts for; None counts each once.
+            pseudo_count: Weight of a label's base rate, in observations, > 0; None is 1 without
+                predictions and 2 with them.
+            level: Probability mass of the intervals, in (0, 1). They hold sampling noise and doubt about
+                classes, not a bias of the predictions.
+
+        Returns:
+            The relation with `strength` (effective counts), `interval`, `prior` and, with predictions,
+            `base_rate`.
+
+        Raises:
+            NoAnnotationError: No sample carries both annotations, and there are no predictions; or one of
+                the tasks has no annotation at all.
+            ShapeError: Arrays of different lengths, or predictions of another width than their task.
+            RangeError: Predictions outside [0, 1], class probabilities that do not sum to 1, a negative
+                weight, or q without p.
+
+        Example:
+            >>> from concord import MulticlassTask, MultilabelTask
+            >>> pet, trait = MulticlassTask("pet", ["cat", "dog"]), MultilabelTask("trait", ["barks"])
+            >>> sure = [[0.99, 0.01]] * 20 + [[0.01, 0.99]] * 20
+            >>> labels = [[0.0]] * 20 + [[1.0]] * 20
+            >>> Relation.estimate(pet, trait, [None] * 40, labels, p=sure).table.round(1).tolist()
+            [[0.1], [0.9]]
+        """
+        if p is None:
+            if q is not None:
+                raise RangeError(
+                    "predictions of the target (q) are of use beside those of the class (p) only"
+                )
+            return cls.from_annotations(
+                source,
+                target,
+                classes,
+                targets,
+                weights=weights,
+                pseudo_count=1.0 if pseudo_count is None else pseudo_count,
+                level=level,
+            )
+        # Upstairs: this room knows how to say a relation, that one how to find it.
+        from concord.estimation import estimate_relation, observed
+
+        seen = observed(source, target, classes, targets, p, q, weights)
+        return estimate_relation(
+            seen, level=level, **({} if pseudo_count is None else {"strength": pseudo_count})
+        )
+
     # -- what it says ----------------------------------------------------------------------------
 
     @property
@@ -286,14 +375,86 @@ class Relation:
         return isinstance(self.target, MulticlassTask)
 
     @property
-    def known(self) -> npt.NDArray[np.bool_]:
-        """Which cells are known: shape (C, K)."""
+    def sparse(self) -> bool:
+        """Whether the table is sparse."""
+        return _is_sparse(self.table)
+
+    @property
+    def known(self) -> Table:
+        """Which cells are known: shape (C, K); of a sparse table its structure, a sparse array of True."""
+        if self.sparse:
+            return self.with_cells(np.ones(self.table.nnz, dtype=bool))
         return ~np.isnan(self.table)
+
+    @property
+    def known_rows(self) -> npt.NDArray[np.bool_]:
+        """Classes of which some cell is known: shape (C,)."""
+        if self.sparse:
+            return np.diff(self.table.indptr) > 0
+        return self.known.any(axis=1)
 
     @property
     def neutral(self) -> npt.NDArray[np.bool_]:
         """Which classes show no label at all (a known row of zeros): shape (C,)."""
+        if self.sparse:
+            return self.known_rows & (self.table.sum(axis=1) == 0)
         return self.known.any(axis=1) & (np.nan_to_num(self.table) == 0).all(axis=1)
+
+    def cells(self, purpose: str) -> Array:
+        """The table as a dense array, for what needs every cell.
+
+        Args:
+            purpose: What it is needed for; part of the message.
+
+        Raises:
+            DenseOnlyError: The table is sparse.
+        """
+        if self.sparse:
+            c, k = self.table.shape
+            raise DenseOnlyError(
+                f"relation {self.name}: {purpose} needs all {c} x {k} cells, but the table is sparse; call "
+                f"dense() on the relation to afford them ({8 * c * k / 2**30:.1f} GiB)"
+            )
+        return self.table
+
+    def dense(self) -> Relation:
+        """The same with a dense table, in which unknown cells are NaN."""
+        if not self.sparse:
+            return self
+        rows = self.known_rows[:, None] & self.class_to_class
+        table = np.where(np.broadcast_to(rows, self.table.shape), 0.0, np.nan)
+        table[self.row_index, self.table.indices] = self.table.data
+        strength: Any = self.strength
+        strength = strength.toarray() if _is_sparse(strength) else strength
+        return self.replace(table=table, strength=strength)
+
+    def row(self, index: int) -> Array:
+        """The cells of one class, NaN where unknown: shape (K,)."""
+        if not self.sparse:
+            return self.table[index]
+        start, stop = self.table.indptr[index : index + 2]
+        row = np.full(self.target.width, 0.0 if self.class_to_class and stop > start else np.nan)
+        row[self.table.indices[start:stop]] = self.table.data[start:stop]
+        return row
+
+    @cached_property
+    def row_index(self) -> npt.NDArray[np.intp]:
+        """Class of every stored cell of a sparse table, in the order of its data: shape (nnz,)."""
+        return np.repeat(np.arange(self.source.width), np.diff(self.table.indptr))
+
+    def with_cells(self, data: npt.NDArray[Any]) -> Any:
+        """A sparse array of the structure of this sparse table with other numbers: (nnz,) to (C, K)."""
+        return type(self.table)((data, self.table.indices, self.table.indptr), shape=self.table.shape)
+
+    def known_mass(self, p: Array) -> Array:
+        """Class probability whose cell is known: (n, C) to (n, K)."""
+        if self.sparse and self.class_to_class:
+            return np.repeat((p @ self.known_rows)[:, None], self.target.width, axis=1)
+        return p @ self.known.astype(np.float64)
+
+    def mixture(self, p: Array) -> Array:
+        """Class probability times cell, summed over classes with a known cell: (n, C) to (n, K)."""
+        return p @ (self.table if self.sparse else np.nan_to_num(self.table))
 
     def class_prior(self) -> Array:
         """Class probabilities: the prior, or uniform. Shape (C,)."""
@@ -308,11 +469,15 @@ class Relation:
         """
         if self.base_rate is not None:
             return self.base_rate
-        prior = self.class_prior()[:, None] * self.known
-        mass = prior.sum(axis=0)
         empty = 1.0 / self.target.width if self.class_to_class else 0.5
+        if self.sparse:
+            whole = self.class_prior()[None]
+            mass, hits = self.known_mass(whole)[0], self.mixture(whole)[0]
+        else:
+            prior = self.class_prior()[:, None] * self.known
+            mass, hits = prior.sum(axis=0), (prior * np.nan_to_num(self.table)).sum(axis=0)
         return np.divide(
-            (prior * np.nan_to_num(self.table)).sum(axis=0),
+            hits,
             mass,
             out=np.full(self.target.width, empty),
             where=mass > 0,
@@ -323,13 +488,17 @@ class Relation:
 
         Two classes are told apart by a label whose cells are known for both and differ by more than
         `tolerance`. Groups are the connected components of "not told apart".
+
+        Raises:
+            DenseOnlyError: The table is sparse.
         """
+        table = self.cells("to find classes that it cannot tell apart")
         distinct, first, kind = np.unique(
-            np.where(self.known, self.table, -1.0) + 0.0, axis=0, return_index=True, return_inverse=True
+            np.where(self.known, table, -1.0) + 0.0, axis=0, return_index=True, return_inverse=True
         )
         component = np.arange(len(distinct))
         if tolerance > 0 or not self.known.all():  # else distinct rows are told apart
-            rows = self.table[first]
+            rows = table[first]
             for i in range(len(rows) - 1):
                 alike = ~(np.abs(rows[i + 1 :] - rows[i]) > tolerance).any(axis=1)
                 touched = np.unique(component[i + 1 :][alike])
@@ -341,9 +510,16 @@ class Relation:
 
     def uninformative(self, tolerance: float = 0.0) -> tuple[str, ...]:
         """Labels that say nothing of the class: no two known cells differ by more than `tolerance`."""
-        table = self.table
-        high = np.where(self.known, table, -np.inf).max(axis=0)
-        low = np.where(self.known, table, np.inf).min(axis=0)
+        if self.sparse:
+            high, low = np.full(self.target.width, -np.inf), np.full(self.target.width, np.inf)
+            if self.class_to_class:  # a row that is known holds 0 wherever it stores nothing
+                stored = np.bincount(self.table.indices, minlength=self.target.width)
+                high[stored < self.known_rows.sum()] = low[stored < self.known_rows.sum()] = 0.0
+            np.maximum.at(high, self.table.indices, self.table.data)
+            np.minimum.at(low, self.table.indices, self.table.data)
+        else:
+            high = np.where(self.known, self.table, -np.inf).max(axis=0)
+            low = np.where(self.known, self.table, np.inf).min(axis=0)
         return tuple(
             name
             for name, spread in zip(self.target.outputs, high - low, strict=True)
@@ -361,7 +537,10 @@ class Relation:
         """The table with 1 for every known cell above 0 (prototypical and observational alike)."""
         if self.class_to_class:
             raise ShapeError(f"relation {self.name}: a class-to-class table has no binary form")
-        table = np.where(self.known, (self.table > 0).astype(np.float64), np.nan)
+        if self.sparse:
+            table = self.with_cells((self.table.data > 0).astype(np.float64))
+        else:
+            table = np.where(self.known, (self.table > 0).astype(np.float64), np.nan)
         return Relation(self.source, self.target, table, prior=self.prior)
 
     def permuted(self, order: Sequence[int]) -> Relation:
@@ -380,12 +559,44 @@ class Relation:
         return self.permuted(order.tolist())
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the table as `from_csv` reads it; unknown cells are blank."""
+        """Write the table as `from_csv` reads it; unknown cells are blank.
+
+        Raises:
+            DenseOnlyError: The table is sparse; `scipy.sparse.save_npz` keeps `table`.
+        """
+        table = self.cells("a CSV file")
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([self.source.name, *self.target.outputs])
-            for name, row in zip(self.source.classes, self.table, strict=True):
+            for name, row in zip(self.source.classes, table, strict=True):
                 writer.writerow([name, *("" if np.isnan(v) else repr(float(v)) for v in row)])
+
+
+def _is_sparse(values: Any) -> bool:
+    return hasattr(values, "tocsr")  # SciPy's mark of a sparse array, without importing it
+
+
+def _table(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Any:
+    return (_csr if _is_sparse(values) else _array)(owner, what, values, shape)
+
+
+def _csr(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Any:
+    from scipy import sparse
+
+    if values.shape != shape:
+        raise ShapeError(f"{owner}: {what} has shape {shape}, found {values.shape}")
+    array = sparse.csr_array(values, dtype=np.float64, copy=True)
+    array.sum_duplicates()
+    if array.nnz != values.nnz:
+        raise DuplicateNameError(f"{owner}: the sparse {what} stores a cell twice")
+    unknown = np.isnan(array.data)
+    if unknown.any():
+        kept = np.repeat(np.arange(shape[0]), np.diff(array.indptr))[~unknown]
+        where = (array.data[~unknown], (kept, array.indices[~unknown]))
+        array = sparse.csr_array(where, shape=shape)
+    for part in (array.data, array.indices, array.indptr):
+        part.setflags(write=False)
+    return array
 
 
 def _array(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Array:
@@ -399,25 +610,33 @@ def _array(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Array:
     return array
 
 
-def _check_rows(owner: str, source: MulticlassTask, table: Array) -> None:
-    for name, row in zip(source.classes, table, strict=True):
-        known = ~np.isnan(row)
-        if not known.any():
-            continue
-        if not known.all():
-            raise RangeError(
-                f"{owner}: the row of class {name!r} is known in part; a class-to-class row is a "
-                "distribution, known or unknown as a whole"
-            )
-        if abs(row.sum() - 1) > ROW_SUM_TOLERANCE:
-            raise RangeError(f"{owner}: the row of class {name!r} must sum to 1, found {row.sum():.6g}")
+def _check_rows(owner: str, source: MulticlassTask, table: Any) -> None:
+    if _is_sparse(table):
+        count, total = np.diff(table.indptr), table.sum(axis=1)
+        whole = count > 0
+    else:
+        known = ~np.isnan(table)
+        count, total, whole = known.sum(axis=1), table.sum(axis=1), known.all(axis=1)
+    wrong = np.flatnonzero((count > 0) & ~(whole & (np.abs(total - 1) <= ROW_SUM_TOLERANCE)))
+    if len(wrong) and not whole[wrong[0]]:
+        raise RangeError(
+            f"{owner}: the row of class {source.classes[wrong[0]]!r} is known in part; a class-to-class row "
+            "is a distribution, known or unknown as a whole"
+        )
+    if len(wrong):
+        raise RangeError(
+            f"{owner}: the row of class {source.classes[wrong[0]]!r} must sum to 1, found "
+            f"{total[wrong[0]]:.6g}"
+        )
 
 
 def _once(owner: str, labels: Iterable[str]) -> list[str]:
     out = list(labels)
+    seen: set[str] = set()
     for label in out:
-        if out.count(label) > 1:
+        if label in seen:
             raise DuplicateNameError(f"class {owner!r} lists label {label!r} twice")
+        seen.add(label)
     return out
 
 

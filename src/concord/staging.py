@@ -85,7 +85,7 @@ def tilted_targets(q: Any, classes: Any, relation: Relation, limit: float = LIMI
     out = np.full_like(z, np.nan)
     for c in np.unique(y[y != MISSING_CLASS]):
         rows = np.flatnonzero(y == c)
-        cell = relation.table[c]
+        cell = relation.row(c)
         known = ~np.isnan(cell)
         out[np.ix_(rows, np.flatnonzero(known))] = expit(
             z[rows][:, known] + _shift(z[rows][:, known], cell[known], limit)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from concord.couplings.cells import Cells, Structure
 from concord.errors import RangeError, UnknownNameError
 from concord.population import Local, Population
 from concord.relation import Relation
@@ -35,13 +36,16 @@ label can rule a class out."""
 
 @dataclass(frozen=True)
 class RelationTensors:
-    """A relation as tensors of one dtype on one device; unknown cells hold 0 in all of them."""
+    """A relation as tensors of one dtype on one device; unknown cells hold 0 in all of them.
 
-    present: Tensor  # (C, K) P(label = 1 | class)
-    absent: Tensor  # (C, K) P(label = 0 | class)
-    known: Tensor  # (C, K) 1 where known
-    weight_present: Tensor  # (C, K) log R / base rate
-    weight_absent: Tensor  # (C, K) log (1 - R) / (1 - base rate); class to class: 0
+    Of a sparse relation, tables are `Cells`, which share one structure.
+    """
+
+    present: Tensor | Cells  # (C, K) P(label = 1 | class)
+    absent: Tensor | Cells  # (C, K) P(label = 0 | class)
+    known: Tensor | Cells  # (C, K) 1 where known
+    weight_present: Tensor | Cells  # (C, K) log R / base rate
+    weight_absent: Tensor | Cells  # (C, K) log (1 - R) / (1 - base rate); class to class: 0
     log_prior: Tensor  # (C,)
     neutral: Tensor  # (C,) bool: a known row of zeros
 
@@ -57,7 +61,7 @@ def relation_tensors(relation: Relation, like: Tensor) -> RelationTensors:
     key = (like.device, like.dtype)
     if key not in made:
         with torch.inference_mode(False):  # made while predicting, they must serve in training too
-            made[key] = _make(relation, like)
+            made[key] = (_make_sparse if relation.sparse else _make)(relation, like)
     return made[key]
 
 
@@ -84,6 +88,50 @@ def _make(relation: Relation, like: Tensor) -> RelationTensors:
         known=tensor(known.astype(np.float64)),
         weight_present=tensor(np.where(known, present, 0.0)),
         weight_absent=tensor(np.where(known, absent, 0.0)),
+        log_prior=tensor(np.log(prior / prior.sum())),
+        neutral=torch.as_tensor(relation.neutral, device=like.device),
+    )
+
+
+def _make_sparse(relation: Relation, like: Tensor) -> RelationTensors:
+    table = relation.table
+    cell, rate = table.data, relation.rates()[table.indices]
+    known = np.ones_like(cell)
+    rows: np.ndarray | None = None
+    floor = 0.0
+    if relation.class_to_class:
+        # A known row holds 0 wherever it stores nothing: the same number for every such cell.
+        rows, floor = relation.known_rows.astype(np.float64), float(np.log(EVIDENCE_CLIP))
+        rate = np.maximum(rate, CLIP)
+        known, absent = np.zeros_like(cell), -cell
+        on, off = np.log(np.maximum(cell, EVIDENCE_CLIP * rate) / rate) - floor, np.zeros_like(cell)
+    else:
+        absent = 1 - cell
+        clipped = np.clip(cell, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
+        rate = np.clip(rate, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
+        on, off = np.log(clipped / rate), np.log((1 - clipped) / (1 - rate))
+    prior = np.maximum(relation.class_prior(), CLIP)
+    structure = Structure(
+        torch.as_tensor(table.indptr.astype(np.int64), device=like.device),
+        torch.as_tensor(table.indices.astype(np.int64), device=like.device),
+        table.shape,
+    )
+    assert structure.transposed.order is not None  # made here: while predicting it could not serve training
+
+    def tensor(values: np.ndarray) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device)
+
+    def cells(values: np.ndarray, constant: float = 0.0) -> Cells:
+        return Cells(
+            tensor(values), structure, tensor(constant * rows) if rows is not None and constant else None
+        )
+
+    return RelationTensors(
+        present=cells(cell),
+        absent=cells(absent, 1.0),
+        known=cells(known, 1.0),
+        weight_present=cells(on, floor),
+        weight_absent=cells(off),
         log_prior=tensor(np.log(prior / prior.sum())),
         neutral=torch.as_tensor(relation.neutral, device=like.device),
     )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from concord.couplings.base import CLIP, Coupling, View
+from concord.couplings.cells import Cells
 from concord.errors import RangeError
 
 __all__ = ["PopulationMatching"]
@@ -43,26 +47,22 @@ class PopulationMatching(Coupling):
     def loss(self, view: View) -> Tensor:
         """Weighted divergence of the population's table from the relation's."""
         p = _filled(view.p, view.class_known.unsqueeze(-1), _one_hot(view))
-        z = view.target_logits
+        z, tensors = view.target_logits, view.tensors
         if view.relation.class_to_class:
-            given, sides = [view.tensors.present], [_filled(z.softmax(dim=-1), view.seen, view.active)]
+            given, sides = [tensors.present], [_filled(z.softmax(dim=-1), view.seen, view.active)]
         else:  # both sides are summed: 1 - m has few digits left where m is near 1
-            given = [view.tensors.present, view.tensors.absent]
+            given = [tensors.present, tensors.absent]
             sides = [
                 _filled(z.sigmoid(), view.seen, view.active),
                 _filled((-z).sigmoid(), view.seen, view.seen - view.active),
             ]
-        joint = self.population.total(torch.stack([p.T @ q for q in sides]))
+        cells = tensors.known if isinstance(tensors.known, Cells) else None
+        each = [cells.structure.sampled(p, q) if cells else p.T @ q for q in sides]
+        joint = self.population.total(torch.stack(each))
         mass = self.population.total(p.sum(dim=0))
         if self.momentum > 0:
             joint, mass = self._with_history(view, joint, mass)
-        shares = (joint / mass.clamp(min=CLIP).unsqueeze(-1)).clamp(CLIP, 1 - CLIP)
-        known = view.tensors.known
-        divergence = torch.zeros_like(mass)
-        for r, m in zip(given, shares, strict=True):
-            divergence = divergence + (known * (torch.xlogy(r, r) - r * m.log())).sum(dim=-1)
-        if not view.relation.class_to_class:
-            divergence = divergence / known.sum(dim=-1).clamp(min=1)
+        divergence = (_stored_divergence if cells else _divergence)(view, given, joint, mass)
         share = (mass / mass.sum().clamp(min=CLIP)).detach()
         return (share * divergence).sum()
 
@@ -85,6 +85,31 @@ class PopulationMatching(Coupling):
     def extra_repr(self) -> str:
         """Options in the printed module."""
         return f"momentum={self.momentum:g}, {super().extra_repr()}"
+
+
+def _divergence(view: View, given: Sequence[Any], joint: Tensor, mass: Tensor) -> Tensor:
+    """Divergence of each class's row from the relation's: (C,)."""
+    shares = (joint / mass.clamp(min=CLIP).unsqueeze(-1)).clamp(CLIP, 1 - CLIP)
+    known: Any = view.tensors.known
+    divergence = torch.zeros_like(mass)
+    for r, m in zip(given, shares, strict=True):
+        divergence = divergence + (known * (torch.xlogy(r, r) - r * m.log())).sum(dim=-1)
+    if not view.relation.class_to_class:
+        divergence = divergence / known.sum(dim=-1).clamp(min=1)
+    return divergence
+
+
+def _stored_divergence(view: View, given: Sequence[Any], joint: Tensor, mass: Tensor) -> Tensor:
+    """The same of a sparse relation, joint (sides, nnz); a zero that a known row leaves out adds nothing."""
+    structure = given[0].structure
+    shares = (joint / mass.clamp(min=CLIP)[structure.rows]).clamp(CLIP, 1 - CLIP)
+    divergence = torch.zeros_like(mass)
+    for cells, m in zip(given, shares, strict=True):
+        r = cells.values
+        divergence = divergence.index_add(0, structure.rows, torch.xlogy(r, r) - r * m.log())
+    if not view.relation.class_to_class:
+        divergence = divergence / view.tensors.known.sum(dim=-1).clamp(min=1)
+    return divergence
 
 
 def _one_hot(view: View) -> Tensor:
