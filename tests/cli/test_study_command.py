@@ -1,8 +1,7 @@
-"""`concord study`, end to end."""
+"""`concord study` from the command line; the demo itself is in tests/test_demo.py."""
 
 from __future__ import annotations
 
-import csv
 import json
 import subprocess
 import sys
@@ -56,27 +55,6 @@ def test_a_plan_is_walked_from_yaml_to_report(plan, tmp_path):
     assert "6 of 6 runs were done already" in again.output
 
 
-def test_the_demo_in_small(tmp_path):
-    """`make demo` with one seed and few steps: all regimes and conditions."""
-    out = tmp_path / "digits"
-    result = concord("study", "digits", "--quick", "--seeds", 1, "--processes", 1, "--out", out)
-    assert result.exit_code == 0, result.output
-    with (out / "results.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert {row["regime"] for row in rows} == {"few-class", "few-label", "balanced"}
-    assert len({row["condition"] for row in rows}) == 7
-    assert {(row["n_class"], row["n_label"]) for row in rows} == {
-        ("50", "600"), ("600", "50"), ("200", "200"),
-    }  # fmt: skip
-    accuracy = {
-        row["condition"]: float(row["value"])
-        for row in rows
-        if (row["regime"], row["metric"], row["task"]) == ("few-class", "accuracy", "digit")
-    }
-    assert accuracy["posterior"] > accuracy["single-task"] > 0.3
-    assert "One seed says nothing" in " ".join(result.output.split())
-
-
 def test_parts_work_on_one_plan(plan, tmp_path):
     first = concord("study", plan, "--out", tmp_path / "o", "--processes", 1, "--part", "1/2")
     assert "3 runs of other parts are not done yet" in first.output
@@ -120,28 +98,3 @@ def test_help_imports_nothing_heavy():
         "sys.exit(', '.join(heavy) or 0)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
-
-
-@pytest.mark.slow
-def test_the_whole_demo_says_what_helps_and_what_harms(tmp_path):
-    result = concord("study", "digits", "--out", tmp_path / "digits")
-    assert result.exit_code == 0, result.output
-    summary = json.loads((tmp_path / "digits" / "summary.json").read_text())
-
-    def verdict(regime, task, condition, baseline):
-        wanted = (regime, task, condition, baseline)
-        return next(
-            row
-            for row in summary["verdicts"]
-            if (row["regime"], row["task"], row["condition"], row["baseline"]) == wanted
-        )
-
-    for baseline in ("single-task", "uncoupled"):
-        row = verdict("few-class", "digit", "posterior", baseline)
-        assert row["mean"] >= 0.95
-        assert row["verdict"] == "superior"
-        assert row["low"] > 0
-        assert row["bootstrap_low"] > 0
-    assert verdict("few-class", "digit", "paper-matching", "uncoupled")["verdict"] == "inferior"
-    assert verdict("few-label", "segments", "paper-matching", "uncoupled")["verdict"] == "inferior"
-    assert "Harm against the uncoupled network: paper-matching" in summary["sentence"]

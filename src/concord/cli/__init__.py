@@ -7,22 +7,52 @@ Nothing heavy (torch, scikit-learn, SciPy, polars, matplotlib) is imported befor
 from __future__ import annotations
 
 import sys
+from typing import Any, NoReturn, cast
 
 import typer
 
 from concord import __version__
 from concord.cli import annotate, data, relation
+from concord.cli.init import init, schema
 from concord.cli.report import report
 from concord.cli.study import study
+from concord.cli.train import evaluate, predict, train
 from concord.errors import ConcordError
+
+PURPOSE = "Classification tasks whose labels lie on different data, trained together without harm."
+
+GREETING = f"""Concord {__version__}
+{PURPOSE}
+
+See it work, on handwritten digits, in a few minutes:
+  concord study digits
+
+Look at a table that couples two tasks, built in or your own CSV file:
+  concord relation show expressions
+
+See what is annotated where in a table of yours:
+  concord data inspect faces.csv --task expression --labels 'action_units=AU*'
+
+Find out what coupling does to your tasks, by a plan of your own:
+  concord study plan.yaml
+
+All commands: concord --help"""
+"""What `concord` alone says: four things to do next."""
+
+# Typer brings its own copy of click in some versions; BadParameter is of that copy, whichever it is.
+_MISUSE = cast(type[Exception], typer.BadParameter.__mro__[2])
 
 app = typer.Typer(
     name="concord",
-    help="Classification tasks whose labels lie on different data, trained together without harm.",
-    no_args_is_help=True,
+    help=PURPOSE,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(init)
+app.command()(schema)
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
 app.command()(annotate.annotate)
 app.command()(study)
 app.command()(report)
@@ -36,18 +66,43 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: bool = typer.Option(
         False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
     ),
-) -> None: ...
+) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(GREETING)
 
 
 def main() -> None:
     """Run the command line; a mistake of the user is one line on standard error and exit status 2."""
     try:
-        app()
+        status = app(standalone_mode=False)
     except ConcordError as error:
-        print(f"concord: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _stop(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _stop(f"{error.filename}: {error.strerror}; choose another path, or see to the rights on this one")
+    except _MISUSE as error:
+        _misused(error)
+    else:
+        raise SystemExit(status or 0)
+
+
+def _misused(error: Any) -> NoReturn:
+    """A command line that Typer refuses: one line. A group without a command shows its help."""
+    context, message = getattr(error, "ctx", None), error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        raise SystemExit(error.exit_code)
+    path = context.command_path if context is not None else "concord"
+    _stop(f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{path} --help`")
+
+
+def _stop(message: str) -> NoReturn:
+    print("concord:", " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)

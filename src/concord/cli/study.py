@@ -29,7 +29,7 @@ def study(
         int | None, typer.Option("--seeds", min=1, help="Seeds 0 .. N-1 instead of the plan's.")
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Two seeds and a quarter of the steps, to see it work.")
+        bool, typer.Option("--quick", help="Two seeds and few steps, to see it work.")
     ] = False,
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="Runs at a time; all cores unless given.")
@@ -61,12 +61,15 @@ def _plan(given: str, seeds: int | None, quick: bool) -> Plan:
     if Path(given).suffix in (".yaml", ".yml", ".json"):
         plan = read_plan(given)
     else:
-        values = case(given).PLAN
+        module = case(given)
+        values = module.PLAN
         if values is None:
             ready = ", ".join(name for name in case_names() if case(name).PLAN is not None)
             raise StudyError(
                 f"{given!r} is a problem without a study of its own; name it in a plan, or run {ready}"
             )
+        if quick and getattr(module, "QUICK", None):
+            values, quick = module.QUICK, False
         plan = as_plan(values, f"study {given!r}")
     if quick:
         plan = plan.quick()
@@ -92,31 +95,36 @@ def _run(console: Console, plan: Plan, folder: Path, processes: int | None, part
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done: list[Any] = []
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("starting", total=None)
+    progress = Progress(*columns, console=console)
+    bar = progress.add_task("training", total=None)
 
-        def start(total: int, before: int) -> None:
-            if before:
-                console.print(f"{before} of {total} runs were done already")
-            progress.update(bar, description="training", total=total, completed=before)
+    def start(total: int, before: int) -> None:
+        # Not before: a plan that is refused leaves no empty bar behind.
+        if before:
+            console.print(f"{before} of {total} runs were done already")
+        progress.update(bar, total=total, completed=before)
+        progress.start()
 
-        def advance(cell: Any) -> None:
-            done.append(cell)
-            progress.update(bar, advance=1, description=f"{cell.regime} {cell.condition}")
+    def advance(cell: Any) -> None:
+        done.append(cell)
+        progress.update(bar, advance=1, description=f"{cell.regime} {cell.condition}")
 
-        try:
-            return run(
-                plan,
-                folder,
-                processes=processes or default_processes(),
-                part=part,
-                on_start=start,
-                on_done=advance,
-            )
-        except KeyboardInterrupt:
+    try:
+        return run(
+            plan,
+            folder,
+            processes=processes or default_processes(),
+            part=part,
+            on_start=start,
+            on_done=advance,
+        )
+    except KeyboardInterrupt:
+        progress.stop()
+        console.print(f"stopped after {len(done)} runs; the same command goes on from there")
+        raise typer.Exit(130) from None
+    finally:
+        if progress.live.is_started:
             progress.stop()
-            console.print(f"stopped after {len(done)} runs; the same command goes on from there")
-            raise typer.Exit(130) from None
 
 
 def _conclude(console: Console, plan: Plan, folder: Path) -> None:

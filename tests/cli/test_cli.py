@@ -1,0 +1,104 @@
+"""The command line as a whole: greeting, help, and mistakes in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from concord import __version__, cli
+
+HEAVY = "{'torch', 'sklearn', 'scipy', 'numpy', 'matplotlib', 'polars', 'pandas'}"
+
+
+def concord(monkeypatch, capsys, *arguments):
+    """Exit status, standard output and standard error of `concord ARGUMENTS`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["concord", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    printed = capsys.readouterr()
+    return stop.value.code, printed.out, printed.err
+
+
+def test_alone_it_greets_with_four_commands_that_exist(monkeypatch, capsys):
+    status, out, err = concord(monkeypatch, capsys)
+    assert (status, err) == (0, "")
+    commands = [line.split() for line in out.splitlines() if line.startswith("  concord ")]
+    assert len(commands) == 4
+    for command in commands:
+        words = [word for word in command[1:3] if word.isalpha()]
+        group = words if words[0] in ("data", "relation") else words[:1]
+        status, out, _ = concord(monkeypatch, capsys, *group, "--help")
+        assert status == 0
+        assert "Usage: " + " ".join(["concord", *group]) in " ".join(out.split())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["data", "--help"], ["nosuch"]])
+def test_what_needs_no_numbers_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\n"
+        "from concord.cli import main\n"
+        f"sys.argv = ['concord', *{arguments!r}]\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        f"print('heavy:', sorted({HEAVY} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.endswith("heavy: []\n")
+
+
+def test_the_version_is_the_packages(monkeypatch, capsys):
+    assert concord(monkeypatch, capsys, "--version") == (0, f"{__version__}\n", "")
+
+
+def test_a_group_without_a_command_shows_its_help(monkeypatch, capsys):
+    status, out, err = concord(monkeypatch, capsys, "relation")
+    assert status == 2
+    assert "estimate" in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch"], "no such command 'nosuch'; see `concord --help`"),
+        (["--bogus"], "no such option: --bogus"),
+        (["relation", "bogus"], "see `concord relation --help`"),
+        (["study"], "missing argument 'plan'; see `concord study --help`"),
+        (["study", "digits", "--bogus"], "no such option: --bogus"),
+        (["study", "digits", "--seeds", "few"], "invalid value for '--seeds'"),
+        (["study", "digits", "--out", "{tmp}/file"], "file exists and holds no study; choose another --out"),
+        (["study", "digits", "--out", "{tmp}/file/below"], "Not a directory; choose another path"),
+        (["study", "nosuch"], "unknown study 'nosuch'; known: digits"),
+        (["study", "{tmp}/broken.yaml"], "not readable as YAML"),
+        (["relation", "show", "nosuch"], "unknown table 'nosuch'; known: expressions"),
+        (["relation", "show", "{tmp}/none.csv"], "no relation table at"),
+        (["relation", "show", "{tmp}/broken.csv"], "broken.csv, line 2: 2 columns expected, found 3"),
+        (["relation", "show", "{tmp}/words.csv"], "words.csv, line 2: 'often' in column 'l' is no number"),
+        (["relation", "show", "expressions", "--out", "{tmp}/file/x.csv"], "choose another path"),
+        (["report", "{tmp}/nosuch"], "no such folder"),
+        (["data", "inspect", "{tmp}/none.csv"], "found nothing"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_two(monkeypatch, capsys, tmp_path, arguments, message):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "broken.yaml").write_text("title: [x\n")
+    (tmp_path / "broken.csv").write_text("c,l\nx,1,0\ny,0\n")
+    (tmp_path / "words.csv").write_text("c,l\nx,often\ny,0\n")
+    filled = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
+    status, _, err = concord(monkeypatch, capsys, *filled)
+    assert status == 2
+    assert message in err
+    assert err.startswith("concord: ")
+    assert err.count("\n") == 1
+
+
+def test_a_fault_that_names_no_file_is_not_hidden(monkeypatch):
+    def fail(**_):
+        raise OSError("the machine is out of something")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(OSError, match="out of something"):
+        cli.main()
