@@ -1,0 +1,46 @@
+"""`concord init`, `concord schema`: a config to start from, and what a config may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from concord.errors import ConfigError
+
+__all__ = ["init", "schema"]
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The config to write (.yaml).")] = Path("concord.yaml"),
+    *,
+    inputs: Annotated[
+        str, typer.Option("--inputs", help="What the inputs are: images, features or texts.")
+    ] = "images",
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a commented config to start from: every key with its meaning and default."""
+    from concord.config.template import START, template
+    from concord.errors import UnknownNameError
+
+    if inputs not in START:
+        raise UnknownNameError.of("inputs", inputs, START)
+    if path.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"a starting config is YAML; name it .yaml, found {str(path)!r}")
+    if path.exists() and not force:
+        raise ConfigError(f"{path} is there already; --force replaces it")
+    try:
+        path.write_text(template(inputs), encoding="utf-8")  # type: ignore[arg-type]
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    typer.echo(f"wrote {path}; name your manifests in it, then: concord train {path}")
+
+
+def schema() -> None:
+    """Print the JSON schema of a config, for editors."""
+    import json
+
+    from concord.config.schema import Config
+
+    typer.echo(json.dumps(Config.model_json_schema(), indent=1))

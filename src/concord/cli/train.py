@@ -1,0 +1,158 @@
+"""`concord train`, `evaluate` and `predict`: from a config to a network, its metrics, its predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from concord.config import Config
+    from concord.training.run import Run
+
+__all__ = ["evaluate", "loaded", "predict", "train"]
+
+Given = Annotated[Path, typer.Argument(help="A config (.yaml, .toml).", show_default=False)]
+GivenOrFolder = Annotated[
+    Path, typer.Argument(help="The config, or the output folder of its training.", show_default=False)
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="KEY.KEY=VALUE instead of the config's, as in training.steps=100; repeatable."
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the results; the config's unless given.")
+]
+SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")]
+
+
+def train(config: Given, *, overrides: Overrides = None, out: OutputOption = None) -> None:
+    """Train what a config says. Interrupted, the same command goes on where it stopped."""
+    asked = _config(config, overrides, out)
+    from concord.training import train as run_training
+
+    run = run_training(asked)
+    if _is_first():
+        _tell(run)
+
+
+def evaluate(
+    config: GivenOrFolder,
+    *,
+    split: SplitOption = "test",
+    overrides: Overrides = None,
+    out: OutputOption = None,
+) -> None:
+    """Metrics by task on a split, of the heads and of the joint decoding: a table, and JSON in the folder."""
+    run, asked = loaded(config, overrides, out)
+    from rich.console import Console
+
+    from concord.training.evaluate import as_table, write_metrics
+    from concord.training.evaluate import evaluate as run_evaluation
+
+    found = run_evaluation(run, asked, split)
+    Console().print(as_table(found))
+    typer.echo(f"wrote {write_metrics(found, run.folder)}")
+
+
+def predict(
+    config: GivenOrFolder,
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A folder of images, a manifest, or a feature file (.npy, .npz); the config's own rows of "
+            "--split unless given.",
+            show_default=False,
+        ),
+    ] = None,
+    *,
+    to: Annotated[Path, typer.Option("--to", help="File to write (.csv, .parquet).")] = Path(
+        "predictions.csv"
+    ),
+    split: SplitOption = "test",
+    source: Annotated[
+        str | None, typer.Option("--source", help="Read DATA as this source of the config.")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option("--features", help="The feature file of a manifest's rows.")
+    ] = None,
+    on_error: Annotated[
+        str | None, typer.Option("--on-error", help="Images that cannot be read: raise or skip.")
+    ] = None,
+    overrides: Overrides = None,
+    out: OutputOption = None,
+) -> None:
+    """Predictions with both heads' probabilities, the jointly decoded result and their disagreement."""
+    run, asked = loaded(config, overrides, out)
+    from concord.training.predict import predict as run_prediction
+    from concord.training.predict import predict_split, write_predictions
+
+    if data is None:
+        frame = predict_split(run, asked, split)
+    else:
+        frame = run_prediction(run, data, source=source, features=features, on_error=on_error)
+    typer.echo(f"wrote {write_predictions(frame, to)}: {frame.height:,} rows, {frame.width} columns")
+
+
+def loaded(config: Path, overrides: list[str] | None = None, out: Path | None = None) -> tuple[Run, Config]:
+    """The finished training that a config, or its output folder, names; and where its data are.
+
+    Raises:
+        CheckpointError: No finished training, or one that was changed.
+        ConcordError: A config that cannot be read.
+    """
+    if config.is_dir():
+        from concord.training.run import load_run
+
+        run = load_run(config)
+        return run, _overridden(run.config, overrides)
+    asked = _config(config, overrides, out)
+    from concord.training.run import load_run
+
+    assert asked.output is not None
+    return load_run(asked.output), asked
+
+
+def _config(path: Path, overrides: list[str] | None, out: Path | None) -> Config:
+    from concord.config import read_config
+
+    given = [*(overrides or [])]
+    if out is not None:
+        given.append(f"output={out}")
+    return read_config(path, given)
+
+
+def _overridden(config: Config, overrides: list[str] | None) -> Config:
+    from concord.config.load import overridden
+
+    return overridden(config.model_dump(mode="json"), overrides or [], "the run's config")
+
+
+def _is_first() -> bool:
+    import os
+
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+
+
+def _tell(run: Run) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    values = run.facts["validation"]
+    if values:
+        table = Table("validation", "value")
+        for name, value in values.items():
+            table.add_row(name.removeprefix("val/"), f"{value:.4f}")
+        console.print(table)
+    elif run.relations:
+        console.print("no rows of split val: nothing was watched, and joint decoding was not fitted")
+    for name, strength in run.decoder.strengths().items():
+        console.print(
+            f"joint decoding {name}: classes move targets by {strength['target']:g}, "
+            f"targets move classes by {strength['class']:g}"
+        )
+    console.print(f"wrote {run.folder}", soft_wrap=True)

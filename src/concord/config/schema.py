@@ -1,0 +1,373 @@
+"""What a config may say. Every field carries its meaning, unit and default: the one place for them.
+
+`concord init` writes these descriptions into a starting config, `concord schema` into a JSON schema.
+Nothing here imports torch, so that a mistake in a config is told at once.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "COUPLINGS",
+    "FIELDS_OF_KIND",
+    "Augmentation",
+    "CheckpointPlan",
+    "Config",
+    "CouplingPlan",
+    "InputPlan",
+    "Mixing",
+    "RelationPlan",
+    "SourcePlan",
+    "TaskPlan",
+    "Training",
+    "TrunkPlan",
+    "ValidationPlan",
+    "Watching",
+]
+
+COUPLINGS = (
+    "class-to-labels",
+    "coannotation",
+    "hard-coannotation",
+    "marginal",
+    "matching",
+    "population",
+    "posterior",
+)
+"""Names of the couplings, as `concord.couplings` has them."""
+
+Count = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Kind = Literal["images", "arrays", "features", "columns", "texts"]
+
+FIELDS_OF_KIND: dict[str, frozenset[str]] = {
+    "images": frozenset({"size", "invert", "region", "margin", "fit", "on_error"}),
+    "arrays": frozenset({"size", "invert", "file", "key", "white"}),
+    "features": frozenset({"file", "key"}),
+    "columns": frozenset({"columns"}),
+    "texts": frozenset(),
+}
+"""What may be said of inputs, by their kind."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskPlan(_Strict):
+    """A task; classes and labels are read from the manifests unless given."""
+
+    classes: list[str] | None = Field(
+        default=None, description="Class names in order; read from the sources unless given"
+    )
+    labels: list[str] | None = Field(
+        default=None, description="Label names in order; read from the sources unless given"
+    )
+    weight: Weight = Field(default=1.0, description="Factor of the supervised loss, >= 0")
+    metric: str | None = Field(
+        default=None, description="What selects weights: accuracy or mean_f1 unless given"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> TaskPlan:
+        if self.classes is not None and self.labels is not None:
+            raise ValueError("a task has classes or labels, not both")
+        return self
+
+
+class InputPlan(_Strict):
+    """Where the inputs of a source come from."""
+
+    kind: Kind = Field(
+        description="images (files), arrays (pixels in a file), features (rows of a file), columns (of the "
+        "manifest) or texts (the manifest's column text)"
+    )
+    size: Count = Field(default=64, description="images, arrays: height and width, in pixels")
+    invert: bool = Field(default=False, description="images, arrays: exchange black and white")
+    region: Literal["whole", "box", "landmarks"] = Field(
+        default="whole", description="images: the part that is used; box and landmarks are manifest columns"
+    )
+    margin: float = Field(
+        default=0.0, ge=0, description="images: widening of a box, as a share of its longer side"
+    )
+    fit: Literal["pad", "crop", "stretch"] = Field(
+        default="pad", description="images: how a region becomes square"
+    )
+    on_error: Literal["raise", "skip"] = Field(
+        default="raise", description="images: what becomes of a file that cannot be read"
+    )
+    file: str | None = Field(
+        default=None,
+        description="arrays, features: .npy, .npz, .parquet or .csv file; the manifest's column row counts "
+        "its rows",
+    )
+    key: str = Field(default="x", description="arrays, features: name of the array in a .npz file")
+    white: float = Field(default=255.0, gt=0, description="arrays: value of a fully lit pixel")
+    columns: list[str] | None = Field(
+        default=None, description="columns: the manifest's feature columns, numbers or text"
+    )
+
+    @model_validator(mode="after")
+    def _fitting(self) -> InputPlan:
+        own = FIELDS_OF_KIND[self.kind]
+        for name in sorted(self.model_fields_set - {"kind"} - own):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                has = ", ".join(sorted(own)) or "no further fields"
+                raise ValueError(f"inputs of kind {self.kind} have no {name}, they have {has}")
+        if "file" in own and self.file is None:
+            raise ValueError(f"inputs of kind {self.kind} need a file")
+        if self.kind == "columns" and not self.columns:
+            raise ValueError("inputs of kind columns need columns, at least one")
+        return self
+
+
+class SourcePlan(_Strict):
+    """One origin of samples."""
+
+    manifest: str | None = Field(
+        default=None, description="Path of a manifest (.parquet, .csv), relative to data"
+    )
+    reader: str | None = Field(
+        default=None,
+        description="Instead of a manifest: name of a reader (`concord data readers` lists them)",
+    )
+    root: str | None = Field(
+        default=None, description="Folder of the data set, or what the manifest's paths are relative to"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the reader")
+    inputs: InputPlan = Field(description="Where the inputs come from")
+    tasks: list[str] | None = Field(
+        default=None, description="Tasks whose annotations are used; all of them unless given"
+    )
+    where: str | None = Field(
+        default=None, description="Condition in SQL that all rows meet, such as half = 0"
+    )
+    train_where: str | None = Field(
+        default=None, description="Condition in SQL that training rows meet besides"
+    )
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Share of the batches, relative to the other sources'; give all or none",
+    )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SourcePlan:
+        if (self.manifest is None) == (self.reader is None):
+            raise ValueError("a source has a manifest or a reader, one of the two")
+        if self.reader is not None and self.root is None:
+            raise ValueError("a reader needs a root, the folder of the data set")
+        if self.reader is None and self.options:
+            raise ValueError("options are a reader's, and there is none")
+        return self
+
+
+class RelationPlan(_Strict):
+    """What is known of how two tasks are related."""
+
+    source: str = Field(description="Class task of the rows")
+    target: str = Field(description="Label task, or second class task, of the columns")
+    table: str = Field(
+        description="Path of a CSV file relative to data, a built-in table (expressions, "
+        "compound-expressions), pack:FOLDER for the table of an open pack, or estimate: from the training "
+        "rows that are annotated for both"
+    )
+    transpose: bool = Field(default=False, description="CSV: rows and columns are exchanged")
+    normalize: bool = Field(default=False, description="CSV: divide every row by its sum (class to class)")
+    extra: Literal["error", "ignore"] = Field(
+        default="error", description="CSV: rows and columns that the tasks do not have"
+    )
+
+
+class TrunkPlan(_Strict):
+    """The network between the inputs and the heads."""
+
+    name: str = Field(
+        default="builtin:mlp",
+        description="builtin:mlp, builtin:resnet, builtin:bag-of-words, timm:NAME, torchvision:NAME or "
+        "hf:NAME_OR_FOLDER",
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the architecture, such as hidden: [512, 512]"
+    )
+    pretrained: bool = Field(default=False, description="Whether weights that were trained before are loaded")
+    download: bool = Field(
+        default=False, description="Whether they may be fetched when nothing local has them"
+    )
+    freeze: list[str] = Field(
+        default_factory=list, description="Modules that are not trained: trunk for all of it, or trunk.LAYER"
+    )
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Factor of the learning rate from a layer to the one before it, in (0, 1]",
+    )
+    standardize: bool = Field(
+        default=True,
+        description="Whether feature rows are brought to mean 0 and deviation 1 of the training rows",
+    )
+
+
+class CouplingPlan(_Strict):
+    """A loss that ties two tasks through their relation."""
+
+    name: Literal[
+        "class-to-labels",
+        "coannotation",
+        "hard-coannotation",
+        "marginal",
+        "matching",
+        "population",
+        "posterior",
+    ] = Field(description=", ".join(COUPLINGS))
+    weight: Weight = Field(default=1.0, description="Factor of its loss, >= 0")
+    relation: str | None = Field(
+        default=None, description="SOURCE->TARGET; every relation that it is defined for unless given"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Options of the coupling, such as exponent: 0.5"
+    )
+
+
+class Mixing(_Strict):
+    """How sources share the batches."""
+
+    share: Literal["size", "equal", "temperature"] = Field(
+        default="equal",
+        description="Share of each source: by rows, equal, or rows to the power 1 / temperature; shares of "
+        "the sources themselves come first",
+    )
+    temperature: float = Field(default=2.0, gt=0, description="1 is by size, larger is closer to equal")
+    workers: int = Field(default=0, ge=0, description="Processes that load inputs; 0 loads in this one")
+
+
+class Augmentation(_Strict):
+    """Changes of training images."""
+
+    flip: float = Field(default=0.0, ge=0, le=1, description="Probability of mirroring left and right")
+    shift: int = Field(default=0, ge=0, description="Largest shift, in pixels")
+
+
+class Training(_Strict):
+    """How weights are changed."""
+
+    steps: Count = Field(default=600, description="Optimiser steps")
+    batch_size: Count = Field(default=128, description="Rows of a step, over all sources and devices")
+    learning_rate: float = Field(default=2e-3, gt=0, description="Of AdamW, after the warm-up")
+    weight_decay: float = Field(default=0.01, ge=0, description="Of AdamW")
+    decay: Literal["all", "matrices"] = Field(default="all", description="What weight decay applies to")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        default="constant", description="Course of the learning rate after the warm-up"
+    )
+    warmup: int = Field(default=0, ge=0, description="Steps in which the learning rate rises linearly")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
+        default="32-true", description="Of the arithmetic"
+    )
+    accumulate: Count = Field(
+        default=1, description="Pieces that a batch is cut into, so that it fits into memory"
+    )
+    clip: float | None = Field(default=None, gt=0, description="Largest norm of the gradient")
+    average: float | None = Field(
+        default=None, ge=0, lt=1, description="Decay of an exponential moving average of the weights"
+    )
+    channels_last: bool = Field(default=False, description="Whether images lie in memory channels last")
+    compile: str | None = Field(default=None, description="Backend of torch.compile, such as inductor")
+    seed: int = Field(default=0, ge=0, description="Of initial weights, order of rows and dropout")
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="What it runs on")
+    devices: Count | Literal["auto"] = Field(
+        default=1, description="Devices on each machine; a launcher's number (torchrun, SLURM) comes first"
+    )
+    nodes: Count = Field(default=1, description="Machines; a launcher's number comes first")
+
+
+class ValidationPlan(_Strict):
+    """What is watched on the rows of split val."""
+
+    every: Count = Field(default=100, description="Steps between two evaluations")
+    batch_size: Count = Field(default=512, description="Rows at a time")
+    select: Literal["final", "metric", "log-loss"] = Field(
+        default="final",
+        description="Which weights each task gets: the last ones, those of its best metric, or of its least "
+        "temperature-scaled log-loss",
+    )
+
+
+class CheckpointPlan(_Strict):
+    """What survives when a training is killed."""
+
+    every: Count = Field(default=500, description="Steps between two checkpoints")
+    keep: Count = Field(default=2, description="How many of the newest are kept, besides the best")
+
+
+class Watching(_Strict):
+    """What one watches."""
+
+    every: Count = Field(default=50, description="Steps between two records")
+    progress: bool = Field(default=True, description="Whether a bar is drawn on the terminal")
+    tensorboard: bool = Field(default=False, description="Whether OUTPUT/tensorboard is written")
+    mlflow: str | None = Field(default=None, description="Tracking URI of MLflow")
+
+
+class Config(_Strict):
+    """A training, from data to output."""
+
+    data: str = Field(
+        default=".",
+        description="Folder that all paths of sources and relations are relative to; itself relative to this "
+        "file",
+    )
+    output: str | None = Field(
+        default=None,
+        description="Folder of the results, relative to where the command runs; runs/NAME unless given",
+    )
+    sources: dict[str, SourcePlan] = Field(
+        min_length=1, description="Where samples come from, by a name of your choice"
+    )
+    tasks: dict[str, TaskPlan] = Field(
+        default_factory=dict, description="What is learnt; all tasks of the sources unless given"
+    )
+    relations: list[RelationPlan] = Field(
+        default_factory=list, description="How tasks are related: tables of P(label | class)"
+    )
+    couplings: list[CouplingPlan] = Field(
+        default_factory=list, description="Losses that tie tasks through their relation"
+    )
+    trunk: TrunkPlan = Field(default=TrunkPlan(), description="The network between inputs and heads")
+    mixing: Mixing = Field(default=Mixing(), description="How sources share the batches")
+    augmentation: Augmentation = Field(default=Augmentation(), description="Changes of training images")
+    training: Training = Field(default=Training(), description="How weights are changed")
+    validation: ValidationPlan = Field(
+        default=ValidationPlan(), description="What is watched on the rows of split val"
+    )
+    checkpoints: CheckpointPlan = Field(
+        default=CheckpointPlan(), description="What survives when a training is killed"
+    )
+    watching: Watching = Field(default=Watching(), description="What one watches")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        given = [name for name, source in self.sources.items() if source.share is not None]
+        if given and len(given) < len(self.sources):
+            lacking = next(name for name in self.sources if name not in given)
+            raise ValueError(f"source {lacking} needs a share, as {given[0]} has one")
+        names = [f"{relation.source}->{relation.target}" for relation in self.relations]
+        for coupling in self.couplings:
+            if coupling.relation is not None and coupling.relation not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(f"coupling {coupling.name}: no relation {coupling.relation}; known: {known}")
+        if self.couplings and not names:
+            raise ValueError(f"coupling {self.couplings[0].name} has no relation to work on; give relations")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """What the result of a training depends on, as plain data: without places and machines."""
+        values = self.model_dump(mode="json", exclude={"data", "output", "watching", "checkpoints"})
+        for key in ("accelerator", "devices", "nodes"):
+            del values["training"][key]
+        del values["mixing"]["workers"]
+        return values

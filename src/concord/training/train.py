@@ -1,0 +1,232 @@
+"""From a config to a folder with a finished training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from concord.checkpoint import Checkpoints, write_file
+from concord.config import Config, differences
+from concord.errors import CheckpointError, ConfigError
+from concord.fit import History, Recipe, Validation, fit, selected_network
+from concord.launch import launch
+from concord.metrics import probabilities
+from concord.network import TaskwiseNetwork
+from concord.training.build import Built, build
+from concord.training.decoders import Decoders
+from concord.training.run import Run, save_run
+from concord.validation import collect
+from concord.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["CHECKPOINTS", "CONFIG_FILE", "LOG_FILE", "train"]
+
+CONFIG_FILE = "config.json"
+LOG_FILE = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+def train(config: Config) -> Run:
+    """Train as a config says, and write the result to its output folder.
+
+    A folder that holds an unfinished training of the same config is gone on with, to the same weights bit
+    by bit; one of another config is refused.
+
+    Args:
+        config: With an output folder.
+
+    Returns:
+        The finished run; on every rank.
+
+    Raises:
+        ConfigError: Parts that do not fit together, or a folder of another config.
+        CheckpointError: A folder that cannot be written, or a checkpoint that cannot be read.
+        ConcordError: What data, trunks and couplings raise.
+    """
+    if config.output is None:
+        raise ConfigError("output: a folder for the results is needed")
+    folder, training = Path(config.output), config.training
+    _check_folder(folder, config)
+    built = build(config)
+    _check_selection(built)
+    fabric = launch(training.accelerator, training.devices, training.nodes, training.precision)
+    if fabric.is_global_zero:
+        _claim(folder, config)
+    network = built.network.to(fabric.device)
+    rank, world = fabric.global_rank, fabric.world_size
+    validation = built.validation_rows(rank, world)
+    history = fit(
+        network,
+        built.objective,
+        built.mixture(rank, world),
+        steps=training.steps,
+        learning_rate=training.learning_rate,
+        weight_decay=training.weight_decay,
+        seed=training.seed,
+        log_every=config.watching.every,
+        recipe=_recipe(config),
+        validation=None if validation is None else _validation(built, validation),
+        checkpoints=Checkpoints(
+            folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
+        ),
+        loggers=_loggers(config, folder) if fabric.is_global_zero else (),
+        augment=_augment(built),
+        fabric=fabric,
+    )
+    chosen = selected_network(network, history)
+    run = _run(built, chosen.to(fabric.device), history, fabric, folder)
+    if fabric.is_global_zero:
+        save_run(run)
+    if world > 1:
+        fabric.barrier()
+    return run
+
+
+# -- the folder --------------------------------------------------------------------------------------
+
+
+def _check_folder(folder: Path, config: Config) -> None:
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        if Checkpoints(folder / CHECKPOINTS).latest() is not None:
+            raise CheckpointError(
+                f"{folder} holds checkpoints but no {CONFIG_FILE} that says of what; "
+                "train into another folder"
+            )
+        return
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    mine = json.loads(json.dumps(config.identity()))
+    for key, before, now in differences(known, mine):
+        raise ConfigError(
+            f"{folder} holds a training of another config: {key} was {json.dumps(before)}, here it is "
+            f"{json.dumps(now)}; train into another folder (--set output=...)"
+        )
+
+
+def _claim(folder: Path, config: Config) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / CONFIG_FILE, json.dumps(config.identity(), indent=1).encode())
+    except OSError as error:
+        raise CheckpointError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+# -- parts of a training -----------------------------------------------------------------------------
+
+
+def _check_selection(built: Built) -> None:
+    if built.config.validation.select == "final":
+        return
+    for task in built.tasks:
+        manifests = [source.manifest for source in built.validation.values()]
+        having = [m for m in manifests if any(known.name == task.name for known in m.tasks)]
+        if not any(manifest.annotated(task.name).any() for manifest in having):
+            raise ConfigError(
+                f"validation.select: no row of split val is annotated for task {task.name!r}; "
+                "select final, or `concord data split` draws validation rows"
+            )
+
+
+def _recipe(config: Config) -> Recipe:
+    training = config.training
+    return Recipe(
+        schedule=training.schedule,
+        warmup=training.warmup,
+        clip=training.clip,
+        accumulate=training.accumulate,
+        average=training.average,
+        precision=training.precision,
+        channels_last=training.channels_last,
+        compile=training.compile,
+        layer_decay=config.trunk.layer_decay,
+        decay=training.decay,
+        frozen=tuple(config.trunk.freeze),
+    )
+
+
+def _validation(built: Built, rows: Any) -> Validation:
+    plan = built.config.validation
+    metrics = {name: task.metric for name, task in built.config.tasks.items() if task.metric is not None}
+    return Validation(rows, plan.every, plan.select, metrics, plan.batch_size)
+
+
+def _augment(built: Built) -> Any:
+    plan = built.config.augmentation
+    if not (plan.flip or plan.shift):
+        return None
+    if built.trunk.kind != "images":
+        raise ConfigError(f"augmentation is for images, but the sources give {built.trunk.kind}")
+    from concord.data.augment import Augment
+
+    return Augment(flip=plan.flip, shift=plan.shift)
+
+
+def _loggers(config: Config, folder: Path) -> list[Logger]:
+    watching = config.watching
+    loggers: list[Logger] = [JsonLines(folder / LOG_FILE)]
+    if watching.tensorboard:
+        loggers.append(TensorBoard(folder / "tensorboard"))
+    if watching.mlflow is not None:
+        loggers.append(MLflow(watching.mlflow, run_name=folder.name))
+    if watching.progress:
+        loggers.append(Progress(config.training.steps))
+    return loggers
+
+
+# -- the result --------------------------------------------------------------------------------------
+
+
+def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, folder: Path) -> Run:
+    decoder = Decoders(built.relations)
+    rows = built.validation_rows(fabric.global_rank, fabric.world_size)
+    if rows is not None and built.relations:
+        targets, logits = collect(
+            network,
+            network,
+            rows,
+            device=fabric.device,
+            batch_size=built.config.validation.batch_size,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+        )
+        said = {task.name: probabilities(task, logits[task.name].numpy()) for task in built.tasks}
+        decoder.fit(said, {name: np.asarray(values) for name, values in targets.items()})
+    chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
+    return Run(
+        folder=folder,
+        config=built.config,
+        network=network.cpu().eval(),
+        tasks=built.tasks,
+        relations=built.relations,
+        decoder=decoder,
+        example_input=built.trunk.example,
+        inputs={name: plan.inputs for name, plan in built.config.sources.items()},
+        shape=built.shape,
+        normalization=built.preparation.normalization,
+        vocabulary=built.preparation.vocabulary,
+        tokenize=built.preparation.tokenize,
+        trunk=built.trunk.resolved,
+        standardize=built.standardize,
+        chosen=chosen,
+        facts=_facts(built, history),
+    )
+
+
+def _facts(built: Built, history: History) -> dict[str, Any]:
+    last = history.validation[-1] if history.validation else {}
+    return {
+        "steps": built.config.training.steps,
+        "rows": {name: len(source) for name, source in built.training.items()},
+        "validation_rows": {name: len(source) for name, source in built.validation.items()},
+        "validation": {key: value for key, value in last.items() if key != "step"},
+        "selected_steps": {task: chosen.step for task, chosen in history.selected.items()},
+    }
