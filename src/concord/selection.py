@@ -13,7 +13,7 @@ Networks, optimisers and devices are the business of a `Learner`; this room only
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,14 +24,35 @@ from torch import nn
 
 from concord import metrics
 from concord.decoding import STRENGTHS, best_strength, decode_targets, row_loss, temperature
-from concord.errors import RangeError, UnknownNameError
-from concord.estimation import Observations, RelationCheck, check_relation, evidence
+from concord.errors import RangeError, ShapeError, UnknownNameError
+from concord.estimation import (
+    EXPONENTS,
+    Observations,
+    RelationCheck,
+    check_relation,
+    evidence,
+    fit_exponent,
+)
 from concord.network import Capacity
+from concord.priors import PriorShift, prior_shift
 from concord.relation import Relation
 from concord.rows import Rows
+from concord.staging import posterior_targets
 from concord.tasks import MulticlassTask, Task
 
-__all__ = ["EFFORTS", "Automatic", "Choice", "Effort", "Learner", "balance_weights", "select"]
+__all__ = [
+    "EFFORTS",
+    "Automatic",
+    "Choice",
+    "Effort",
+    "Learner",
+    "balance_weights",
+    "covered",
+    "select",
+    "train_shared",
+    "train_single",
+    "two_stage",
+]
 
 Array = npt.NDArray[np.float64]
 Artefact = Literal["distilled", "bagged"]
@@ -42,6 +63,7 @@ MIN_GAIN_Z = 1.64
 MIN_ROWS = 20
 """Below so many annotated rows nothing can be proved, and a task stays with the balanced shared network."""
 ROUNDS = 4
+ROUNDS_OF_SHARES = 10
 
 
 @dataclass(frozen=True)
@@ -167,6 +189,8 @@ class Automatic:
         cost: Training spent, with the pair of single-task models as 1.
         notes: What else the user should know.
         relations: The relations in use.
+        zero_shot: By class task, the classes without an annotated row that a relation predicts.
+        shifts: Class priors of each source beside those of the class task's own rows.
     """
 
     tasks: tuple[Task, ...]
@@ -176,6 +200,8 @@ class Automatic:
     cost: float
     notes: tuple[str, ...] = ()
     relations: tuple[Relation, ...] = ()
+    zero_shot: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shifts: tuple[PriorShift, ...] = ()
 
     def probabilities(self, learner: Learner, inputs: Any) -> dict[str, Array]:
         """Predicted probabilities by task: (n, C) and (n, K)."""
@@ -275,28 +301,24 @@ def select(
         say: Told what is about to happen and what it costs.
 
     Raises:
-        RangeError: Fewer annotated rows of a task than folds.
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+        ShapeError: Groups of another number of rows.
         UnknownNameError: An artefact of another name.
     """
     if artefact not in ("distilled", "bagged"):
         raise UnknownNameError.of("artefact", artefact, ("distilled", "bagged"))
-    for task in tasks:
-        if (n := len(rows.annotated(task))) < effort.folds:
-            raise RangeError(
-                f"task {task.name!r} has {n} annotated rows, fewer than the {effort.folds} folds of auto; "
-                "annotate more, choose a smaller effort, or name a coupling"
-            )
     say(
         f"auto: {effort.folds} folds x single-task, shared and coupled networks at {effort.share:.0%} of the "
         f"steps, then one network: about {effort.cost():.1f} times the pair of single-task models"
     )
-    fold = _folds(rows, tasks, effort.folds, seed, groups)
+    fold = _checked_folds(rows, tasks, effort.folds, seed, groups)
     families = {
         "single-task": _train_family(learner, rows, tasks, fold, effort, seed, "single-task", None),
         "shared": _train_family(learner, rows, tasks, fold, effort, seed, "shared", None),
     }
     _fit_scales(families, rows, tasks, fold)
     checks = tuple(_check(families["shared"], rows, fold, relation) for relation in relations)
+    blind = {task.name: _blind(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
     notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
     if active:
@@ -304,7 +326,9 @@ def select(
         first = families["shared"]
         soft = [
             {
-                t.name: _class_targets(first.probabilities(t, first.logits[t.name][k]), rows, active, t)
+                t.name: _class_targets(
+                    first.probabilities(t, first.logits[t.name][k]), rows, active, t, blind[t.name]
+                )
                 for t in sources
             }
             for k in range(effort.folds)
@@ -320,19 +344,96 @@ def select(
             return done[source.name] if source.name in done else families["shared"].held_out(source, fold)
 
         choices[task.name], done[task.name] = _guard(
-            task, families, rows, fold, in_use, classes, average=artefact == "bagged"
+            task, families, rows, fold, in_use, classes, blind[task.name], average=artefact == "bagged"
         )
     spent = effort.folds * effort.share * (2 + bool(active))
     used = _families_in_use(choices, in_use, tasks)
+    shifts = _prior_shifts(families["shared"], rows, tasks, fold, seed)
     if artefact == "distilled":
-        families, final = _final(learner, rows, tasks, families, active, choices, used, seed), used
+        final = used
+        families = _final(learner, rows, tasks, families, active, blind, choices, used, seed)
         spent += sum(1.0 if name != "single-task" else 1.0 / len(tasks) for name in final)
     outcome = Automatic(
-        tuple(tasks), checks, choices, {name: families[name] for name in used}, spent, tuple(notes), in_use
+        tuple(tasks),
+        checks,
+        choices,
+        {name: families[name] for name in used},
+        spent,
+        tuple(notes),
+        in_use,
+        {
+            task.name: tuple(task.outputs[c] for c in np.flatnonzero(blind[task.name]))
+            for task in tasks
+            if blind[task.name].any()
+            and "coupled" in {n.partition("/")[0] for n in choices[task.name].weights}
+        },
+        shifts,
     )
     for sentence in outcome.sentences():
         say(sentence)
     return outcome
+
+
+def two_stage(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    relations: Sequence[Relation],
+    *,
+    effort: Effort,
+    seed: int,
+    groups: npt.NDArray[Any] | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> nn.Module:
+    """Two stages and no guard: posterior class targets through the given relations, as they are.
+
+    The first stage is the balanced shared network, cross-fitted, its temperature fitted on rows that it
+    has not seen. The second is a balanced shared network that also learns, on rows without a class, the
+    posterior of the class given their annotated targets. The evidence exponent is the one under which
+    targets and first stage agree most, or the least above 0 where they do not agree beyond noise: a wrong
+    table is used all the same.
+
+    Args:
+        learner: Trains and applies networks.
+        rows: Training rows, each task annotated at least once.
+        tasks: Two or more tasks.
+        relations: Relations between them, at least one.
+        effort: Folds of the first stage, and their share of the steps.
+        seed: Seeds folds and networks.
+        groups: (n,) rows of one group are never divided between folds; None for none.
+        say: Told what was done.
+
+    Raises:
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+        ShapeError: No relation, or groups of another number of rows.
+    """
+    if not relations:
+        raise ShapeError("a two-stage coupling works through relations; give relations=[...]")
+    fold = _checked_folds(rows, tasks, effort.folds, seed, groups)
+    first = _train_family(learner, rows, tasks, fold, effort, seed, "shared", None)
+    _fit_scales({"shared": first}, rows, tasks, fold)
+    soft: dict[str, torch.Tensor] = {}
+    for task in tasks:
+        through = [relation for relation in relations if relation.source.name == task.name]
+        if not through:
+            continue
+        blind = np.any([covered(rows, task, relation) for relation in through], axis=0)
+        p = _opened(first.held_out(task, fold), blind)
+        some = np.zeros(len(p), dtype=bool)
+        for relation in through:
+            observations = _observations(first, rows, fold, relation.source, relation.target)
+            rates = observations.base_rates() if relation.base_rate is None else relation.base_rate
+            used = replace(relation, base_rate=rates)
+            exponent = fit_exponent(observations, relation.table, rates).exponent or EXPONENTS[1]
+            values = rows.targets[relation.target.name].numpy()
+            annotated = relation.target.annotated(values)
+            p = np.where(annotated[:, None], posterior_targets(p, values, used, exponent), p)
+            some |= annotated
+            say(f"{relation.name}: two stages, no guard, evidence exponent {exponent:g}")
+        missing = ~task.annotated(rows.targets[task.name].numpy())
+        targets = np.where((some & missing)[:, None], p, np.nan)
+        soft[task.name] = torch.from_numpy(targets.astype(np.float32))
+    return train_shared(learner, Rows(rows.inputs, rows.targets, soft, rows.weights), tasks, 1.0, seed)
 
 
 # -- the families of networks --------------------------------------------------------------------------
@@ -358,6 +459,28 @@ def _folds(
     fold_of = np.empty(len(names), dtype=np.int64)
     fold_of[rng.permutation(len(names))] = np.arange(len(names)) % folds
     return fold_of[index]
+
+
+def _checked_folds(
+    rows: Rows, tasks: Sequence[Task], folds: int, seed: int, groups: npt.NDArray[Any] | None
+) -> npt.NDArray[np.int64]:
+    """Folds, each of which leaves annotated rows of every task to train on."""
+    for task in tasks:
+        if (n := len(rows.annotated(task))) < folds:
+            raise RangeError(
+                f"task {task.name!r} has {n} annotated rows, fewer than the {folds} folds of auto; "
+                "annotate more, choose a smaller effort, or name a coupling"
+            )
+    if groups is not None and np.shape(groups) != (len(rows),):
+        raise ShapeError(f"groups have shape ({len(rows)},), found {np.shape(groups)}")
+    fold = _folds(rows, tasks, folds, seed, groups)
+    for task in tasks:
+        if groups is not None and len(np.unique(fold[rows.annotated(task).numpy()])) < 2:
+            raise RangeError(
+                f"all annotated rows of task {task.name!r} fall into one fold: its rows come from too few "
+                f"groups for {folds} folds; give finer groups, or name a coupling"
+            )
+    return fold
 
 
 def _train_family(
@@ -423,16 +546,10 @@ def _out_of_sample(family: Family, task: Task, rows: Rows, fold: npt.NDArray[np.
     return np.where(known, family.held_out(task, fold), family.averaged(task))
 
 
-def _check(
-    family: Family,
-    rows: Rows,
-    fold: npt.NDArray[np.int64],
-    relation: Relation | tuple[MulticlassTask, Task],
-) -> RelationCheck:
-    source, target = (
-        (relation.source, relation.target) if isinstance(relation, Relation) else (relation[0], relation[1])
-    )
-    observations = Observations(
+def _observations(
+    family: Family, rows: Rows, fold: npt.NDArray[np.int64], source: MulticlassTask, target: Task
+) -> Observations:
+    return Observations(
         source,
         target,
         rows.targets[source.name].numpy(),
@@ -440,7 +557,85 @@ def _check(
         _out_of_sample(family, source, rows, fold),
         _out_of_sample(family, target, rows, fold),
     )
-    return check_relation(observations, relation if isinstance(relation, Relation) else None)
+
+
+def _check(
+    family: Family,
+    rows: Rows,
+    fold: npt.NDArray[np.int64],
+    relation: Relation | tuple[MulticlassTask, Task],
+) -> RelationCheck:
+    given = relation if isinstance(relation, Relation) else None
+    source, target = (
+        (relation.source, relation.target) if isinstance(relation, Relation) else (relation[0], relation[1])
+    )
+    observations = _observations(family, rows, fold, source, target)
+    blind = covered(rows, source, given)
+    if not blind.any():
+        return check_relation(observations, given)
+    found = check_relation(replace(observations, p=_opened(observations.p, blind)), given)
+    if found.verdict != "dropped":
+        return found
+    # Nothing is left of the table, so nothing is known of a class that only the table spoke of.
+    own = check_relation(observations, None)
+    verdict = found.verdict if own.exponent > 0 else own.verdict
+    return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
+
+
+# -- classes without an annotated row ------------------------------------------------------------------
+
+
+def covered(rows: Rows, task: Task, relation: Relation | None) -> npt.NDArray[np.bool_]:
+    """Classes of no annotated row of which a supplied table knows something: (C,)."""
+    if relation is None or relation.source.name != task.name or relation.sparse:
+        return np.zeros(task.width, dtype=bool)
+    y = rows.targets[task.name].numpy()
+    counts = np.bincount(y[y >= 0], minlength=task.width)
+    return np.asarray((counts == 0) & relation.known.any(axis=1))
+
+
+def _blind(
+    rows: Rows,
+    task: Task,
+    relations: Sequence[Relation | tuple[MulticlassTask, Task]],
+    checks: Sequence[RelationCheck],
+) -> npt.NDArray[np.bool_]:
+    """Classes of no annotated row of which a relation in use knows something by its supplied table: (C,)."""
+    out = np.zeros(task.width, dtype=bool)
+    for relation, check in zip(relations, checks, strict=True):
+        if isinstance(relation, Relation) and check.verdict in ("kept", "calibrated", "partly wrong"):
+            out |= covered(rows, task, relation)
+    return out
+
+
+def _opened(p: Array, blind: npt.NDArray[np.bool_], share: Array | None = None) -> Array:
+    """Class probabilities of a head that has never seen some classes: it says nothing of them.
+
+    A class that no row was annotated with gets its `share`, 1/C unless given, whatever the input; the
+    others share the rest as the head says. Without such a class this is `p` itself.
+    """
+    if not blind.any():
+        return p
+    share = np.where(blind, 1.0 / len(blind), 0.0) if share is None else share
+    seen = np.where(blind, 0.0, p)
+    return seen / np.maximum(seen.sum(axis=1, keepdims=True), 1e-12) * (1 - share.sum()) + share
+
+
+def _prior_shifts(
+    family: Family, rows: Rows, tasks: Sequence[Task], fold: npt.NDArray[np.int64], seed: int
+) -> tuple[PriorShift, ...]:
+    """Class priors of the rows of each other task, beside those of a class task's own rows."""
+    found = []
+    for task in tasks:
+        if not isinstance(task, MulticlassTask):
+            continue
+        p = _out_of_sample(family, task, rows, fold)
+        own = task.annotated(rows.targets[task.name].numpy())
+        for other in tasks:
+            where = other.annotated(rows.targets[other.name].numpy()) & ~own
+            shift = prior_shift(task, other.name, p[own], p[where], np.random.default_rng([seed, 11]))
+            found.append(shift)
+    return tuple(shift for shift in found if shift is not None)
 
 
 def _log_evidence(rows: Rows, check: RelationCheck) -> tuple[Array, npt.NDArray[np.bool_]]:
@@ -457,20 +652,33 @@ def _log_evidence(rows: Rows, check: RelationCheck) -> tuple[Array, npt.NDArray[
 
 
 def _posterior(
-    p: Array, rows: Rows, active: Sequence[RelationCheck], task: Task
+    p: Array, rows: Rows, active: Sequence[RelationCheck], task: Task, blind: npt.NDArray[np.bool_]
 ) -> tuple[Array, npt.NDArray[np.bool_]]:
-    """Class posterior by a row's annotated targets of all relations from `task`, and where it has any."""
-    total, some = np.log(np.clip(p, 1e-12, None)), np.zeros(len(p), dtype=bool)
+    """Class posterior by a row's annotated targets of all relations from `task`, and where it has any.
+
+    The share of classes that the head has never seen is found by EM over the rows with evidence.
+    """
+    terms: list[Array] = []
+    some = np.zeros(len(p), dtype=bool)
     for check in active:
         if check.relation.source.name == task.name:
             ll, seen = _log_evidence(rows, check)
-            total, some = total + np.where(seen[:, None], ll, 0.0), some | seen
-    return softmax(total, axis=1), some
+            terms, some = [*terms, np.where(seen[:, None], ll, 0.0)], some | seen
+
+    def joined(share: Array | None) -> Array:
+        return softmax(sum(terms, start=np.log(np.clip(_opened(p, blind, share), 1e-12, None))), axis=1)
+
+    share: Array | None = None
+    for _ in range(ROUNDS_OF_SHARES if blind.any() and some.any() else 0):
+        share = np.where(blind, joined(share)[some].mean(axis=0), 0.0)
+    return joined(share), some
 
 
-def _class_targets(p: Array, rows: Rows, active: Sequence[RelationCheck], task: Task) -> Array:
+def _class_targets(
+    p: Array, rows: Rows, active: Sequence[RelationCheck], task: Task, blind: npt.NDArray[np.bool_]
+) -> Array:
     """Soft class targets of rows without a class but with evidence for one: NaN elsewhere."""
-    posterior, some = _posterior(p, rows, active, task)
+    posterior, some = _posterior(p, rows, active, task, blind)
     missing = ~task.annotated(rows.targets[task.name].numpy())
     return np.where((some & missing)[:, None], posterior, np.nan)
 
@@ -495,10 +703,16 @@ def _guard(
     fold: npt.NDArray[np.int64],
     relations: Sequence[Relation],
     classes: Callable[[Task], Array],
+    blind: npt.NDArray[np.bool_],
     *,
     average: bool,
 ) -> tuple[Choice, Array]:
-    """The choice for a task, and its held-out probabilities of all rows."""
+    """The choice for a task, and its held-out probabilities of all rows.
+
+    Where some classes can only be predicted through a relation (`blind`), no annotated row can speak for
+    them: candidates are judged on the other classes alone, and the coupled network is given up only on
+    evidence that it harms these.
+    """
     known = rows.annotated(task).numpy()
     targets = rows.targets[task.name].numpy()[known]
     is_class = isinstance(task, MulticlassTask)
@@ -514,18 +728,22 @@ def _guard(
             if best > 0:
                 everywhere[f"{name}/decoded"] = tried[best]
                 strength[f"{name}/decoded"] = best
-    candidates = {name: q[known] for name, q in everywhere.items()}
+    candidates = {
+        name: _opened(q[known], blind, np.zeros(task.width)) if blind.any() else q[known]
+        for name, q in everywhere.items()
+    }
     losses = {name: row_loss(q, targets, is_class) for name, q in candidates.items()}
     scores = {name: _score(task, targets, q) for name, q in candidates.items()}
     means = {name: float(loss.mean()) for name, loss in losses.items()}
-    weights = {"shared": 1.0}
+    zero_shot = bool(blind.any())
+    weights = {"coupled" if zero_shot else "shared": 1.0}
     if len(known) < MIN_ROWS:
         why = f"{len(known)} annotated rows prove nothing"
     else:
-        if average:
+        if average and not zero_shot:
             weights = _averaged(candidates, losses, scores, task, targets)
         else:
-            weights = {_stepwise(losses, scores): 1.0}
+            weights = {_stepwise(losses, scores, *weights): 1.0}
         why = (
             f"out-of-fold metric {_score(task, targets, _mix(weights, candidates)):.3f}, balanced shared "
             f"{scores['shared']:.3f}, single-task {scores['single-task']:.3f}"
@@ -536,6 +754,13 @@ def _guard(
         parts = "the balanced shared network, no coupling"
     else:
         why += f"; log-loss gain {gain:.3f} nats, z = {z:.1f}"
+    if zero_shot:
+        names = ", ".join(task.outputs[c] for c in np.flatnonzero(blind)[:8])
+        taken = everywhere[next(iter(weights))][known].argmax(axis=1)
+        why += (
+            f"; no row is annotated with {names}, so none of this judges it; {blind[taken].mean():.1%} of "
+            "annotated rows, all of other classes, would be taken for it"
+        )
     choice = Choice(task.name, weights, strength, scores, means, gain, z, f"{task.name}: {parts} ({why})")
     return choice, _mix(weights, everywhere)
 
@@ -551,14 +776,14 @@ def _gain(before: Array, after: Array) -> tuple[float, float]:
     return float(difference.mean()), float(difference.mean()) / max(error, 1e-12)
 
 
-def _stepwise(losses: Mapping[str, Array], scores: Mapping[str, float]) -> str:
-    """From the balanced shared network to the best coupled form, from there to a single-task one.
+def _stepwise(losses: Mapping[str, Array], scores: Mapping[str, float], start: str = "shared") -> str:
+    """From the balanced shared network (`start`) to the best coupled form, from there to a single-task one.
 
     Each step needs a log-loss that is lower beyond noise and a metric that is no lower. Sharing comes first
     because it seldom harms and a few rows say little: giving it up asks for evidence against whatever
     sharing and coupling have reached, not against sharing alone.
     """
-    chosen = "shared"
+    chosen = start
     alone = [name for name in losses if name.startswith("single-task")]
     for group in ([name for name in losses if name not in alone], alone):
         better = [
@@ -629,6 +854,7 @@ def _final(
     tasks: Sequence[Task],
     families: Mapping[str, Family],
     active: Sequence[RelationCheck],
+    blind: Mapping[str, npt.NDArray[np.bool_]],
     choices: Mapping[str, Choice],
     used: Sequence[str],
     seed: int,
@@ -648,7 +874,7 @@ def _final(
         else:
             part = rows
             if name == "coupled":
-                soft = _taught(families["shared"], rows, active, tasks)
+                soft = _taught(families["shared"], rows, active, tasks, blind)
                 part = Rows(rows.inputs, rows.targets, soft, rows.weights)
             nets = dict.fromkeys((task.name for task in tasks), train_shared(learner, part, tasks, 1.0, seed))
         out[name] = Family(name, [nets], {}, scale)
@@ -656,12 +882,16 @@ def _final(
 
 
 def _taught(
-    family: Family, rows: Rows, active: Sequence[RelationCheck], tasks: Sequence[Task]
+    family: Family,
+    rows: Rows,
+    active: Sequence[RelationCheck],
+    tasks: Sequence[Task],
+    blind: Mapping[str, npt.NDArray[np.bool_]],
 ) -> dict[str, torch.Tensor]:
     out: dict[str, torch.Tensor] = {}
     for task in tasks:
         if any(check.relation.source.name == task.name for check in active):
-            targets = _class_targets(family.averaged(task), rows, active, task)
+            targets = _class_targets(family.averaged(task), rows, active, task, blind[task.name])
             out[task.name] = torch.from_numpy(targets.astype(np.float32))
     return out
 
