@@ -153,6 +153,7 @@ def _tell(run: Run) -> None:
     for name, strength in run.decoder.strengths().items():
         console.print(
             f"joint decoding {name}: classes move targets by {strength['target']:g}, "
-            f"targets move classes by {strength['class']:g}"
+            f"targets move classes by {strength['class']:g}",
+            soft_wrap=True,
         )
     console.print(f"wrote {run.folder}", soft_wrap=True)

@@ -16,6 +16,8 @@ from concord import couplings as coupling_room
 from concord.config import Config, RelationPlan, SourcePlan
 from concord.data.features import FeatureRows
 from concord.data.images import IMAGENET
+from concord.data.inputs import concatenate
+from concord.data.loading import Collate
 from concord.data.manifest import Manifest, task_columns
 from concord.data.mixture import Mixture
 from concord.data.registry import read
@@ -142,6 +144,7 @@ class Built:
             rank=rank,
             world_size=world_size,
             workers=mixing.workers,
+            collate=self.preparation.collate,
         )
 
     def validation_rows(self, rank: int = 0, world_size: int = 1) -> Mixture | None:
@@ -149,7 +152,12 @@ class Built:
         if not self.validation:
             return None
         return mixture_of(
-            self.validation, self.tasks, self.config.validation.batch_size, rank=rank, world_size=world_size
+            self.validation,
+            self.tasks,
+            self.config.validation.batch_size,
+            self.preparation.collate,
+            rank=rank,
+            world_size=world_size,
         )
 
 
@@ -356,6 +364,7 @@ def mixture_of(
     sources: Mapping[str, Source],
     tasks: Sequence[Task],
     batch_size: int,
+    collate: Collate = concatenate,
     *,
     rank: int = 0,
     world_size: int = 1,
@@ -383,6 +392,7 @@ def mixture_of(
         shuffle=False,
         rank=rank,
         world_size=world_size,
+        collate=collate,
     )
 
 

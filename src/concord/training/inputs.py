@@ -17,11 +17,21 @@ from torch.nn import functional
 from concord.config import InputPlan
 from concord.data.features import FeatureRows
 from concord.data.images import IMAGENET, Images, Normalization, normalize
-from concord.data.inputs import Inputs, Texts
+from concord.data.inputs import Inputs, Texts, concatenate
+from concord.data.loading import Collate
 from concord.data.manifest import Manifest
 from concord.errors import DataFormatError, ShapeError, UnknownNameError
 
-__all__ = ["Pixels", "Preparation", "Vocabulary", "prepared", "shape_of", "trunk_kind", "vocabulary_of"]
+__all__ = [
+    "Pixels",
+    "Preparation",
+    "Tokenized",
+    "Vocabulary",
+    "prepared",
+    "shape_of",
+    "trunk_kind",
+    "vocabulary_of",
+]
 
 Vocabulary = dict[str, list[str] | None]
 """Of each feature column of a manifest, the values that it is one-hot in; None for numbers."""
@@ -46,6 +56,26 @@ class Preparation:
     normalization: Normalization = IMAGENET
     tokenize: Callable[[list[str]], Any] | None = None
     vocabulary: Vocabulary = field(default_factory=dict)
+
+    @property
+    def collate(self) -> Collate:
+        """What puts the parts of a batch together: texts are tokenised as one, to one length."""
+        return concatenate if self.tokenize is None else Tokenized(self.tokenize)
+
+
+class Tokenized:
+    """Texts of several sources as tokens, padded to the longest of the batch.
+
+    Args:
+        tokenize: Turns texts into tensors.
+    """
+
+    def __init__(self, tokenize: Callable[[list[str]], Any]) -> None:
+        self.tokenize = tokenize
+
+    def __call__(self, parts: Sequence[Any], names: Sequence[str]) -> Any:
+        """Tokens of all texts."""
+        return self.tokenize(concatenate(parts, names))
 
 
 class Pixels:
@@ -178,7 +208,7 @@ def prepared(
         ConcordError: See `Images`, `FeatureRows` and `Texts`.
     """
     if plan.kind == "texts":
-        return manifest, Texts(), preparation.tokenize
+        return manifest, Texts(), None  # tokenised with the rest of the batch
     if plan.kind == "columns":
         features = FeatureRows(column_features(manifest, preparation.vocabulary))
         numbered = manifest.frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))

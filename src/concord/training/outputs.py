@@ -58,7 +58,7 @@ def said_of(run: Run, source: Source, batch_size: int, device: torch.device) -> 
         EmptyDataError: No row could be loaded.
     """
     network = run.network.to(device).eval()
-    mixture = mixture_of({source.name: source}, run.tasks, batch_size)
+    mixture = mixture_of({source.name: source}, run.tasks, batch_size, run.preparation().collate)
     index, logits, targets = [], [], []
     for batch in mixture:
         if not len(batch):

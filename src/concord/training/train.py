@@ -18,7 +18,7 @@ from concord.metrics import probabilities
 from concord.network import TaskwiseNetwork
 from concord.training.build import Built, build
 from concord.training.decoders import Decoders
-from concord.training.run import Run, save_run
+from concord.training.run import RUN_FILE, Run, save_run
 from concord.validation import collect
 from concord.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
 
@@ -92,23 +92,20 @@ def train(config: Config) -> Run:
 
 
 def _check_folder(folder: Path, config: Config) -> None:
+    begun = Checkpoints(folder / CHECKPOINTS).latest() is not None
+    if not (begun or (folder / RUN_FILE).exists()):
+        return  # nothing is lost
     path = folder / CONFIG_FILE
-    if not path.is_file():
-        if Checkpoints(folder / CHECKPOINTS).latest() is not None:
-            raise CheckpointError(
-                f"{folder} holds checkpoints but no {CONFIG_FILE} that says of what; "
-                "train into another folder"
-            )
-        return
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    mine = json.loads(json.dumps(config.identity()))
-    for key, before, now in differences(known, mine):
+        raise CheckpointError(
+            f"{folder} holds a training, but {path} does not say of what ({error}); train into another folder"
+        ) from error
+    for key, before, now in differences(known, config.identity()):
         raise ConfigError(
             f"{folder} holds a training of another config: {key} was {json.dumps(before)}, here it is "
-            f"{json.dumps(now)}; train into another folder (--set output=...)"
+            f"{json.dumps(now)}; train into another folder (--out), or remove that one"
         )
 
 
