@@ -229,6 +229,8 @@ class Evidence:
 def agreement(observations: Observations, table: Array, exponent: float, rates: Array) -> Array:
     """Gain in nats of each label-annotated row: log sum p e^(s ll) - log sum mean(p) e^(s ll). (m,)."""
     rows = observations.seen.any(axis=1)
+    if not rows.any():
+        return np.zeros(0)
     some = observations.take(rows)
     ll = exponent * evidence(table, rates, some.active, some.seen, some.class_to_class)
     log_p = np.log(np.clip(some.p, 1e-12, None))
@@ -302,7 +304,8 @@ def _information(obs: Observations, q: Array, rates: Array, labelled: npt.NDArra
     rows = (obs.y != MISSING_CLASS) & ~labelled
     if not rows.any():
         return np.zeros(obs.target.width)
-    spread = (q[rows] * (1 - q[rows])).mean(axis=0) / (rates * (1 - rates))
+    w = None if obs.weight is None else np.maximum(obs.weights[rows], 1e-12)
+    spread = np.average(q[rows] * (1 - q[rows]), axis=0, weights=w) / (rates * (1 - rates))
     return np.clip(1 - spread, 0.0, 1.0)
 
 
@@ -446,7 +449,7 @@ def leave_one_label_out(
         r = r * (w * seen[:, k])[:, None]
         mass = r.sum(axis=0)
         estimate[:, k] = (r.T @ active[:, k] + rates[k]) / (mass + 1.0)
-        count[:, k] = (r * r).sum(axis=0) / np.maximum(w.mean(), 1e-12)
+        count[:, k] = (r * r).sum(axis=0) / (np.maximum(w.mean(), 1e-12) if len(w) else 1.0)
     return estimate, count
 
 
