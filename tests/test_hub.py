@@ -98,6 +98,32 @@ def test_private_parts_need_the_whole_network(tmp_path: Path):
         save_pretrained(tmp_path, net, TASKS, example=x, trunk=TrunkRecord("builtin:mlp", (WIDTH,)))
 
 
+def test_a_network_for_each_task_on_standardised_features_comes_back(tmp_path: Path):
+    from concord.network import TaskwiseNetwork
+    from concord.training.layers import Standardize
+
+    shape, options = NAMED["builtin:mlp"]
+    built = build_trunk("builtin:mlp", shape=shape, options=options)
+    nets = []
+    for i in range(2):
+        blank = Standardize(torch.full((WIDTH,), i + 0.5), torch.full((WIDTH,), 2.0))
+        nets.append(
+            cc.MultiTaskNetwork(
+                nn.Sequential(blank, build_trunk("builtin:mlp", shape=shape, options=options).module),
+                TASKS,
+                built.example,
+            )
+        )
+    both = TaskwiseNetwork({"shape": nets[1], "marks": nets[0]}).eval()
+    record = TrunkRecord("builtin:mlp", shape, options, standardize=True)
+    save_pretrained(tmp_path, both, TASKS, example=built.example, trunk=record)
+    found = from_pretrained(tmp_path)
+    x = rows(20).inputs
+    mine, other = predict_logits(both, x), predict_logits(found.network, x)
+    assert all(torch.equal(mine[task], other[task]) for task in mine)
+    assert not torch.equal(predict_logits(nets[0], x)["shape"], mine["shape"])
+
+
 def test_relations_come_back_cell_by_cell(tmp_path: Path):
     classes = cc.MulticlassTask("kind", ["a", "b", "c"])
     table = relation().table.copy()

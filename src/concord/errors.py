@@ -106,6 +106,10 @@ class CheckpointError(ConcordError, OSError):
     """A checkpoint that is missing, incomplete, tampered with or of another model."""
 
 
+class ExportError(ConcordError, RuntimeError):
+    """A network that cannot be exported, or whose export computes something else."""
+
+
 class StudyError(ConcordError, ValueError):
     """A study plan that cannot be run as written."""
 

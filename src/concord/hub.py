@@ -6,6 +6,7 @@ in. What is needed to build the network again lies in the config; a trunk that h
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from concord import __version__
 from concord.checkpoint import read_tensors, write_file
 from concord.decoding import JointDecoder
 from concord.errors import CheckpointError, ConfigError, MissingExtraError
-from concord.network import MultiTaskNetwork
+from concord.network import MultiTaskNetwork, TaskwiseNetwork
 from concord.relation import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
@@ -47,6 +48,7 @@ class TrunkRecord:
         options: Of the architecture.
         resolved: What the build noted (`NamedTrunk.resolved`).
         tokenize: Its tokenizer; one that has `save` is written beside the weights.
+        standardize: Whether a `concord.training.layers.Standardize` lies before it.
     """
 
     name: str
@@ -54,6 +56,7 @@ class TrunkRecord:
     options: Mapping[str, Any] = field(default_factory=dict)
     resolved: Mapping[str, Any] = field(default_factory=dict)
     tokenize: Callable[[list[str]], Any] | None = None
+    standardize: bool = False
 
     @classmethod
     def of(
@@ -136,8 +139,9 @@ def save_pretrained(
         network: Input -> logits by task.
         tasks: The tasks.
         example: One input (a tensor, or a mapping of tensors), of which the shape is kept.
-        trunk: How the trunk of a `MultiTaskNetwork` without private parts was built by name; None for any
-            other network, of which the trunk (or the whole) has to be given to `from_pretrained`.
+        trunk: How the trunk of a `MultiTaskNetwork` without private parts, or of every one in a
+            `TaskwiseNetwork`, was built by name; None for any other network, of which the trunk (or the
+            whole) has to be given to `from_pretrained`.
         relations: Relations between the tasks; those of the decoders are added.
         decoders: Joint decoders.
         normalization: Mean and standard deviation by channel that its images are brought to.
@@ -150,7 +154,9 @@ def save_pretrained(
         CheckpointError: The folder cannot be written.
         ConfigError: A named trunk of a network that is more than a trunk with heads.
     """
-    if trunk is not None and not (isinstance(network, MultiTaskNetwork) and not network.private):
+    chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
+    parts = network.networks if isinstance(network, TaskwiseNetwork) else [network]
+    if trunk is not None and not all(isinstance(n, MultiTaskNetwork) and not n.private for n in parts):
         raise ConfigError(
             "a named trunk rebuilds a MultiTaskNetwork without private parts; leave trunk=None for other "
             "networks and give the network to from_pretrained"
@@ -165,6 +171,7 @@ def save_pretrained(
         "tasks": [_task_record(task) for task in tasks],
         "inputs": _example_record(example),
         "trunk": None if trunk is None else _trunk_record(trunk),
+        "chosen": chosen,
         "normalization": None
         if normalization is None
         else [list(map(float, part)) for part in normalization],
@@ -218,6 +225,7 @@ def _trunk_record(trunk: TrunkRecord) -> dict[str, Any]:
         "shape": None if trunk.shape is None else list(trunk.shape),
         "options": dict(trunk.options),
         "resolved": dict(trunk.resolved),
+        "standardize": trunk.standardize,
     }
 
 
@@ -360,7 +368,7 @@ def from_pretrained(
         decoders = tuple(_decoder(record, relations) for record in config["decoders"])
         example = _example(config["inputs"])
         expected = config["weights"]["sha256"]
-        named = config["trunk"]
+        named, chosen = config["trunk"], dict(config["chosen"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(
             f"{folder / CONFIG} is no whole config: {type(error).__name__} {error}"
@@ -376,7 +384,12 @@ def from_pretrained(
             built = _named_trunk(named, folder)
             trunk, tokenize, example = built.module, built.tokenize, built.example
             normalization = normalization or built.normalization
-        network = MultiTaskNetwork(trunk, tasks, example)
+            if named["standardize"]:
+                from concord.training.layers import Standardize
+
+                blank = Standardize(torch.zeros(named["shape"]), torch.ones(named["shape"]))
+                trunk = nn.Sequential(blank, trunk)
+        network = _network(trunk, tasks, example, chosen)
     _load_weights(network, folder / WEIGHTS, expected)
     return Pretrained(
         network.eval(), tasks, relations, decoders, tokenize, normalization, example, config
@@ -465,6 +478,15 @@ def _named_trunk(record: Mapping[str, Any], folder: Path) -> NamedTrunk:
     if (folder / TOKENIZER).is_dir():
         resolved["tokenizer"] = str(folder / TOKENIZER)
     return build_trunk(record["name"], shape=record["shape"], options=record["options"], resolved=resolved)
+
+
+def _network(
+    trunk: nn.Module, tasks: Sequence[Task], example: Any, chosen: Mapping[str, int]
+) -> MultiTaskNetwork | TaskwiseNetwork:
+    if not chosen:
+        return MultiTaskNetwork(trunk, tasks, example)
+    networks = [MultiTaskNetwork(copy.deepcopy(trunk), tasks, example) for _ in set(chosen.values())]
+    return TaskwiseNetwork({task: networks[number] for task, number in chosen.items()})
 
 
 def _load_weights(network: nn.Module, path: Path, expected: str) -> None:

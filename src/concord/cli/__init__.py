@@ -13,6 +13,7 @@ import typer
 
 from concord import __version__
 from concord.cli import annotate, data, relation
+from concord.cli.export import export
 from concord.cli.init import init, schema
 from concord.cli.report import report
 from concord.cli.study import study
@@ -53,6 +54,7 @@ app.command()(schema)
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(export)
 app.command()(annotate.annotate)
 app.command()(study)
 app.command()(report)

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import concord as cc
+from asserts import raises
+from concord.cli import app
+from concord.config import InputPlan, as_config
+from concord.errors import CheckpointError, ConfigError, ExportError
+from concord.fit import predict_logits
+from concord.hub import from_pretrained
+from concord.training import Decoders
+from concord.training.run import Run, save_run
+from concord.trunks import build_trunk
+from training_problem import MARKS, SHAPE, relation
+
+
+def call(*arguments: str) -> str:
+    return CliRunner().invoke(app, ["export", *arguments], catch_exceptions=False).output
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("runs") / "toy"
+    folder.mkdir()
+    options, shape = {"width": 8, "stages": 2}, (3, 8, 8)
+    inputs = {"kind": "images", "size": 8}
+    config = as_config(
+        {
+            "output": str(folder),
+            "sources": {"shapes": {"manifest": "shapes.parquet", "inputs": inputs}},
+            "trunk": {"name": "builtin:resnet", "options": options},
+        },
+        "config",
+    )
+    built = build_trunk("builtin:resnet", shape=shape, options=options)
+    decoder = Decoders([relation()])
+    decoder.set_strengths({"shape->marks": {"target": 0.5, "class": 0.2}})
+    made = Run(
+        folder=folder,
+        config=config,
+        network=cc.MultiTaskNetwork(built.module, (SHAPE, MARKS), built.example).eval(),
+        tasks=(SHAPE, MARKS),
+        relations=(relation(),),
+        decoder=decoder,
+        example_input=built.example,
+        inputs={"shapes": InputPlan.model_validate(inputs)},
+        shape=shape,
+        trunk=built.resolved,
+        facts={"validation": {"val/shape/accuracy": 0.75, "val/marks/mean_f1": 0.5}},
+    )
+    save_run(made)
+    return made
+
+
+def test_onnx_lies_beside_the_run_unless_told_otherwise(run: Run):
+    out = call(str(run.folder))
+    assert (run.folder / "model.onnx").is_file()
+    assert "images -> shape_probabilities, marks_probabilities, shape_decoded, marks_decoded" in out
+    assert "at most on 100 random inputs" in out
+
+
+def test_what_differs_too_much_is_not_written(run: Run, tmp_path: Path):
+    with raises(ExportError, "was not written"):
+        call(str(run.folder), "--out", str(tmp_path / "here.onnx"), "--tolerance", "1e-30")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_for_the_hub(run: Run, tmp_path: Path):
+    assert "from_pretrained" in call(str(run.folder), "--hub", str(tmp_path / "hub"), "--license", "cc0-1.0")
+    found = from_pretrained(tmp_path / "hub")
+    x = torch.rand(3, 3, 8, 8)
+    mine, other = predict_logits(run.network, x), predict_logits(found.network, x)
+    assert all(torch.equal(mine[task], other[task]) for task in mine)
+    assert found.decoders[0].target_strength == 0.5
+    assert found.normalization == [list(part) for part in run.normalization]
+    card = (tmp_path / "hub" / "README.md").read_text()
+    for line in ("# toy", "license: cc0-1.0", "| marks | mean_f1 | 0.5000 |", "| shapes | not stated |"):
+        assert line in card
+
+
+def test_mistakes_are_one_line(run: Run, tmp_path: Path):
+    with raises(ConfigError, "give one of them"):
+        call(str(run.folder), "--out", "a.onnx", "--hub", "b")
+    with raises(CheckpointError, "no finished training"):
+        call(str(tmp_path))
