@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.metrics import contributions, finish, lower_is_better, metric_names
+from concord.study.accounts import accounts
 from concord.study.artifacts import confusion, gallery, relation_tables
 from concord.study.cells import Cell, write_json
 from concord.study.load import problem_of
@@ -75,6 +76,7 @@ def summary(results: Results) -> dict[str, Any]:
         "delta_m": _delta_m(results),
         "ranks": _ranks(results),
         "cost": _cost(results),
+        "accounts": accounts(results),
     }
     found["sentence"] = sentence(found)
     return found

@@ -98,6 +98,7 @@ class Network(_Strict):
         dropout: Of an MLP.
         width: Channels of the residual net's first stage.
         stages: Stages of the residual net.
+        stem_stride: Stride of its first convolution; 2 quarters the work.
     """
 
     kind: Literal["mlp", "resnet"] = "mlp"
@@ -105,6 +106,7 @@ class Network(_Strict):
     dropout: float = Field(default=0.2, ge=0, lt=1)
     width: int = Field(default=32, ge=8, multiple_of=8)
     stages: Count = 3
+    stem_stride: Literal[1, 2] = 1
 
 
 class Budget(_Strict):

@@ -127,6 +127,7 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
         "budget": budget.model_dump(),
         "validation": found,
         "curves": setting.curves,
+        "account": setting.account,
         "relations": {r.name: _cells_of(r) for r in setting.relations} if regime.table != "given" else {},
         "seconds": round(time.perf_counter() - start, 3),
     }

@@ -26,6 +26,8 @@ _HOMES = {
     "population": "coupled",
     "posterior": "coupled",
     "marginal": "coupled",
+    "two-stage": "two_stage",
+    "auto": "auto",
 }
 
 

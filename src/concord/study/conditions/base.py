@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from concord.fit import Rows, fit, predict_logits
 from concord.metrics import evaluate, main_metric
-from concord.network import Capacity, MultiTaskNetwork, initialise, mlp_network
+from concord.network import Capacity, MultiTaskNetwork, dry_features, initialise, mlp_network
 from concord.objective import CoupledObjective
 from concord.relation import Relation
 from concord.study.plan import Budget, Network
 from concord.tasks import Task
 from concord.trunks import SmallResNet
+from concord.trunks.mlp import mlp
 
 __all__ = ["Condition", "Predictor", "Setting", "joined"]
 
@@ -40,6 +41,7 @@ class Setting:
         seed: Of initial weights, order of rows and dropout.
         metrics: By task, the metric it is judged by.
         curves: Points of the learning curves: `task`, `metric`, `step`, `value`; filled while training.
+        account: What the condition has to say of its choices, as plain data; goes into the run's record.
     """
 
     tasks: tuple[Task, ...]
@@ -51,6 +53,7 @@ class Setting:
     seed: int
     metrics: dict[str, str] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
+    account: dict[str, Any] = field(default_factory=dict)
 
     def build(self, tasks: Sequence[Task], capacity: Capacity = "shared") -> MultiTaskNetwork:
         """A fresh network for some of the tasks; its weights depend on the seed alone.
@@ -61,7 +64,9 @@ class Setting:
         generator = torch.Generator().manual_seed(self.seed)
         example = self.rows.inputs[:1]
         if self.network.kind == "resnet":
-            return _resnet(self.network, tasks, example, capacity, generator)
+            # Layers draw default weights as they are made: that must leave no trace.
+            with torch.random.fork_rng(devices=[]):
+                return _resnet(self.network, tasks, example, capacity, generator)
         return mlp_network(
             example.shape[1],
             tasks,
@@ -142,15 +147,21 @@ def _resnet(
     plan: Network, tasks: Sequence[Task], example: Tensor, capacity: Capacity, generator: torch.Generator
 ) -> MultiTaskNetwork:
     def trunk() -> SmallResNet:
-        return SmallResNet(example.shape[1], plan.width, plan.stages)
+        return SmallResNet(example.shape[1], plan.width, plan.stages, plan.stem_stride)
 
     if capacity == "shared":
         network = MultiTaskNetwork(trunk(), tasks, example)
     elif capacity == "shared+private":
         own = {task.name: trunk() for task in tasks}
         network = MultiTaskNetwork(trunk(), tasks, example, private=own, beside=True)
+    elif capacity == "half-shared":
+        shared = trunk()
+        features = dry_features(shared, example).shape[1]
+        layers = {task.name: mlp(features, [features], dropout=plan.dropout) for task in tasks}
+        network = MultiTaskNetwork(shared, tasks, example, private=layers)
     else:
         from concord.errors import UnknownNameError
 
-        raise UnknownNameError.of("capacity of a residual net", capacity, ("shared", "shared+private"))
+        known = ("shared", "half-shared", "shared+private")
+        raise UnknownNameError.of("capacity of a residual net", capacity, known)
     return initialise(network, generator)

@@ -1,0 +1,146 @@
+"""`auto`: the package's own choice of coupling, task by task, with its guard."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from concord.errors import UnknownNameError
+from concord.estimation import RelationCheck
+from concord.relation import Relation
+from concord.selection import EFFORTS, Artefact, Automatic, Choice, select
+from concord.study.conditions.base import Condition, Predictor, Setting
+from concord.study.conditions.learner import StudyLearner
+from concord.tasks import MulticlassTask, Task
+
+__all__ = ["Auto", "condition"]
+
+Table = Literal["given", "none"]
+"""Whether `auto` is shown the regime's tables, or must estimate the relations by itself."""
+
+CLIP = 1e-9
+
+
+class Auto(Condition):
+    """`concord.selection.select` over the study's trunk and budget: cross-fitted on training rows alone.
+
+    The account of the choice goes into the run's record: what was said of each relation, what each task
+    got and why, out-of-fold scores and losses of all candidates, and the cost.
+
+    Args:
+        effort: A name of `concord.selection.EFFORTS`.
+        artefact: What it ends with, one network or a bag.
+        table: `given` or `none`.
+    """
+
+    def __init__(self, effort: str, artefact: Artefact, table: Table) -> None:
+        self.effort, self.artefact, self.table = effort, artefact, table
+
+    def train(self, setting: Setting) -> Predictor:
+        """Choose and train; the setting's account is filled."""
+        learner = StudyLearner(setting)
+        known: list[Relation | tuple[MulticlassTask, Task]] = list(setting.relations)
+        if self.table == "none":
+            known = [(relation.source, relation.target) for relation in setting.relations]
+        outcome = select(
+            learner,
+            setting.rows,
+            setting.tasks,
+            known,
+            effort=EFFORTS[self.effort],
+            seed=setting.seed,
+            artefact=self.artefact,
+        )
+        setting.account.update(account(outcome))
+        _note_curves(setting, learner, outcome)
+        tasks = setting.tasks
+
+        def predict(inputs: Tensor) -> dict[str, Tensor]:
+            found = outcome.probabilities(learner, inputs)
+            return {task.name: _logits(task, torch.from_numpy(found[task.name])) for task in tasks}
+
+        return predict
+
+
+def account(outcome: Automatic) -> dict[str, Any]:
+    """What `auto` found and chose, as plain data."""
+    return {
+        "relations": [_relation(check) for check in outcome.checks],
+        "choices": [_choice(choice) for choice in outcome.choices.values()],
+        "cost": _plain(outcome.cost),
+        "sentences": outcome.sentences(),
+    }
+
+
+def _relation(check: RelationCheck) -> dict[str, Any]:
+    return {
+        "name": check.relation.name,
+        "verdict": check.verdict,
+        "exponent": _plain(check.exponent),
+        "trust": _plain(check.trust),
+        "agreement": _plain(check.evidence.agreement),
+        "z": _plain(check.evidence.z),
+        "table": [[_plain(cell) for cell in row] for row in _dense(check.relation)],
+        "contradictions": [str(each) for each in check.contradictions],
+    }
+
+
+def _dense(relation: Relation) -> Any:
+    return relation.table.toarray() if relation.sparse else relation.table
+
+
+def _choice(choice: Choice) -> dict[str, Any]:
+    return {
+        "task": choice.task,
+        "weights": {name: _plain(share) for name, share in choice.weights.items()},
+        "strength": {name: _plain(value) for name, value in choice.strength.items()},
+        "scores": {name: _plain(score) for name, score in choice.scores.items()},
+        "losses": {name: _plain(loss) for name, loss in choice.losses.items()},
+        "gain": _plain(choice.gain),
+        "z": _plain(choice.z),
+        "reason": choice.reason,
+    }
+
+
+def _plain(value: Any) -> float | None:
+    number = float(value)
+    return round(number, 6) if np.isfinite(number) else None
+
+
+def _note_curves(setting: Setting, learner: StudyLearner, outcome: Automatic) -> None:
+    """Learning curves of the final networks, for each task those of the one that most of it comes from."""
+    for task, choice in outcome.choices.items():
+        main = max(choice.weights, key=lambda name: choice.weights[name]).partition("/")[0]
+        network = outcome.families[main].networks[0][task]
+        points = learner.curves.get(id(network), [])
+        setting.curves.extend(point for point in points if point["task"] == task)
+
+
+def _logits(task: Task, p: Tensor) -> Tensor:
+    """Logits that give these probabilities: float32, so that they are what a network would say."""
+    p = p.clamp(CLIP, 1 - CLIP)
+    return (p.log() if isinstance(task, MulticlassTask) else torch.logit(p)).float()
+
+
+def condition(
+    name: str = "auto",
+    effort: str = "standard",
+    artefact: Artefact = "distilled",
+    table: Table = "given",
+) -> Condition:
+    """The condition `auto`.
+
+    Raises:
+        UnknownNameError: An effort, artefact or table of another name.
+    """
+    for what, given, known in (
+        ("effort", effort, tuple(EFFORTS)),
+        ("artefact", artefact, get_args(Artefact)),
+        ("table", table, get_args(Table)),
+    ):
+        if given not in known:
+            raise UnknownNameError.of(f"{what} of condition {name!r}", given, known)
+    return Auto(effort, artefact, table)

@@ -1,0 +1,60 @@
+"""What `concord.selection` asks of a learner, by a study's own trunk, budget and recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from concord.fit import Rows, predict_logits
+from concord.network import Capacity
+from concord.objective import CoupledObjective
+from concord.study.conditions.base import Setting
+from concord.tasks import Task
+
+__all__ = ["StudyLearner"]
+
+
+class StudyLearner:
+    """Trains networks as every condition of the study does, on other rows, seeds and shares of the steps.
+
+    Args:
+        setting: Trunk, budget and validation rows.
+
+    Attributes:
+        curves: Learning curves of the networks that had the full number of steps, by their `id`.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.curves: dict[int, list[dict[str, Any]]] = {}
+
+    def train(
+        self,
+        rows: Rows,
+        tasks: Sequence[Task],
+        *,
+        capacity: Capacity,
+        share: float,
+        seed: int,
+        task_weights: Mapping[str, float],
+        soft_weights: Mapping[str, float],
+    ) -> nn.Module:
+        """A new network, trained on `rows` for a share of the budget's steps."""
+        setting = replace(self.setting, seed=seed, curves=[])
+        objective = CoupledObjective(tasks, task_weights=task_weights, soft_weights=soft_weights)
+        steps = max(1, round(setting.budget.steps * share))
+        network = setting.train(setting.build(tasks, capacity), objective, rows, steps)
+        if share == 1:
+            self.curves[id(network)] = setting.curves
+        return network
+
+    def logits(self, network: nn.Module, inputs: Any) -> dict[str, npt.NDArray[Any]]:
+        """Logits by task, float64: (n, width)."""
+        inputs = torch.as_tensor(inputs)
+        return {name: z.numpy().astype(np.float64) for name, z in predict_logits(network, inputs).items()}

@@ -1,0 +1,152 @@
+"""`auto` and `two-stage` as conditions: the study's own networks, and an account of what was chosen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from study_plans import tiny
+
+from concord.errors import StudyError, UnknownNameError
+from concord.fit import predict_logits
+from concord.metrics import probabilities
+from concord.relation import Relation
+from concord.selection import EFFORTS, train_shared
+from concord.study.cases.digits import problem
+from concord.study.cells import Cell, load
+from concord.study.compare import compare
+from concord.study.conditions import condition
+from concord.study.conditions.learner import StudyLearner
+from concord.study.plan import Network
+from concord.study.run import run, setting_of
+
+DIGITS = problem()
+TEST = torch.from_numpy(DIGITS.inputs[DIGITS.splits["test"][:50]])
+
+
+def setting(steps=12, digit=40, segments=120):
+    plan = tiny(
+        budget={"steps": steps, "rows_per_task": 16, "log_every": 6},
+        regimes=[{"name": "r", "rows": {"digit": digit, "segments": segments}}],
+    )
+    return setting_of(plan, DIGITS, plan.regimes[0], 0, plan.budget)
+
+
+def test_a_learner_trains_as_the_study_does():
+    one = setting()
+    learner = StudyLearner(one)
+    half = train_shared(learner, one.rows, one.tasks, 0.5, 3)
+    assert learner.curves == {}
+    whole = train_shared(learner, one.rows, one.tasks, 1.0, 3)
+    assert sorted({p["step"] for p in learner.curves[id(whole)]}) == [6, 12]
+    assert one.curves == []
+    inputs = one.rows.inputs[:4]
+    assert not torch.equal(predict_logits(half, inputs)["digit"], predict_logits(whole, inputs)["digit"])
+    assert learner.logits(whole, inputs.numpy())["digit"].dtype == np.float64
+
+
+def test_where_nothing_is_to_be_coupled_auto_is_the_balanced_shared_network():
+    """15 rows of a task prove nothing: both tasks stay with the network that the guard starts from."""
+    one = replace(setting(digit=15, segments=15), relations=())
+    found = condition("auto", effort="fast").train(one)(TEST)
+    assert {c["task"]: c["weights"] for c in one.account["choices"]} == {
+        "digit": {"shared": 1.0}, "segments": {"shared": 1.0},
+    }  # fmt: skip
+    learner = StudyLearner(one)
+    network = train_shared(learner, one.rows, one.tasks, 1.0, one.seed)
+    plain = predict_logits(network, TEST)
+    for task in one.tasks:
+        # The guard's temperature changes probabilities, never the order of the outputs.
+        p, q = (probabilities(task, z[task.name].numpy()) for z in (found, plain))
+        if task.name == "digit":
+            assert (p.argmax(axis=1) == q.argmax(axis=1)).all()
+        else:
+            assert ((p > 0.5) == (q > 0.5)).all()
+
+
+def test_logits_give_the_probabilities_that_auto_predicts():
+    one = setting(steps=60, digit=60, segments=300)
+    predict = condition("auto", effort="fast", artefact="bagged").train(one)
+    found = predict(TEST)
+    assert found["digit"].dtype == torch.float32
+    p = probabilities(one.tasks[0], found["digit"].numpy())
+    assert np.allclose(p.sum(axis=1), 1, atol=1e-5)
+    assert np.allclose(np.exp(found["digit"].numpy()), p, atol=1e-5)
+    verdicts = {r["verdict"] for r in one.account["relations"]}
+    assert verdicts <= {"kept", "calibrated", "partly wrong", "dropped", "unrelated"}
+    assert json.loads(json.dumps(one.account, allow_nan=False)) == one.account
+
+
+def test_without_the_table_auto_is_not_shown_it():
+    one, shuffled = setting(digit=60, segments=200), setting(digit=60, segments=200)
+    shuffled = replace(shuffled, relations=tuple(r.shuffled(1) for r in shuffled.relations))
+    blind = [condition("auto", effort="fast", table="none").train(s)(TEST) for s in (one, shuffled)]
+    assert torch.equal(blind[0]["digit"], blind[1]["digit"])
+    assert one.account["relations"][0]["verdict"] in ("estimated", "unrelated")
+
+
+def test_two_stages_use_the_table_as_it_is():
+    one = setting(steps=30)
+    wrong = replace(setting(steps=30), relations=tuple(r.shuffled(1) for r in one.relations))
+    right, other = (condition("two-stage", effort="fast").train(s)(TEST) for s in (one, wrong))
+    assert not torch.allclose(right["digit"], other["digit"], atol=1e-3)
+    assert "no guard" in one.account["sentences"][0]
+    assert {p["metric"] for p in one.curves} >= {"accuracy", "mean_f1", "loss", "loss:digit/soft"}
+
+
+def test_a_sparse_relation_is_accounted_for_cell_by_cell():
+    from scipy import sparse
+
+    from concord.study.conditions.auto import _dense
+
+    given = DIGITS.relations[0]
+    loose = Relation(given.source, given.target, sparse.csr_array(given.table))
+    assert (_dense(loose) == given.table).all()
+
+
+def test_options_of_auto_are_checked():
+    with pytest.raises(UnknownNameError, match="unknown effort of condition 'auto' 'quick'"):
+        condition("auto", effort="quick")
+    with pytest.raises(UnknownNameError, match="artefact"):
+        condition("auto", artefact="bag")
+    with pytest.raises(UnknownNameError, match="table"):
+        condition("auto", table="shown")
+    with pytest.raises(UnknownNameError, match="effort"):
+        condition("two-stage", effort="quick")
+    with pytest.raises(StudyError, match="does not take these options: folds"):
+        condition("two-stage", folds=3)
+    assert set(EFFORTS) == {"fast", "standard", "thorough"}
+
+
+def test_a_residual_net_gives_each_task_a_layer_of_its_own():
+    images = replace(setting(), network=Network(kind="resnet", width=8, stages=1))
+    images = replace(images, rows=replace(images.rows, inputs=images.rows.inputs.reshape(-1, 1, 8, 8)))
+    before = torch.get_rng_state()
+    network = images.build(images.tasks, "half-shared")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(network.private) == 2
+    assert {name: tuple(z.shape) for name, z in network(images.rows.inputs[:3]).items()} == {
+        "digit": (3, 10), "segments": (3, 7),
+    }  # fmt: skip
+    assert len(images.build(images.tasks, "shared+private").private) == 2
+    with pytest.raises(UnknownNameError, match="capacity of a residual net"):
+        images.build(images.tasks, "private")
+
+
+def test_the_account_stands_in_the_record_and_the_summary(tmp_path):
+    auto = {"name": "auto", "options": {"effort": "fast"}}
+    plan = tiny(conditions=["uncoupled", auto], seeds=2)
+    run(plan, tmp_path)
+    found = compare(plan, tmp_path)
+    [entry] = found["accounts"]
+    assert (entry["regime"], entry["condition"], entry["seeds"]) == ("few-class", "auto", 2)
+    for task in ("digit", "segments"):
+        assert sum(entry["choices"][task].values()) == pytest.approx(1)
+    assert sum(entry["relations"]["digit->segments"].values()) == 2
+    held = [load(tmp_path, plan, Cell("few-class", "auto", seed))["account"] for seed in (0, 1)]
+    assert entry["cost"] == pytest.approx(np.mean([a["cost"] for a in held]), abs=1e-3)
+    assert entry["sentences"] == held[0]["sentences"]
+    assert load(tmp_path, plan, Cell("few-class", "uncoupled", 0))["account"] == {}
