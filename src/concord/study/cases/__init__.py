@@ -1,7 +1,8 @@
 """Built-in problems and studies, one file each, found by name.
 
 A case is a module with `problem()`, the data, and `PLAN`, the study that `concord study NAME` runs, as
-plain values (None where the case is data alone).
+plain values (None where the case is data alone). `QUICK`, where there is one, is the plan of `--quick`, for
+networks that cost too much at two seeds and a quarter of the steps.
 """
 
 from __future__ import annotations

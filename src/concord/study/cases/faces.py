@@ -1,0 +1,72 @@
+"""Drawn faces: seven expressions on pictures taken anywhere, 17 action units on pictures from a laboratory.
+
+No picture carries both annotations, and the two databases look different; each is tested on its own kind
+of pictures. The relation is the table by which the faces are drawn. Nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from concord.study.problem import Problem
+
+__all__ = ["PLAN", "QUICK", "problem"]
+
+PLAN: dict[str, Any] = {
+    "title": "Expressions and action units on drawn faces",
+    "problem": "faces",
+    "regimes": [
+        {"name": "few-class", "rows": {"expression": 75, "action_units": 1500}},
+        {"name": "few-label", "rows": {"expression": 1500, "action_units": 75}},
+        {"name": "balanced", "rows": {"expression": 300, "action_units": 300}},
+    ],
+    "conditions": [
+        "single-task",
+        "uncoupled",
+        "paper-matching",
+        "paper-coannotation",
+        "paper",
+        "matching",
+        "posterior",
+    ],
+    "seeds": 5,
+    "network": {"kind": "resnet", "width": 16, "stages": 4, "stem_stride": 2},
+    "budget": {"steps": 300, "rows_per_task": 32, "log_every": 100},
+}
+
+QUICK: dict[str, Any] = {
+    **PLAN,
+    "regimes": PLAN["regimes"][:1],
+    "conditions": ["single-task", "uncoupled", "paper", "posterior"],
+    "seeds": 2,
+    "budget": {**PLAN["budget"], "steps": 100, "log_every": 50},
+    "resamples": 200,
+}
+
+ROWS = {"train": 1500, "val": 200, "test": 400}
+"""Pictures of each database."""
+
+SEED = 7
+
+
+def problem() -> Problem:
+    """4,200 pictures of 48 x 48 pixels, half of each database, always the same."""
+    import numpy as np
+
+    from concord.faces import databases
+    from concord.study.problem import Problem
+
+    n = sum(ROWS.values())
+    data = databases(n, n, SEED)
+    ends = np.cumsum(list(ROWS.values()))
+    place = np.tile(np.digitize(np.arange(n), ends), 2)
+    return Problem(
+        name="faces",
+        tasks=data.tasks,
+        inputs=data.inputs(),
+        targets=data.targets,
+        splits={split: np.flatnonzero(place == k) for k, split in enumerate(ROWS)},
+        relations=(data.relation,),
+        picture=data.png,
+    )
