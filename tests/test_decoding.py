@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+from math import exp, log
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit, softmax
+
+import concord as cc
+from asserts import raises
+from concord.decoding import (
+    CLIP,
+    FLOOR,
+    STRENGTHS,
+    JointDecoder,
+    best_strength,
+    decode_classes,
+    decode_targets,
+    implied,
+    row_loss,
+    temperature,
+)
+from concord.errors import NoAnnotationError, RangeError, ShapeError
+from strategies import relations
+from worlds import World, classes_world, labels_world
+
+MAKE = {"labels": labels_world, "classes": classes_world}
+kinds = pytest.mark.parametrize("kind", MAKE)
+strengths = st.sampled_from([0.0, 0.35, 1.0])
+seeds = st.integers(0, 2**32 - 1)
+
+
+def heads(relation: cc.Relation, seed: int, n: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    p = rng.dirichlet(np.ones(relation.source.width), n)
+    k = relation.target.width
+    return p, rng.dirichlet(np.ones(k), n) if relation.class_to_class else rng.random((n, k))
+
+
+# -- plain loops ----------------------------------------------------------------------------------------
+
+
+def _clip(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def loop_targets(p: Any, q: Any, relation: cc.Relation, strength: float) -> np.ndarray:
+    rates, out = relation.rates(), np.zeros_like(q)
+    for i in range(len(q)):
+        for k in range(relation.target.width):
+            mass = value = 0.0
+            for c in range(relation.source.width):
+                if not np.isnan(relation.table[c, k]):
+                    mass += p[i, c]
+                    value += p[i, c] * relation.table[c, k]
+            said = _clip(value / mass if mass > FLOOR else rates[k], FLOOR, 1 - FLOOR)
+            rate = _clip(rates[k], FLOOR, 1 - FLOOR)
+            if relation.class_to_class:
+                out[i, k] = max(q[i, k], 1e-12) * exp(strength * mass * log(said / rate))
+            else:
+                mine = _clip(q[i, k], 1e-6, 1 - 1e-6)
+                z = log(mine / (1 - mine))
+                z += strength * mass * (log(said / (1 - said)) - log(rate / (1 - rate)))
+                out[i, k] = 1 / (1 + exp(-z))
+        if relation.class_to_class:
+            out[i] /= out[i].sum()
+    return out
+
+
+def loop_classes(p: Any, q: Any, relation: cc.Relation, strength: float) -> np.ndarray:
+    rates, out = relation.rates(), np.zeros_like(p)
+    for i in range(len(p)):
+        for c in range(relation.source.width):
+            score, total = 0.0, 0.0
+            for k in range(relation.target.width):
+                cell = relation.table[c, k]
+                if relation.class_to_class:
+                    rate = max(rates[k], FLOOR)
+                    total += q[i, k] * (1.0 if np.isnan(cell) else max(cell, CLIP * rate) / rate)
+                elif not np.isnan(cell):
+                    r, b = _clip(cell, CLIP, 1 - CLIP), _clip(rates[k], CLIP, 1 - CLIP)
+                    score += log(q[i, k] * r / b + (1 - q[i, k]) * (1 - r) / (1 - b))
+            if relation.class_to_class:
+                score = log(max(total, 1e-12))
+            out[i, c] = max(p[i, c], 1e-12) * exp(strength * score)
+        out[i] /= out[i].sum()
+    return out
+
+
+@given(relations(), seeds, strengths)
+def test_decoding_equals_plain_loops(relation: cc.Relation, seed: int, strength: float) -> None:
+    p, q = heads(relation, seed)
+    np.testing.assert_allclose(
+        decode_targets(p, q, relation, strength), loop_targets(p, q, relation, strength), rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        decode_classes(p, q, relation, strength), loop_classes(p, q, relation, strength), rtol=1e-6
+    )
+
+
+@given(relations(), seeds)
+def test_the_decoder_equals_plain_loops(relation: cc.Relation, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    p, q = heads(relation, seed)
+    decoder = JointDecoder(relation)
+    decoder.target_strength, decoder.class_strength = rng.choice(STRENGTHS, 2)
+    found_p, found_q = decoder.decode(p.tolist(), q.tolist())
+    expected_p = loop_classes(p, q, relation, decoder.class_strength) if decoder.class_strength else p
+    expected_q = loop_targets(p, q, relation, decoder.target_strength) if decoder.target_strength else q
+    np.testing.assert_allclose(found_p, expected_p, rtol=1e-6)
+    np.testing.assert_allclose(found_q, expected_q, rtol=1e-6)
+
+
+# -- invariants -----------------------------------------------------------------------------------------
+
+
+@given(relations(), seeds)
+def test_permuting_classes_targets_and_rows_changes_nothing_but_order(
+    relation: cc.Relation, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    p, q = heads(relation, seed)
+    rows, classes = rng.permutation(len(p)), rng.permutation(relation.source.width)
+    targets = rng.permutation(relation.target.width)
+    moved = cc.Relation(
+        cc.MulticlassTask(relation.source.name, [relation.source.outputs[c] for c in classes]),
+        type(relation.target)(relation.target.name, [relation.target.outputs[k] for k in targets]),
+        relation.table[classes][:, targets],
+    )
+    p2, q2 = p[rows][:, classes], q[rows][:, targets]
+    np.testing.assert_allclose(
+        decode_targets(p, q, relation)[rows][:, targets], decode_targets(p2, q2, moved), rtol=1e-7
+    )
+    np.testing.assert_allclose(
+        decode_classes(p, q, relation)[rows][:, classes], decode_classes(p2, q2, moved), rtol=1e-7
+    )
+
+
+@given(relations(), seeds)
+def test_an_unknown_table_moves_nothing_and_identical_rows_move_no_class(
+    relation: cc.Relation, seed: int
+) -> None:
+    p, q = heads(relation, seed)
+    blank = cc.Relation(relation.source, relation.target, np.full_like(relation.table, np.nan))
+    np.testing.assert_allclose(decode_classes(p, q, blank), p, atol=1e-9)
+    np.testing.assert_allclose(decode_targets(p, q, blank), np.clip(q, 1e-6, 1 - 1e-6), atol=1e-5)
+    assert (implied(p, blank)[1] == 0).all()
+    row = np.random.default_rng(seed).dirichlet(np.ones(relation.target.width))
+    same = cc.Relation(relation.source, relation.target, np.tile(row, (relation.source.width, 1)))
+    np.testing.assert_allclose(decode_classes(p, q, same), p, atol=1e-9)
+
+
+# -- fitting --------------------------------------------------------------------------------------------
+
+
+def _heads(world: World) -> tuple[np.ndarray, np.ndarray]:
+    p = softmax(world.class_logits, axis=1)
+    return p, softmax(world.target_logits, axis=1) if world.a.ndim == 1 else expit(world.target_logits)
+
+
+@kinds
+def test_a_right_relation_makes_both_heads_better_on_fresh_rows(kind: str) -> None:
+    world = MAKE[kind](0, n=2000)
+    relation = world.relation
+    p, q = _heads(world)
+    fit, held = slice(0, 1000), slice(1000, 2000)
+    names = np.array(world.source.outputs, dtype=object)[world.y]
+    decoder = JointDecoder(relation).fit(p[fit], q[fit], names[fit], world.a[fit])
+    assert decoder.target_strength > 0
+    assert decoder.class_strength > 0
+    better_p, better_q = decoder.decode(p[held], q[held])
+    is_class = relation.class_to_class
+    assert row_loss(better_p, world.y[held], True).mean() < row_loss(p[held], world.y[held], True).mean()
+    assert (
+        row_loss(better_q, world.a[held], is_class).mean() < row_loss(q[held], world.a[held], is_class).mean()
+    )
+    np.testing.assert_allclose(better_p.sum(axis=1), 1.0)
+
+
+@kinds
+def test_a_relation_that_says_nothing_is_not_used(kind: str) -> None:
+    world = MAKE[kind](1, n=1000, unrelated=True)
+    p, q = _heads(world)
+    wrong = cc.Relation(world.source, world.target, MAKE[kind](1).table)
+    decoder = JointDecoder(wrong).fit(p, q, world.y, world.a)
+    assert (decoder.target_strength, decoder.class_strength) == (0.0, 0.0)
+    same_p, same_q = decoder.decode(p, q)
+    np.testing.assert_array_equal(same_p, p)
+    np.testing.assert_array_equal(same_q, q)
+
+
+@kinds
+def test_one_direction_is_fitted_where_only_one_task_is_annotated(kind: str) -> None:
+    world = MAKE[kind](2, n=800)
+    p, q = _heads(world)
+    decoder = JointDecoder(world.relation).fit(p, q, y=world.y)
+    assert decoder.class_strength > 0
+    assert decoder.target_strength == 0
+    decoder = JointDecoder(world.relation).fit(p, q, a=world.a)
+    assert decoder.class_strength == 0
+    assert decoder.target_strength > 0
+
+
+def test_bad_probabilities_are_named() -> None:
+    world = labels_world(0, n=20)
+    p, q = _heads(world)
+    decoder = JointDecoder(world.relation)
+    with raises(NoAnnotationError, "annotated validation rows"):
+        decoder.fit(p, q)
+    with raises(ShapeError, "'kind'", "(20, 5)"):
+        decoder.decode(p[:, 1:], q)
+    with raises(ShapeError, "'marks'"):
+        decoder.decode(p, q[:3])
+    for bad in (-0.1, 1.1, np.nan):
+        with raises(RangeError, "'marks'", "[0, 1]"):
+            decoder.decode(p, np.full_like(q, bad))
+
+
+def test_a_strength_must_gain_more_than_noise() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.random(50)
+    assert best_strength({0.0: base, 0.5: base - 0.1, 1.0: base - 0.05}) == 0.5
+    assert best_strength({0.0: base, 0.5: base + 0.1}) == 0.0
+    assert best_strength({0.0: base, 0.5: base - rng.normal(0.01, 1.0, 50)}) == 0.0
+    assert best_strength({0.0: base[:1], 0.5: base[:1] - 1}) == 0.0
+
+
+@given(st.floats(-1.2, 1.2), seeds)
+def test_temperature_is_found_again(log_scale: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    z = rng.normal(0, 2, (1500, 3))
+    y = (rng.random(1500)[:, None] > np.cumsum(softmax(z, axis=1), axis=1)).sum(axis=1).clip(max=2)
+    a = np.where(rng.random(z.shape) < 0.3, np.nan, (rng.random(z.shape) < expit(z)).astype(float))
+    assert temperature(z / np.exp(log_scale), y, True) == pytest.approx(np.exp(log_scale), rel=0.2)
+    assert temperature(z / np.exp(log_scale), a, False) == pytest.approx(np.exp(log_scale), rel=0.2)
+
+
+def test_row_loss_ignores_gaps() -> None:
+    q = np.array([[0.5, 0.9], [0.2, 0.4]])
+    a = np.array([[1.0, np.nan], [0.0, 1.0]])
+    expected = [-log(0.5), (-log(0.8) - log(0.4)) / 2]
+    np.testing.assert_allclose(row_loss(q, a, False), expected)
