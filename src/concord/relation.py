@@ -306,7 +306,7 @@ class Relation:
         heads that were trained without coupling, and not on the sample in question, every sample speaks:
         a label whose sample has no class counts for each class by the head's view of it, and a class
         whose sample has no label counts for as much as the label head tells beyond the base rate (EM, see
-        `estimation.estimate_relation`). `CoupledClassifier.cross_predict_proba` makes such predictions.
+        `estimation.estimate_relation`). `crossfit.cross_predict` makes such predictions from features.
 
         Args:
             source: The task of the rows.

@@ -1,4 +1,4 @@
-"""`concord relation`: look at a table of P(label | class), or estimate one."""
+"""`concord relation`: look at a table of P(label | class), estimate one, check one against data."""
 
 from __future__ import annotations
 
@@ -7,29 +7,79 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.data import GapOption, LabelOption, SeparatorOption, TaskOption, _mapping, _open
-from concord.errors import StudyError, UnknownNameError
+from concord.cli.data import (
+    GapOption,
+    GroupOption,
+    LabelOption,
+    SeparatorOption,
+    TaskOption,
+    _mapping,
+    _open,
+)
+from concord.errors import ConfigError, StudyError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
     from rich.console import Console
     from rich.table import Table
 
     from concord.data.manifest import Manifest
+    from concord.estimation import RelationCheck
     from concord.relation import Relation
-    from concord.tasks import Task
+    from concord.tasks import MulticlassTask, Task
 
-app = typer.Typer(help="Tables of P(label | class): show one, estimate one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Tables of P(label | class): show one, estimate one, check one against data.", no_args_is_help=True
+)
+
+TableArgument = Annotated[
+    str, typer.Argument(help="A CSV file, or a built-in table: expressions, compound-expressions.")
+]
+AnnotationsArgument = Annotated[
+    Path, typer.Argument(help="A manifest, or a plain CSV file with --task and --labels.")
+]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", help="The class task, where there are several.")
+]
+TargetOption = Annotated[
+    str | None, typer.Option("--target", help="The other task, where there are several.")
+]
+LevelOption = Annotated[float, typer.Option("--level", help="Mass of the intervals.", min=0.5, max=0.999)]
+PredictionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--predictions",
+        help="What heads trained without coupling, and not on these rows, say: .csv or .parquet with columns "
+        "TASK.NAME, or .npz with an array a task.",
+        show_default=False,
+    ),
+]
+FeaturesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--features",
+        help="Features of the rows (.npz with x, or .npy), to make such predictions by cross-fitting.",
+        show_default=False,
+    ),
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="Of the cross-fitting.", min=0)]
+EffortOption = Annotated[
+    str, typer.Option("--effort", help="Of the cross-fitting: fast, standard, thorough.")
+]
+FigureOption = Annotated[
+    Path | None,
+    typer.Option("--figure", help="Draw the heat map to this .svg, .png or .pdf file.", show_default=False),
+]
 
 SHADES = ("grey50", "white", "cyan", "bold green")
 
 
 @app.command()
 def show(
-    table: Annotated[
-        str, typer.Argument(help="A CSV file, or a built-in table: expressions, compound-expressions.")
-    ],
+    table: TableArgument,
     *,
     out: Annotated[Path | None, typer.Option("--out", help="Write the table to this CSV file.")] = None,
     classes: Annotated[
@@ -52,46 +102,55 @@ def show(
 
 @app.command()
 def estimate(
-    annotations: Annotated[
-        Path, typer.Argument(help="A manifest, or a plain CSV file with --task and --labels.")
-    ],
+    annotations: AnnotationsArgument,
     *,
     out: Annotated[Path, typer.Option("--out", help="Write the table to this CSV file, as `show` reads it.")],
     cells: Annotated[
         Path | None,
         typer.Option("--cells", help="Write mean, interval and count of every cell to this CSV file."),
     ] = None,
-    source: Annotated[
-        str | None, typer.Option("--source", help="The class task, where there are several.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option("--target", help="The other task, where there are several.")
-    ] = None,
-    level: Annotated[
-        float, typer.Option("--level", help="Mass of the intervals.", min=0.5, max=0.999)
-    ] = 0.95,
+    figure: FigureOption = None,
+    predictions: PredictionsOption = None,
+    features: FeaturesOption = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    level: LevelOption = 0.95,
     prior: Annotated[
-        float, typer.Option("--prior", help="Weight of a label's overall rate, in samples.", min=1e-3)
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            "--prior",
+            help="Weight of a label's overall rate, in samples; 1, or 2 with predictions.",
+            min=1e-3,
+            show_default=False,
+        ),
+    ] = None,
+    seed: SeedOption = 0,
+    effort: EffortOption = "standard",
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
+    group: GroupOption = None,
     separator: SeparatorOption = ",",
 ) -> None:
-    """Estimate a table from samples that are annotated for both tasks."""
+    """Estimate a table: from samples annotated for both tasks, or from any with predictions or features."""
     from rich.console import Console
 
     from concord.relation import Relation
+    from concord.study.figures import Panel, check_figure, draw_panels
 
-    columns = {"path_column": None, "text": None, "row": None, "split": None, "group": None}
-    manifest = _open(annotations, _mapping(task, labels, gap, columns, separator))
+    if figure is not None:
+        check_figure(figure)
+    manifest = _manifest(annotations, task, labels, gap, group, separator)
     first, second = _tasks(manifest, source, target)
     targets = manifest.targets()
-    relation = Relation.from_annotations(
-        first,  # type: ignore[arg-type]
+    said = _said(manifest, (first, second), predictions, features, seed, effort)
+    relation = Relation.estimate(
+        first,
         second,
         targets[first.name],
         targets[second.name],
+        p=said.get(first.name),
+        q=said.get(second.name),
         level=level,
         pseudo_count=prior,
     )
@@ -102,6 +161,219 @@ def estimate(
     if cells is not None:
         _write_cells(relation, cells)
         console.print(f"wrote {cells}", soft_wrap=True)
+    if figure is not None:
+        assert relation.interval is not None
+        low, high = relation.interval
+        panels = [Panel("estimated", relation.table), Panel(f"width of the {level:.0%} interval", high - low)]
+        draw_panels(figure, panels, first.outputs, second.outputs)
+        console.print(f"drew {figure}", soft_wrap=True)
+
+
+@app.command()
+def check(
+    table: TableArgument,
+    annotations: AnnotationsArgument,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Write given, estimate, interval and count of every cell to this CSV file."
+        ),
+    ] = None,
+    figure: FigureOption = None,
+    predictions: PredictionsOption = None,
+    features: FeaturesOption = None,
+    source: SourceOption = None,
+    target: TargetOption = None,
+    level: LevelOption = 0.95,
+    seed: SeedOption = 0,
+    effort: EffortOption = "standard",
+    task: TaskOption = None,
+    labels: LabelOption = None,
+    gap: GapOption = None,
+    group: GroupOption = None,
+    separator: SeparatorOption = ",",
+) -> None:
+    """Weigh a table against data: how far to trust it, and which of its cells the data contradict.
+
+    Needs, beside the annotations, predictions of heads that were trained without coupling, out of sample; or
+    features to make them from.
+    """
+    from concord.estimation import check_relation, estimate_relation, observed
+    from concord.study.figures import check_figure
+
+    if figure is not None:
+        check_figure(figure)
+    manifest = _manifest(annotations, task, labels, gap, group, separator)
+    first, second = _tasks(manifest, source, target)
+    given, left_out = _given(table, first, second)
+    said = _said(manifest, (first, second), predictions, features, seed, effort)
+    if not said:
+        raise ConfigError(
+            "a table is checked by what heads trained without coupling say of the rows: give their "
+            "out-of-sample probabilities with --predictions, or features with --features"
+        )
+    targets = manifest.targets()
+    rows = observed(
+        first, second, targets[first.name], targets[second.name], said[first.name], said[second.name]
+    )
+    found, own = check_relation(rows, given), estimate_relation(rows, level=level)
+    for name in left_out:
+        typer.echo(f"the table's {name!r} is not in the annotations and is left out")
+    for line in _account(found, given, own):
+        typer.echo(line)
+    wrong = _wrong(found)
+    if out is not None:
+        _write_check(out, given, own, wrong)
+        typer.echo(f"wrote {out}")
+    if figure is not None:
+        _draw_check(figure, given, own, wrong)
+        typer.echo(f"drew {figure}")
+
+
+def _manifest(
+    annotations: Path,
+    task: list[str] | None,
+    labels: list[str] | None,
+    gap: list[str] | None,
+    group: str | None,
+    separator: str,
+) -> Manifest:
+    columns = {"path_column": None, "text": None, "row": None, "split": None, "group": group}
+    return _open(annotations, _mapping(task, labels, gap, columns, separator))
+
+
+def _said(
+    manifest: Manifest,
+    tasks: tuple[Task, Task],
+    predictions: Path | None,
+    features: Path | None,
+    seed: int,
+    effort: str,
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Out-of-sample probabilities by task: as given, by cross-fitting, or none."""
+    from concord.data.predictions import read_features, read_predictions
+
+    if predictions is not None and features is not None:
+        raise ConfigError("give --predictions or --features, not both")
+    if predictions is not None:
+        return read_predictions(predictions, manifest, tasks)
+    if features is None:
+        return {}
+    x = read_features(features, manifest)
+    from concord.crossfit import cross_predict
+    from concord.estimator import CoupledClassifier
+    from concord.selection import EFFORTS
+
+    if effort not in EFFORTS:
+        raise UnknownNameError.of("effort", effort, EFFORTS)
+    model = CoupledClassifier(tasks, effort=effort, random_state=seed)
+    groups = manifest.frame["group"].to_numpy() if "group" in manifest.frame.columns else None
+    return cross_predict(model, x, manifest.targets(), groups)
+
+
+def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, list[str]]:
+    """The table for these tasks, and its names that they do not have."""
+    import numpy as np
+
+    from concord.relation import Relation
+    from concord.tasks import MulticlassTask
+
+    read = _relation(table, isinstance(target, MulticlassTask))
+    known = {*source.outputs, *target.outputs}
+    left_out = [name for name in (*read.source.outputs, *read.target.outputs) if name not in known]
+    rows, columns = ({name: i for i, name in enumerate(task.outputs)} for task in (read.source, read.target))
+    cells = np.full((source.width, target.width), np.nan)
+    for i, name in enumerate(source.outputs):
+        for k, label in enumerate(target.outputs):
+            if name in rows and label in columns:
+                cells[i, k] = read.table[rows[name], columns[label]]
+    if np.isnan(cells).all():
+        raise UnknownNameError(
+            f"{table} has no class and label in common with the annotations: it lists "
+            f"{', '.join(left_out[:6])}, they {', '.join((*source.outputs[:3], *target.outputs[:3]))}"
+        )
+    return Relation(source, target, cells), left_out
+
+
+MOST_SENTENCES = 20
+NOTABLE = 0.2
+
+
+def _account(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
+    """What `check` prints."""
+    scale = "1: the table agrees with the data as well as the data's own estimate does; 0: not at all"
+    lines = [found.sentences()[0], f"trust {found.trust:.2f} ({scale})"]
+    lines += [f"contradicted: {cell}" for cell in found.contradictions[:MOST_SENTENCES]]
+    if len(found.contradictions) > MOST_SENTENCES:
+        lines.append(f"... and {len(found.contradictions) - MOST_SENTENCES} more cells are contradicted")
+    if not found.contradictions:
+        lines.append("no cell is contradicted")
+    if found.verdict in ("kept", "partly wrong"):
+        lines += _outside(found, given, own)
+    return lines
+
+
+def _outside(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
+    """Further cells of the table that lie outside their interval by a notable distance, the largest first."""
+    import numpy as np
+
+    from concord.estimation import FREE_STRENGTH, Contradiction
+
+    assert own.interval is not None
+    assert own.strength is not None
+    low, high = own.interval
+    apart = np.where(given.known, np.abs(own.table - np.nan_to_num(given.table)), 0.0)
+    with np.errstate(invalid="ignore"):
+        out = (apart > NOTABLE) & ((given.table < low) | (given.table > high)) & ~_wrong(found)
+    order = sorted(np.argwhere(out).tolist(), key=lambda at: -apart[tuple(at)])
+    names, labels = given.source.outputs, given.target.outputs
+    lines = []
+    for i, k in order[:MOST_SENTENCES]:
+        mean, count = own.table[i, k], own.strength[i, k]
+        error = np.sqrt(mean * (1 - mean) / (count + FREE_STRENGTH + 1))
+        cell = Contradiction(names[i], labels[k], given.table[i, k], mean, error, count)
+        lines.append(f"outside its interval: {cell}")
+    return lines
+
+
+def _wrong(found: RelationCheck) -> npt.NDArray[np.bool_]:
+    import numpy as np
+
+    source, target = found.relation.source, found.relation.target
+    wrong = np.zeros((source.width, target.width), dtype=bool)
+    for cell in found.contradictions:
+        wrong[source.outputs.index(cell.source), target.outputs.index(cell.target)] = True
+    return wrong
+
+
+def _write_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[np.bool_]) -> None:
+    import csv
+    from math import isnan
+
+    assert own.interval is not None
+    assert own.strength is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        head = ["given", "estimate", "low", "high", "count", "contradicted"]
+        writer.writerow([given.source.name, given.target.name, *head])
+        for i, name in enumerate(given.source.outputs):
+            for k, label in enumerate(given.target.outputs):
+                numbers = (given.table[i, k], own.table[i, k], *own.interval[:, i, k], own.strength[i, k])
+                cells = ["" if isnan(v) else f"{v:.6g}" for v in numbers]
+                writer.writerow([name, label, *cells, "yes" if wrong[i, k] else "no"])
+
+
+def _draw_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[np.bool_]) -> None:
+    from concord.study.figures import Panel, draw_panels
+
+    panels = [
+        Panel("given", given.table, framed=wrong),
+        Panel("estimated", own.table, framed=wrong),
+        Panel("estimated minus given", own.table - given.table, signed=True, framed=wrong),
+    ]
+    draw_panels(path, panels, given.source.outputs, given.target.outputs)
 
 
 def _print(console: Console, relation: Relation, tolerance: float) -> None:
@@ -182,7 +454,7 @@ def _findings(relation: Relation, tolerance: float) -> list[str]:
     return lines
 
 
-def _tasks(manifest: Manifest, source: str | None, target: str | None) -> tuple[Task, Task]:
+def _tasks(manifest: Manifest, source: str | None, target: str | None) -> tuple[MulticlassTask, Task]:
     from concord.tasks import MulticlassTask
 
     classes = [task for task in manifest.tasks if isinstance(task, MulticlassTask)]

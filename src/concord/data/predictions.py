@@ -1,0 +1,137 @@
+"""Predictions of other networks, and features, for the rows of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from concord.data.manifest import Manifest
+from concord.errors import ConfigError, DataFormatError, MissingDataError, ShapeError, UnknownNameError
+from concord.tasks import Task
+
+__all__ = ["read_features", "read_predictions"]
+
+Array = npt.NDArray[np.float64]
+
+
+def read_predictions(path: str | Path, manifest: Manifest, tasks: Sequence[Task]) -> dict[str, Array]:
+    """Probabilities of each task for every row of a manifest: by task, (n, C) or (n, K).
+
+    A .csv or .parquet file has a column `TASK.NAME` for every class and label, or `TASK.head.NAME` as
+    `concord predict` writes it; an .npz file an array for every task. Rows are found by the column `path`
+    where both have one, else they are in the manifest's order.
+
+    Args:
+        path: The file.
+        manifest: Whose rows.
+        tasks: Of which tasks.
+
+    Raises:
+        MissingDataError: No such file.
+        ConfigError: Another kind of file.
+        DataFormatError: A file that cannot be read, or a column that holds no numbers.
+        UnknownNameError: A task without a column or array, or a path without predictions.
+        ShapeError: Another number of rows than the manifest, or of columns than the task.
+    """
+    file = _existing(path, (".csv", ".parquet", ".npz"))
+    if file.suffix == ".npz":
+        arrays = _arrays(file)
+        for task in tasks:
+            if task.name not in arrays:
+                raise UnknownNameError.of(f"array in {file}", task.name, arrays)
+        out = {task.name: np.asarray(arrays[task.name], dtype=np.float64) for task in tasks}
+    else:
+        try:
+            frame = pl.read_csv(file) if file.suffix == ".csv" else pl.read_parquet(file)
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataFormatError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+        frame = _in_order(frame, manifest, file)
+        out = {task.name: _columns(frame, task, file) for task in tasks}
+    for task in tasks:
+        if out[task.name].shape != (len(manifest), task.width):
+            raise ShapeError(
+                f"{file}: predictions of {task.name!r} have shape ({len(manifest)}, {task.width}), found "
+                f"{out[task.name].shape}"
+            )
+    return out
+
+
+def read_features(path: str | Path, manifest: Manifest, key: str = "x") -> npt.NDArray[Any]:
+    """Features of every row of a manifest: (n, d).
+
+    Args:
+        path: An .npy file, or an .npz file with an array `key`.
+        manifest: Whose rows; its column `row` counts those of the file, where it has one.
+        key: Name of the array.
+
+    Raises:
+        MissingDataError: No such file.
+        ConfigError: Another kind of file.
+        DataFormatError: A file that cannot be read.
+        UnknownNameError: No such array.
+        ShapeError: Other than two dimensions, or another number of rows than the manifest.
+    """
+    file = _existing(path, (".npy", ".npz"))
+    arrays = _arrays(file)
+    if file.suffix == ".npy":
+        key = ""
+    elif key not in arrays:
+        raise UnknownNameError.of(f"array in {file}", key, arrays)
+    x = np.asarray(arrays[key])
+    if "row" in manifest.frame.columns and not manifest.frame["row"].has_nulls():
+        index = manifest.frame["row"].to_numpy()
+        if len(index) and not 0 <= index.min() <= index.max() < len(x):
+            raise ShapeError(f"{file} has {len(x)} rows, but the manifest counts up to row {index.max()}")
+        x = x[index]
+    if x.ndim != 2 or len(x) != len(manifest):
+        raise ShapeError(f"{file}: features have shape ({len(manifest)}, d), found {x.shape}")
+    return x
+
+
+def _existing(path: str | Path, kinds: Sequence[str]) -> Path:
+    file = Path(path)
+    if file.suffix not in kinds:
+        raise ConfigError(f"{', '.join(kinds)} is read here, found {str(path)!r}")
+    if not file.is_file():
+        raise MissingDataError(f"expected a file at {file}, found none")
+    return file
+
+
+def _arrays(file: Path) -> dict[str, npt.NDArray[Any]]:
+    try:
+        loaded = np.load(file, allow_pickle=False)
+        return {"": loaded} if file.suffix == ".npy" else dict(loaded)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataFormatError(f"{file} cannot be read: {error}") from error
+
+
+def _in_order(frame: pl.DataFrame, manifest: Manifest, file: Path) -> pl.DataFrame:
+    if "path" not in frame.columns or "path" not in manifest.frame.columns:
+        return frame
+    wanted = manifest.frame.select("path")
+    missing = wanted.join(frame, on="path", how="anti")
+    if missing.height:
+        raise UnknownNameError(
+            f"{file} has no predictions of {missing.height} of {wanted.height} rows, the first is "
+            f"{missing['path'][0]!r}"
+        )
+    return wanted.join(frame.unique("path", keep="first"), on="path", how="left", maintain_order="left")
+
+
+def _columns(frame: pl.DataFrame, task: Task, file: Path) -> Array:
+    out = np.empty((frame.height, task.width))
+    for k, name in enumerate(task.outputs):
+        choices = [f"{task.name}.head.{name}", f"{task.name}.{name}"]
+        found = next((column for column in choices if column in frame.columns), None)
+        if found is None:
+            raise UnknownNameError.of(f"column in {file}", choices[-1], frame.columns)
+        try:
+            out[:, k] = frame[found].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        except pl.exceptions.PolarsError as error:
+            raise DataFormatError(f"{file}: column {found!r} holds something that is no number") from error
+    return out
