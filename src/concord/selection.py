@@ -27,6 +27,7 @@ from concord.decoding import STRENGTHS, best_strength, decode_targets, row_loss,
 from concord.errors import RangeError, ShapeError, UnknownNameError
 from concord.estimation import (
     EXPONENTS,
+    Crossed,
     Observations,
     RelationCheck,
     check_relation,
@@ -317,7 +318,7 @@ def select(
         "shared": _train_family(learner, rows, tasks, fold, effort, seed, "shared", None),
     }
     _fit_scales(families, rows, tasks, fold)
-    checks = tuple(_check(families["shared"], rows, fold, relation) for relation in relations)
+    checks = tuple(_check(families, rows, fold, relation) for relation in relations)
     blind = {task.name: _blind(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
     notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
@@ -352,7 +353,9 @@ def select(
     if artefact == "distilled":
         final = used
         families = _final(learner, rows, tasks, families, active, blind, choices, used, seed)
-        spent += sum(1.0 if name != "single-task" else 1.0 / len(tasks) for name in final)
+        spent += sum(
+            1.0 if name != "single-task" else len(families[name].networks[0]) / len(tasks) for name in final
+        )
     outcome = Automatic(
         tuple(tasks),
         checks,
@@ -560,7 +563,7 @@ def _observations(
 
 
 def _check(
-    family: Family,
+    families: Mapping[str, Family],
     rows: Rows,
     fold: npt.NDArray[np.int64],
     relation: Relation | tuple[MulticlassTask, Task],
@@ -569,15 +572,25 @@ def _check(
     source, target = (
         (relation.source, relation.target) if isinstance(relation, Relation) else (relation[0], relation[1])
     )
-    observations = _observations(family, rows, fold, source, target)
+    observations = _observations(families["shared"], rows, fold, source, target)
+    alone = families["single-task"]
+    crossed = Crossed(
+        fold,
+        alone.probabilities(source, alone.logits[source.name]),
+        _out_of_sample(alone, target, rows, fold),
+    )
     blind = covered(rows, source, given)
     if not blind.any():
-        return check_relation(observations, given)
-    found = check_relation(replace(observations, p=_opened(observations.p, blind)), given)
+        return check_relation(observations, given, crossed)
+    found = check_relation(
+        replace(observations, p=_opened(observations.p, blind)),
+        given,
+        replace(crossed, p=np.stack([_opened(p, blind) for p in crossed.p])),
+    )
     if found.verdict != "dropped":
         return found
     # Nothing is left of the table, so nothing is known of a class that only the table spoke of.
-    own = check_relation(observations, None)
+    own = check_relation(observations, None, crossed)
     verdict = found.verdict if own.exponent > 0 else own.verdict
     return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
 

@@ -1,0 +1,590 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+from torch import nn
+
+import concord as cc
+from asserts import raises
+from concord import selection
+from concord.errors import RangeError, ShapeError, UnknownNameError
+from concord.estimation import check_relation
+from concord.priors import prior_shift, source_prior
+from concord.rows import Rows
+from concord.selection import (
+    EFFORTS,
+    Automatic,
+    Choice,
+    Effort,
+    Family,
+    balance_soft,
+    balance_weights,
+    select,
+)
+from concord.tasks import Task
+from worlds import World, class_head, classes_world, label_head, labels_world
+
+FAST = Effort(2, 0.25)
+KINDS = ("single-task", "shared", "coupled")
+
+
+class Told(nn.Module):
+    """A network that was told what to say, by row number."""
+
+    def __init__(self, kind: str, tasks: Sequence[Task]) -> None:
+        super().__init__()
+        self.kind, self.names = kind, [task.name for task in tasks]
+
+
+class FakeLearner:
+    """Trains nothing: logits by kind of network, task and row."""
+
+    def __init__(self, said: dict[str, dict[str, np.ndarray]]) -> None:
+        self.said = said
+        self.trained: list[tuple[str, tuple[str, ...], float, int]] = []
+        self.soft: list[dict[str, np.ndarray]] = []
+        self.weights: list[tuple[dict[str, float], dict[str, float]]] = []
+
+    def train(
+        self,
+        rows: Rows,
+        tasks: Sequence[Task],
+        *,
+        capacity: str,
+        share: float,
+        seed: int,
+        task_weights: Any,
+        soft_weights: Any,
+    ) -> nn.Module:
+        kind = "coupled" if rows.soft else {"shared": "single-task", "half-shared": "shared"}[capacity]
+        self.trained.append((kind, tuple(task.name for task in tasks), share, seed))
+        self.soft.append({name: values.numpy() for name, values in rows.soft.items()})
+        self.weights.append((dict(task_weights), dict(soft_weights)))
+        return Told(kind, tasks)
+
+    def logits(self, network: Any, inputs: Any) -> dict[str, np.ndarray]:
+        rows = np.asarray(inputs)[:, 0].astype(int)
+        return {name: self.said[network.kind][name][rows] for name in network.names}
+
+    @property
+    def spent(self) -> float:
+        """Training, with one single-task model of each of two tasks as 1."""
+        return sum(share * (0.5 if kind == "single-task" else 1.0) for kind, _, share, _ in self.trained)
+
+
+def noisy(logits: np.ndarray, worse: float, seed: int) -> np.ndarray:
+    """Logits of a head that sees less: exact ones beside noise, shrunk to stay calibrated."""
+    spread = logits.std()
+    noise = np.random.default_rng(seed).normal(0, worse * spread, logits.shape)
+    return (logits + noise) / (1 + worse**2)
+
+
+def problem(
+    world: World, quality: dict[str, tuple[float, float]] | None = None, classes: float = 0.5
+) -> tuple[FakeLearner, Rows, list[Task]]:
+    """A learner whose kinds of networks add noise to exact logits, by kind: (class noise, target noise)."""
+    quality = {"single-task": (0.6, 0.6), "shared": (0.6, 0.6), "coupled": (0.6, 0.6)} | (quality or {})
+    said = {
+        kind: {
+            world.source.name: noisy(world.class_logits, quality[kind][0], 1 + i),
+            world.target.name: noisy(world.target_logits, quality[kind][1], 11 + i),
+        }
+        for i, kind in enumerate(KINDS)
+    }
+    seen = world.observations(classes=classes)
+    n = len(world.y)
+    tasks: list[Task] = [world.source, world.target]
+    a = seen.a.astype(int) if world.a.ndim == 1 else seen.a
+    rows = Rows.of(
+        np.arange(n, dtype=np.float32)[:, None], {world.source.name: seen.y, world.target.name: a}, tasks
+    )
+    return FakeLearner(said), rows, tasks
+
+
+def chosen(outcome: Automatic) -> dict[str, set[str]]:
+    return {name: set(choice.weights) for name, choice in outcome.choices.items()}
+
+
+# -- what is chosen -------------------------------------------------------------------------------------
+
+
+def test_a_coupling_that_helps_is_chosen_and_taught_the_posterior() -> None:
+    world = labels_world(0, n=900)
+    learner, rows, tasks = problem(world, {"coupled": (0.1, 0.6)})
+    said: list[str] = []
+    outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=3, say=said.append)
+    assert outcome.checks[0].verdict == "kept"
+    assert chosen(outcome)["kind"] == {"coupled"}
+    assert outcome.choices["kind"].z > 1.64
+    # Rows with labels and no class are taught; the class they are taught is mostly theirs.
+    kind, names, share, _ = (
+        learner.trained[-1]
+        if learner.trained[-1][0] == "coupled"
+        else next(t for t in reversed(learner.trained) if t[0] == "coupled")
+    )
+    assert (kind, names, share) == ("coupled", ("kind", "marks"), 1.0)
+    soft = next(s for s in reversed(learner.soft) if s)["kind"]
+    with_class = rows.targets["kind"].numpy() >= 0
+    assert np.isnan(soft[with_class]).all()
+    assert (soft[~with_class].argmax(axis=1) == world.y[~with_class]).mean() > 0.85
+    assert "folds" in said[0]
+    assert said[1:] == outcome.sentences()
+    assert any("kind: coupled" in sentence for sentence in said)
+
+
+def test_labels_are_decoded_where_the_class_head_knows_more() -> None:
+    world = labels_world(1, n=900)
+    learner, rows, tasks = problem(world, dict.fromkeys(KINDS, (0.0, 2.0)))
+    outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=0)
+    (name,) = chosen(outcome)["marks"]
+    assert name.endswith("/decoded")
+    assert 0 < outcome.choices["marks"].strength[name] <= 1
+    probabilities = outcome.probabilities(learner, rows.inputs)
+    plain = Family("shared", [], {}).probabilities(world.target, learner.said["shared"]["marks"])
+    hidden = np.isnan(rows.targets["marks"].numpy()).all(axis=1)  # nobody's training or judging rows
+    truth = world.a[hidden]
+    assert ((probabilities["marks"][hidden] > 0.5) == truth).mean() > ((plain[hidden] > 0.5) == truth).mean()
+
+
+def test_a_better_single_task_model_is_chosen() -> None:
+    world = labels_world(2, n=900)
+    learner, rows, tasks = problem(world, {"single-task": (0.0, 0.0)})
+    outcome = select(learner, rows, tasks, [], effort=FAST, seed=0)
+    assert chosen(outcome) == {"kind": {"single-task"}, "marks": {"single-task"}}
+    assert outcome.notes == ("no relation was given and none can be estimated; no coupling",)
+    finals = [names for kind, names, share, _ in learner.trained if share == 1.0]
+    assert finals == [("kind",), ("marks",)]
+    assert learner.spent == pytest.approx(outcome.cost)
+
+
+@pytest.mark.parametrize("artefact", ["distilled", "bagged"])
+def test_what_is_no_better_stays_out(artefact: str) -> None:
+    world = labels_world(3, n=900)
+    worse = {"single-task": (1.5, 1.5), "shared": (0.3, 0.3), "coupled": (1.5, 1.5)}
+    learner, rows, tasks = problem(world, worse)
+    outcome = select(
+        learner,
+        rows,
+        tasks,
+        [world.relation],
+        effort=FAST,
+        seed=0,
+        artefact=artefact,  # type: ignore[arg-type]
+    )
+    assert chosen(outcome)["kind"] == {"shared"}
+    assert "no coupling" in outcome.choices["kind"].reason
+    assert outcome.choices["kind"].gain == 0.0
+
+
+def test_a_bag_averages_what_each_adds() -> None:
+    world = labels_world(4, n=1600)
+    learner, rows, tasks = problem(world, dict.fromkeys(KINDS, (1.2, 1.2)))
+    outcome = select(learner, rows, tasks, [], effort=FAST, seed=0, artefact="bagged")
+    assert chosen(outcome)["kind"] == {"shared", "single-task"}
+    assert sum(outcome.choices["kind"].weights.values()) == pytest.approx(1)
+    assert outcome.choices["kind"].gain > 0
+    assert len(outcome.families["shared"].networks) == FAST.folds
+    assert outcome.cost == FAST.folds * FAST.share * 2
+    for task in tasks:
+        found = outcome.probabilities(learner, rows.inputs)[task.name]
+        assert found.shape == (len(rows), task.width)
+
+
+def test_a_single_best_member_beats_an_average() -> None:
+    world = labels_world(5, n=900)
+    learner, rows, tasks = problem(world, {"single-task": (0.0, 0.6), "shared": (2.5, 0.6)})
+    outcome = select(learner, rows, tasks, [], effort=FAST, seed=0, artefact="bagged")
+    assert outcome.choices["kind"].weights == {"single-task": 1.0}
+
+
+def test_too_few_rows_prove_nothing() -> None:
+    world = labels_world(6, n=400)
+    learner, rows, tasks = problem(world, {"single-task": (0.0, 0.0)}, classes=0.04)
+    outcome = select(learner, rows, tasks, [], effort=FAST, seed=0)
+    assert outcome.choices["kind"].weights == {"shared": 1.0}
+    assert "16 annotated rows prove nothing" in outcome.choices["kind"].reason
+
+
+def test_unrelated_tasks_are_not_coupled() -> None:
+    world = labels_world(7, n=900, unrelated=True)
+    learner, rows, tasks = problem(world, {"coupled": (0.0, 0.0)})
+    outcome = select(learner, rows, tasks, [(world.source, world.target)], effort=FAST, seed=0)
+    assert outcome.checks[0].verdict == "unrelated"
+    assert outcome.relations == ()
+    assert {kind for kind, *_ in learner.trained} == {"single-task", "shared"}
+
+
+def test_two_class_tasks_are_coupled() -> None:
+    world = classes_world(0, n=900)
+    learner, rows, tasks = problem(world, {"coupled": (0.1, 0.1)})
+    outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=0)
+    assert outcome.checks[0].verdict == "kept"
+    assert chosen(outcome)["coarse"] == {"coupled"}
+    assert outcome.probabilities(learner, rows.inputs)["fine"].sum(axis=1) == pytest.approx(1.0)
+
+
+# -- what it costs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_the_cost_is_what_is_trained_and_within_what_is_said(effort: str) -> None:
+    world = labels_world(0, n=600)
+    learner, rows, tasks = problem(world, {"coupled": (0.1, 0.1), "single-task": (0.3, 0.3)})
+    outcome = select(learner, rows, tasks, [world.relation], effort=EFFORTS[effort], seed=0)
+    each = EFFORTS[effort]
+    spent = sum(share * (0.5 if kind == "single-task" else 1.0) for kind, _, share, _ in learner.trained)
+    assert outcome.cost == pytest.approx(spent)
+    assert outcome.cost <= each.cost() + 1e-9
+    assert each.cost() <= {"fast": 4, "standard": 8, "thorough": 27}[effort]
+
+
+def test_every_fold_is_its_own_seed_and_leaves_rows_out() -> None:
+    world = labels_world(0, n=600)
+    learner, rows, tasks = problem(world)
+    select(learner, rows, tasks, [], effort=Effort(3, 0.25), seed=7)
+    numbers = {number for kind, _, share, number in learner.trained if share < 1 and kind == "shared"}
+    assert numbers == {7001, 7002, 7003}
+
+
+# -- folds and weights ----------------------------------------------------------------------------------
+
+
+def test_folds_are_alike_in_classes_and_what_is_annotated() -> None:
+    world = labels_world(0, n=600)
+    _, rows, tasks = problem(world)
+    fold = selection._folds(rows, tasks, 4, 0, None)
+    y = rows.targets["kind"].numpy()
+    for c in range(-1, 5):
+        counts = np.bincount(fold[y == c], minlength=4)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_groups_are_never_divided() -> None:
+    world = labels_world(0, n=600)
+    learner, rows, tasks = problem(world)
+    groups = np.array([f"s{i % 40}" for i in range(600)])
+    fold = selection._checked_folds(rows, tasks, 4, 0, groups)
+    for name in np.unique(groups):
+        assert len(np.unique(fold[groups == name])) == 1
+    select(learner, rows, tasks, [], effort=FAST, seed=0, groups=groups)
+    with raises(ShapeError, "groups have shape (600,)"):
+        select(learner, rows, tasks, [], effort=FAST, seed=0, groups=groups[:3])
+    few = np.where(rows.targets["kind"].numpy() >= 0, "all", groups)
+    with raises(RangeError, "'kind'", "too few groups"):
+        select(learner, rows, tasks, [], effort=FAST, seed=0, groups=few)
+
+
+def test_bad_input_is_named() -> None:
+    world = labels_world(0, n=600)
+    learner, rows, tasks = problem(world, classes=0.005)
+    with raises(RangeError, "'kind' has 3 annotated rows, fewer than the 4 folds"):
+        select(learner, rows, tasks, [], effort=EFFORTS["standard"], seed=0)
+    with raises(UnknownNameError, "artefact", "distilled"):
+        select(learner, rows, tasks, [], effort=FAST, seed=0, artefact="distiled")  # type: ignore[arg-type]
+    with raises(ShapeError, "give relations"):
+        selection.two_stage(learner, rows, tasks, [], effort=FAST, seed=0)
+
+
+def test_weights_balance_scarce_tasks() -> None:
+    world = labels_world(0, n=600)
+    _, rows, tasks = problem(world, classes=0.25)
+    assert balance_weights(rows, tasks) == {"kind": pytest.approx(1 / 3), "marks": 1.0}
+    soft = torch.full((600, 5), float("nan"))
+    soft[:300] = 0.2
+    assert balance_soft(Rows(rows.inputs, rows.targets, {"kind": soft}), "kind") == 1.0
+    soft[6:] = float("nan")
+    assert balance_soft(Rows(rows.inputs, rows.targets, {"kind": soft}), "kind") == 0.1
+
+
+# -- invariants -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("artefact", ["distilled", "bagged"])
+def test_the_order_of_rows_tasks_and_relations_changes_nothing_but_order(artefact: str) -> None:
+    world = labels_world(8, n=900)
+    fine = classes_world(8, n=900)
+    third = cc.MulticlassTask("third", [f"d{i}" for i in range(4)])
+    rng = np.random.default_rng(0)
+    z = world.y % 4
+    table = np.full((5, 4), 0.02)
+    table[np.arange(5), np.arange(5) % 4] = 0.94
+    part = np.arange(900) % 3
+    targets = {
+        "kind": np.where(part == 0, world.y, -1),
+        "marks": np.where((part == 1)[:, None], world.a, np.nan),
+        "third": np.where(part == 2, z, -1),
+    }
+    exact = {
+        "kind": world.class_logits,
+        "marks": world.target_logits,
+        "third": class_head(z, 4, rng, 1.5),
+    }
+    worse = {"single-task": 0.8, "shared": 0.6, "coupled": 0.2}
+    said = {
+        kind: {name: noisy(values, worse[kind], i) for i, (name, values) in enumerate(exact.items())}
+        for kind in KINDS
+    }
+    tasks: list[Task] = [world.source, world.target, third]
+    relations = [world.relation, cc.Relation(world.source, third, table)]
+    assert fine.y.shape == world.y.shape
+
+    def run(rows: np.ndarray, order: list[int], turn: int) -> tuple[Automatic, dict[str, np.ndarray]]:
+        given = Rows.of(
+            rows.astype(np.float32)[:, None], {name: v[rows] for name, v in targets.items()}, tasks
+        )
+        learner = FakeLearner(said)
+        outcome = select(
+            learner,
+            given,
+            [tasks[i] for i in order],
+            relations[::turn],
+            effort=FAST,
+            seed=0,
+            artefact=artefact,  # type: ignore[arg-type]
+        )
+        return outcome, outcome.probabilities(learner, np.arange(900)[:, None])
+
+    first, p = run(np.arange(900), [0, 1, 2], 1)
+    second, q = run(rng.permutation(900), [2, 0, 1], -1)
+    assert {c.verdict for c in first.checks} == {"kept"}
+    for name in targets:
+        assert first.choices[name].weights == second.choices[name].weights
+        assert first.choices[name].strength == second.choices[name].strength
+        np.testing.assert_allclose(p[name], q[name], rtol=1e-4, atol=1e-7)
+
+
+def test_an_all_unknown_table_equals_an_absent_one() -> None:
+    world = labels_world(9, n=800)
+    blank = cc.Relation(world.source, world.target, np.full_like(world.table, np.nan))
+    found = []
+    for relation in (blank, (world.source, world.target)):
+        learner, rows, tasks = problem(world, {"coupled": (0.2, 0.2)})
+        outcome = select(learner, rows, tasks, [relation], effort=FAST, seed=0)  # type: ignore[list-item]
+        found.append(outcome.probabilities(learner, rows.inputs))
+        assert outcome.checks[0].verdict == "estimated"
+    for name in found[0]:
+        np.testing.assert_array_equal(found[0][name], found[1][name])
+
+
+def test_a_table_of_identical_rows_changes_no_class_posterior() -> None:
+    world = labels_world(10, n=300)
+    _, rows, _ = problem(world)
+    obs = world.observations()
+    check = check_relation(obs, world.relation)
+    same = cc.Relation(
+        world.source,
+        world.target,
+        np.tile(world.table.mean(axis=0), (5, 1)),
+        base_rate=obs.base_rates(),
+    )
+    p = softmax(world.class_logits, axis=1)
+    blind = np.zeros(5, dtype=bool)
+    flat = type(check)(
+        check.verdict,
+        same,
+        check.estimate,
+        1.0,
+        check.trust,
+        check.evidence,
+        check.reverse,
+        check.contradictions,
+    )
+    found, some = selection._posterior(p, rows, [flat], world.source, blind)
+    np.testing.assert_allclose(found, p, atol=1e-9)
+    moved, _ = selection._posterior(p, rows, [check], world.source, blind)
+    assert not np.allclose(moved[some], p[some], atol=1e-2)
+    np.testing.assert_allclose(moved[~some], p[~some], atol=1e-9)
+
+
+# -- a class without an annotated row -------------------------------------------------------------------
+
+
+def unseen_problem(
+    seed: int, table: np.ndarray | None = None, coupled: float = 0.3
+) -> tuple[World, FakeLearner, Rows, list[Task], cc.Relation]:
+    """Class 4 is never annotated: the heads have never heard of it."""
+    world = labels_world(seed, n=900)
+    learner, rows, tasks = problem(world, {"coupled": (coupled, 0.6)})
+    y = rows.targets["kind"]
+    y[y == 4] = -1
+    for kind in KINDS:
+        learner.said[kind]["kind"][:, 4] = -6.0
+    relation = cc.Relation(world.source, world.target, world.table if table is None else table)
+    return world, learner, rows, tasks, relation
+
+
+@pytest.mark.parametrize("artefact", ["distilled", "bagged"])
+def test_a_class_without_a_row_is_taught_through_the_table(artefact: str) -> None:
+    world, learner, rows, tasks, relation = unseen_problem(0)
+    outcome = select(
+        learner,
+        rows,
+        tasks,
+        [relation],
+        effort=FAST,
+        seed=0,
+        artefact=artefact,  # type: ignore[arg-type]
+    )
+    assert outcome.checks[0].verdict == "kept"
+    assert outcome.zero_shot == {"kind": ("c4",)}
+    assert chosen(outcome)["kind"] == {"coupled"}
+    assert "no row is annotated with c4" in outcome.choices["kind"].reason
+    soft = next(s for s in reversed(learner.soft) if s)["kind"]
+    taught = ~np.isnan(soft).any(axis=1)
+    y = world.y if artefact == "distilled" else world.y[_last_fold(rows, tasks)]
+    hit = soft[taught].argmax(axis=1) == 4
+    assert hit[y[taught] == 4].mean() > 0.8
+    assert hit[y[taught] != 4].mean() < 0.1
+
+
+def _last_fold(rows: Rows, tasks: Sequence[Task]) -> np.ndarray:
+    return np.flatnonzero(selection._folds(rows, tasks, FAST.folds, 0, None) != FAST.folds - 1)
+
+
+def test_a_class_that_no_table_knows_stays_unpredicted() -> None:
+    world, learner, rows, tasks, _ = unseen_problem(1)
+    blank = world.table.copy()
+    blank[4] = np.nan
+    for relation in (cc.Relation(world.source, world.target, blank), (world.source, world.target)):
+        outcome = select(learner, rows, tasks, [relation], effort=FAST, seed=0)
+        assert outcome.zero_shot == {}
+        assert outcome.checks[0].exponent > 0
+
+
+def test_a_wrong_table_teaches_no_unseen_class() -> None:
+    world, learner, rows, tasks, relation = unseen_problem(2, labels_world(2).table[[1, 2, 3, 0, 4]])
+    outcome = select(learner, rows, tasks, [relation], effort=FAST, seed=0)
+    assert outcome.checks[0].verdict == "dropped"
+    assert outcome.checks[0].trust < 0.3
+    assert outcome.zero_shot == {}
+    soft = next(s for s in reversed(learner.soft) if s)["kind"]
+    taught = ~np.isnan(soft).any(axis=1)
+    assert (soft[taught].argmax(axis=1) == 4).mean() < 0.05
+    assert world.source.width == 5
+
+
+def test_harm_to_the_other_classes_outweighs_an_unseen_one() -> None:
+    world, learner, rows, tasks, relation = unseen_problem(3, coupled=3.0)
+    outcome = select(learner, rows, tasks, [relation], effort=FAST, seed=0)
+    assert chosen(outcome)["kind"] == {"shared"}
+    assert outcome.zero_shot == {}
+    assert world.source.width == 5
+
+
+# -- two stages without a guard -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["labels", "classes"])
+def test_two_stages_teach_the_posterior(kind: str) -> None:
+    world = (labels_world if kind == "labels" else classes_world)(0, n=1000)
+    learner, rows, tasks = problem(world)
+    said: list[str] = []
+    network = selection.two_stage(
+        learner, rows, tasks, [world.relation], effort=FAST, seed=0, say=said.append
+    )
+    assert isinstance(network, Told)
+    assert network.kind == "coupled"
+    assert [(k, share) for k, _, share, _ in learner.trained] == [
+        ("shared", 0.25),
+        ("shared", 0.25),
+        ("coupled", 1.0),
+    ]
+    soft = learner.soft[-1][world.source.name]
+    taught = ~np.isnan(soft).any(axis=1)
+    np.testing.assert_array_equal(taught, rows.targets[world.source.name].numpy() < 0)
+    right = (soft[taught].argmax(axis=1) == world.y[taught]).mean()
+    plain = learner.said["shared"][world.source.name][taught].argmax(axis=1)
+    assert right > (plain == world.y[taught]).mean() + 0.03
+    assert "evidence exponent" in said[0]
+
+
+def test_two_stages_use_a_wrong_table_all_the_same() -> None:
+    world = labels_world(1, n=600)
+    learner, rows, tasks = problem(world)
+    wrong = world.relation.shuffled(0)
+    said: list[str] = []
+    selection.two_stage(learner, rows, tasks, [wrong], effort=FAST, seed=0, say=said.append)
+    assert "evidence exponent 0.05" in said[0]
+
+
+# -- class priors of sources ----------------------------------------------------------------------------
+
+
+def test_the_prior_of_another_source_is_found() -> None:
+    rng = np.random.default_rng(0)
+    prior = np.array([0.6, 0.3, 0.1])
+    y = rng.choice(3, 4000, p=prior)
+    p = softmax(class_head(y, 3, rng), axis=1)
+    np.testing.assert_allclose(source_prior(p, np.full(3, 1 / 3)), prior, atol=0.03)
+    assert abs(p.mean(axis=0) - prior).max() > 0.03  # the mean prediction is no estimate of it
+
+
+def test_a_shift_of_priors_is_told_from_none() -> None:
+    rng = np.random.default_rng(1)
+    task = cc.MulticlassTask("kind", ["a", "b", "c"])
+
+    def rows(n: int, prior: list[float]) -> np.ndarray:
+        return softmax(class_head(rng.choice(3, n, p=prior), 3, rng), axis=1)
+
+    flat = [1 / 3] * 3
+    for n in (60, 600):
+        same = prior_shift(task, "marks", rows(n, flat), rows(600, flat), np.random.default_rng(0))
+        assert same is not None
+        assert not same.real
+    other = prior_shift(task, "marks", rows(300, flat), rows(600, [0.7, 0.2, 0.1]), np.random.default_rng(0))
+    assert other is not None
+    assert other.real
+    assert other.distance == pytest.approx(0.37, abs=0.08)
+    assert "total variation" in str(other)
+    assert prior_shift(task, "marks", rows(10, flat), rows(600, flat), rng) is None
+
+
+def test_shifts_are_measured_for_every_pair_with_rows_of_its_own() -> None:
+    world = labels_world(0, n=800)
+    learner, rows, tasks = problem(world)
+    outcome = select(learner, rows, tasks, [], effort=FAST, seed=0)
+    assert [(s.task, s.source, s.real) for s in outcome.shifts] == [("kind", "marks", False)]
+
+
+def test_label_heads_speak_for_labels() -> None:
+    rng = np.random.default_rng(0)
+    a = (rng.random((50, 2)) < 0.5).astype(float)
+    family = Family("shared", [], {"marks": np.stack([label_head(a, rng)] * 2)})
+    task = cc.MultilabelTask("marks", ["l0", "l1"])
+    fold = np.arange(50) % 2
+    np.testing.assert_allclose(family.held_out(task, fold), family.averaged(task))
+
+
+def test_a_source_that_is_decided_later_speaks_by_its_shared_network() -> None:
+    coarse = cc.MulticlassTask("coarse", ["c0", "c1"])
+    fine = cc.MulticlassTask("fine", ["f0", "f1"])
+    marks = cc.MultilabelTask("marks", ["m0", "m1"])
+    relations = (cc.Relation(coarse, fine, np.eye(2)), cc.Relation(fine, marks, [[0.9, 0.1], [0.1, 0.9]]))
+    tasks = (marks, fine, coarse)
+
+    def choice(task: str, name: str) -> Choice:
+        return Choice(task, {name: 1.0}, {name: 1.0} if "/" in name else {}, {}, {}, 0.0, 0.0, task)
+
+    choices = {
+        "marks": choice("marks", "single-task/decoded"),
+        "fine": choice("fine", "single-task"),
+        "coarse": choice("coarse", "single-task"),
+    }
+    assert selection._families_in_use(choices, relations, tasks) == ["shared", "single-task"]
+    logits = {"coarse": np.zeros((1, 2)), "fine": np.array([[4.0, -4.0]]), "marks": np.zeros((1, 2))}
+    learner = FakeLearner({"shared": logits, "single-task": {**logits, "fine": -logits["fine"]}})
+    one, shared = Told("single-task", tasks), Told("shared", tasks)
+    names = [task.name for task in tasks]
+    families = {
+        "single-task": Family("single-task", [dict.fromkeys(names, one)], {}),
+        "shared": Family("shared", [dict.fromkeys(names, shared)], {}),
+    }
+    outcome = Automatic(tasks, (), choices, families, 1.0, relations=relations)
+    found = outcome.probabilities(learner, np.zeros((1, 1)))
+    assert found["fine"][0, 0] < 0.5  # its own choice
+    assert found["marks"][0, 0] > 0.5 > found["marks"][0, 1]  # through the shared network's class
