@@ -34,8 +34,8 @@ Look at a table that couples two tasks, built in or your own CSV file:
 See what is annotated where in a table of yours:
   concord data inspect faces.csv --task expression --labels 'action_units=AU*'
 
-Find out what coupling does to your tasks, by a plan of your own:
-  concord study plan.yaml
+Start a training of your own, from a config in which every key is explained:
+  concord init
 
 All commands: concord --help"""
 """What `concord` alone says: four things to do next."""
