@@ -422,11 +422,24 @@ def shuffled(given: Problem) -> Problem:
 
 
 def nuisance(given: Problem) -> Problem:
-    """A control: labels that can be learned and have nothing to do with the class.
+    """A control: labels of a nuisance, which can be learned from features of its own.
 
-    Signs of random projections of the features after each class's mean is taken away.
+    Sixteen features that are independent of everything else are added, and labels are the signs of random
+    projections of them.
     """
     rng = np.random.default_rng(32)
+    extra = rng.normal(size=(len(given.x), 16)).astype(np.float32)
+    a = (extra @ rng.normal(size=(16, given.relation.target.width)) > 0).astype(float)
+    return replace(given, x=np.concatenate([given.x, extra], axis=1), a=a)
+
+
+def entangled(given: Problem) -> Problem:
+    """A harder control: labels that live in the same features as the class, independent of it by themselves.
+
+    Signs of random projections of the features after each class's mean is taken away: a head that knows the
+    class badly sees labels depend on what it takes for the class.
+    """
+    rng = np.random.default_rng(33)
     residual = given.x.copy()
     for c in np.unique(given.y):
         residual[given.y == c] -= given.x[given.y == c].mean(axis=0)
@@ -434,12 +447,12 @@ def nuisance(given: Problem) -> Problem:
     return replace(given, a=a)
 
 
-CONTROLS: dict[str, Callable[[Problem], Problem]] = {"shuffled": shuffled, "nuisance": nuisance}
+CONTROLS: dict[str, Callable[[Problem], Problem]] = {f.__name__: f for f in (shuffled, nuisance, entangled)}
 
 
 @cache
 def problem(name: str) -> Problem:
-    """A problem by name, loaded once; `NAME~shuffled` and `NAME~nuisance` are its controls."""
+    """A problem by name, loaded once; `NAME~shuffled`, `NAME~nuisance`, `NAME~entangled` are its controls."""
     base, _, control = name.partition("~")
     found = {**PROBLEMS, **IMAGE_PROBLEMS}[base]()
     return CONTROLS[control](found) if control else found
