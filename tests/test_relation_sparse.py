@@ -168,6 +168,27 @@ def test_what_needs_every_cell_says_so(tmp_path):
     assert check_relation(rows, relation.dense()).verdict == "unrelated"
 
 
+@pytest.mark.parametrize("coupling", ["posterior", "matching"])
+def test_a_classifier_takes_it_and_learns_the_same(coupling):
+    rng = np.random.default_rng(0)
+    pet, trait = pair()
+    table = np.array([[0.9, np.nan], [0.1, 0.8], [np.nan, 0.3]])
+    x, y, a = rng.normal(size=(40, 3)), rng.integers(0, 3, 40), rng.integers(0, 2, (40, 2)).astype(float)
+    y[20:], a[:20] = -1, np.nan
+    dense = cc.Relation(pet, trait, table)
+    said = [
+        cc.CoupledClassifier([pet, trait], [relation], coupling, hidden=(8,), steps=5, random_state=0)
+        .fit(x, {"pet": y, "trait": a})
+        .predict_proba(x)
+        for relation in (dense, sparsened(dense))
+    ]
+    for name in ("pet", "trait"):
+        np.testing.assert_allclose(said[0][name], said[1][name], atol=1e-5)
+    automatic = cc.CoupledClassifier([pet, trait], [sparsened(dense)], random_state=0)
+    with raises(DenseOnlyError, 'coupling="auto"', "call dense()"):
+        automatic.fit(x, {"pet": y, "trait": a})
+
+
 def test_a_task_of_many_classes():
     task = cc.MulticlassTask("identity", map(str, range(100_000)))
     assert task.encode(["99999", None]).tolist() == [99_999, -1]

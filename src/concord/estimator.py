@@ -498,6 +498,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         effort = self._effort()
         if self.artefact not in get_args(selection.Artefact):
             raise UnknownNameError.of("artefact", self.artefact, get_args(selection.Artefact))
+        for relation in relations:
+            relation.cells('coupling="auto", which weighs it against the data,')
         pairs: list[Relation | tuple[MulticlassTask, Task]] = list(relations)
         if self.relations is None:
             pairs = list(_pairs(self.tasks_))

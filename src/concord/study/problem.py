@@ -166,12 +166,15 @@ def check(problem: Problem, plan: Plan) -> None:
 
     Raises:
         UnknownNameError: A task or metric that the problem does not have.
+        DenseOnlyError: A sparse relation.
         StudyError: A regime that speaks of other tasks or is larger than the data, a validation or test
             split without a row of some class or label, a control table where there is no relation.
     """
     from concord.metrics import metric_names
 
     names = task_names(problem.tasks)
+    for relation in problem.relations:
+        relation.cells("a study, whose report draws the table,")
     for regime in plan.regimes:
         for name in regime.rows:
             problem.task(name)

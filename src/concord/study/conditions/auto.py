@@ -89,7 +89,7 @@ def _relation(check: RelationCheck) -> dict[str, Any]:
 
 
 def _dense(relation: Relation) -> Any:
-    return relation.table.toarray() if relation.sparse else relation.table
+    return relation.dense().table
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
