@@ -1,0 +1,25 @@
+"""Fixed weights: every task's loss has a factor that stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from concord.study.conditions.base import Condition
+from concord.study.conditions.coupled import Weighting
+from concord.study.conditions.coupled import condition as coupled
+
+__all__ = ["condition"]
+
+
+def condition(weights: Weighting | Mapping[str, float] = "rows") -> Condition:
+    """One shared network, uncoupled, under weighted losses.
+
+    Args:
+        weights: By task, factors >= 0; or ``"rows"``: a task's annotated rows by those of the richest task,
+            at least .1.
+
+    Raises:
+        UnknownNameError: A weighting of another name; when trained, a task that there is not.
+        RangeError: When trained, a negative factor.
+    """
+    return coupled("uncoupled", weighting=weights)

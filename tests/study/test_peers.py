@@ -1,0 +1,469 @@
+"""Peers against independent references: every rule is what its paper says."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+from study_plans import tiny
+
+from concord.errors import MissingExtraError, RangeError, StudyError, UnknownNameError
+from concord.fit import predict_logits
+from concord.metrics import probabilities
+from concord.objective import CoupledObjective
+from concord.relation import Relation
+from concord.study.cases.digits import problem
+from concord.study.conditions import condition, condition_names
+from concord.study.conditions.base import joined
+from concord.study.peers._losses import CombinedGradients, dual_cone_weights, factor
+from concord.study.peers.distillation import mixed_targets
+from concord.study.peers.dwa import DynamicLoss, weights_after
+from concord.study.peers.interval_supervision import IntervalSupervision, bands
+from concord.study.peers.mgda import MGDAObjective, least_norm_weights
+from concord.study.peers.pcgrad import PCGradObjective, projected
+from concord.study.peers.pseudo_labels import sure
+from concord.study.peers.uncertainty import UncertaintyLoss
+from concord.study.peers.upgrad import project
+from concord.study.run import setting_of
+from concord.tasks import MulticlassTask, MultilabelTask
+
+DIGITS = problem()
+DIGIT, SEGMENTS = DIGITS.tasks
+TEST = torch.from_numpy(DIGITS.inputs[DIGITS.splits["test"][:60]])
+PEERS = (
+    "distillation", "dwa", "fixed-weights", "interval-supervision", "mgda", "pcgrad", "pseudo-labels",
+    "table-lookup", "uncertainty", "upgrad",
+)  # fmt: skip
+
+matrices = st.tuples(st.integers(2, 5), st.integers(2, 12), st.integers(0, 10_000)).map(
+    lambda t: torch.from_numpy(np.random.default_rng(t[2]).normal(size=t[:2]))
+)
+
+
+def setting(steps=6, digit=40, segments=120, seed=0):
+    plan = tiny(
+        budget={"steps": steps, "rows_per_task": 16, "log_every": 3},
+        regimes=[{"name": "r", "rows": {"digit": digit, "segments": segments}}],
+    )
+    return setting_of(plan, DIGITS, plan.regimes[0], seed, plan.budget)
+
+
+def batch(seed=0, n=24):
+    one = setting(seed=seed)
+    rows = one.rows.take(torch.arange(n) * (len(one.rows) // n))
+    network = one.build(one.tasks).eval()
+    return one, network, rows
+
+
+def by_hand(network, tasks, rows):
+    """Gradient of every task's loss by parameter's name, with a graph of its own."""
+    out = []
+    for task in tasks:
+        network.zero_grad()
+        CoupledObjective([task])(network(rows.inputs), rows.targets).loss.backward()
+        out.append({k: None if p.grad is None else p.grad.clone() for k, p in network.named_parameters()})
+    network.zero_grad()
+    return out
+
+
+def least(objective, start, bounds=None, constraints=()):
+    found = minimize(objective, start, bounds=bounds, constraints=constraints, method="SLSQP",
+                     options={"ftol": 1e-14, "maxiter": 500})  # fmt: skip
+    return found.x
+
+
+def test_the_peers_are_found_by_file():
+    assert set(PEERS) <= set(condition_names())
+    assert "-losses" not in condition_names()
+
+
+# -- gradients -----------------------------------------------------------------------------------------
+
+
+class Sum(CombinedGradients):
+    def direction(self, gradients):
+        return gradients.sum(dim=0)
+
+
+def test_the_sum_of_gradients_is_the_uncoupled_network_and_heads_get_their_own():
+    one, network, rows = batch()
+    plain = CoupledObjective(one.tasks)(network(rows.inputs), rows.targets)
+    plain.loss.backward()
+    expected = {k: p.grad.clone() for k, p in network.named_parameters()}
+    network.zero_grad()
+    found = Sum(one.tasks, network)(network(rows.inputs), rows.targets)
+    found.loss.backward()
+    assert found.loss.item() == pytest.approx(plain.loss.item(), rel=1e-6)
+    assert {k: v.item() for k, v in found.parts.items()} == pytest.approx(
+        {k: v.item() for k, v in plain.parts.items()}
+    )
+    for name, parameter in network.named_parameters():
+        assert torch.allclose(parameter.grad, expected[name], atol=1e-6), name
+
+
+@pytest.mark.parametrize("kind", ["pcgrad", "mgda"])
+def test_shared_layers_follow_the_rule_and_heads_their_own_task(kind):
+    one, network, rows = batch()
+    each = by_hand(network, one.tasks, rows)
+    objective = (
+        PCGradObjective(one.tasks, network, 0) if kind == "pcgrad" else MGDAObjective(one.tasks, network)
+    )
+    objective(network(rows.inputs), rows.targets).loss.backward()
+    trunk = [k for k in each[0] if k.startswith("trunk")]
+    matrix = torch.stack([torch.cat([grads[k].flatten() for k in trunk]) for grads in each])
+    wanted = objective.direction(matrix)
+    got = dict(network.named_parameters())
+    assert torch.allclose(torch.cat([got[k].grad.flatten() for k in trunk]), wanted, atol=1e-6)
+    for k in set(got) - set(trunk):
+        own = next(grads[k] for grads in each if grads[k] is not None)
+        assert torch.allclose(got[k].grad, own, atol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 12))
+def test_pcgrad_leaves_no_conflict_between_two_tasks(seed, width):
+    g = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, width)))
+    out = projected(g, torch.Generator().manual_seed(seed))
+    assert torch.dot(out[0], g[1]) >= -1e-9
+    assert torch.dot(out[1], g[0]) >= -1e-9
+    if torch.dot(g[0], g[1]) >= 0:
+        assert torch.equal(out, g)
+    else:
+        assert torch.dot(out[0], g[1]).abs() < 1e-9
+
+
+@settings(max_examples=30, deadline=None)
+@given(matrices, st.integers(0, 1000))
+def test_pcgrad_is_algorithm_1(g, seed):
+    """Plain loops over the same random orders."""
+    generator = torch.Generator().manual_seed(seed)
+    rows, expected = g.numpy(), []
+    for i in range(len(rows)):
+        v = rows[i].copy()
+        for j in torch.randperm(len(rows), generator=generator).tolist():
+            if j != i and v @ rows[j] < 0:
+                v = v - (v @ rows[j]) / (rows[j] @ rows[j]) * rows[j]
+        expected.append(v)
+    assert np.allclose(projected(g, torch.Generator().manual_seed(seed)).numpy(), expected)
+
+
+def test_pcgrad_survives_a_gradient_of_nought():
+    g = torch.tensor([[0.0, 0.0], [1.0, -1.0], [-1.0, 0.5]])
+    assert torch.isfinite(projected(g, torch.Generator())).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(matrices)
+def test_mgda_is_the_point_of_least_norm(g):
+    gram = (g @ g.T).numpy()
+    weights = least_norm_weights(gram)
+    assert weights.min() >= 0
+    assert weights.sum() == pytest.approx(1)
+    n = len(gram)
+    reference = least(
+        lambda w: w @ gram @ w, np.full(n, 1 / n), [(0, 1)] * n, {"type": "eq", "fun": lambda w: w.sum() - 1}
+    )
+    assert weights @ gram @ weights <= reference @ gram @ reference + 1e-7
+    # Common descent: no gradient is opposed by the shortest vector (Sener and Koltun, section 3).
+    assert (gram @ weights).min() >= weights @ gram @ weights - 1e-8
+
+
+def test_mgda_of_two_tasks_in_closed_form():
+    g = torch.tensor([[1.0, 0.0], [0.0, 2.0]], dtype=torch.float64)
+    assert least_norm_weights(g @ g.T) == pytest.approx([0.8, 0.2])
+    assert least_norm_weights(torch.tensor([[1.0, 2.0], [2.0, 4.0]])) == pytest.approx([1, 0])
+    assert least_norm_weights(np.zeros((2, 2))).sum() == pytest.approx(1)
+
+
+def test_factor_of_a_gramian():
+    g = np.random.default_rng(0).normal(size=(4, 2))
+    b = factor(g @ g.T)
+    assert np.allclose(b.T @ b, g @ g.T)
+
+
+@settings(max_examples=30, deadline=None)
+@given(matrices)
+def test_projections_on_the_dual_cone_oppose_no_task(g):
+    gram = (g @ g.T).numpy()
+    n = len(gram)
+    scale = np.trace(gram)
+    for u in np.eye(n):
+        v = dual_cone_weights(u, gram)
+        assert (v >= u - 1e-9).all()
+        assert (gram @ v).min() >= -1e-7 * scale
+        reference = least(lambda w: w @ gram @ w / scale, u + 0.1, [(low, None) for low in u])
+        assert v @ gram @ v <= reference @ gram @ reference + 1e-6 * scale
+
+
+def torchjd(monkeypatch):
+    """TorchJD's UPGrad is the mean of the rows' projections; only its projector is asked here."""
+
+    class UPGrad:
+        def __init__(self, projector):
+            self.projector = projector
+
+        def __call__(self, matrix):
+            n = len(matrix)
+            return self.projector(torch.eye(n) / n, matrix @ matrix.T).sum(dim=0) @ matrix
+
+    package, aggregation = ModuleType("torchjd"), ModuleType("torchjd.aggregation")
+    aggregation.UPGrad, package.aggregation = UPGrad, aggregation
+    monkeypatch.setitem(sys.modules, "torchjd", package)
+    monkeypatch.setitem(sys.modules, "torchjd.aggregation", aggregation)
+
+
+def test_upgrad_goes_through_torchjd(monkeypatch):
+    torchjd(monkeypatch)
+    one = setting()
+    found = condition("upgrad").train(one)(TEST)
+    assert torch.isfinite(found["digit"]).all()
+    # By hand from TorchJD's documentation: the projections are (0.2929.., ..), see Jacobian (-4 1 1; 6 1 1).
+    jacobian = torch.tensor([[-4.0, 1, 1], [6, 1, 1]])
+    weights = project(torch.eye(2) / 2, jacobian @ jacobian.T).sum(dim=0)
+    assert (weights @ jacobian).numpy() == pytest.approx([0.2929, 1.9004, 1.9004], abs=2e-3)
+
+
+def test_upgrad_without_torchjd_says_which_extra_brings_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchjd", None)
+    with pytest.raises(MissingExtraError, match=r"pip install concord\[torchjd\]"):
+        condition("upgrad")
+
+
+# -- weights of losses ---------------------------------------------------------------------------------
+
+
+def test_uncertainty_is_least_at_the_stationary_point():
+    losses = torch.tensor([0.3, 2.0])
+    v = torch.nn.Parameter(torch.zeros(2))
+    objective = UncertaintyLoss([DIGIT, SEGMENTS], v)
+    optimiser = torch.optim.Adam([v], lr=0.05)
+    for _ in range(600):
+        optimiser.zero_grad()
+        objective.combined(losses).backward()
+        optimiser.step()
+    assert v.detach().numpy() == pytest.approx(np.log(2 * losses.numpy()), abs=1e-4)
+    # There every weighted loss is a half: large losses are divided by large variances.
+    assert (losses * torch.exp(-v)).detach().numpy() == pytest.approx([0.5, 0.5], abs=1e-4)
+
+
+def test_uncertainty_learns_its_variances_beside_the_network():
+    one = setting(steps=20)
+    condition("uncertainty").train(one)
+    weights = one.account["weights"]
+    assert set(weights) == {"digit", "segments"}
+    # Digits' log-loss is 2.3 > 1/2 at first, so its weight falls; at 1 nothing would have been learnt.
+    assert 0.5 < weights["digit"] < 1
+
+
+def test_dwa_weights_by_the_formula():
+    last, before = np.array([0.5, 0.9, 1.1]), np.array([1.0, 1.0, 1.0])
+    expected = 3 * np.exp(last / 2) / np.exp(last / 2).sum()
+    assert weights_after(last, before) == pytest.approx(expected)
+    assert weights_after(last, before).sum() == pytest.approx(3)
+    assert np.argsort(weights_after(last, before)).tolist() == [0, 1, 2]  # the slowest gets most
+    assert weights_after(last, before, 1e6) == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_dwa_changes_weights_from_the_third_epoch_on():
+    objective = DynamicLoss([DIGIT, SEGMENTS], epoch=2, temperature=2.0)
+    course = [(4.0, 1.0), (2.0, 1.0), (1.0, 1.0), (2.0, 0.5), (1.0, 1.0), (1.0, 1.0), (1.0, 1.0)]
+    totals = [objective.combined(torch.tensor(losses)).item() for losses in course]
+    assert totals[:4] == pytest.approx([5, 3, 2, 2.5])
+    third = weights_after([1.5, 0.75], [3.0, 1.0])
+    assert totals[4:6] == pytest.approx([third.sum()] * 2)
+    fourth = weights_after([1.0, 1.0], [1.5, 0.75])
+    assert objective.weights == pytest.approx(fourth)
+    assert totals[6] == pytest.approx(2)
+
+
+def test_dwa_counts_an_epoch_by_the_richest_task():
+    one = setting(steps=30)  # 120 rows of labels, 16 a step: 8 steps
+    condition("dwa").train(one)
+    assert sum(one.account["weights"].values()) == pytest.approx(2)
+    assert one.account["weights"]["digit"] != 1
+    short = setting(steps=15)
+    condition("dwa").train(short)
+    assert short.account["weights"] == {"digit": 1, "segments": 1}
+
+
+def test_fixed_weights_scale_the_losses():
+    equal, uncoupled = (condition(n, **o).train(setting())(TEST)["digit"]
+                        for n, o in (("fixed-weights", {"weights": "equal"}), ("uncoupled", {})))  # fmt: skip
+    assert torch.equal(equal, uncoupled)
+    none = condition("fixed-weights", weights={"digit": 0.0}).train(setting())(TEST)["digit"]
+    assert not torch.allclose(none, uncoupled, atol=1e-3)
+    with pytest.raises(UnknownNameError, match="weighting"):
+        condition("fixed-weights", weights="row")
+    with pytest.raises(UnknownNameError, match="'digits'"):
+        condition("fixed-weights", weights={"digits": 1.0}).train(setting())
+
+
+# -- targets of a first stage --------------------------------------------------------------------------
+
+
+def test_sure_predictions_become_targets_and_others_gaps():
+    pet, trait = MulticlassTask("pet", ["cat", "dog"]), MultilabelTask("trait", ["a", "b", "c"])
+    found = sure(pet, torch.tensor([[5.0, 0.0], [0.2, 0.0], [0.0, 9.0]]), 0.95)
+    assert found[[0, 2]].tolist() == [[1, 0], [0, 1]]
+    assert found[1].isnan().all()
+    found = sure(trait, torch.tensor([[4.0, 0.1, -4.0]]), 0.95)
+    assert found[0, [0, 2]].tolist() == [1, 0]
+    assert found[0, 1].isnan()
+
+
+def test_pseudo_labels_lie_on_unannotated_rows_alone():
+    one = setting(steps=40, digit=60)
+    one = replace(one, budget=one.budget.model_copy(update={"learning_rate": 0.03}))
+    condition("pseudo-labels", threshold=0.6).train(one)
+    shares = one.account["pseudo_labelled"]
+    assert 0 < shares["digit"] <= 120 / 180
+    assert 0 < shares["segments"] <= 60 / 180
+    assert {p["metric"] for p in one.curves} >= {"loss:digit/soft", "loss:segments/soft"}
+    never = setting(steps=40)
+    found = condition("pseudo-labels", threshold=1.0).train(never)(TEST)
+    assert never.account["pseudo_labelled"]["digit"] == 0
+    plain = condition("uncoupled").train(setting(steps=40))(TEST)
+    assert torch.allclose(found["digit"], plain["digit"], atol=1e-5)
+    with pytest.raises(RangeError, match="threshold"):
+        condition("pseudo-labels", threshold=0.5)
+
+
+def test_mixed_targets_give_the_sum_of_both_losses():
+    pet, trait = MulticlassTask("pet", ["cat", "dog", "cow"]), MultilabelTask("trait", ["a", "b"])
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 3, generator=generator), torch.randn(2, 3, generator=generator)
+    y = torch.tensor([1, -1])
+    target = mixed_targets(pet, y, teacher, 0.6)
+    loss = -(target * student.log_softmax(1)).sum(1)
+    distilled = -(teacher.softmax(1) * student.log_softmax(1)).sum(1)
+    assert loss[0].item() == pytest.approx(
+        0.6 * -student.log_softmax(1)[0, 1].item() + 0.4 * distilled[0].item(), rel=1e-5
+    )
+    assert loss[1].item() == pytest.approx(distilled[1].item(), rel=1e-6)
+    a = torch.tensor([[1.0, torch.nan]])
+    target = mixed_targets(trait, a, torch.tensor([[0.0, 2.0]]), 0.6)
+    assert target[0].tolist() == pytest.approx([0.6 + 0.4 * 0.5, torch.tensor(2.0).sigmoid().item()])
+
+
+def test_a_student_of_annotations_alone_learns_nothing_of_its_teacher_there():
+    one = setting(steps=20)
+    condition("distillation").train(one)
+    assert {p["metric"] for p in one.curves} >= {"loss:digit/soft"}
+    assert [p["value"] for p in one.curves if (p["task"], p["metric"]) == ("digit", "loss")] == [0] * 7
+    y = one.rows.targets["digit"]
+    target = mixed_targets(DIGIT, y, torch.zeros(len(y), 10), 1.0)
+    assert (target[y >= 0].argmax(1) == y[y >= 0]).all()
+    assert target[y >= 0].amax(1).min() == 1
+    with pytest.raises(RangeError, match="share"):
+        condition("distillation", share=1.5)
+
+
+# -- through the table ---------------------------------------------------------------------------------
+
+
+def test_bands_of_the_table():
+    low, high = bands(torch.tensor([1.0, 0.75, 0.67, 0.26, 0.2, 0.0]))
+    assert low.tolist() == [0.75, 0.75, 0.5, 0.5, 0, 0]
+    assert (high - low).tolist() == [0.25] * 6
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000))
+def test_interval_supervision_equals_plain_loops(seed):
+    rng = np.random.default_rng(seed)
+    pet, trait = MulticlassTask("pet", ["cat", "dog", "cow"]), MultilabelTask("trait", list("abcd"))
+    table = rng.uniform(size=(3, 4))
+    table[0, 1] = np.nan
+    z, y = rng.normal(size=(5, 4)) * 3, rng.integers(-1, 3, 5)
+    found = IntervalSupervision()(
+        {"pet": torch.zeros(5, 3, dtype=torch.float64), "trait": torch.from_numpy(z)},
+        {"pet": torch.from_numpy(y), "trait": torch.full((5, 4), torch.nan)},
+        Relation(pet, trait, table),
+    )
+    rows = []
+    for i, c in enumerate(y):
+        terms = []
+        for k in range(4):
+            if c < 0 or np.isnan(table[c, k]):
+                continue
+            low = 0.75 if table[c, k] >= 0.75 else 0.5 if table[c, k] >= 0.25 else 0.0
+            p = 1 / (1 + np.exp(-z[i, k]))
+            terms.append(0.0 if low <= p <= low + 0.25 else abs(p - low - 0.125))
+        if terms:
+            rows.append(np.mean(terms))
+    assert found.item() == pytest.approx(np.mean(rows) if rows else 0.0)
+
+
+def test_interval_supervision_is_for_labels():
+    pet = MulticlassTask("pet", ["cat", "dog"])
+    kind = MulticlassTask("kind", ["a", "b"])
+    assert not IntervalSupervision().supports(Relation(pet, kind, np.eye(2)))
+    with pytest.raises(RangeError, match="weight"):
+        condition("interval-supervision", weight=-1)
+
+
+def test_table_lookup_is_the_table_alone():
+    """Classes by Bayes' rule from the label network's probabilities, by plain loops."""
+    one = setting(steps=40)
+    found = condition("table-lookup").train(one)(TEST)
+    alone = setting(steps=40)
+    network = alone.train(alone.build([SEGMENTS]), CoupledObjective([SEGMENTS]))
+    q = probabilities(SEGMENTS, predict_logits(network, TEST)["segments"].numpy())
+    table = np.clip(one.relations[0].table, 0.03, 0.97)
+    rate = np.clip(one.relations[0].table.mean(axis=0), 0.03, 0.97)
+    expected = np.zeros((len(q), 10))
+    for i in range(len(q)):
+        for c in range(10):
+            for k in range(7):
+                expected[i, c] += np.log(
+                    q[i, k] * table[c, k] / rate[k] + (1 - q[i, k]) * (1 - table[c, k]) / (1 - rate[k])
+                )
+    p = np.exp(expected) / np.exp(expected).sum(axis=1, keepdims=True)
+    assert np.allclose(probabilities(DIGIT, found["digit"].numpy()), p, atol=1e-5)
+    # No class annotation is looked at.
+    blind = replace(setting(steps=40))
+    blind = replace(blind, rows=replace(blind.rows, targets={**blind.rows.targets,
+                    "digit": torch.roll(blind.rows.targets["digit"], 1)}))  # fmt: skip
+    assert torch.equal(condition("table-lookup").train(blind)(TEST)["digit"], found["digit"])
+
+
+def test_table_lookup_needs_something_to_look_up():
+    with pytest.raises(StudyError, match="there is none"):
+        condition("table-lookup").train(replace(setting(), relations=()))
+    fine, coarse = MulticlassTask("fine", list("ab")), MulticlassTask("coarse", list("xy"))
+    labels = MultilabelTask("labels", ["l"])
+    chain = (Relation(coarse, fine, np.eye(2)), Relation(fine, labels, [[0.1], [0.9]]))
+    with pytest.raises(StudyError, match="coarse->fine could be read off"):
+        condition("table-lookup").train(replace(setting(), tasks=(fine, coarse, labels), relations=chain))
+
+
+def test_lookups_through_two_relations_add_up(monkeypatch):
+    """Twice the same evidence is its square, renormalised."""
+    one = setting()
+    twin = MultilabelTask("twin", SEGMENTS.labels)
+    relation = one.relations[0]
+    other = Relation(DIGIT, twin, relation.table)
+    logits = {name: torch.linspace(-2, 2, 7).repeat(3, 1) for name in ("segments", "twin")}
+    module = sys.modules["concord.study.peers.table_lookup"]
+    monkeypatch.setattr(module, "joined", lambda networks: lambda inputs: dict(logits))
+    single = condition("table-lookup").train(one)(TEST[:3])["digit"]
+    fake = SimpleNamespace(
+        tasks=(DIGIT, SEGMENTS, twin), relations=(relation, other),
+        train=lambda *a: None, build=lambda *a: None,
+    )  # fmt: skip
+    double = condition("table-lookup").train(fake)(TEST[:3])["digit"]
+    assert torch.allclose(double, (2 * single).log_softmax(1), atol=1e-4)
+    assert joined([]) is not None
+
+
+@pytest.mark.parametrize(("name", "options"), [("dwa", {"temperature": 0}), ("pcgrad", {"order": 1})])
+def test_options_of_peers_are_checked(name, options):
+    with pytest.raises((RangeError, StudyError), match=r"temperature|order"):
+        condition(name, **options)
