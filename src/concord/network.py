@@ -92,6 +92,12 @@ class MultiTaskNetwork(nn.Module):
             heads[_key(task.name)] = nn.Linear(features.shape[1], task.width)
         self.heads = nn.ModuleDict(heads)
 
+    def head(self, task: str) -> nn.Linear:
+        """The head of a task."""
+        head = self.heads[_key(task)]
+        assert isinstance(head, nn.Linear)
+        return head
+
     def features(self, x: Any) -> dict[str, Tensor]:
         """Features that each task's head sees, by task: (n, width)."""
         shared = self.trunk(x)

@@ -34,7 +34,11 @@ def train(config: Given, *, overrides: Overrides = None, out: OutputOption = Non
     asked = _config(config, overrides, out)
     from concord.training import train as run_training
 
-    run = run_training(asked)
+    try:
+        run = run_training(asked)
+    except KeyboardInterrupt:
+        typer.echo("concord: stopped; the same command goes on from the last checkpoint", err=True)
+        raise typer.Exit(130) from None
     if _is_first():
         _tell(run)
 

@@ -295,6 +295,10 @@ class ValidationPlan(_Strict):
         description="Which weights each task gets: the last ones, those of its best metric, or of its least "
         "temperature-scaled log-loss",
     )
+    calibrate: bool = Field(
+        default=True,
+        description="Whether logits of each task end divided by the temperature that suits these rows",
+    )
 
 
 class CheckpointPlan(_Strict):

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from concord.checkpoint import Checkpoints, write_file
 from concord.config import Config, differences
+from concord.decoding import temperature
 from concord.errors import CheckpointError, ConfigError
 from concord.fit import History, Recipe, Validation, fit, selected_network
 from concord.launch import launch
 from concord.metrics import probabilities
 from concord.network import TaskwiseNetwork
+from concord.tasks import MulticlassTask, Task
 from concord.training.build import Built, build
 from concord.training.decoders import Decoders
 from concord.training.run import RUN_FILE, Run, save_run
@@ -185,8 +189,9 @@ def _loggers(config: Config, folder: Path) -> list[Logger]:
 def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, folder: Path) -> Run:
     decoder = Decoders(built.relations)
     rows = built.validation_rows(fabric.global_rank, fabric.world_size)
-    if rows is not None and built.relations:
-        targets, logits = collect(
+    scales: dict[str, float] = {}
+    if rows is not None:
+        gathered = collect(
             network,
             network,
             rows,
@@ -195,8 +200,15 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
             rank=fabric.global_rank,
             world=fabric.world_size,
         )
-        said = {task.name: probabilities(task, logits[task.name].numpy()) for task in built.tasks}
-        decoder.fit(said, {name: np.asarray(values) for name, values in targets.items()})
+        targets, logits = ({name: np.asarray(v) for name, v in part.items()} for part in gathered)
+        if built.config.validation.calibrate:
+            scales = _scales(built.tasks, targets, logits)
+            scale_heads(network, scales)
+        said = {
+            task.name: probabilities(task, logits[task.name].astype(np.float64) * scales.get(task.name, 1.0))
+            for task in built.tasks
+        }
+        decoder.fit(said, targets)
     chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
     return Run(
         folder=folder,
@@ -214,8 +226,30 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
         trunk=built.trunk.resolved,
         standardize=built.standardize,
         chosen=chosen,
-        facts=_facts(built, history),
+        facts=_facts(built, history) | {"scales": scales},
     )
+
+
+def _scales(tasks: Sequence[Task], targets: Mapping[str, Any], logits: Mapping[str, Any]) -> dict[str, float]:
+    """By task with annotated rows, the inverse temperature of the least log-loss."""
+    out = {}
+    for task in tasks:
+        known = task.annotated(targets[task.name])
+        if known.any():
+            values = logits[task.name][known].astype(np.float64)
+            out[task.name] = temperature(values, targets[task.name][known], isinstance(task, MulticlassTask))
+    return out
+
+
+@torch.no_grad()
+def scale_heads(network: nn.Module, scales: Mapping[str, float]) -> None:
+    """Multiply the logits of tasks by scaling the weights of their heads."""
+    for task, scale in scales.items():
+        one: Any = network
+        if isinstance(network, TaskwiseNetwork):
+            one = network.networks[network.chosen[task]]
+        for parameter in one.head(task).parameters():
+            parameter.mul_(scale)
 
 
 def _facts(built: Built, history: History) -> dict[str, Any]:

@@ -1,0 +1,246 @@
+"""`concord init`, `schema`, `train`, `evaluate`, `predict`: the walk, mistakes, the configs of the packs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+from PIL import Image
+
+from concord import cli
+from concord.checkpoint import Checkpoints
+from concord.config import Config, as_config, example, read_config
+from config_worlds import SHAPE, world, write
+
+ROOT = Path(__file__).parents[2]
+PACK_ROOT = Path(os.environ.get("CONCORD_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture
+def concord(monkeypatch, capsys):
+    """Run `concord ARGUMENTS` in this process: exit status, standard output, standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["concord", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        printed = capsys.readouterr()
+        return stop.value.code, printed.out, printed.err
+
+    return run
+
+
+def test_the_walk_from_a_starting_config_to_predictions(concord, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    world(tmp_path)
+    for old, new in (("classed", "classes"), ("labelled", "labels")):
+        os.rename(f"{old}.parquet", f"{new}.parquet")
+    os.rename("features0.npz", "features.npz")
+    status, out, err = concord("init", "mine.yaml", "--inputs", "features")
+    assert (status, err) == (0, "")
+    assert "concord train mine.yaml" in out
+    text = Path("mine.yaml").read_text().replace('"kind"', '"shape"').replace('"traits"', '"marks"')
+    text = text.replace("\n  kind:", "\n  shape:").replace("\n  traits:", "\n  marks:")
+    Path("mine.yaml").write_text(text.replace("features.npy", "features.npz"))
+    settings = [
+        "--set",
+        "training.steps=4",
+        "--set",
+        "training.accelerator=cpu",
+        "--set",
+        "training.batch_size=8",
+    ]
+    status, out, err = concord("train", "mine.yaml", *settings)
+    assert status == 0, err
+    assert "shape/accuracy" in out
+    assert "joint decoding shape->marks: classes move targets by" in out
+    assert "wrote runs/mine" in out
+    assert (tmp_path / "runs" / "mine" / "run.json").is_file()
+    assert "step 4: shape/accuracy" in err  # the bar's place
+    for given in ("mine.yaml", "runs/mine"):
+        status, out, err = concord("evaluate", given)
+        assert status == 0, err
+        assert "balanced_accuracy" in out
+        assert json.loads(Path("runs/mine/metrics-test.json").read_text())["split"] == "test"
+    status, out, err = concord("predict", "mine.yaml", "--split", "val")
+    assert status == 0, err
+    assert "wrote predictions.csv: 20 rows" in out
+    assert pl.read_csv("predictions.csv")["source"].to_list() == ["first"] * 10 + ["second"] * 10
+    status, out, err = concord("predict", "runs/mine", "classes.parquet", "--to", "all.parquet")
+    assert status == 0, err
+    assert pl.read_parquet("all.parquet").height == 60
+
+
+def test_a_folder_of_images_from_the_command_line(concord, tmp_path):
+    config = write(world(tmp_path, "images"), tmp_path / "mine.yaml")
+    assert concord("train", config, "--out", tmp_path / "there")[0] == 0
+    (tmp_path / "new").mkdir()
+    Image.new("RGB", (30, 20)).save(tmp_path / "new" / "a.jpg")
+    to = tmp_path / "p.csv"
+    status, _, err = concord("predict", config, tmp_path / "new", "--to", to, "--out", tmp_path / "there")
+    assert status == 0, err
+    row = pl.read_csv(to).row(0, named=True)
+    assert row["path"] == "a.jpg"
+    assert row["shape.head"] in SHAPE.classes
+
+
+def test_without_validation_rows_it_says_so(concord, tmp_path):
+    values = world(tmp_path)
+    for name in values["sources"]:
+        values["sources"][name]["where"] = "split <> 'val'"
+    status, out, _ = concord("train", write(values, tmp_path / "mine.yaml"))
+    assert status == 0
+    assert "no rows of split val: nothing was watched, and joint decoding was not fitted" in " ".join(
+        out.split()
+    )
+
+
+def test_other_ranks_say_nothing(concord, tmp_path, monkeypatch):
+    config = write(world(tmp_path), tmp_path / "mine.yaml")
+    monkeypatch.setenv("RANK", "1")
+    assert concord("train", config)[:2] == (0, "")
+
+
+def test_the_schema_is_json(concord):
+    status, out, _ = concord("schema")
+    assert status == 0
+    assert json.loads(out) == json.loads(json.dumps(Config.model_json_schema()))
+
+
+def test_init_replaces_nothing_unasked(concord, tmp_path):
+    path = tmp_path / "mine.yaml"
+    assert concord("init", path)[0] == 0
+    before = path.read_text()
+    assert as_config(yaml.safe_load(before)) == as_config(example("images"))
+    status, _, err = concord("init", path, "--inputs", "texts")
+    assert (status, path.read_text()) == (2, before)
+    assert err == f"concord: {path} is there already; --force replaces it\n"
+    assert concord("init", path, "--inputs", "texts", "--force")[0] == 0
+    assert "bag-of-words" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["init", "{tmp}/mine.toml"], "a starting config is YAML"),
+        (["init", "{tmp}/none/mine.yaml"], "cannot write"),
+        (["init", "{tmp}/new.yaml", "--inputs", "image"], "unknown inputs 'image'; did you mean 'images'?"),
+        (["train", "{tmp}/none.yaml"], "no config at"),
+        (
+            ["train", "{tmp}/mine.yaml", "--set", "training.steps=0"],
+            "training.steps: input should be greater",
+        ),
+        (["train", "{tmp}/mine.yaml", "--set", "sources.classed.manifest=x.csv"], "expected a manifest at"),
+        (
+            ["train", "{tmp}/mine.yaml", "--set", "training.accelerator=cuda"],
+            "cannot train on accelerator 'cuda'",
+        ),
+        (
+            ["train", "{tmp}/mine.yaml", "--set", "trunk.name=nosuch:x"],
+            "trunk: unknown source of a trunk 'nosuch'",
+        ),
+        (["evaluate", "{tmp}/mine.yaml"], "no finished training in"),
+        (["predict", "{tmp}", "x.csv"], "no finished training in"),
+    ],
+)
+def test_a_mistake_is_one_line(concord, tmp_path, arguments, message):
+    import torch
+
+    if "training.accelerator=cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("there is an accelerator")
+    write(world(tmp_path), tmp_path / "mine.yaml")
+    status, _, err = concord(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
+    assert status == 2
+    assert message in err
+    assert err.startswith("concord: ")
+    assert err.count("\n") == 1
+
+
+def test_interrupted_it_says_how_to_go_on(concord, tmp_path, monkeypatch):
+    values = world(tmp_path)
+    config = write(values, tmp_path / "mine.yaml")
+    save = Checkpoints.save
+
+    def interrupted(self, step, state, scores):
+        save(self, step, state, scores)
+        if step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoints, "save", interrupted)
+    status, _, err = concord("train", config)
+    assert status == 130
+    assert err == "concord: stopped; the same command goes on from the last checkpoint\n"
+    monkeypatch.setattr(Checkpoints, "save", save)
+    assert concord("train", config)[0] == 0
+    assert concord("train", config, "--out", tmp_path / "unbroken")[0] == 0
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "unbroken")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.slow
+def test_killed_and_started_again_it_ends_in_the_same_weights(concord, tmp_path):
+    """The command itself, killed at the write of its second checkpoint."""
+    values = world(tmp_path)
+    values["checkpoints"] = {"every": 2}
+    config = write(values, tmp_path / "mine.yaml")
+    code = (
+        "import os, signal, sys\n"
+        "from concord import cli\n"
+        "from concord.checkpoint import Checkpoints\n"
+        "save = Checkpoints.save\n"
+        "def dying(self, step, state, scores):\n"
+        "    if step == 4:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return save(self, step, state, scores)\n"
+        "Checkpoints.save = dying\n"
+        f"sys.argv = ['concord', 'train', {str(config)!r}]\n"
+        "cli.main()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == -9
+    assert not (tmp_path / "out" / "run.json").exists()
+    assert [p.name for p in (tmp_path / "out" / "checkpoints").iterdir()] == ["step-00000002"]
+    assert concord("train", config)[0] == 0
+    assert concord("train", config, "--out", tmp_path / "unbroken")[0] == 0
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("out", "unbroken")]
+    assert weights[0] == weights[1]
+
+
+# -- the configs of the packs ------------------------------------------------------------------------
+
+SMALL = {
+    "clothing_fmnist": ["sources.photos.where='row % 20 = 0'", "trunk.options={width: 8, stages: 1}"],
+    "goemotions": ["sources.grouped.where='row % 50 = 0'", "sources.detailed.where='row % 50 = 0'"],
+    "clinc150": ["sources.domains.where='domain IS NOT NULL AND row % 5 = 0'"],
+    "mushroom": ["trunk.options={hidden: [16]}"],
+    "grocery81": ["sources.fine.where='row % 20 = 0'", "sources.coarse.where='row % 20 = 0'",
+                  "trunk.options={width: 8, stages: 1}", "mixing.workers=0"],
+}  # fmt: skip
+
+
+def test_every_config_is_tested():
+    assert {path.stem for path in (ROOT / "configs").glob("*")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_config_of_a_pack_trains_with_one_command(concord, tmp_path, name):
+    config = read_config(ROOT / "configs" / f"{name}.yaml", environment={"CONCORD_DATA": str(PACK_ROOT)})
+    for source in config.sources.values():
+        if not (PACK_ROOT / source.root).is_dir():
+            pytest.skip(f"no pack {source.root} in {PACK_ROOT}; CONCORD_DATA names the folder of the packs")
+    changes = [*SMALL[name], f"data={PACK_ROOT}", "training.steps=3", "training.batch_size=16",
+               "training.accelerator=cpu", "watching.progress=false", f"output={tmp_path}"]  # fmt: skip
+    settings = [part for change in changes for part in ("--set", change)]
+    status, out, err = concord("train", ROOT / "configs" / f"{name}.yaml", *settings)
+    assert status == 0, err
+    last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 3
+    assert any(
+        line.startswith(("posterior", "matching")) for line in (tmp_path / "log.jsonl").read_text().split('"')
+    )
+    assert "joint decoding" in out

@@ -1,0 +1,419 @@
+"""A training from its config to its folder, and what is made of that folder."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+
+from concord.checkpoint import Checkpoints
+from concord.data import Manifest
+from concord.errors import (
+    CheckpointError,
+    ConfigError,
+    EmptyDataError,
+    MissingDataError,
+    UnknownNameError,
+)
+from concord.metrics import class_metrics
+from concord.training import evaluate, load_run, predict, train
+from concord.training.build import build
+from concord.training.evaluate import as_table, write_metrics
+from concord.training.predict import predict_split, write_predictions
+from concord.training.run import save_run
+from concord.training.train import _loggers
+from concord.watch import MLflow, TensorBoard
+from config_worlds import MARKS, SHAPE, config_of, world
+
+KINDS = ("features", "columns", "texts", "images", "arrays")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A training that was long enough to learn something."""
+    folder = tmp_path_factory.mktemp("finished")
+    values = world(folder, n=240)
+    return train(config_of(values, training__steps=150, training__learning_rate=1e-2))
+
+
+def weights(run):
+    return {name: value.clone() for name, value in run.network.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+# -- training ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_the_inputs_a_run_is_the_same_after_loading(tmp_path, kind):
+    run = train(config_of(world(tmp_path, kind)))
+    again = load_run(tmp_path / "out")
+    assert same(weights(run), weights(again))
+    assert (again.tasks, again.chosen, again.inputs) == (run.tasks, run.chosen, run.inputs)
+    assert again.config == run.config
+    assert again.decoder.strengths() == run.decoder.strengths()
+    assert not again.network.training
+    with torch.no_grad():
+        for mine, other in zip(
+            run.network(run.example_input).values(), again.network(again.example_input).values(), strict=True
+        ):
+            assert torch.equal(mine, other)
+    first, second = predict_split(run, run.config), predict_split(again, again.config)
+    assert first.equals(second)
+    assert first.height == 20
+
+
+def test_it_learns_and_says_how_much(finished):
+    found = evaluate(finished)
+    assert found["rows"] == {"classed": 40, "labelled": 40}
+    assert found["tasks"]["shape"]["annotated"] == 40
+    assert found["tasks"]["shape"]["head"]["accuracy"] > 0.8
+    assert found["tasks"]["marks"]["head"]["map"] > 0.8
+    assert found["tasks"]["shape"]["joint"].keys() == found["tasks"]["shape"]["head"].keys()
+    assert 0 <= found["disagreement"]["shape->marks"] <= 1
+    assert json.loads(write_metrics(found, finished.folder).read_text()) == found
+    lines = [json.loads(line) for line in (finished.folder / "log.jsonl").read_text().splitlines()]
+    assert lines[-1]["step"] == 150
+    assert finished.facts["validation"] == {k: v for k, v in lines[-1].items() if k.startswith("val/")}
+    assert finished.facts["rows"] == {"classed": 160, "labelled": 160}
+
+
+def test_metrics_are_those_of_the_predictions(finished):
+    frame = predict_split(finished, finished.config).filter(pl.col("source") == "classed")
+    manifest = Manifest.read(finished.folder.parent / "classed.parquet").filter("split = 'test'")
+    p = frame.select(f"shape.head.{name}" for name in SHAPE.classes).to_numpy()
+    expected = class_metrics(manifest.targets()["shape"], p, SHAPE.classes)
+    assert evaluate(finished)["tasks"]["shape"]["head"] == pytest.approx(expected)
+    assert frame["row"].to_list() == manifest.frame["row"].to_list()
+
+
+def test_interrupted_it_goes_on_to_the_same_weights(tmp_path):
+    values = world(tmp_path)
+    whole = train(config_of(values, output=str(tmp_path / "whole")))
+    config = config_of(values)
+    train(config)
+    (tmp_path / "out" / "run.json").unlink()
+    (tmp_path / "out" / "model.safetensors").unlink()
+    checkpoints = Checkpoints(tmp_path / "out" / "checkpoints")
+    os.rename(checkpoints.all()[-1], tmp_path / "gone")
+    assert same(weights(train(config)), weights(whole))
+    log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "loss" in line] == [2, 4, 6]
+    assert same(weights(train(config)), weights(whole))  # finished: nothing is left to do
+
+
+def test_another_configs_folder_is_refused(tmp_path):
+    values = world(tmp_path)
+    train(config_of(values))
+    with pytest.raises(ConfigError, match=r"another config: training\.seed was 0, here it is 3; train into"):
+        train(config_of(values, training__seed=3))
+    moved = config_of(values, watching__every=1, training__accelerator="auto", checkpoints__keep=5)
+    train(moved.model_copy(update={"training": moved.training.model_copy(update={"accelerator": "cpu"})}))
+    (tmp_path / "out" / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match=r"config\.json does not say of what"):
+        train(config_of(values))
+
+
+def test_a_folder_in_which_nothing_came_to_be_is_used(tmp_path):
+    values = world(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "config.json").write_text('{"of": "a training that failed at its first step"}')
+    assert train(config_of(values)).facts["steps"] == 6
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="cannot write to"):
+        train(config_of(world(tmp_path), output=str(tmp_path / "file" / "out")))
+    with pytest.raises(ConfigError, match="output: a folder for the results is needed"):
+        train(config_of(world(tmp_path), output=None))
+
+
+def test_each_task_may_get_weights_of_its_own(tmp_path):
+    values = world(tmp_path, n=120)
+    config = config_of(
+        values,
+        training__steps=40,
+        training__learning_rate=0.3,
+        validation__select="log-loss",
+        validation__every=1,
+        tasks__shape__metric="macro_f1",
+    )
+    run = train(config)
+    steps = run.facts["selected_steps"]
+    assert set(steps) == {"shape", "marks"}
+    assert len(set(steps.values())) == 2  # so far apart are they here that each has a network of its own
+    assert set(run.chosen.values()) == {0, 1}
+    again = load_run(tmp_path / "out")
+    assert same(weights(run), weights(again))
+    assert predict_split(run, config).equals(predict_split(again, config))
+
+
+def test_selection_needs_validation_rows_of_every_task(tmp_path):
+    values = world(tmp_path)
+    path = tmp_path / "labelled.parquet"
+    manifest = Manifest.read(path).filter("split != 'val'")
+    manifest.write(path)
+    with pytest.raises(
+        ConfigError, match=r"validation\.select: no row of split val is annotated for task 'marks'"
+    ):
+        train(config_of(values, validation__select="metric"))
+    assert "val/marks/map" not in train(config_of(values)).facts["validation"]
+
+
+def test_without_validation_rows_nothing_is_watched_or_fitted(tmp_path):
+    values = world(tmp_path)
+    for name in values["sources"]:
+        path = tmp_path / f"{name}.parquet"
+        Manifest.read(path).filter("split != 'val'").write(path)
+    run = train(config_of(values))
+    assert run.facts["validation"] == run.facts["scales"] == {}
+    assert run.decoder.strengths() == {"shape->marks": {"target": 0, "class": 0}}
+
+
+def test_calibration_scales_logits_and_nothing_else(tmp_path):
+    values = world(tmp_path)
+    scaled = train(config_of(values, output=str(tmp_path / "scaled")))
+    raw = train(config_of(values, validation__calibrate=False))
+    with torch.no_grad():
+        first, second = (run.network(torch.full((2, 6), 100.0)) for run in (scaled, raw))
+    for task, scale in scaled.facts["scales"].items():
+        torch.testing.assert_close(first[task], second[task] * scale)
+    assert raw.facts["scales"] == {}
+    assert set(scaled.facts["scales"]) == {"shape", "marks"}
+
+
+def test_all_of_the_recipe_reaches_the_loop(tmp_path):
+    config = config_of(
+        world(tmp_path, "images"),
+        training__schedule="cosine", training__warmup=2, training__clip=1.0, training__average=0.9,
+        training__accumulate=2, training__channels_last=True, training__decay="matrices",
+        training__precision="bf16-mixed", trunk__layer_decay=0.7, trunk__freeze=["trunk"],
+        augmentation={"flip": 0.5, "shift": 2}, mixing={"workers": 1}, watching__tensorboard=True,
+    )  # fmt: skip
+    before = build(config).network.state_dict()
+    run = train(config)
+    after = weights(run)
+    kept = [torch.equal(value, before[name]) for name, value in after.items() if name.startswith("trunk.")]
+    assert all(kept)
+    assert not torch.equal(after["heads.task_shape.weight"], before["heads.task_shape.weight"])
+    assert list((tmp_path / "out" / "tensorboard").iterdir())
+
+
+def test_augmentation_is_for_images(tmp_path):
+    with pytest.raises(ConfigError, match="augmentation is for images, but the sources give features"):
+        train(config_of(world(tmp_path), augmentation__flip=0.5))
+
+
+def test_loggers_are_those_asked_for(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(MLflow, "__init__", lambda self, uri, run_name: made.append((uri, run_name)))
+    config = config_of(
+        world(tmp_path), watching={"tensorboard": True, "mlflow": "http://there", "progress": True}
+    )
+    loggers = _loggers(config, tmp_path / "out")
+    assert made == [("http://there", "out")]
+    assert [type(each).__name__ for each in loggers] == ["JsonLines", "TensorBoard", "MLflow", "Progress"]
+    assert isinstance(loggers[1], TensorBoard)
+    loggers[-1].close()
+
+
+# -- the folder of a run -----------------------------------------------------------------------------
+
+
+def damaged(run, tmp_path):
+    """A copy of a run's folder."""
+    import shutil
+
+    shutil.copytree(run.folder, tmp_path / "copy", ignore=shutil.ignore_patterns("checkpoints"))
+    return tmp_path / "copy"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("model.safetensors", lambda b: b[:-9], "model.safetensors is truncated"),
+        ("model.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "model.safetensors was changed after"),
+        ("model.safetensors", None, "model.safetensors cannot be read: No such file"),
+        ("run.json", None, "no finished training in"),
+        ("run.json", lambda b: b[:-9], "run.json cannot be read"),
+        ("run.json", lambda b: b.replace(b'"circle"', b'"cycle"'), "run.json was changed after"),
+        ("run.json", lambda b: b.replace(b'"format": 1', b'"format": 2'), "another format"),
+        ("run.json", lambda b: b"[]", "another format"),
+    ],
+)
+def test_a_run_that_is_not_what_was_written_is_refused(finished, tmp_path, file, change, message):
+    folder = damaged(finished, tmp_path)
+    path = folder / file
+    if change is None:
+        path.unlink()
+    else:
+        path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_run(folder)
+    assert "\n" not in str(caught.value)
+
+
+def forged(folder, **changes):
+    """A run.json with some parts changed, its digest made to fit."""
+    from concord.training.run import _content_digest
+
+    content = json.loads((folder / "run.json").read_text()) | changes
+    content = {key: value for key, value in content.items() if value is not ...}
+    content["digest"] = _content_digest(content)
+    (folder / "run.json").write_text(json.dumps(content))
+
+
+def test_a_run_of_another_network_or_with_parts_missing(finished, tmp_path):
+    folder = damaged(finished, tmp_path)
+    others = [{"name": "shape", "classes": ["a", "b"]}, {"name": "marks", "labels": ["x"]}]
+    forged(folder, tasks=others, relations=[], strengths={})
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is of another network"):
+        load_run(folder)
+    forged(folder, shape=...)
+    with pytest.raises(CheckpointError, match=r"run\.json is not whole"):
+        load_run(folder)
+
+
+def test_a_run_that_cannot_be_written(finished, tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    with pytest.raises(CheckpointError, match="cannot write to"):
+        save_run(replace(finished, folder=tmp_path / "none"))
+    with pytest.raises(CheckpointError, match=r"cannot write .*metrics-test\.json"):
+        write_metrics({"split": "test"}, tmp_path / "none")
+
+
+def test_a_tokenizer_travels_with_its_run(tmp_path):
+    from dataclasses import replace
+
+    run = train(config_of(world(tmp_path, "texts")))
+
+    class Saving:
+        def save(self, folder):
+            folder.mkdir()
+
+    save_run(replace(run, tokenize=Saving()))
+    assert (tmp_path / "out" / "tokenizer").is_dir()
+    assert load_run(tmp_path / "out").tokenize(["a word"]).shape == (1, 3)
+
+
+# -- evaluation and prediction -----------------------------------------------------------------------
+
+
+def test_splits_that_there_are_not(finished, tmp_path):
+    with pytest.raises(UnknownNameError, match="unknown split 'tset'; did you mean 'test'"):
+        evaluate(finished, split="tset")
+    values = world(tmp_path)
+    for name in values["sources"]:
+        Manifest.read(tmp_path / f"{name}.parquet").filter("split != 'test'").write(
+            tmp_path / f"{name}.parquet"
+        )
+    run = train(config_of(values))
+    with pytest.raises(EmptyDataError, match="no source has rows of split 'test'"):
+        evaluate(run)
+    Manifest.read(tmp_path / "classed.parquet").write(tmp_path / "labelled.parquet")
+    config = config_of(values, tasks__marks__labels=None, sources__labelled__tasks=[])
+    found = evaluate(run, config.model_copy(update={"tasks": {}}), split="val")
+    assert found["tasks"]["marks"] == {"annotated": 0, "head": {}, "joint": {}}
+    assert any("nothing is annotated" in cell for cell in as_table(found).columns[1]._cells)
+
+
+def test_predictions_hold_both_heads_the_joint_result_and_their_disagreement(finished, tmp_path):
+    data = finished.folder.parent
+    frame = predict(finished, data / "classed.parquet")
+    names = [f"shape.{k}.{c}" for k in ("head", "joint") for c in SHAPE.classes]
+    names += [f"marks.{k}.{m}" for k in ("head", "joint") for m in MARKS.labels]
+    assert set(names) <= set(frame.columns)
+    assert frame.height == 240
+    np.testing.assert_allclose(frame.select(names[:3]).sum_horizontal(), 1)
+    assert frame["shape->marks.disagreement"].is_between(0, 1).all()
+    p = frame.select(names[:3]).to_numpy()
+    assert frame["shape.head"].to_list() == [SHAPE.classes[c] for c in p.argmax(axis=1)]
+    q = (
+        frame.select(names[8:10]).to_numpy()
+        if False
+        else frame.select("marks.joint.m1", "marks.joint.m2").to_numpy()
+    )
+    expected = [";".join(m for m, on in zip(MARKS.labels, row >= 0.5, strict=True) if on) for row in q]
+    assert frame["marks.joint"].to_list() == expected
+    for suffix, read in ((".csv", pl.read_csv), (".parquet", pl.read_parquet)):
+        path = write_predictions(frame, tmp_path / "deep" / f"p{suffix}")
+        assert read(path).columns == frame.columns
+        assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
+    with pytest.raises(ConfigError, match=r"written to \.csv or \.parquet"):
+        write_predictions(frame, "p.xlsx")
+    (tmp_path / "file").write_text("")
+    with pytest.raises((CheckpointError, OSError)):
+        write_predictions(frame, tmp_path / "file" / "p.csv")
+
+
+def test_features_without_a_manifest_and_another_feature_file(finished, tmp_path):
+    data = finished.folder.parent
+    with np.load(data / "features0.npz") as arrays:
+        x = arrays["x"]
+    np.save(tmp_path / "bare.npy", x[5:10])
+    bare = predict(finished, tmp_path / "bare.npy")
+    whole = predict(finished, data / "classed.parquet")
+    both = [frame["shape.head.circle"].to_numpy() for frame in (bare, whole[5:10])]
+    np.testing.assert_allclose(both[0], both[1], rtol=1e-5)
+    (tmp_path / "rows.csv").write_text("row\n1\n0\n")
+    other = predict(finished, tmp_path / "rows.csv", features=tmp_path / "bare.npy")
+    np.testing.assert_allclose(other["shape.head.star"], bare["shape.head.star"][[1, 0]], rtol=1e-6)
+    named = predict(finished, tmp_path / "rows.csv", source="labelled")
+    assert not np.allclose(named["shape.head.star"], other["shape.head.star"])
+
+
+@pytest.mark.parametrize(
+    ("place", "options", "error", "message"),
+    [
+        ("none", {}, MissingDataError, "expected a manifest, a folder of images or a feature file"),
+        (".", {}, EmptyDataError, "no image in"),
+        (
+            "rows.csv",
+            {"source": "clased"},
+            UnknownNameError,
+            "unknown source 'clased'; did you mean 'classed'",
+        ),
+        ("pictures", {}, ConfigError, "this network was trained on features; give a manifest of these"),
+    ],
+)
+def test_what_cannot_be_predicted(finished, tmp_path, place, options, error, message):
+    (tmp_path / "rows.csv").write_text("row\n1\n0\n")
+    if place == "pictures":
+        (tmp_path / place).mkdir()
+        Image.new("L", (4, 4)).save(tmp_path / place / "a.png")
+    with pytest.raises(error, match=message):
+        predict(finished, tmp_path / place, **options)
+
+
+def test_a_folder_of_images_with_a_damaged_one(tmp_path):
+    run = train(config_of(world(tmp_path, "images")))
+    folder = tmp_path / "new"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("b.png", "deep/a.jpg", "c.PNG"):
+        Image.new("RGB", (9, 5), (200, 10, 10)).save(folder / name)
+    (folder / "notes.txt").write_text("no image")
+    frame = predict(run, folder)
+    assert frame["path"].to_list() == ["b.png", "c.PNG", "deep/a.jpg"]
+    (folder / "b.png").write_bytes(b"no image")
+    with pytest.raises(Exception, match=r"b\.png: cannot be decoded"):
+        predict(run, folder)
+    with pytest.warns(UserWarning, match=r"b\.png"):
+        skipped = predict(run, folder, on_error="skip")
+    assert skipped["path"].to_list() == ["c.PNG", "deep/a.jpg"]
+    assert skipped["shape.head.star"].to_list() == pytest.approx(frame["shape.head.star"].to_list()[1:])
+    for name in ("c.PNG", "deep/a.jpg"):
+        (folder / name).write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="skipped"), pytest.raises(EmptyDataError, match="none of 3"):
+        predict(run, folder, on_error="skip")
+    with pytest.raises(UnknownNameError, match="unknown on_error of images 'sikp'; did you mean 'skip'"):
+        predict(run, folder, on_error="sikp")
