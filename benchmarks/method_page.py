@@ -32,7 +32,11 @@ def load(out: Path) -> pl.DataFrame:
 def differences(frame: pl.DataFrame, condition: str, table: str, baseline: str) -> pl.DataFrame:
     """Paired differences in points of the two main metrics and of average precision."""
     left = frame.filter((pl.col("condition") == condition) & (pl.col("table") == table))
-    right = frame.filter(pl.col("condition") == baseline).select(*KEY, pl.col("value").alias("base"))
+    left = left.unique(KEY, maintain_order=True)
+    right = frame.filter(pl.col("condition") == baseline).unique(
+        KEY, maintain_order=True
+    )  # one for each effort
+    right = right.select(*KEY, pl.col("value").alias("base"))
     main = ((pl.col("role") == "class") & (pl.col("metric") == "balanced_accuracy")) | (
         (pl.col("role") == "label") & pl.col("metric").is_in(["mean_f1", "map", "balanced_accuracy"])
     )
