@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import numpy as np
@@ -104,6 +106,24 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch
     assert len(finished(tmp_path, tiny())) == 4
     with pytest.raises(StudyError, match="2 runs are not done yet"):
         compare(tiny(), tmp_path)
+
+
+def test_a_process_that_is_killed_is_said_in_words(tmp_path, monkeypatch):
+    class Killed:
+        def __init__(self, *_, **__):
+            pass
+
+        def submit(self, *_):
+            future = Future()
+            future.set_exception(BrokenProcessPool("a child process terminated abruptly"))
+            return future
+
+        def shutdown(self, **_):
+            pass
+
+    monkeypatch.setattr(run_module, "ProcessPoolExecutor", Killed)
+    with pytest.raises(StudyError, match="ended from outside"):
+        run(tiny(), tmp_path, processes=2)
 
 
 def test_threads_are_left_as_they_were(tmp_path):

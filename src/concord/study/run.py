@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import product
@@ -208,6 +209,11 @@ def _executed(
                     future.result()
                 yield futures[future]
         clean = True
+    except BrokenProcessPool as error:
+        raise StudyError(
+            "a process was ended from outside, as where memory runs out; what is finished is kept: give the "
+            "same command again, with fewer --processes if it comes back"
+        ) from error
     finally:
         executor.shutdown(wait=clean, cancel_futures=True)
 
