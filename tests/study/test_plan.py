@@ -8,6 +8,7 @@ from study_plans import TINY, tiny
 from concord.errors import MissingDataError, StudyError, UnknownNameError
 from concord.study.cases import case, case_names
 from concord.study.plan import Plan, Regime, as_plan, read_plan
+from concord.study.run import setting_of
 
 REGIME = {"name": "a", "rows": {"digit": 10, "segments": 10}}
 
@@ -57,7 +58,6 @@ def test_rows_of_a_regime():
         ({"regimes": [REGIME, {"name": "b", "rows": {"digit": 1}}]}, "regime b speaks of other tasks"),
         ({"regimes": [{**REGIME, "overlap": 1.5}]}, "regimes.0.overlap: .*less than or equal to 1"),
         ({"regimes": [{**REGIME, "name": "a/b"}]}, "regimes.0.name"),
-        ({"budget": {"step": 3}}, "budget.step: Extra inputs"),
         ({"budget": {"steps": 0}}, "budget.steps"),
         ({"level": 1.0}, "level"),
     ],
@@ -66,6 +66,55 @@ def test_a_plan_that_cannot_be_is_refused_in_one_line(changes, message):
     with pytest.raises(StudyError, match=message) as caught:
         tiny(**changes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seedz": 3}, "unknown key 'seedz'; did you mean 'seeds'"),
+        ({"network": {"hiden": [3]}}, "unknown key 'network.hiden'; did you mean 'hidden'"),
+        ({"netwroks": {}}, "did you mean 'networks'"),
+        ({"budget": {"step": 3}, "level": 7}, "unknown key 'budget.step'; did you mean 'steps'"),
+        ({"regimes": [{**REGIME, "overlp": 1}]}, "unknown key 'regimes.0.overlp'; did you mean 'overlap'"),
+        ({"conditions": [{"name": "paper", "option": 1}]}, "'conditions.0.option'; did you mean 'options'"),
+        ({"problem": {"manifst": "a.csv"}}, "unknown key 'problem.manifst'; did you mean 'manifest'"),
+        (
+            {"problem": {"manifest": "a", "features": "b", "relations": [{"tabel": "c"}]}},
+            "unknown key 'problem.relations.0.tabel'; did you mean 'table'",
+        ),
+    ],
+)
+def test_an_unknown_key_gets_the_nearest_one(changes, message):
+    with pytest.raises(UnknownNameError, match=message) as caught:
+        tiny(**changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_regimes_are_run_on_each_network():
+    values = {k: v for k, v in TINY.items() if k != "network"}
+    networks = {"small": {"hidden": [8]}, "wide": {"hidden": [32, 32], "dropout": 0}}
+    plan = as_plan({**values, "regimes": [REGIME, {**REGIME, "name": "b"}], "networks": networks})
+    assert [r.name for r in plan.regimes] == ["a.small", "a.wide", "b.small", "b.wide"]
+    assert [r.network.hidden for r in plan.regimes] == [(8,), (32, 32)] * 2
+    assert as_plan(plan.resolved()) == plan
+    assert plan.quick().regimes == plan.regimes
+    setting = setting_of(plan, case("digits").problem(), plan.regimes[1], 0, plan.budget)
+    assert setting.network == plan.regimes[1].network
+    for given, message in (
+        ({"network": {}, "networks": networks}, "not both"),
+        ({"networks": {}}, "mapping from names to networks"),
+        ({"networks": networks, "regimes": 3}, "regimes: Input should be a valid list"),
+        ({"networks": {"a/b": {}}}, "regimes.0.name"),
+    ):
+        with pytest.raises(StudyError, match=message):
+            as_plan({**values, **given})
+
+
+def test_an_overlap_may_be_a_percentage():
+    shares = [tiny(regimes=[{**REGIME, "overlap": v}]).regimes[0].overlap for v in ("0 %", "50%", 1)]
+    assert shares == [0, 0.5, 1]
+    with pytest.raises(StudyError, match="overlap"):
+        tiny(regimes=[{**REGIME, "overlap": "half %"}])
 
 
 def test_unknown_names_get_the_nearest_one():

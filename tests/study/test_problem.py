@@ -82,6 +82,16 @@ def test_plans_that_speak_of_something_else_are_refused():
         check(replace(DIGITS, relations=()), tiny(regimes=[{"name": "a", "rows": rows, "table": "shuffled"}]))
 
 
+def test_a_network_for_other_inputs_is_refused():
+    with pytest.raises(StudyError, match=r"shape \(64,\), which are no images \(resnet\)"):
+        check(DIGITS, tiny(network={"kind": "resnet"}))
+    images = replace(DIGITS, inputs=DIGITS.inputs.reshape(-1, 1, 8, 8))
+    check(images, tiny(network={"kind": "resnet"}))
+    regimes = [{**tiny().regimes[0].model_dump(), "network": {"kind": "mlp"}}]
+    with pytest.raises(StudyError, match="rows of features"):
+        check(images, tiny(network={"kind": "resnet"}, regimes=regimes))
+
+
 def test_a_problem_that_does_not_fit_together_is_refused():
     with pytest.raises(ShapeError, match="in two splits"):
         replace(DIGITS, splits={**DIGITS.splits, "val": DIGITS.splits["test"][:5]})

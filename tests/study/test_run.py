@@ -204,6 +204,22 @@ def test_controls_change_the_relation_and_nothing_else():
     assert (settings["given"].rows.inputs == settings["shuffled"].rows.inputs).all()
 
 
+def test_a_table_is_estimated_without_a_row_annotated_for_both():
+    """By networks that have not seen the rows; one table for all conditions of a seed."""
+    regime = {"name": "r", "rows": {"digit": 200, "segments": 300}, "table": "estimated"}
+    plan = tiny(regimes=[regime], budget={"steps": 120, "rows_per_task": 32, "learning_rate": 0.01})
+    one, again, other = (setting_of(plan, DIGITS, plan.regimes[0], seed, plan.budget) for seed in (0, 0, 1))
+    given, found = DIGITS.relations[0].table, one.relations[0]
+    assert found is again.relations[0]
+    assert not np.allclose(found.table, other.relations[0].table)
+    assert found.strength is not None
+    chance = np.abs(given - given.mean(axis=0)).mean()
+    assert np.abs(found.table - given).mean() < 0.4 * chance
+    few = tiny(regimes=[{**regime, "rows": {"digit": 3, "segments": 300}}])
+    with pytest.raises(StudyError, match="cannot be estimated from 3 rows of task 'digit'"):
+        setting_of(few, DIGITS, few.regimes[0], 0, few.budget)
+
+
 def test_parts_and_processes():
     assert part_of([1, 2, 3, 4, 5], (2, 3)) == [2, 5]
     assert default_processes() >= 1

@@ -91,10 +91,16 @@ def _relation(manifest: Manifest, plan: RelationPlan, root: Path) -> Relation:
 
     if plan.table in BUILTIN:
         built = BUILTIN[plan.table]()
-        if (built.source.outputs, built.target.outputs) != (source.outputs, target.outputs):
+        if any(
+            set(theirs.outputs) != set(ours.outputs)
+            for theirs, ours in ((built.source, source), (built.target, target))
+        ):
             raise StudyError(
                 f"table {plan.table!r} speaks of other classes or labels than tasks {source.name!r} and "
                 f"{target.name!r}; write it to CSV with `concord relation show` and adapt it"
             )
-        return Relation(source, target, built.table)
+        # The names are the same; a manifest has an order of its own.
+        rows = [built.source.outputs.index(name) for name in source.outputs]
+        columns = [built.target.outputs.index(name) for name in target.outputs]
+        return Relation(source, target, built.table[np.ix_(rows, columns)])
     return Relation.from_csv(source, target, root / plan.table, normalize=plan.normalize)

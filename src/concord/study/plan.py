@@ -38,22 +38,55 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Network(_Strict):
+    """The trunk that all conditions share in kind; a head for each task stands on it.
+
+    Attributes:
+        kind: `mlp` for feature rows, `resnet` for small images.
+        hidden: Widths of the layers of an MLP.
+        dropout: Of an MLP.
+        width: Channels of the residual net's first stage.
+        stages: Stages of the residual net.
+        stem_stride: Stride of its first convolution; 2 quarters the work.
+    """
+
+    kind: Literal["mlp", "resnet"] = "mlp"
+    hidden: tuple[Count, ...] = (128, 128)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    width: int = Field(default=32, ge=8, multiple_of=8)
+    stages: Count = 3
+    stem_stride: Literal[1, 2] = 1
+
+
+def _share(value: Any) -> Any:
+    """A share as a number, or as `50 %`."""
+    if isinstance(value, str) and value.strip().endswith("%"):
+        try:
+            return float(value.strip().removesuffix("%")) / 100
+        except ValueError:
+            return value
+    return value
+
+
 class Regime(_Strict):
     """How many training rows are annotated for which task.
 
     Attributes:
         name: Its name in results.
         rows: Annotated rows of each task, >= 1.
-        overlap: Share of the scarcest task's rows that are annotated for all tasks, in [0, 1]; the other
-            rows carry one task's annotation each.
-        table: The relation as given, as estimated from the training rows alone, or with its rows shuffled
-            (a wrong table, as a control).
+        overlap: Share of the scarcest task's rows that are annotated for all tasks, in [0, 1] or as `50 %`;
+            the other rows carry one task's annotation each.
+        table: The relation as given, as estimated from the training rows alone (from those annotated for
+            both tasks, or without any through cross-fitted networks), or with its rows shuffled (a wrong
+            table, as a control).
+        network: The trunk, where it is not the plan's.
     """
 
     name: Name
     rows: dict[str, Count]
-    overlap: float = Field(default=0.0, ge=0, le=1)
+    overlap: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] = 0.0
     table: Literal["given", "estimated", "shuffled"] = "given"
+    network: Network | None = None
 
     @property
     def both(self) -> int:
@@ -87,26 +120,6 @@ class ConditionPlan(_Strict):
         if isinstance(value, dict) and "name" in value and not value.get("use"):
             value = {**value, "use": value["name"]}
         return value
-
-
-class Network(_Strict):
-    """The trunk that all conditions share in kind; a head for each task stands on it.
-
-    Attributes:
-        kind: `mlp` for feature rows, `resnet` for small images.
-        hidden: Widths of the layers of an MLP.
-        dropout: Of an MLP.
-        width: Channels of the residual net's first stage.
-        stages: Stages of the residual net.
-        stem_stride: Stride of its first convolution; 2 quarters the work.
-    """
-
-    kind: Literal["mlp", "resnet"] = "mlp"
-    hidden: tuple[Count, ...] = (128, 128)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    width: int = Field(default=32, ge=8, multiple_of=8)
-    stages: Count = 3
-    stem_stride: Literal[1, 2] = 1
 
 
 class Budget(_Strict):
@@ -166,6 +179,9 @@ def _listed(value: Any) -> Any:
 class Plan(_Strict):
     """A study: everything that its results depend on.
 
+    In place of `network`, `networks` may give several by name: every regime is then run on each of them, as
+    a regime `REGIME.NETWORK` of its own.
+
     Attributes:
         title: Heading of the report.
         problem: Name of a built-in problem, or the user's own data.
@@ -196,6 +212,27 @@ class Plan(_Strict):
     resamples: int = Field(default=1000, ge=0)
     tuning: dict[Literal["learning_rate", "weight_decay"], list[float]] = Field(default_factory=dict)
     folder: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _each_regime_on_each_network(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "networks" not in values:
+            return values
+        rest = {key: value for key, value in values.items() if key != "networks"}
+        networks, regimes = values["networks"], values.get("regimes")
+        if "network" in rest:
+            raise ValueError("give network, or networks by name, not both")
+        if not isinstance(networks, dict) or not networks:
+            raise ValueError("networks is a mapping from names to networks")
+        if not isinstance(regimes, list) or not all(isinstance(regime, dict) for regime in regimes):
+            return rest  # which is refused for that
+        return rest | {
+            "regimes": [
+                {**regime, "name": f"{regime.get('name', '')}.{name}", "network": network}
+                for regime in regimes
+                for name, network in networks.items()
+            ]
+        }
 
     @model_validator(mode="after")
     def _check(self) -> Plan:
@@ -236,7 +273,7 @@ class Plan(_Strict):
 
     def resolved(self) -> dict[str, Any]:
         """The plan as plain data; the folder of the plan, which results do not depend on, is left out."""
-        return self.model_dump(mode="json", exclude={"folder"})
+        return self.model_dump(mode="json", exclude={"folder"}, exclude_none=True)
 
     @property
     def digest(self) -> str:
@@ -257,8 +294,13 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
     try:
         plan = Plan.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
+        # An unknown key explains most of what else is wrong, so it comes first.
+        first = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")[0]
+        parts = [part for part in first["loc"] if part not in _BRANCHES]
+        place = ".".join(str(part) for part in parts)
+        if first["type"] == "extra_forbidden":
+            near = str(UnknownNameError.of("key", parts[-1], _keys_at(parts[:-1]))).partition("; ")[2]
+            raise UnknownNameError(f"{where}: unknown key {place!r}; {near}") from None
         reason = first["msg"].removeprefix("Value error, ")
         raise StudyError(f"{where}{f', {place}' if place else ''}: {reason}") from None
     for condition in plan.conditions:
@@ -266,6 +308,24 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
     if isinstance(plan.problem, str):
         _known(where, "problem", plan.problem, case_names)
     return plan
+
+
+_BRANCHES = ("Data", "str")
+"""What pydantic puts into a place to say which side of a union it tried."""
+
+
+def _keys_at(place: Sequence[int | str]) -> list[str]:
+    """Fields of the part of a plan at a place."""
+    kinds: dict[str, type[BaseModel]] = {
+        "regimes": Regime,
+        "conditions": ConditionPlan,
+        "network": Network,
+        "budget": Budget,
+        "problem": Data,
+        "relations": RelationPlan,
+    }
+    names = [part for part in place if isinstance(part, str)]
+    return list(kinds[names[-1]].model_fields) if names else [*Plan.model_fields, "networks"]
 
 
 def _known(where: str, kind: str, name: str, names: Callable[[], Sequence[str]]) -> None:

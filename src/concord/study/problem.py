@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from concord.errors import EmptyDataError, NotFiniteError, ShapeError, StudyError, UnknownNameError
 from concord.relation import Relation
-from concord.study.plan import Plan, Regime
+from concord.study.plan import Network, Plan, Regime
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task, task_names
 
 __all__ = ["SPLITS", "Problem", "check", "draw"]
@@ -167,8 +167,9 @@ def check(problem: Problem, plan: Plan) -> None:
     Raises:
         UnknownNameError: A task or metric that the problem does not have.
         DenseOnlyError: A sparse relation.
-        StudyError: A regime that speaks of other tasks or is larger than the data, a validation or test
-            split without a row of some class or label, a control table where there is no relation.
+        StudyError: A regime that speaks of other tasks or is larger than the data, a network for another
+            kind of inputs, a validation or test split without a row of some class or label, a control table
+            where there is no relation.
     """
     from concord.metrics import metric_names
 
@@ -191,7 +192,19 @@ def check(problem: Problem, plan: Plan) -> None:
         for task in problem.tasks:
             _check_outputs(problem, split, task, targets[task.name])
     for regime in plan.regimes:
-        draw(problem, regime, plan.seeds[0])
+        _check_network(problem, regime.network or plan.network)
+        for seed in plan.seeds:
+            draw(problem, regime, seed)
+
+
+def _check_network(problem: Problem, network: Network) -> None:
+    found, wanted = problem.inputs.ndim, {"mlp": 2, "resnet": 4}[network.kind]
+    if found != wanted:
+        kinds = {2: "rows of features (mlp)", 4: "images (resnet)"}
+        raise StudyError(
+            f"problem {problem.name!r} has inputs of shape {problem.inputs.shape[1:]}, which are no "
+            f"{kinds[wanted]}; choose another network.kind"
+        )
 
 
 def _check_outputs(problem: Problem, split: str, task: Task, targets: Array) -> None:

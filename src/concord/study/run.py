@@ -150,7 +150,7 @@ def setting_of(plan: Plan, problem: Problem, regime: Regime, seed: int, budget: 
         relations=(),
         rows=Rows.of(problem.inputs[index], targets, problem.tasks),
         validation=Rows.of(inputs, val_targets, problem.tasks),
-        network=plan.network,
+        network=regime.network or plan.network,
         budget=budget,
         seed=seed,
         metrics=plan.metrics,

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from concord.errors import NoAnnotationError, StudyError
+import numpy as np
+import torch
+
+from concord.decoding import temperature
+from concord.errors import StudyError
+from concord.metrics import probabilities
 from concord.relation import Relation
+from concord.selection import train_shared
 from concord.study.conditions.base import Setting
+from concord.study.conditions.learner import StudyLearner
 from concord.study.plan import Regime
+from concord.tasks import MulticlassTask, Task
 
 __all__ = ["relations_of"]
 
@@ -18,6 +28,9 @@ SHUFFLE_SEED = 20
 
 def relations_of(setting: Setting, given: Sequence[Relation], regime: Regime) -> Setting:
     """The setting with the relations that its regime speaks of.
+
+    A table is estimated from the rows that are annotated for both tasks; where there are none, from what
+    cross-fitted shared networks without coupling say of the others (`Relation.estimate`).
 
     Raises:
         StudyError: A table cannot be estimated from the regime's rows.
@@ -29,13 +42,64 @@ def relations_of(setting: Setting, given: Sequence[Relation], regime: Regime) ->
     return replace(setting, relations=tuple(_estimated(setting, r, regime) for r in given))
 
 
+FOLDS, SHARE = 4, 0.45
+"""Of the cross-fitting, and of the budget's steps that each of its networks gets."""
+
+_made: WeakKeyDictionary[Relation, dict[str, Relation]] = WeakKeyDictionary()
+
+
 def _estimated(setting: Setting, given: Relation, regime: Regime) -> Relation:
     source, target = given.source, given.target
     y, a = (setting.rows.targets[task.name].numpy() for task in (source, target))
-    try:
+    if (source.annotated(y) & target.annotated(a)).any():
         return Relation.from_annotations(source, target, y, a)
-    except NoAnnotationError as error:
-        raise StudyError(
-            f"regime {regime.name!r}: {given.name} cannot be estimated without rows annotated for both; "
-            "give the regime an overlap"
-        ) from error
+    # Every condition of a seed is given the same table, so it is made once for all that train here.
+    parts = (regime, setting.network, setting.budget)
+    key = "/".join((*(part.model_dump_json() for part in parts), str(setting.seed)))
+    made = _made.setdefault(given, {})
+    if key not in made:
+        p = _cross_fitted(setting, regime)
+        made[key] = Relation.estimate(source, target, y, a, p=p[source.name], q=p[target.name])
+    return made[key]
+
+
+def _cross_fitted(setting: Setting, regime: Regime) -> dict[str, Any]:
+    """Probabilities of every row by shared networks that have not seen it, by task."""
+    fold = _folds(setting, regime)
+    learner, logits = StudyLearner(replace(setting, relations=())), []
+    for k in range(FOLDS):
+        part = setting.rows.take(torch.from_numpy(np.flatnonzero(fold != k)))
+        network = train_shared(learner, part, setting.tasks, SHARE, setting.seed * 1000 + k + 1)
+        logits.append(learner.logits(network, setting.rows.inputs))
+    return {
+        task.name: _out_of_sample(
+            task, setting.rows.targets[task.name].numpy(), np.stack([z[task.name] for z in logits]), fold
+        )
+        for task in setting.tasks
+    }
+
+
+def _folds(setting: Setting, regime: Regime) -> Any:
+    """Fold of each row; rows of a task, and of a class of it, are dealt out evenly."""
+    fold = np.zeros(len(setting.rows), dtype=np.int64)
+    rng = np.random.default_rng([setting.seed, 0xF01D])
+    for task in setting.tasks:
+        rows = setting.rows.annotated(task).numpy()
+        if len(rows) < FOLDS:
+            raise StudyError(
+                f"regime {regime.name!r}: a table cannot be estimated from {len(rows)} rows of task "
+                f"{task.name!r}; give it {FOLDS} or more, or rows annotated for both tasks"
+            )
+        values = setting.rows.targets[task.name].numpy()[rows]
+        kind = values if isinstance(task, MulticlassTask) else np.zeros(len(rows))
+        fold[rows[np.lexsort((rng.random(len(rows)), kind))]] = np.arange(len(rows)) % FOLDS
+    return fold
+
+
+def _out_of_sample(task: Task, targets: Any, logits: Any, fold: Any) -> Any:
+    """By the network that has not seen the row where it is annotated, else by all of them: (n, width)."""
+    known = task.annotated(targets)
+    held_out = logits[fold, np.arange(len(fold))]
+    scale = temperature(held_out[known], targets[known], isinstance(task, MulticlassTask))
+    everywhere = np.mean([probabilities(task, scale * z) for z in logits], axis=0)
+    return np.where(known[:, None], probabilities(task, scale * held_out), everywhere)
