@@ -240,6 +240,67 @@ def test_mistakes_are_named():
         identities(1, 5)
 
 
+# -- the studies ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["faces", "identities"])
+def test_the_studies_are_plans_and_quick_is_smaller(name):
+    from concord.cli.study import _plan
+
+    whole, quick = _plan(name, None, False), _plan(name, None, True)
+    assert whole.problem == name
+    assert max(max(r.rows.values()) / min(r.rows.values()) for r in whole.regimes) == 20
+    assert len(quick.seeds) == 2
+    assert len(quick.regimes) * len(quick.conditions) * quick.budget.steps < 2000
+    assert _plan(name, 1, True).seeds == [0]
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "small"),
+    [
+        ("faces", "ROWS", {"train": 60, "val": 100, "test": 100}),
+        ("identities", "PICTURES", {"train": 4, "val": 6, "test": 6}),
+    ],
+)
+def test_a_study_walks_to_its_report_with_pictures(name, sizes, small, monkeypatch, tmp_path):
+    from concord.study.cases import case
+    from concord.study.compare import compare
+    from concord.study.plan import as_plan
+    from concord.study.report import write
+    from concord.study.run import run
+
+    module = case(name)
+    monkeypatch.setattr(module, sizes, small)
+    problem = module.problem()
+    classes, labels = (task.name for task in problem.tasks)
+    assert problem.inputs.shape[1:] == (3, 48, 48)
+    plan = as_plan(
+        {
+            **module.QUICK,
+            "regimes": [{"name": "few", "rows": {classes: 30, labels: 40}}],
+            "conditions": ["uncoupled"],
+            "network": {**module.PLAN["network"], "width": 8},
+            "budget": {"steps": 2, "rows_per_task": 4, "log_every": 2},
+            "resamples": 20,
+        }
+    )
+    assert run(plan, tmp_path) == 0
+    compare(plan, tmp_path)
+    assert "data:image/png;base64," in write(tmp_path).read_text(encoding="utf-8")
+
+
+def test_no_row_of_the_faces_study_carries_both_annotations(monkeypatch):
+    from concord.study.cases import faces
+
+    monkeypatch.setattr(faces, "ROWS", {"train": 5, "val": 3, "test": 2})
+    problem = faces.problem()
+    classes = problem.targets["expression"] != -1
+    labels = ~np.isnan(problem.targets["action_units"]).all(axis=1)
+    assert (classes ^ labels).all()
+    for rows in problem.splits.values():
+        assert classes[rows].mean() == 0.5
+
+
 # -- what a network makes of them ----------------------------------------------------------------------
 
 
