@@ -71,6 +71,23 @@ def test_couplings_agree_in_value_and_gradient(name, batch: Batch):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["matching bernoulli", "population", "posterior"])
+def test_blocks_of_classes_add_up(name, monkeypatch):
+    monkeypatch.setattr("concord.couplings.cells.BLOCK", 2)
+    test_couplings_agree_in_value_and_gradient.hypothesis.inner_test(name, large_batch())
+
+
+def large_batch():
+    rng = np.random.default_rng(0)
+    table = np.where(rng.random((7, 3)) < 0.4, np.nan, rng.random((7, 3)))
+    table[4:6] = np.nan  # a block without a cell
+    relation = cc.Relation(
+        cc.MulticlassTask("source", map(str, range(7))), cc.MultilabelTask("target", list("abc")), table
+    )
+    a = np.where(rng.random((9, 3)) < 0.5, np.nan, 1.0)
+    return Batch(relation, rng.normal(size=(9, 7)), rng.normal(size=(9, 3)), rng.integers(-1, 7, 9), a)
+
+
 @given(batch=batches(), strength=st.floats(0, 1))
 def test_evidence_and_decoding_agree(batch, strength):
     dense, other = batch.relation, sparsened(batch.relation)

@@ -116,7 +116,9 @@ def _make_sparse(relation: Relation, like: Tensor) -> RelationTensors:
         torch.as_tensor(table.indices.astype(np.int64), device=like.device),
         table.shape,
     )
-    assert structure.transposed.order is not None  # made here: while predicting it could not serve training
+    # Made here: what is made while predicting could not serve training.
+    assert len(structure.rows) == table.nnz
+    assert structure.blocks
 
     def tensor(values: np.ndarray) -> Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device)

@@ -17,6 +17,12 @@ from torch import Tensor
 
 __all__ = ["Cells", "Structure"]
 
+BLOCK = 4096
+"""Classes whose part of a batch is multiplied at once, so that it stays in a processor's cache."""
+
+
+Blocks = tuple[tuple[slice, Tensor], ...]
+
 
 @dataclass(frozen=True, eq=False)
 class Structure:
@@ -47,6 +53,22 @@ class Structure:
         count = torch.bincount(self.columns, minlength=self.shape[1])
         starts = torch.cat([count.new_zeros(1), count.cumsum(0)])
         return Structure(starts, self.rows[order], self.shape[::-1], order)
+
+    @cached_property
+    def blocks(self) -> tuple[tuple[slice, slice, Structure], ...]:
+        """Rows, their cells, and the transpose of these rows: for `BLOCK` rows at a time."""
+        out = []
+        for first in range(0, self.shape[0], BLOCK):
+            rows = slice(first, min(first + BLOCK, self.shape[0]))
+            starts = self.starts[rows.start : rows.stop + 1]
+            cells = slice(int(starts[0]), int(starts[-1]))
+            part = Structure(starts - starts[0], self.columns[cells], (len(starts) - 1, self.shape[1]))
+            out.append((rows, cells, part.transposed))
+        return tuple(out)
+
+    def turned(self, values: Tensor) -> tuple[tuple[slice, Tensor], ...]:
+        """The transpose as sparse tensors, block by block, with the rows that each stands for."""
+        return tuple((rows, block.matrix(values[cells])) for rows, cells, block in self.blocks)
 
     def matrix(self, values: Tensor) -> Tensor:
         """A sparse tensor with these values of the cells."""
@@ -83,19 +105,19 @@ class Cells:
         return replace(self, flipped=not self.flipped)
 
     @cached_property
-    def matrices(self) -> tuple[Tensor, Tensor]:
-        """The stored part and its transpose, as sparse tensors."""
-        return self.structure.matrix(self.values), self.structure.transposed.matrix(self.values)
+    def matrices(self) -> tuple[Tensor, Blocks]:
+        """The stored part and, by blocks, its transpose, as sparse tensors."""
+        return self.structure.matrix(self.values), self.structure.turned(self.values)
 
     def __rmatmul__(self, batch: Tensor) -> Tensor:
         """Product of a batch and the matrix: (n, C) to (n, K), or (n, K) to (n, C) of the transpose."""
         stored, turned = self.untransposed.matrices
         if self.flipped:
-            product = _product(batch, stored, turned)
+            product = _product(batch, stored, turned, True)
             if self.constant is not None:
                 product = product + batch.sum(dim=-1, keepdim=True) * self.constant
             return product
-        product = _product(batch, turned, stored)
+        product = _product(batch, stored, turned, False)
         if self.constant is not None:
             product = product + (batch @ self.constant).unsqueeze(-1)
         return product
@@ -140,18 +162,31 @@ class Cells:
         return out.scatter_reduce(0, self.structure.columns, self.values, "amax")
 
 
+def _to_classes(batch: Tensor, stored: Tensor) -> Tensor:
+    return (stored @ batch.T).T
+
+
+def _to_labels(batch: Tensor, turned: Blocks) -> Tensor:
+    (rows, matrix), *others = turned
+    out = matrix @ batch[:, rows].T
+    for rows, matrix in others:
+        out += matrix @ batch[:, rows].T
+    return out.T
+
+
 class _Product(torch.autograd.Function):
-    """batch @ matrix.T for a sparse matrix without gradient, whose transpose is at hand."""
+    """A batch times a sparse matrix without gradient, or (flipped) times its transpose."""
 
     @staticmethod
-    def forward(ctx: Any, batch: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
-        ctx.transposed = transposed
-        return (matrix @ batch.T).T
+    def forward(ctx: Any, batch: Tensor, stored: Tensor, turned: Blocks, flipped: bool) -> Tensor:
+        ctx.stored, ctx.turned, ctx.flipped = stored, turned, flipped
+        return _to_classes(batch, stored) if flipped else _to_labels(batch, turned)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return (ctx.transposed @ gradient.T).T, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        back = _to_labels(gradient, ctx.turned) if ctx.flipped else _to_classes(gradient, ctx.stored)
+        return back, None, None, None
 
 
 class _Sampled(torch.autograd.Function):
@@ -168,13 +203,12 @@ class _Sampled(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         left, right = ctx.saved_tensors
-        by_row = ctx.structure.matrix(gradient)
-        by_column = ctx.structure.transposed.matrix(gradient)
-        return (by_row @ right.T).T, (by_column @ left.T).T, None
+        stored, turned = ctx.structure.matrix(gradient), ctx.structure.turned(gradient)
+        return _to_classes(right, stored), _to_labels(left, turned), None
 
 
-def _product(batch: Tensor, matrix: Tensor, transposed: Tensor) -> Tensor:
-    return _Product.apply(batch, matrix, transposed)  # type: ignore[no-untyped-call]
+def _product(batch: Tensor, stored: Tensor, turned: Blocks, flipped: bool) -> Tensor:
+    return _Product.apply(batch, stored, turned, flipped)  # type: ignore[no-untyped-call]
 
 
 def _sampled(left: Tensor, right: Tensor, structure: Structure) -> Tensor:
