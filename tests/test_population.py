@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -79,7 +81,8 @@ def test_averaged_gradients_of_ranks_are_the_gradient_of_the_whole(monkeypatch, 
     )
 
     def objective(population):
-        made = cc.CoupledObjective([source, target], [batch.relation], [case for case, _ in CASES.values()])
+        own = [copy.deepcopy(case) for case, _ in CASES.values()]  # other tests use these, too
+        made = cc.CoupledObjective([source, target], [batch.relation], own)
         made.population = population
         return made
 

@@ -29,9 +29,8 @@ def multiclass_loss(
         sample_weight: (n,) >= 0; the mean is weighted by it.
         population: What the mean runs over.
     """
-    log_p = logits.log_softmax(dim=-1)
     known = (targets != MISSING_CLASS).to(logits.dtype)
-    terms = -log_p.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    terms = functional.cross_entropy(logits, targets, ignore_index=MISSING_CLASS, reduction="none")
     return population.mean(terms, known if sample_weight is None else known * sample_weight)
 
 
@@ -52,7 +51,7 @@ def multilabel_loss(
     """
     seen = (~torch.isnan(targets)).to(logits.dtype)
     filled = torch.nan_to_num(targets).to(logits.dtype)
-    each = -filled * functional.logsigmoid(logits) - (1 - filled) * functional.logsigmoid(-logits)
+    each = functional.binary_cross_entropy_with_logits(logits, filled, reduction="none")
     count = seen.sum(dim=-1)
     terms = (seen * each).sum(dim=-1) / count.clamp(min=1)
     known = (count > 0).to(logits.dtype)

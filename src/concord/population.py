@@ -30,11 +30,15 @@ class Population(ABC):
 
         A value of weight 0 contributes neither value nor gradient, even if it is infinite.
         """
-        weighed = torch.where(weight > 0, values, torch.zeros_like(values)) * weight
-        sums = self.total(torch.stack([weighed.sum(), weight.sum().to(weighed.dtype)]))
-        return torch.where(
-            sums[1] > 0, sums[0] / sums[1].clamp(min=torch.finfo(sums.dtype).tiny), 0 * sums[0]
-        )
+        weighed = values.masked_fill(weight == 0, 0.0) * weight
+        above, below = self.totals(weighed.sum(), weight.sum().to(weighed.dtype))
+        # Where nothing weighs, the sum is 0 and stays in the graph.
+        return above / torch.where(below > 0, below, 1.0)
+
+    def totals(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """`total` of two numbers at once."""
+        first, second = self.total(torch.stack([first, second])).unbind()
+        return first, second
 
 
 class Local(Population):
@@ -43,6 +47,10 @@ class Local(Population):
     def total(self, local: Tensor) -> Tensor:
         """Return `local` as it is."""
         return local
+
+    def totals(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both as they are: small networks feel every operation."""
+        return first, second
 
 
 class Distributed(Population):
