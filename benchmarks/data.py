@@ -1,6 +1,6 @@
 """How fast data is: opening a large manifest, starting an epoch, batches of features and of images.
 
-    python benchmarks/data.py [--quick] [--tiny-files 400000] [--only manifest features images tiny]
+    python benchmarks/data.py [--quick] [--tiny-files 400000] [--only manifest features images tiny] [--page]
 
 Everything is made in a temporary folder and removed again. Each part runs in a process of its own, so that
 peak memory is that part's. Ratios to plain pillow hold on other machines, too; times hold on this one.
@@ -48,6 +48,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=sorted(PARTS), default=list(PARTS))
     parser.add_argument("--folder", type=Path, help="where to make the data (a temporary folder)")
+    parser.add_argument("--page", action="store_true", help="write the section of docs/benchmarks.md")
     parser.add_argument("--part", choices=sorted(STEPS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.rows = options.rows or (500_000 if options.quick else 5_000_000)
@@ -64,6 +65,8 @@ def main() -> None:
                 show(step, results[step])
     print(f"machine: {results['machine']}")
     print(json.dumps(results))
+    if options.page:
+        write_page(results, options)
 
 
 def machine() -> str:
@@ -92,6 +95,25 @@ def show(step: str, values: dict[str, float]) -> None:
     for name, value in values.items():
         goal = f"   asked: {GOALS[name]}" if name in GOALS else ""
         print(f"{step:>16}  {name:<28} {value:>14,.3f}{goal}", flush=True)
+
+
+def write_page(results: dict[str, Any], options: argparse.Namespace) -> None:
+    """Write what was measured as a section of docs/benchmarks.md."""
+    import page
+
+    rows = [
+        [step, name, f"{value:,.3f}", GOALS.get(name, "")]
+        for step, values in results.items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+    ]
+    command = (
+        f"python benchmarks/data.py --rows {options.rows} --images {options.images} "
+        f"--tiny-files {options.tiny_files} --only {' '.join(options.only)} --page"
+    )
+    body = f"`{command}`\n\n{page.machine(results['machine'].split(', ', 3)[-1])}."
+    body += "\n\n" + page.table(["part", "what", "measured", "asked"], rows)
+    page.write_section("data", "How fast data is", body)
 
 
 def peak_gb() -> float:
