@@ -211,6 +211,23 @@ def test_killed_and_started_again_it_ends_in_the_same_weights(concord, tmp_path)
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
+def test_two_ranks_train_what_one_does(concord, tmp_path):
+    """The same config under torchrun: dropout off, the global batch is the same."""
+    from safetensors.torch import load_file
+
+    values = world(tmp_path)
+    values["trunk"]["options"]["dropout"] = 0.0
+    config = write(values, tmp_path / "mine.yaml")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--no-python"]
+    command = ["concord", "train", str(config), "--out", str(tmp_path / "two")]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run([*launcher, *command], check=True, capture_output=True, env={**os.environ, "PATH": path})
+    assert concord("train", config)[0] == 0
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("two", "out"))
+    assert max(float((first[key] - second[key]).abs().max()) for key in first) <= 1e-6
+
+
 # -- the configs of the packs ------------------------------------------------------------------------
 
 SMALL = {

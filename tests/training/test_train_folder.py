@@ -28,7 +28,7 @@ from concord.training.predict import predict_split, write_predictions
 from concord.training.run import save_run
 from concord.training.train import _loggers
 from concord.watch import MLflow, TensorBoard
-from config_worlds import MARKS, SHAPE, config_of, world
+from config_worlds import MARKS, SHAPE, WORDS, config_of, world
 
 KINDS = ("features", "columns", "texts", "images", "arrays")
 
@@ -208,6 +208,12 @@ def test_all_of_the_recipe_reaches_the_loop(tmp_path):
     assert list((tmp_path / "out" / "tensorboard").iterdir())
 
 
+def test_a_network_trained_in_double_precision_is_kept_in_single(tmp_path):
+    run = train(config_of(world(tmp_path), training__precision="64-true"))
+    assert {value.dtype for value in weights(run).values()} == {torch.float32}
+    assert predict_split(run, run.config).equals(predict_split(load_run(tmp_path / "out"), run.config))
+
+
 def test_augmentation_is_for_images(tmp_path):
     with pytest.raises(ConfigError, match="augmentation is for images, but the sources give features"):
         train(config_of(world(tmp_path), augmentation__flip=0.5))
@@ -306,6 +312,24 @@ def test_a_tokenizer_travels_with_its_run(tmp_path):
     assert load_run(tmp_path / "out").tokenize(["a word"]).shape == (1, 3)
 
 
+def test_a_pretrained_transformer_needs_its_folder_no_longer(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = tmp_path / "model"
+    config = transformers.BertConfig(
+        vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
+    )
+    transformers.AutoModel.from_config(config).save_pretrained(model)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS, "m1", "m2"]
+    transformers.BertTokenizerFast(vocab={word: i for i, word in enumerate(words)}).save_pretrained(model)
+    trunk = {"name": f"hf:{model}", "pretrained": True, "options": {"tokens": 8}, "layer_decay": 0.9}
+    run = train(config_of(world(tmp_path, "texts"), trunk=trunk))
+    expected = predict(run, tmp_path / "classed.parquet")
+    os.rename(model, tmp_path / "gone")
+    again = predict(load_run(tmp_path / "out"), tmp_path / "classed.parquet")
+    assert again.equals(expected)
+    assert expected["shape.head.star"].n_unique() > 3  # every word has a say
+
+
 # -- evaluation and prediction -----------------------------------------------------------------------
 
 
@@ -370,6 +394,21 @@ def test_features_without_a_manifest_and_another_feature_file(finished, tmp_path
     np.testing.assert_allclose(other["shape.head.star"], bare["shape.head.star"][[1, 0]], rtol=1e-6)
     named = predict(finished, tmp_path / "rows.csv", source="labelled")
     assert not np.allclose(named["shape.head.star"], other["shape.head.star"])
+
+
+def test_data_that_moved_and_a_source_that_was_not_trained_on(tmp_path):
+    (tmp_path / "here").mkdir()
+    values = world(tmp_path / "here")
+    run = train(config_of(values, output=str(tmp_path / "out")))
+    before = predict(run, tmp_path / "here" / "classed.parquet")
+    os.rename(tmp_path / "here", tmp_path / "there")
+    values["data"] = str(tmp_path / "there")
+    again = predict(
+        load_run(tmp_path / "out"), tmp_path / "there" / "classed.parquet", root=tmp_path / "there"
+    )
+    assert again.equals(before)
+    config = config_of(values, sources__another=values["sources"]["classed"])
+    assert evaluate(run, config)["rows"] == {"classed": 10, "labelled": 10, "another": 10}
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,9 @@ def predict(
     if data is None:
         frame = predict_split(run, asked, split)
     else:
-        frame = run_prediction(run, data, source=source, features=features, on_error=on_error)
+        frame = run_prediction(
+            run, data, source=source, features=features, on_error=on_error, root=asked.data
+        )
     typer.echo(f"wrote {write_predictions(frame, to)}: {frame.height:,} rows, {frame.width} columns")
 
 

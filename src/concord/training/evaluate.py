@@ -51,7 +51,11 @@ def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:
         )
     preparation = run.preparation(Path(config.data))
     return {
-        name: Source(*prepared(run.inputs[name], manifest, preparation), name=name)
+        name: Source(
+            # A source that was not trained on says itself where its inputs come from.
+            *prepared(run.inputs.get(name, config.sources[name].inputs), manifest, preparation),
+            name=name,
+        )
         for name, manifest in parts.items()
     }
 

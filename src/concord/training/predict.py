@@ -43,6 +43,7 @@ def predict(
     source: str | None = None,
     features: str | Path | None = None,
     on_error: str | None = None,
+    root: str | Path | None = None,
 ) -> pl.DataFrame:
     """Predict everything that `data` names.
 
@@ -53,6 +54,7 @@ def predict(
         features: The feature file that a manifest's column `row` counts the rows of, where it is another than
             the config's.
         on_error: `raise` or `skip`, for images; as the source has it unless given.
+        root: What the config's feature files are relative to; as in the config unless given.
 
     Returns:
         A row a sample: its columns `path`, `row` or `text`, then by task `TASK.head` and `TASK.joint` (the
@@ -77,7 +79,10 @@ def predict(
     if wanted == "file":
         count = len(FeatureRows(data, key=plan.key))
         manifest = replace(manifest, frame=pl.DataFrame({"row": range(count)}))
-    rows = Source(*prepared(plan, manifest, run.preparation()), name=manifest.name or "data")
+    rows = Source(
+        *prepared(plan, manifest, run.preparation(None if root is None else Path(root))),
+        name=manifest.name or "data",
+    )
     return _frame(run, rows, manifest)
 
 

@@ -83,7 +83,7 @@ def train(config: Config) -> Run:
         augment=_augment(built),
         fabric=fabric,
     )
-    chosen = selected_network(network, history)
+    chosen = selected_network(network, history).float()  # whatever the precision it was trained in
     run = _run(built, chosen.to(fabric.device), history, fabric, folder)
     if fabric.is_global_zero:
         save_run(run)
