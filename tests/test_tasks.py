@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import concord as cc
+import strategies
+from asserts import raises
+from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError
+from concord.tasks import check_probability, task_names
+
+PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
+TRAIT = cc.MultilabelTask("trait", ["purrs", "barks"])
+ONE = cc.MultilabelTask("tame", ["tame"])
+
+
+@given(st.data())
+def test_names_and_indices_are_one(data: Any) -> None:
+    task = data.draw(strategies.multiclass_tasks())
+    y = data.draw(strategies.targets(task, 7))
+    names = task.decode(y)
+    np.testing.assert_array_equal(task.encode(names), y)
+    np.testing.assert_array_equal(task.encode(y.astype(float)), y)
+    np.testing.assert_array_equal(task.annotated(y), [name is not None for name in names])
+    assert not task.annotated(task.gaps(3)).any()
+
+
+@given(st.data())
+def test_labels_keep_their_gaps(data: Any) -> None:
+    task = data.draw(strategies.multilabel_tasks())
+    a = data.draw(strategies.targets(task, 5))
+    np.testing.assert_array_equal(task.encode(a.astype(object)), a)
+    np.testing.assert_array_equal(task.encode([[None if np.isnan(v) else v for v in row] for row in a]), a)
+    np.testing.assert_array_equal(task.annotated(a), [not np.isnan(row).all() for row in a])
+    assert task.gaps(4).shape == (4, task.width)
+    assert not task.annotated(task.gaps(4)).any()
+
+
+@pytest.mark.parametrize("gap", [None, np.nan, "", "  ", np.float32("nan"), pd.NA, pd.NaT, -1])
+def test_a_gap_may_be_written_in_many_ways(gap: object) -> None:
+    values = np.array(["dog", gap, 2, np.int64(0), 1.0], dtype=object)
+    np.testing.assert_array_equal(PET.encode(values), [1, -1, 2, 0, 1])
+    if not isinstance(gap, int):
+        np.testing.assert_array_equal(ONE.encode(np.array([1, gap], dtype=object)), [[1.0], [np.nan]])
+
+
+def test_labels_of_one_column_may_be_flat() -> None:
+    np.testing.assert_array_equal(ONE.encode([True, False]), [[1.0], [0.0]])
+    assert ONE.encode([0, 1]).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "said"),
+    [
+        ([[0, 1]], ShapeError, "shape (n,)"),
+        ([3], AnnotationError, "found 3 in row 0"),
+        ([0, -2], AnnotationError, "found -2 in row 1"),
+        ([0.5], AnnotationError, "found 0.5"),
+        ([0.0, np.inf], AnnotationError, "found inf"),
+        (["cat", "cow"], AnnotationError, "unknown class 'cow' in row 1"),
+        (["cat", 7], AnnotationError, "unknown class '7' in row 1"),
+        (np.array(["cat", 7], dtype=object), AnnotationError, "found 7 in row 1"),
+        (np.array([None, {"a": 1}], dtype=object), AnnotationError, "a name or an index"),
+    ],
+)
+def test_bad_classes_are_named(values: Any, error: Any, said: str) -> None:
+    with raises(error, "'pet'", said):
+        PET.encode(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "said"),
+    [
+        ([0, 1], ShapeError, "shape (n, 2)"),
+        ([[0, 1, 1]], ShapeError, "shape (n, 2)"),
+        ([[0, 1], [1, 0.5]], AnnotationError, "found 0.5 in row 1, label 'barks'"),
+        ([["yes", "no"]], AnnotationError, "no number"),
+    ],
+)
+def test_bad_labels_are_named(values: Any, error: Any, said: str) -> None:
+    with raises(error, "'trait'", said):
+        TRAIT.encode(values)
+
+
+def test_names_are_distinct_and_not_empty() -> None:
+    with raises(DuplicateNameError, "'a' twice"):
+        cc.MulticlassTask("t", ["a", "b", "a"])
+    with raises(ShapeError, "at least 2 classes"):
+        cc.MulticlassTask("t", ["a"])
+    with raises(ShapeError, "at least 1 labels"):
+        cc.MultilabelTask("t", [])
+    with raises(ShapeError, "empty"):
+        cc.MultilabelTask("t", [" "])
+    with raises(ShapeError, "list of names"):
+        cc.MultilabelTask("t", "abc")
+    assert cc.MulticlassTask("t", [1, 2]).classes == ("1", "2")
+    assert task_names([PET, TRAIT]) == ("pet", "trait")
+    with raises(DuplicateNameError, "'pet' twice"):
+        task_names([PET, PET])
+    with raises(ShapeError, "at least one task"):
+        task_names([])
+
+
+def test_tasks_are_equal_by_what_they_say() -> None:
+    assert cc.MulticlassTask("pet", ["cat", "dog", "fish"]) == PET
+    assert cc.MulticlassTask("pet", ["dog", "cat", "fish"]) != PET
+    assert len({PET, cc.MulticlassTask("pet", PET.classes), TRAIT}) == 2
+    check_probability("x", np.array([0.0, np.nan, 1.0]))
+    with raises(RangeError, "x: probabilities"):
+        check_probability("x", np.array([1.5]))
