@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -13,9 +14,10 @@ from concord.config import InputPlan, as_config
 from concord.errors import CheckpointError, ConfigError, ExportError
 from concord.fit import predict_logits
 from concord.hub import from_pretrained
-from concord.training import Decoders
+from concord.training import Decoders, train
 from concord.training.run import Run, save_run
 from concord.trunks import build_trunk
+from config_worlds import config_of, world
 from training_problem import MARKS, SHAPE, relation
 
 
@@ -88,3 +90,38 @@ def test_mistakes_are_one_line(run: Run, tmp_path: Path):
         call(str(run.folder), "--out", "a.onnx", "--hub", "b")
     with raises(CheckpointError, "no finished training"):
         call(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["features", "texts"])
+def test_a_training_from_a_config_serves_what_it_predicts(kind: str, tmp_path: Path):
+    """Standardised features or tokens, weights selected by task: all of it lies in the graph."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    config = config_of(world(tmp_path, kind), validation__select="metric", training__steps=9)
+    trained = train(config)
+    trained.decoder.decoders[0].target_strength, trained.decoder.decoders[0].class_strength = 0.5, 0.35
+    save_run(trained)
+    call(str(tmp_path / "out"), "--out", str(tmp_path / "model.onnx"))
+    call(str(tmp_path / "out"), "--hub", str(tmp_path / "hub"))
+    if trained.tokenize is None:
+        x = 100 + 10 * torch.randn(20, 6)
+    else:
+        x = trained.tokenize(["a round thing m1", "a spiky thing", "m2"])
+    logits = predict_logits(trained.network, x)
+    said = {
+        "shape": logits["shape"].double().softmax(-1).numpy(),
+        "marks": logits["marks"].double().sigmoid().numpy(),
+    }
+    decoded = trained.decoder.decode(said)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    found = dict(
+        zip(
+            [output.name for output in session.get_outputs()],
+            session.run(None, {session.get_inputs()[0].name: x.numpy()}),
+            strict=True,
+        )
+    )
+    for name in ("shape", "marks"):
+        np.testing.assert_allclose(found[f"{name}_probabilities"], said[name], atol=1e-5)
+        np.testing.assert_allclose(found[f"{name}_decoded"], decoded[name], atol=1e-5)
+    again = predict_logits(from_pretrained(tmp_path / "hub").network, x)
+    assert all(torch.equal(again[name], logits[name]) for name in logits)
