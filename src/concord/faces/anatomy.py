@@ -69,13 +69,17 @@ class Sketch:
         self.chin = 0.88 + 0.025 * p.measure("chin") + 0.10 * self.u[26]
         self.hair = HAIRS[p.hair_colour].astype(float)
         self.skin = p.skin.astype(float)
-        # Brows are of the hair's colour, yet always seen against the skin.
-        brow = mixed(self.hair, np.array([40.0, 30, 26]), 0.3)
-        least = 0.45 * self.skin.mean(axis=1, keepdims=True) / brow.mean(axis=1, keepdims=True)
-        self.brow_colour = brow * np.minimum(1, least)
+        # Brows and beards are of the hair's colour, yet always seen against the skin.
+        self.brow_colour = self.darker(mixed(self.hair, np.array([40.0, 30, 26]), 0.3), 0.45)
+        self.beard_colour = self.darker(mixed(self.skin, self.hair, 0.78), 0.62)
         self.shade = mixed(self.skin * 0.48, np.array([70.0, 30, 25]), 0.25)
         self.light = mixed(self.skin, np.array([255.0, 244, 235]), 0.35)
         self._place()
+
+    def darker(self, colour: Array, most: float) -> Array:
+        """A colour whose mean is at most a share of the skin's: (n, 3)."""
+        bound = most * self.skin.mean(axis=1, keepdims=True) / colour.mean(axis=1, keepdims=True)
+        return colour * np.minimum(1, bound)
 
     def _place(self) -> None:
         p, u = self.faces.people, self.u
@@ -144,8 +148,8 @@ class Sketch:
         self.behind()
         self.head()
         self.furrows()
-        self.marks()
         self.hairs_of_the_face()
+        self.marks()
         self.nose()
         self.mouth()
         self.eyes()
@@ -304,7 +308,7 @@ class Sketch:
     def hairs_of_the_face(self) -> None:
         """Beard along the jaw, moustache above the lip."""
         p = self.faces.people
-        colour, w = mixed(self.skin, self.hair, 0.78), self.width
+        colour, w = self.beard_colour, self.width
         inner = self.mouth_w + 0.09
         edge = self.outline[:, JAW]
         hole_y = self.lower_y + self.lower_lip + 0.05
