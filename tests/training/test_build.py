@@ -170,6 +170,7 @@ def test_a_built_in_table_is_put_into_the_order_of_the_tasks(tmp_path):
         ({"relations__0__table": "estimate"}, NoAnnotationError, "no source has both 'shape' and 'marks'"),
         ({"relations__0__table": "pack:none"}, UnknownNameError, "unknown pack 'none'"),
         ({"couplings__0__options": {"exponnt": 1}}, UnknownNameError, "couplings.0: unknown option of post"),
+        ({"couplings__0__options": {"exponent": "x"}}, ConfigError, "couplings.0: posterior: '<=' not"),
         ({"couplings__0__options": {"exponent": 7}}, ConcordError, "couplings.0: an evidence exponent"),
         ({"trunk__options": {"hiden": [3]}}, ConfigError, "trunk: trunk builtin:mlp: unknown option 'hiden'"),
         ({"trunk__name": "builtin:resnet"}, ConcordError, "trunk: "),

@@ -375,9 +375,12 @@ def test_predictions_hold_both_heads_the_joint_result_and_their_disagreement(fin
         assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
     with pytest.raises(ConfigError, match=r"written to \.csv or \.parquet"):
         write_predictions(frame, "p.xlsx")
+    (tmp_path / "taken.csv").mkdir()
     (tmp_path / "file").write_text("")
-    with pytest.raises((CheckpointError, OSError)):
-        write_predictions(frame, tmp_path / "file" / "p.csv")
+    for place in (tmp_path / "taken.csv", tmp_path / "file" / "p.csv"):
+        with pytest.raises(CheckpointError, match=rf"cannot write {place}"):
+            write_predictions(frame, place)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
 def test_features_without_a_manifest_and_another_feature_file(finished, tmp_path):
