@@ -55,11 +55,15 @@ def test_a_plan_is_walked_from_yaml_to_report(plan, tmp_path):
     assert "6 of 6 runs were done already" in again.output
 
 
-def test_parts_work_on_one_plan(plan, tmp_path):
-    first = concord("study", plan, "--out", tmp_path / "o", "--processes", 1, "--part", "1/2")
-    assert "3 runs of other parts are not done yet" in first.output
+def array(index):
+    return ("--array-index", index, "--array-size", 2)
+
+
+def test_array_jobs_work_on_one_plan(plan, tmp_path):
+    first = concord("study", plan, "--out", tmp_path / "o", "--processes", 1, *array(0))
+    assert "3 runs are not done yet" in first.output
     assert not (tmp_path / "o" / "results.csv").exists()
-    second = concord("study", plan, "--out", tmp_path / "o", "--processes", 1, "--part", "2/2")
+    second = concord("study", plan, "--out", tmp_path / "o", "--processes", 1, *array(1))
     assert "report:" in second.output
 
 
@@ -68,8 +72,9 @@ def test_parts_work_on_one_plan(plan, tmp_path):
     [
         (["digit"], "unknown study 'digit'; did you mean 'digits'?"),
         (["none.yaml"], "no study plan at none.yaml"),
-        (["digits", "--part", "two"], "--part is I/N"),
-        (["digits", "--part", "3/2"], "found 3/2"),
+        (["digits", "--array-index", "1"], "--array-index and --array-size go together"),
+        (["digits", "--array-index", "2", "--array-size", "2"], "found 2 of 2"),
+        (["digits", "--engine", "rye"], "unknown engine 'rye'; did you mean 'ray'?"),
         (["digits", "--out", "."], "holds no study"),
     ],
 )

@@ -13,12 +13,13 @@ import torch
 from study_plans import tiny
 
 from concord.errors import NotFiniteError, StudyError, UnknownNameError
+from concord.study import engines
 from concord.study import run as run_module
 from concord.study.cases.digits import problem
 from concord.study.cells import Cell, cells, finished, load, logits, open_folder
 from concord.study.compare import compare
 from concord.study.plan import Budget
-from concord.study.run import candidates, default_processes, part_of, run, run_cell, setting_of
+from concord.study.run import candidates, cells_of, default_processes, run, run_cell, setting_of
 
 DIGITS = problem()
 
@@ -31,8 +32,8 @@ def contents(out):
 def test_one_process_two_processes_and_parts_give_the_same_results(tmp_path):
     assert run(tiny(), tmp_path / "one") == 0
     assert run(tiny(), tmp_path / "two", processes=2) == 0
-    assert run(tiny(), tmp_path / "parts", part=(2, 2)) == 3
-    assert run(tiny(), tmp_path / "parts", part=(1, 2)) == 0
+    assert run(tiny(), tmp_path / "parts", array=(1, 2)) == 3
+    assert run(tiny(), tmp_path / "parts", array=(0, 2)) == 0
     one = contents(tmp_path / "one")
     assert contents(tmp_path / "two") == one
     assert contents(tmp_path / "parts") == one
@@ -89,8 +90,10 @@ def test_bad_plans_leave_no_folder(tmp_path):
     options = [{"name": "m", "use": "matching", "options": {"wait": 3}}, "uncoupled"]
     with pytest.raises(StudyError, match="'matching' does not take these options: wait"):
         run(tiny(conditions=options), tmp_path / "out")
-    with pytest.raises(StudyError, match="3/2"):
-        run(tiny(), tmp_path / "out", part=(3, 2))
+    with pytest.raises(StudyError, match=r"0 \.\. size-1, found 2 of 2"):
+        run(tiny(), tmp_path / "out", array=(2, 2))
+    with pytest.raises(UnknownNameError, match="unknown engine 'rye'; did you mean 'ray'"):
+        run(tiny(), tmp_path / "out", engine="rye")
     assert not (tmp_path / "out").exists()
 
 
@@ -121,7 +124,7 @@ def test_a_process_that_is_killed_is_said_in_words(tmp_path, monkeypatch):
         def shutdown(self, **_):
             pass
 
-    monkeypatch.setattr(run_module, "ProcessPoolExecutor", Killed)
+    monkeypatch.setattr(engines, "ProcessPoolExecutor", Killed)
     with pytest.raises(StudyError, match="ended from outside"):
         run(tiny(), tmp_path, processes=2)
 
@@ -221,7 +224,8 @@ def test_a_table_is_estimated_without_a_row_annotated_for_both():
 
 
 def test_parts_and_processes():
-    assert part_of([1, 2, 3, 4, 5], (2, 3)) == [2, 5]
+    assert cells_of([1, 2, 3, 4, 5], (1, 3)) == [2, 5]
+    assert sorted(c for i in range(3) for c in cells_of(range(7), (i, 3))) == list(range(7))
     assert default_processes() >= 1
     options = {"name": "c", "use": "matching", "options": {"capacity": "all"}}
     plan = tiny(conditions=[options, "uncoupled"])

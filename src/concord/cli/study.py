@@ -28,28 +28,39 @@ def study(
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Seeds 0 .. N-1 instead of the plan's.")
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Two seeds and few steps, to see it work.")
-    ] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Two seeds and few steps, to see it work.")] = False,
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="Runs at a time; all cores unless given.")
     ] = None,
-    part: Annotated[
-        str, typer.Option("--part", help="I/N: train only this part of the runs, for array jobs.")
-    ] = "1/1",
+    engine: Annotated[
+        str, typer.Option("--engine", help="processes of this machine, or ray for a Ray cluster.")
+    ] = "processes",
+    array_index: Annotated[
+        int | None,
+        typer.Option(
+            "--array-index", min=0, help="Number of this array job, 0 .. SIZE-1 (sbatch --array=0-7)."
+        ),
+    ] = None,
+    array_size: Annotated[
+        int | None, typer.Option("--array-size", min=1, help="Number of array jobs that share the runs.")
+    ] = None,
 ) -> None:
     """Compare ways of training on the same rows, and say what helped, what hurt, and how sure that is.
 
-    Interrupted, the same command goes on where it stopped; finished runs are never repeated.
+    Interrupted, the same command goes on where it stopped; finished runs are never repeated. Given on several
+    machines with a common folder, it shares the runs among them; who finishes last writes the report.
     """
     from rich.console import Console
 
     chosen = _plan(plan, seeds, quick)
     folder = out if out is not None else Path("runs") / _name(plan, quick)
     console = Console()
-    left = _run(console, chosen, folder, processes, _part(part))
+    left = _run(console, chosen, folder, processes, engine, _array(array_index, array_size))
     if left:
-        console.print(f"{left} runs of other parts are not done yet; the last part writes the report")
+        console.print(
+            f"{left} runs are not done yet: other jobs are at them, or have yet to start; who finishes last "
+            "writes the report. What a job left that was killed elsewhere is free again after five minutes"
+        )
         return
     _conclude(console, chosen, folder)
 
@@ -81,14 +92,20 @@ def _name(given: str, quick: bool) -> str:
     return f"{name}-quick" if quick else name
 
 
-def _part(given: str) -> tuple[int, int]:
-    first, slash, second = given.partition("/")
-    if not (slash and first.isdigit() and second.isdigit()):
-        raise StudyError(f"--part is I/N, as in 3/8, found {given!r}")
-    return int(first), int(second)
+def _array(index: int | None, size: int | None) -> tuple[int, int]:
+    if (index is None) != (size is None):
+        raise StudyError("--array-index and --array-size go together")
+    return (0, 1) if index is None or size is None else (index, size)
 
 
-def _run(console: Console, plan: Plan, folder: Path, processes: int | None, part: tuple[int, int]) -> int:
+def _run(
+    console: Console,
+    plan: Plan,
+    folder: Path,
+    processes: int | None,
+    engine: str,
+    array: tuple[int, int],
+) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from concord.study.run import default_processes, run
@@ -113,8 +130,9 @@ def _run(console: Console, plan: Plan, folder: Path, processes: int | None, part
         return run(
             plan,
             folder,
-            processes=processes or default_processes(),
-            part=part,
+            processes=processes or (default_processes() if engine == "processes" else None),
+            engine=engine,
+            array=array,
             on_start=start,
             on_done=advance,
         )

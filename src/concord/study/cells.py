@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,18 @@ import numpy.typing as npt
 from concord.errors import StudyError
 from concord.study.plan import Plan
 
-__all__ = ["Cell", "cells", "finished", "load", "logits", "open_folder", "save", "write_json"]
+__all__ = [
+    "Cell",
+    "cells",
+    "finished",
+    "is_finished",
+    "load",
+    "logits",
+    "open_folder",
+    "part_of",
+    "save",
+    "write_json",
+]
 
 CONFIG = "config.json"
 
@@ -66,15 +77,27 @@ def open_folder(out: Path, plan: Plan) -> None:
         if difference:
             raise StudyError(f"{out} holds another plan ({difference}); choose another --out")
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(map(_foreign, out.iterdir()))):
         raise StudyError(f"{out} exists and holds no study; choose another --out")
     (out / "runs").mkdir(parents=True, exist_ok=True)
     write_json(config, plan.resolved())
 
 
+def _foreign(path: Path) -> bool:
+    """Whether a file is none that a session leaves which opens the same folder at this moment."""
+    if path.is_dir():
+        return path.name != "runs" or any(path.iterdir())
+    return not (path.name.startswith(CONFIG) and path.name.endswith(".part"))
+
+
 def finished(out: Path, plan: Plan) -> set[Cell]:
     """The runs of a plan that a folder holds complete."""
-    return {cell for cell in cells(plan) if _json(out, cell).is_file() and _npz(out, cell).is_file()}
+    return {cell for cell in cells(plan) if is_finished(out, cell)}
+
+
+def is_finished(out: Path, cell: Cell) -> bool:
+    """Whether a folder holds a run complete."""
+    return _json(out, cell).is_file() and _npz(out, cell).is_file()
 
 
 def save(
@@ -83,7 +106,7 @@ def save(
     """Write a finished run; a reader sees all of it or nothing."""
     (out / "runs").mkdir(parents=True, exist_ok=True)
     arrays = _npz(out, cell)
-    part = arrays.with_name(f"{arrays.name}.{os.getpid()}.part")
+    part = part_of(arrays)
     with part.open("wb") as file:
         np.savez(file, **logits)  # type: ignore[arg-type]
     part.replace(arrays)
@@ -122,9 +145,14 @@ def logits(out: Path, cell: Cell) -> dict[str, npt.NDArray[np.float32]]:
 
 def write_json(path: Path, values: Any) -> None:
     """Write JSON at once, so that nobody reads half of it."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = part_of(path)
     part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     part.replace(path)
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written before it takes its place; process numbers repeat on other machines."""
+    return path.with_name(f"{path.name}.{uuid4().hex}.part")
 
 
 def _json(out: Path, cell: Cell) -> Path:

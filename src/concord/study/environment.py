@@ -46,22 +46,22 @@ def environment() -> dict[str, Any]:
 def note_session(out: Path, processes: int) -> Iterator[None]:
     """Add a session to `environment.json`, with its duration when it ends, however it ends."""
     path = out / "environment.json"
-    held = _held(path)
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     session: dict[str, Any] = {"started": started, "command": command, "processes": processes}
-    sessions = [*held.get("sessions", []), session]
-    content = {
-        **environment(),
-        "started": held.get("started", started),
-        "command": command,
-        "processes": processes,
-        "sessions": sessions,
-    }
     try:
         yield
     finally:
         session["duration"] = round(time.perf_counter() - start, 1)
+        held = _held(path)  # not before: other sessions may have ended meanwhile
+        sessions = [*held.get("sessions", []), session]
+        content = {
+            **environment(),
+            "started": held.get("started", started),
+            "command": command,
+            "processes": processes,
+            "sessions": sessions,
+        }
         content["duration"] = round(sum(s.get("duration", 0.0) for s in sessions), 1)
         write_json(path, content)
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
 
 from concord.errors import StudyError
 from concord.metrics import evaluate, main_metric, metric_names, probabilities
-from concord.study.cells import Cell, cells, finished, load, logits
+from concord.study.cells import Cell, cells, finished, load, logits, part_of
 from concord.study.plan import Plan
 from concord.study.problem import Problem
 
@@ -88,7 +89,7 @@ def write_results(results: Results, path: Path) -> None:
     """Write `results.csv`: every test metric of every run."""
     tasks = results.tasks
     sizes = [f"n_{task}" for task in tasks] + [name for name, _ in _short_names(results)]
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _whole(path) as file:
         writer = csv.writer(file)
         writer.writerow(["condition", "seed", "regime", "task", "metric", "value", *sizes])
         writer.writerows(_rows(results))
@@ -96,7 +97,7 @@ def write_results(results: Results, path: Path) -> None:
 
 def write_curves(results: Results, path: Path) -> None:
     """Write `curves.csv`: losses, and metrics on validation rows, along the training of every run."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _whole(path) as file:
         writer = csv.writer(file)
         writer.writerow(["condition", "seed", "regime", "task", "metric", "step", "value"])
         for cell, record in results.records.items():
@@ -112,6 +113,15 @@ def write_curves(results: Results, path: Path) -> None:
                         repr(float(point["value"])),
                     ]
                 )
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
+    """A file that takes its place when it is complete: two sessions may end at the same moment."""
+    part = part_of(path)
+    with part.open("w", newline="", encoding="utf-8") as file:
+        yield file
+    part.replace(path)
 
 
 def _rows(results: Results) -> Iterator[list[Any]]:

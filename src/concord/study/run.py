@@ -1,16 +1,13 @@
-"""Every cell of a plan trained once: here, in processes, or as one of several parts."""
+"""Every cell of a plan trained once: here, in processes, on Ray, or by several jobs and machines."""
 
 from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import lru_cache
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +18,18 @@ from concord.errors import ConcordError, StudyError
 from concord.fit import Rows
 from concord.metrics import evaluate, lower_is_better, main_metric
 from concord.relation import Relation
-from concord.study.cells import Cell, cells, finished, open_folder, save
+from concord.study.cells import Cell, cells, finished, is_finished, open_folder, save
+from concord.study.claims import Claims
 from concord.study.conditions import condition as named_condition
 from concord.study.conditions.base import Predictor, Setting
+from concord.study.engines import Engine, check_engine
+from concord.study.engines import engine as engine_of
 from concord.study.environment import note_session
 from concord.study.load import problem_of
-from concord.study.plan import Budget, Plan, Regime, as_plan
+from concord.study.plan import Budget, Plan, Regime
 from concord.study.problem import Problem, check, draw
 
-__all__ = ["default_processes", "part_of", "run", "run_cell"]
+__all__ = ["cells_of", "default_processes", "run", "run_cell"]
 
 Progress = Callable[[Cell], None]
 
@@ -38,60 +38,101 @@ def run(
     plan: Plan,
     out: str | Path,
     *,
-    processes: int = 1,
-    part: tuple[int, int] = (1, 1),
+    processes: int | None = None,
+    engine: str = "processes",
+    array: tuple[int, int] = (0, 1),
     on_done: Progress | None = None,
     on_start: Callable[[int, int], None] | None = None,
 ) -> int:
     """Train the cells of a plan that the folder does not hold yet.
 
     Each cell runs on one thread and depends on the plan alone, so that results are the same in however
-    many processes, parts or sessions they were made.
+    many processes, jobs or sessions they were made. Sessions that run at the same time, on one machine or
+    on several with a common folder, share the cells among them (see `concord.study.claims`); each returns
+    when nothing is left to claim.
 
     Args:
         plan: The plan.
         out: The study's folder.
-        processes: Cells that run at a time; 1 stays in this process.
-        part: (i, n): only every n-th cell, starting with the i-th, i in 1 .. n: for array jobs.
+        processes: Cells that run at a time; 1, or None, stays in this process.
+        engine: `processes` of this machine, or `ray`.
+        array: (index, size): only every size-th cell from the index-th on, counted from 0: for array jobs.
         on_done: Called with each cell that is finished.
-        on_start: Called once with the number of cells of this part, and of those that were done already.
+        on_start: Called once with the number of cells of this job, and of those that were done already.
 
     Returns:
-        Number of cells of the plan that are not done yet, in any part.
+        Number of cells of the plan that are not done yet, in any job.
 
     Raises:
-        StudyError: A plan that the data cannot serve, a folder of another plan, a part that is none, a
+        StudyError: A plan that the data cannot serve, a folder of another plan, an index that is none, a
             cell that failed (the others are kept).
+        MissingExtraError: What the engine or a condition needs is not installed.
     """
     out = Path(out)
     problem = problem_of(plan)
     check(problem, plan)
     for condition in plan.conditions:
         named_condition(condition.use, **condition.options)
-    mine = part_of(cells(plan), part)
+    mine = cells_of(cells(plan), array)
+
+    def work(cell: Cell) -> None:
+        run_cell(plan, problem, cell, out)
+
+    check_engine(engine)
     open_folder(out, plan)
     done = finished(out, plan)
     pending = [cell for cell in mine if cell not in done]
     if on_start is not None:
         on_start(len(mine), len(mine) - len(pending))
     if pending:
-        with note_session(out, processes):
-            for cell in _executed(plan, problem, out, pending, processes):
-                if on_done is not None:
-                    on_done(cell)
+        with (
+            engine_of(engine, plan, out, processes, len(pending), work) as made,
+            note_session(out, made.size),
+            Claims(out) as claims,
+        ):
+            _train(out, pending, made, claims, on_done)
     return len(set(cells(plan)) - finished(out, plan))
 
 
-def part_of(given: Sequence[Cell], part: tuple[int, int]) -> list[Cell]:
-    """Every n-th cell from the i-th on, for `part` (i, n).
+def _train(
+    out: Path,
+    pending: Sequence[Cell],
+    engine: Engine,
+    claims: Claims,
+    on_done: Progress | None,
+) -> None:
+    """Claim and train cells, as many at a time as the engine takes, until none is left to claim."""
+    waiting, running = deque(pending), dict[Any, Cell]()
+    while True:
+        while waiting and len(running) < engine.size:
+            cell = waiting.popleft()
+            if not claims.take(cell):
+                continue
+            if is_finished(out, cell):  # by another session, since this one looked
+                claims.release(cell)
+                continue
+            running[engine.submit(cell)] = cell
+        if not running:
+            return
+        handle = engine.first(list(running))
+        cell = running.pop(handle)
+        with _naming(cell):
+            engine.result(handle)
+        claims.release(cell)
+        if on_done is not None:
+            on_done(cell)
+
+
+def cells_of(given: Sequence[Cell], array: tuple[int, int]) -> list[Cell]:
+    """Every size-th cell from the index-th on, for `array` (index, size).
 
     Raises:
-        StudyError: i is not in 1 .. n.
+        StudyError: The index is not in 0 .. size-1.
     """
-    i, n = part
-    if not 1 <= i <= n:
-        raise StudyError(f"a part is I/N with I in 1 .. N, found {i}/{n}")
-    return list(given[i - 1 :: n])
+    index, size = array
+    if not 0 <= index < size:
+        raise StudyError(f"the index of an array job lies in 0 .. size-1, found {index} of {size}")
+    return list(given[index::size])
 
 
 def default_processes() -> int:
@@ -180,91 +221,9 @@ def _cells_of(relation: Relation) -> list[list[float | None]]:
     return [[None if np.isnan(v) else round(float(v), 6) for v in row] for row in relation.table]
 
 
-# -- fan-out -------------------------------------------------------------------------------------------
-
-
-def _executed(
-    plan: Plan, problem: Problem, out: Path, pending: Sequence[Cell], processes: int
-) -> Iterator[Cell]:
-    processes = min(processes, len(pending))
-    if processes <= 1:
-        with _one_thread():
-            for cell in pending:
-                with _naming(cell):
-                    run_cell(plan, problem, cell, out)
-                yield cell
-        return
-    payload = (plan.model_dump_json(), str(out))
-    executor = ProcessPoolExecutor(
-        processes, mp_context=get_context("spawn"), initializer=_start_worker, initargs=payload
-    )
-    clean = False
-    try:
-        futures: dict[Future[None], Cell] = {executor.submit(_work, cell): cell for cell in pending}
-        open_futures = set(futures)
-        while open_futures:
-            ready, open_futures = wait(open_futures, return_when=FIRST_COMPLETED)
-            for future in ready:
-                with _naming(futures[future]):
-                    future.result()
-                yield futures[future]
-        clean = True
-    except BrokenProcessPool as error:
-        raise StudyError(
-            "a process was ended from outside, as where memory runs out; what is finished is kept: give the "
-            "same command again, with fewer --processes if it comes back"
-        ) from error
-    finally:
-        executor.shutdown(wait=clean, cancel_futures=True)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 @contextmanager
 def _naming(cell: Cell) -> Iterator[None]:
     try:
         yield
     except ConcordError as error:
         raise StudyError(f"run {cell.id} failed: {error}") from error
-
-
-_worker: dict[str, Any] = {}
-
-
-def _start_worker(plan: str, out: str) -> None:
-    import signal
-    import threading
-    from multiprocessing import parent_process
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C: the parent speaks, workers just end
-    torch.set_num_threads(1)
-    parent = parent_process()
-    assert parent is not None
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    _worker.update(plan=plan, out=Path(out))
-
-
-@lru_cache(maxsize=1)
-def _opened(plan: str) -> tuple[Plan, Problem]:
-    import json
-
-    opened = as_plan(json.loads(plan))
-    return opened, problem_of(opened)
-
-
-def _work(cell: Cell) -> None:
-    plan, problem = _opened(_worker["plan"])
-    run_cell(plan, problem, cell, _worker["out"])

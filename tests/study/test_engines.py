@@ -1,0 +1,185 @@
+"""Where cells are trained: the same rows of results whichever way."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from study_plans import tiny
+
+from concord.errors import MissingExtraError, NotFiniteError, StudyError, UnknownNameError
+from concord.study import run as run_module
+from concord.study.cells import Cell, finished, open_folder
+from concord.study.compare import compare
+from concord.study.engines import Here, Ray, check_engine, engine
+from concord.study.run import run
+
+
+class TaskError(Exception):
+    """Ray's own: prints the task's whole stack, and has what was raised as its cause."""
+
+    def __init__(self, cause):
+        super().__init__("ray::_work_on()\n  File ...\n" + str(cause))
+        self.cause = cause
+
+
+class FakeRay(ModuleType):
+    """As much of Ray as is used: tasks run when they are asked for, the last submitted first."""
+
+    def __init__(self, running=False, cpus=3.0):
+        super().__init__("ray")
+        self.running, self.cpus, self.calls, self.most = running, cpus, [], 0
+        self.open = {}
+
+    def is_initialized(self):
+        return self.running
+
+    def init(self, **options):
+        self.running = True
+        self.calls.append(("init", options))
+
+    def shutdown(self):
+        self.running = False
+        self.calls.append(("shutdown", {}))
+
+    def cancel(self, handle):
+        self.open.pop(handle)
+        self.calls.append(("cancel", handle))
+
+    def cluster_resources(self):
+        return {"CPU": self.cpus}
+
+    def remote(self, **options):
+        self.calls.append(("remote", options))
+
+        def decorated(function):
+            class Task:
+                @staticmethod
+                def remote(*arguments):
+                    handle = f"task-{len(self.calls)}"
+                    self.calls.append(("task", arguments))
+                    self.open[handle] = (function, arguments)
+                    self.most = max(self.most, len(self.open))
+                    return handle
+
+            return Task
+
+        return decorated
+
+    def wait(self, handles, num_returns):
+        assert num_returns == 1
+        return [handles[-1]], handles[:-1]
+
+    def get(self, handle):
+        function, arguments = self.open.pop(handle)
+        try:
+            return function(*arguments)
+        except Exception as error:
+            raise TaskError(error) from None
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    fake = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    return fake
+
+
+def results(out):
+    compare(tiny(), out)
+    return (out / "results.csv").read_bytes()
+
+
+def test_ray_gives_the_rows_of_one_process(tmp_path, ray):
+    before = torch.get_num_threads()
+    assert run(tiny(), tmp_path / "here") == 0
+    assert run(tiny(), tmp_path / "ray", engine="ray") == 0
+    assert results(tmp_path / "ray") == results(tmp_path / "here")
+    assert ray.most == 3  # as many as the cluster has processors
+    assert ray.calls[0][0] == "init"
+    assert ("remote", {"num_cpus": 1}) in ray.calls
+    assert ray.calls[-1] == ("shutdown", {})
+    [first, *_] = [arguments for kind, arguments in ray.calls if kind == "task"]
+    assert first[1] == str((tmp_path / "ray").resolve())  # a worker has another current folder
+    assert torch.get_num_threads() == before
+
+
+def test_a_cluster_that_runs_is_left_running(tmp_path, monkeypatch):
+    fake = FakeRay(running=True)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    run(tiny(seeds=1), tmp_path, engine="ray", processes=2)
+    assert fake.most == 2
+    assert fake.running
+    assert not [kind for kind, _ in fake.calls if kind in ("init", "shutdown")]
+
+
+def test_what_a_task_raises_is_one_line_and_the_others_are_cancelled(tmp_path, ray, monkeypatch):
+    kept = run_module.run_cell
+
+    def fail(plan, problem, cell, out):
+        if cell.condition == "uncoupled":
+            raise NotFiniteError("the loss became nan at step 3")
+        kept(plan, problem, cell, out)
+
+    monkeypatch.setattr(run_module, "run_cell", fail)
+    with pytest.raises(StudyError, match="run few-class~uncoupled~0 failed: the loss became nan") as caught:
+        run(tiny(), tmp_path, engine="ray")
+    assert "\n" not in str(caught.value)
+    assert [kind for kind, _ in ray.calls].count("cancel") == 2
+    assert not list((tmp_path / "runs").glob("*.claim"))
+    assert not ray.running
+
+
+def test_an_error_that_is_none_of_ours_is_left_as_it_is(tmp_path, ray):
+    unknown = Cell("no regime", "uncoupled", 0)
+    with pytest.raises(TaskError, match="ray::_work_on"), Ray(tiny(), tmp_path) as made:
+        made.result(made.first([made.submit(unknown)]))
+
+
+def test_without_ray_the_extra_is_named_and_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install concord\[ray\]"):
+        run(tiny(), tmp_path / "out", engine="ray")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UnknownNameError, match="'processes'"):
+        check_engine("process")
+
+
+def test_one_process_or_one_cell_stays_here(tmp_path):
+    for processes, n in ((None, 6), (1, 6), (4, 1)):
+        made = engine("processes", tiny(), tmp_path, processes, n, lambda cell: None)
+        assert isinstance(made, Here)
+
+
+def test_two_array_jobs_one_killed_and_gone_on_with(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stop(cell):
+        raise Stop
+
+    run(tiny(), tmp_path / "one")
+    out = tmp_path / "array"
+    with pytest.raises(Stop):
+        run(tiny(), out, array=(0, 2), on_done=stop)
+    assert len(finished(out, tiny())) == 1
+    assert run(tiny(), out, array=(1, 2)) == 2
+    done = []
+    assert run(tiny(), out, array=(0, 2), on_done=done.append) == 0
+    assert len(done) == 2
+    assert results(out) == results(tmp_path / "one")
+
+
+def test_a_folder_that_another_session_opens_at_this_moment_is_no_foreign_one(tmp_path):
+    out = tmp_path / "out"
+    (out / "runs").mkdir(parents=True)
+    (out / "config.json.1234.part").write_text("{")
+    open_folder(out, tiny())
+    assert (out / "config.json").is_file()
+    other = tmp_path / "other"
+    (other / "runs").mkdir(parents=True)
+    (other / "runs" / "notes.txt").write_text("")
+    with pytest.raises(StudyError, match="holds no study"):
+        open_folder(other, tiny())
