@@ -184,6 +184,17 @@ def test_texts_of_transformers_keep_their_two_inputs(tmp_path: Path):
     assert (drawn["attention_mask"][:, 0] == 1).all(), "no text is empty"
 
 
+def test_standardised_features_are_drawn_where_they_lie():
+    from concord.training.layers import Standardize
+
+    layer = Standardize(torch.tensor([100.0, -5.0]), torch.tensor([10.0, 0.0]))
+    drawn = random_inputs(nn.Sequential(layer), torch.zeros(1, 2))(500, torch.Generator().manual_seed(0))
+    assert layer(drawn)[:, 0].std() == pytest.approx(1, abs=0.1)
+    assert layer(drawn)[:, 0].mean() == pytest.approx(0, abs=0.15)
+    assert layer(drawn)[:, 0].abs().max() < 6, "nothing is clipped"
+    assert (layer(drawn)[:, 1] == 0).all()
+
+
 # -- what goes wrong -------------------------------------------------------------------------------
 
 

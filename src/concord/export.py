@@ -232,13 +232,23 @@ def export_onnx(
 
 
 def random_inputs(network: nn.Module, example: Any) -> Sampler:
-    """Makes random inputs like an example: normal numbers; words; masks of texts of several lengths."""
+    """Makes random inputs like an example: normal numbers; words; masks of texts of several lengths.
+
+    Features that the network standardises are drawn around the mean and deviation that it knows.
+    """
+    from concord.training.layers import Standardize
+
     embedding = next((part for part in network.modules() if isinstance(part, nn.Embedding)), None)
     words = 2 if embedding is None else embedding.num_embeddings
+    standard = next((part for part in network.modules() if isinstance(part, Standardize)), None)
 
     def one(name: str, like: Tensor, rows: int, length: int, generator: torch.Generator) -> Tensor:
         if like.is_floating_point():
-            return torch.randn(rows, *like.shape[1:], generator=generator)
+            drawn = torch.randn(rows, *like.shape[1:], generator=generator)
+            if standard is None:
+                return drawn
+            scale = standard.scale.cpu()
+            return standard.mean.cpu() + drawn / torch.where(scale > 0, scale, 1.0)
         if "mask" in name:
             lengths = torch.randint(1, length + 1, (rows, 1), generator=generator)
             return (torch.arange(length) < lengths).to(like.dtype)
