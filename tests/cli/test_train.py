@@ -15,7 +15,7 @@ from PIL import Image
 
 from concord import cli
 from concord.checkpoint import Checkpoints
-from concord.config import Config, as_config, example, read_config
+from concord.config import ENVIRONMENT, Config, as_config, example, read_config
 from config_worlds import SHAPE, world, write
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,8 @@ PACK_ROOT = Path(os.environ.get("CONCORD_DATA", ROOT.parent / "shared" / "data")
 @pytest.fixture
 def concord(monkeypatch, capsys):
     """Run `concord ARGUMENTS` in this process: exit status, standard output, standard error."""
+    for name in [name for name in os.environ if name.startswith(ENVIRONMENT)]:
+        monkeypatch.delenv(name)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["concord", *map(str, arguments)])
