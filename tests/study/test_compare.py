@@ -168,6 +168,10 @@ def test_delta_m_ranks_means_and_cost(found):
     assert min(ranks["mean"], key=ranks["mean"].get) == "posterior"
     assert ranks["mean"]["posterior"] == 1
     assert ranks["blocks"] == 4
+    best = ranks["groups"][0]
+    assert best[0] == "posterior"
+    spread = ranks["mean"][best[-1]] - ranks["mean"]["posterior"]
+    assert spread <= ranks["critical_difference"]
     mean = one(found["means"], regime="few-class", condition="uncoupled", task="digit", metric="accuracy")
     assert mean["mean"] == pytest.approx(0.9, abs=0.01)
     assert mean["n"] == 5
@@ -234,6 +238,24 @@ def test_a_metric_of_ranks_has_no_bootstrap_and_calibration_is_better_when_lower
         for condition in ("posterior", "uncoupled")
     }
     assert row["difference"] == pytest.approx(100 * (means["uncoupled"] - means["posterior"]))
+
+
+def test_calibration_of_every_task(out, found):
+    rows = [row for row in rows_of(out / "results.csv") if row["metric"] == "ece"]
+    assert len(found["calibration"]) == 2 * 4 * 2
+
+    def seeds(condition):
+        wanted = {"regime": "balanced", "condition": condition, "task": "segments"}
+        return np.array([float(one(rows, **wanted, seed=str(s))["value"]) for s in range(5)])
+
+    row = one(found["calibration"], regime="balanced", condition="posterior", task="segments")
+    assert row["mean"] == pytest.approx(100 * seeds("posterior").mean())
+    theirs = stats.ttest_rel(seeds("uncoupled"), seeds("posterior"))
+    low, high = theirs.confidence_interval(0.95)
+    against = row["against"]["uncoupled"]
+    assert (against["low"], against["high"]) == (pytest.approx(100 * low), pytest.approx(100 * high))
+    alone = one(found["calibration"], regime="balanced", condition="single-task", task="digit")
+    assert alone["against"] == {}
 
 
 def test_sentences_of_little():

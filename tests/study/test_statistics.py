@@ -10,6 +10,7 @@ from scipy import stats
 
 from concord.errors import RangeError, ShapeError
 from concord.study.statistics import (
+    Ranks,
     bootstrap_weights,
     delta_m,
     holm,
@@ -94,6 +95,87 @@ def test_a_known_effect_is_found_with_the_power_of_the_t_test(seeds, effect):
     power = stats.nct.sf(critical, seeds - 1, effect * np.sqrt(seeds))
     assert abs((said == "superior").mean() - power) < 4 * np.sqrt(0.25 / ROUNDS)
     assert not (said == "inferior").any()
+
+
+@pytest.mark.parametrize("truth", [-0.005, 0.0])
+def test_non_inferiority_is_found_with_the_power_of_its_test(truth):
+    """Within the margin, a standard deviation of half of it, ten seeds: the one-sided noncentral t."""
+    d = noise(ROUNDS, 1, 10, sd=0.005, seed=16) + truth
+    critical = stats.t.ppf(0.975, 9)
+    power = stats.nct.sf(critical, 9, (truth + 0.01) / 0.005 * np.sqrt(10))
+    shown = paired(d, margin=0.01).p_worse < 0.025
+    assert abs(shown.mean() - power) < 4 * np.sqrt(0.25 / ROUNDS)
+    said = verdicts(d, margin=0.01)[0]
+    # What is worse beyond doubt is called so, even within the margin: the stronger warning counts.
+    assert (np.isin(said, ["non-inferior", "superior"]) == (shown & (said != "inferior"))).mean() > 0.999
+
+
+def test_one_effect_among_many_comparisons_is_found_at_least_as_often_as_by_bonferroni():
+    m, n, effect = 8, 5, 5.0
+    d = noise(ROUNDS, m, n, sd=1.0, seed=17)
+    d[:, 0] += effect
+    said, _, _ = verdicts(d, margin=0.0)
+    critical = stats.t.ppf(1 - 0.025 / m, n - 1)
+    power = stats.nct.sf(critical, n - 1, effect * np.sqrt(n))
+    assert 0.8 < power < 0.999
+    assert (said[:, 0] == "superior").mean() >= power - 4 * np.sqrt(0.25 / ROUNDS)
+    # The others are still wrong at most as often as is said.
+    wrong = np.isin(said[:, 1:], ["superior", "inferior"]).any(axis=-1).mean()
+    assert wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / ROUNDS)
+
+
+def accuracies(rounds, conditions, seeds, *, rows=400, hard=0.02, seed=18):
+    """Accuracies of equally good conditions on the same test rows: bounded, in steps of 1 / rows.
+
+    A seed's training rows make it better or worse for all conditions (`hard`), as they share the rows.
+    """
+    rng = np.random.default_rng(seed)
+    shared = 0.8 + hard * rng.normal(size=(rounds, 1, seeds))
+    p = np.broadcast_to(np.clip(shared, 0, 1), (rounds, conditions, seeds))
+    return rng.binomial(rows, p) / rows
+
+
+@pytest.mark.parametrize("level", [0.95, 0.9])
+def test_under_no_difference_accuracies_are_judged_wrongly_at_most_as_often_as_stated(level):
+    """Six conditions against one baseline: no normal numbers, and all share the baseline's luck."""
+    found = accuracies(ROUNDS, 7, 5)
+    said, _, _ = verdicts(found[:, 1:] - found[:, :1], level=level, margin=0.01)
+    wrong = np.isin(said, ["superior", "inferior"]).any(axis=-1).mean()
+    alpha = 1 - level
+    assert wrong <= alpha + 3 * np.sqrt(alpha * (1 - alpha) / ROUNDS)
+    assert wrong > alpha / 10
+    each = [(said == name).any(axis=-1).mean() for name in ("superior", "inferior")]
+    assert max(each) <= alpha / 2 + 4 * np.sqrt(alpha / ROUNDS)
+
+
+def test_single_task_and_uncoupled_together_are_two_families():
+    """Each baseline is a family of its own: over both, the error is at most the sum of theirs."""
+    found = accuracies(ROUNDS, 5, 5, seed=19)
+    wrong = [
+        np.isin(verdicts(found[:, 2:] - found[:, i : i + 1])[0], ["superior", "inferior"]).any(axis=-1)
+        for i in (0, 1)
+    ]
+    assert (wrong[0] | wrong[1]).mean() <= 0.10 + 3 * np.sqrt(0.1 * 0.9 / ROUNDS)
+
+
+def test_ranks_of_equals_are_told_apart_at_most_as_often_as_stated():
+    rounds = 400
+    values = np.random.default_rng(20).normal(size=(rounds, 12, 5))
+    found = [mean_ranks(v) for v in values]
+    bound = 0.05 + 3 * np.sqrt(0.05 * 0.95 / rounds)
+    apart = np.mean([np.ptp(r.mean) > r.critical for r in found])
+    assert apart <= bound
+    assert np.mean([r.p < 0.05 for r in found]) <= bound
+    better = values - np.arange(5) * 1.5
+    assert np.mean([np.ptp(r.mean) > r.critical for r in map(mean_ranks, better)]) > 0.99
+
+
+def test_groups_of_ranks_by_hand():
+    """Demsar's diagram: bars over neighbours within the critical difference."""
+    assert Ranks(np.array([1.0, 1.8, 2.5, 4.7]), 0.01, 1.0).groups() == [[0, 1], [1, 2]]
+    assert Ranks(np.array([3.0, 1.0, 2.0]), 0.01, 2.0).groups() == [[1, 2, 0]]
+    assert Ranks(np.array([1.0, 2.0]), 0.01, 0.5).groups() == []
+    assert Ranks(np.array([2.0, 1.0, 2.0]), 0.5, 5.0).groups() == [[1, 0, 2]]
 
 
 def test_verdicts_mirror():

@@ -31,6 +31,7 @@ __all__ = ["compare", "summary"]
 
 Array = npt.NDArray[np.float64]
 POINTS = 100.0
+CALIBRATION = "ece"
 
 
 def compare(plan: Plan, out: str | Path) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def summary(results: Results) -> dict[str, Any]:
         "negative_transfer": _negative_transfer(results),
         "delta_m": _delta_m(results),
         "ranks": _ranks(results),
+        "calibration": _calibration(results),
         "cost": _cost(results),
         "accounts": accounts(results),
     }
@@ -87,11 +89,14 @@ def _others(results: Results, baseline: str) -> list[str]:
     return [name for name in results.conditions if name not in skip]
 
 
-def _difference(results: Results, regime: str, condition: str, baseline: str, task: str) -> Array:
+def _difference(
+    results: Results, regime: str, condition: str, baseline: str, task: str, metric: str | None = None
+) -> Array:
     """Paired differences in points over seeds, positive where the condition is better."""
-    sign = -1.0 if lower_is_better(results.metric(task)) else 1.0
-    first = results.seeds(regime, condition, task)
-    return POINTS * sign * (first - results.seeds(regime, baseline, task))
+    metric = metric or results.metric(task)
+    sign = -1.0 if lower_is_better(metric) else 1.0
+    first = results.seeds(regime, condition, task, metric)
+    return POINTS * sign * (first - results.seeds(regime, baseline, task, metric))
 
 
 def _verdicts(results: Results) -> list[dict[str, Any]]:
@@ -278,8 +283,36 @@ def _ranks(results: Results) -> dict[str, Any] | None:
         "mean": dict(zip(results.conditions, map(float, ranks.mean), strict=True)),
         "friedman_p": ranks.p,
         "critical_difference": ranks.critical,
+        "groups": [[results.conditions[i] for i in group] for group in ranks.groups()],
         "blocks": len(blocks),
     }
+
+
+def _calibration(results: Results) -> list[dict[str, Any]]:
+    """Expected calibration error in points, and its paired difference, positive where better calibrated."""
+    out = []
+    for regime, condition, task in product(results.plan.regimes, results.conditions, results.tasks):
+        row: dict[str, Any] = {
+            "regime": regime.name,
+            "condition": condition,
+            "task": task,
+            "metric": CALIBRATION,
+            "mean": float(POINTS * results.seeds(regime.name, condition, task, CALIBRATION).mean()),
+            "against": {},
+        }
+        for baseline in results.plan.baselines:
+            if condition in _others(results, baseline):
+                found = paired(
+                    _difference(results, regime.name, condition, baseline, task, CALIBRATION),
+                    level=results.plan.level,
+                )
+                row["against"][baseline] = {
+                    "difference": float(found.mean),
+                    "low": _number(found.low),
+                    "high": _number(found.high),
+                }
+        out.append(row)
+    return out
 
 
 def _cost(results: Results) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -168,6 +169,19 @@ class Ranks:
     p: float
     critical: float
 
+    def groups(self) -> list[list[int]]:
+        """Conditions that cannot be told apart: indices, best first; no group lies within another.
+
+        These are the bars of Demsar's diagram: the ranks of a group lie within the critical difference.
+        """
+        order = [int(i) for i in np.argsort(self.mean, kind="stable")]
+        found: list[list[int]] = []
+        for start, first in enumerate(order):
+            near = [i for i in order[start:] if self.mean[i] - self.mean[first] <= self.critical]
+            if len(near) > 1 and not (found and set(near) <= set(found[-1])):
+                found.append(near)
+        return found
+
 
 def mean_ranks(values: Any, *, level: float = 0.95) -> Ranks:
     """Friedman's test and Nemenyi's critical difference.
@@ -188,5 +202,9 @@ def mean_ranks(values: Any, *, level: float = 0.95) -> Ranks:
     ranks = stats.rankdata(-v, axis=1).mean(axis=0)
     varied = not np.all(v == v[:, :1])
     p = float(stats.friedmanchisquare(*v.T).pvalue) if k > 2 and blocks > 1 and varied else 1.0
-    q = stats.studentized_range.ppf(level, k, np.inf) / np.sqrt(2)
-    return Ranks(ranks, p, float(q * np.sqrt(k * (k + 1) / (6 * blocks))))
+    return Ranks(ranks, p, _nemenyi(level, k) * float(np.sqrt(k * (k + 1) / (6 * blocks))))
+
+
+@cache
+def _nemenyi(level: float, k: int) -> float:
+    return float(stats.studentized_range.ppf(level, k, np.inf) / np.sqrt(2))
