@@ -16,9 +16,12 @@ import argparse
 import hashlib
 import json
 import os
+import platform
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -204,10 +207,28 @@ def _one(job: tuple[str, str, int, str, tuple[str, ...], tuple[str, ...], str]) 
     return target.name
 
 
+def about() -> dict[str, str]:
+    """Which code ran, where."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "code": commit.stdout.strip() or "unknown",
+        "machine": f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}",
+        "begun": f"{datetime.now(UTC):%Y-%m-%d}",
+    }
+
+
 def run(args: argparse.Namespace) -> None:
     """Run what is missing, in processes; every cell is one file, written whole."""
     cells = Path(args.out) / "cells"
     cells.mkdir(parents=True, exist_ok=True)
+    if not (note := cells.parent / "about.json").exists():
+        note.write_text(json.dumps(about()))
     packs = args.packs.split(",") if args.packs else list(IMAGE_PROBLEMS if args.images else PROBLEMS)
     if args.controls:
         args.regimes, args.tables, args.fixed = args.regimes or "few-class,few-label", "none,right", ""
