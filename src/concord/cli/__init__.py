@@ -13,6 +13,7 @@ import typer
 
 from concord import __version__
 from concord.cli import annotate, data, relation
+from concord.cli.doctor import doctor
 from concord.cli.export import export
 from concord.cli.init import init, schema
 from concord.cli.report import report
@@ -58,6 +59,7 @@ app.command()(export)
 app.command()(annotate.annotate)
 app.command()(study)
 app.command()(report)
+app.command()(doctor)
 app.add_typer(relation.app, name="relation")
 app.add_typer(data.app, name="data")
 
