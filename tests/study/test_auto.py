@@ -132,6 +132,7 @@ def test_a_residual_net_gives_each_task_a_layer_of_its_own():
         "digit": (3, 10), "segments": (3, 7),
     }  # fmt: skip
     assert len(images.build(images.tasks, "shared+private").private) == 2
+    assert len(images.build(images.tasks).private) == 0
     with pytest.raises(UnknownNameError, match="capacity of a residual net"):
         images.build(images.tasks, "private")
 
