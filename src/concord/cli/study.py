@@ -70,7 +70,7 @@ def _plan(given: str, seeds: int | None, quick: bool) -> Plan:
     from concord.study.plan import as_plan, read_plan
 
     if Path(given).suffix in (".yaml", ".yml", ".json"):
-        plan = read_plan(given)
+        plan, quick = read_plan(given, quick), False
     else:
         module = case(given)
         values = module.PLAN

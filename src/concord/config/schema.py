@@ -21,6 +21,7 @@ __all__ = [
     "Mixing",
     "RelationPlan",
     "SourcePlan",
+    "SplitPlan",
     "TaskPlan",
     "Training",
     "TrunkPlan",
@@ -41,6 +42,7 @@ COUPLINGS = (
 
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Split = Literal["train", "val", "test"]
 Kind = Literal["images", "arrays", "features", "columns", "texts"]
 
 FIELDS_OF_KIND: dict[str, frozenset[str]] = {
@@ -124,6 +126,23 @@ class InputPlan(_Strict):
         return self
 
 
+class SplitPlan(_Strict):
+    """Splits of a source that its data set does not say, or not for this purpose."""
+
+    rename: dict[Split, Split] = Field(
+        default_factory=dict,
+        description="Splits that count as another one: val: test where the test split is not public",
+    )
+    shares: dict[Split, float] = Field(
+        default_factory=dict,
+        description="Splits that are drawn anew, whole groups together, by share: train: 0.9, val: 0.1",
+    )
+    keep: list[Split] = Field(default_factory=list, description="Splits whose rows stay where they are")
+    stratify: list[str] = Field(
+        default_factory=list, description="Tasks whose classes and labels each split gets its share of"
+    )
+
+
 class SourcePlan(_Strict):
     """One origin of samples."""
 
@@ -141,6 +160,11 @@ class SourcePlan(_Strict):
     inputs: InputPlan = Field(description="Where the inputs come from")
     tasks: list[str] | None = Field(
         default=None, description="Tasks whose annotations are used; all of them unless given"
+    )
+    splits: SplitPlan | None = Field(
+        default=None,
+        description="Splits that are drawn or renamed, before rows and tasks are chosen; those of the data "
+        "unless given",
     )
     where: str | None = Field(
         default=None, description="Condition in SQL that all rows meet, such as half = 0"
@@ -173,13 +197,15 @@ class RelationPlan(_Strict):
     target: str = Field(description="Label task, or second class task, of the columns")
     table: str = Field(
         description="Path of a CSV file relative to data, a built-in table (expressions, "
-        "compound-expressions), pack:FOLDER for the table of an open pack, or estimate: from the training "
-        "rows that are annotated for both"
+        "compound-expressions), READER:FOLDER for the table of a data set (pack, cub200), or estimate: from "
+        "the training rows that are annotated for both"
     )
     transpose: bool = Field(default=False, description="CSV: rows and columns are exchanged")
     normalize: bool = Field(default=False, description="CSV: divide every row by its sum (class to class)")
     extra: Literal["error", "ignore"] = Field(
-        default="error", description="CSV: rows and columns that the tasks do not have"
+        default="error",
+        description="Rows and columns that the tasks do not have; ignore also takes what a ready table lacks "
+        "for unknown",
     )
 
 

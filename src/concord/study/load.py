@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from concord.study.cases import case
-from concord.study.plan import Plan
+from concord.study.plan import Plan, Sourced
 from concord.study.problem import Problem
 
 __all__ = ["problem_of"]
 
 
 def problem_of(plan: Plan) -> Problem:
-    """Load the data of a plan: a built-in case, or the user's manifest and features.
+    """Load the data of a plan: a built-in case, the user's manifest and features, or sources.
 
     Raises:
         MissingDataError: A file that is not there.
@@ -19,6 +19,10 @@ def problem_of(plan: Plan) -> Problem:
     """
     if isinstance(plan.problem, str):
         return case(plan.problem).problem()
+    if isinstance(plan.problem, Sourced):
+        from concord.study.sourced import sourced_problem
+
+        return sourced_problem(plan.problem)
     from concord.study.own_data import own_problem
 
     return own_problem(plan.problem, plan.folder)

@@ -15,7 +15,7 @@ from concord.study.plan import Data, RelationPlan
 from concord.study.problem import SPLITS, Problem
 from concord.tasks import MulticlassTask
 
-__all__ = ["own_problem"]
+__all__ = ["own_problem", "standardised"]
 
 
 def own_problem(data: Data, folder: str) -> Problem:
@@ -52,7 +52,7 @@ def own_problem(data: Data, folder: str) -> Problem:
     return Problem(
         name=manifest.name or Path(data.manifest).stem,
         tasks=manifest.tasks,
-        inputs=_standardised(features[index], splits["train"]),
+        inputs=standardised(features[index], splits["train"]),
         targets=manifest.targets(),
         splits=splits,
         relations=tuple(_relation(manifest, relation, root) for relation in data.relations),
@@ -76,7 +76,8 @@ def _features(path: Path, array: str) -> npt.NDArray[np.float32]:
     return loaded.astype(np.float32)
 
 
-def _standardised(x: npt.NDArray[np.float32], train: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def standardised(x: npt.NDArray[np.float32], train: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Feature rows by mean and deviation of the training rows, clipped at 6; images as they are."""
     if x.ndim > 2:
         return x
     mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
+from concord.config import RelationPlan as SourcedRelation
+from concord.config import SourcePlan, TaskPlan, as_config, read_config
 from concord.errors import MissingDataError, StudyError, UnknownNameError
 
 __all__ = [
@@ -21,6 +33,7 @@ __all__ = [
     "Plan",
     "Regime",
     "RelationPlan",
+    "Sourced",
     "as_plan",
     "read_plan",
 ]
@@ -172,6 +185,36 @@ class Data(_Strict):
     relations: list[RelationPlan] = Field(default_factory=list)
 
 
+class Sourced(_Strict):
+    """Data as `concord train` opens them: any number of sources, by readers or manifests.
+
+    In a plan, `config` may name a config of `concord train`, relative to the plan; what stands beside it
+    comes in the place of the config's. The variable CONCORD_DATA, where it is set, comes in the place of
+    `data`.
+
+    Attributes:
+        data: Folder that all paths are relative to; itself relative to the plan.
+        sources: Where samples come from.
+        tasks: What is learnt; all tasks of the sources unless given.
+        relations: How tasks are related.
+        rows: At most so many rows of a split, of each source; drawn once, the same for all runs.
+        outputs: `all`, or `present`: classes and labels that some split has no row of are left out.
+    """
+
+    data: str
+    sources: dict[str, SourcePlan]
+    tasks: dict[str, TaskPlan] = Field(default_factory=dict)
+    relations: list[SourcedRelation] = Field(default_factory=list)
+    rows: dict[Literal["train", "val", "test"], Count] = Field(default_factory=dict)
+    outputs: Literal["all", "present"] = "all"
+
+
+def _kind_of(problem: Any) -> str:
+    if isinstance(problem, dict):
+        return "Sourced" if "sources" in problem else "Data"
+    return type(problem).__name__ if isinstance(problem, Data | Sourced) else "str"
+
+
 def _listed(value: Any) -> Any:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -184,7 +227,8 @@ class Plan(_Strict):
 
     Attributes:
         title: Heading of the report.
-        problem: Name of a built-in problem, or the user's own data.
+        problem: Name of a built-in problem, the user's own manifest and features, or sources as those of
+            `concord train`.
         regimes: How many annotated rows; names are distinct.
         conditions: What is compared; at least one of them is `single-task` or `uncoupled`.
         seeds: Each draws rows, initial weights and batches, the same for all conditions; a number n means
@@ -200,7 +244,10 @@ class Plan(_Strict):
     """
 
     title: str
-    problem: str | Data
+    problem: Annotated[
+        Annotated[str, Tag("str")] | Annotated[Data, Tag("Data")] | Annotated[Sourced, Tag("Sourced")],
+        Discriminator(_kind_of),
+    ]
     regimes: list[Regime] = Field(min_length=1)
     conditions: list[ConditionPlan] = Field(min_length=1)
     seeds: Annotated[list[int], BeforeValidator(_listed)] = Field(default=[0, 1, 2, 3, 4], min_length=1)
@@ -272,8 +319,11 @@ class Plan(_Strict):
         return as_plan({**self.model_dump(), "seeds": self.seeds[:2], "budget": budget, "resamples": 200})
 
     def resolved(self) -> dict[str, Any]:
-        """The plan as plain data; the folder of the plan, which results do not depend on, is left out."""
-        return self.model_dump(mode="json", exclude={"folder"}, exclude_none=True)
+        """The plan as plain data, without the folders of plan and data: results do not depend on them."""
+        plain = self.model_dump(mode="json", exclude={"folder"}, exclude_none=True)
+        if isinstance(self.problem, Sourced):
+            del plain["problem"]["data"]
+        return plain
 
     @property
     def digest(self) -> str:
@@ -291,6 +341,7 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
     from concord.study.cases import case_names
     from concord.study.conditions import condition_names
 
+    values = _with_sources(values, where)
     try:
         plan = Plan.model_validate(values)
     except ValidationError as error:
@@ -299,7 +350,8 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
         parts = [part for part in first["loc"] if part not in _BRANCHES]
         place = ".".join(str(part) for part in parts)
         if first["type"] == "extra_forbidden":
-            near = str(UnknownNameError.of("key", parts[-1], _keys_at(parts[:-1]))).partition("; ")[2]
+            known = _keys_at(parts[:-1], "Sourced" in first["loc"])
+            near = str(UnknownNameError.of("key", parts[-1], known)).partition("; ")[2]
             raise UnknownNameError(f"{where}: unknown key {place!r}; {near}") from None
         reason = first["msg"].removeprefix("Value error, ")
         raise StudyError(f"{where}{f', {place}' if place else ''}: {reason}") from None
@@ -310,18 +362,36 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
     return plan
 
 
-_BRANCHES = ("Data", "str")
+def _with_sources(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """The plan with the sources of the config that it names, and an absolute folder of data."""
+    given = values.get("problem")
+    if not isinstance(given, dict) or not {"config", "sources"} & given.keys():
+        return values
+    folder, own = Path(str(values.get("folder", ""))), dict(given)
+    described: dict[str, Any] = {"data": str(Path(os.path.abspath(folder / str(own.pop("data", ".")))))}
+    if "config" in own:
+        config = read_config(folder / str(own.pop("config")), environment={})
+        parts = config.model_dump(mode="json", include={"sources", "tasks", "relations"}, exclude_unset=True)
+        described = (described if "data" in given else {"data": config.data}) | parts
+    described["data"] = os.environ.get("CONCORD_DATA", described["data"])
+    described |= {key: own.pop(key) for key in ("sources", "tasks", "relations") if key in own}
+    described = json.loads(json.dumps(described))
+    as_config(described, f"{where}, problem")
+    return values | {"problem": described | own}
+
+
+_BRANCHES = ("Data", "Sourced", "str")
 """What pydantic puts into a place to say which side of a union it tried."""
 
 
-def _keys_at(place: Sequence[int | str]) -> list[str]:
+def _keys_at(place: Sequence[int | str], sourced: bool) -> list[str]:
     """Fields of the part of a plan at a place."""
     kinds: dict[str, type[BaseModel]] = {
         "regimes": Regime,
         "conditions": ConditionPlan,
         "network": Network,
         "budget": Budget,
-        "problem": Data,
+        "problem": Sourced if sourced else Data,
         "relations": RelationPlan,
     }
     names = [part for part in place if isinstance(part, str)]
@@ -333,8 +403,12 @@ def _known(where: str, kind: str, name: str, names: Callable[[], Sequence[str]])
         raise UnknownNameError(f"{where}: {UnknownNameError.of(kind, name, names())}")
 
 
-def read_plan(path: str | Path) -> Plan:
+def read_plan(path: str | Path, quick: bool = False) -> Plan:
     """Read a plan from a YAML or JSON file.
+
+    Args:
+        path: The file. Its key `quick`, where there is one, says what is different in a quick look.
+        quick: Whether to take the plan of that quick look; without the key, that of `Plan.quick`.
 
     Raises:
         MissingDataError: No such file.
@@ -353,4 +427,11 @@ def read_plan(path: str | Path) -> Plan:
         raise StudyError(f"{path}: not readable as YAML ({reason})") from error
     if not isinstance(values, dict):
         raise StudyError(f"{path}: a plan is a mapping of fields, found {type(values).__name__}")
-    return as_plan({"folder": str(path.parent), **values}, str(path))
+    values = {"folder": str(path.parent), **values}
+    brief = values.pop("quick", None)
+    if brief is None:
+        plan = as_plan(values, str(path))
+        return plan.quick() if quick else plan
+    if not isinstance(brief, dict):
+        raise StudyError(f"{path}, quick: a mapping of fields of the plan, found {type(brief).__name__}")
+    return as_plan({**values, **brief} if quick else values, str(path))

@@ -13,15 +13,16 @@ import polars as pl
 import torch
 
 from concord import couplings as coupling_room
-from concord.config import Config, RelationPlan, SourcePlan
+from concord.config import Config, RelationPlan, SourcePlan, SplitPlan
 from concord.data.features import FeatureRows
 from concord.data.images import IMAGENET
 from concord.data.inputs import concatenate
 from concord.data.loading import Collate
-from concord.data.manifest import Manifest, task_columns
+from concord.data.manifest import SPLITS, Manifest, task_columns
 from concord.data.mixture import Mixture
-from concord.data.registry import read
+from concord.data.registry import read, reader
 from concord.data.source import Source
+from concord.data.splitting import resplit
 from concord.errors import (
     ConcordError,
     ConfigError,
@@ -47,7 +48,17 @@ from concord.training.layers import Standardize
 from concord.training.run import network_of, trunk_of
 from concord.trunks import NamedTrunk
 
-__all__ = ["Built", "Opened", "build", "mixture_of", "open_sources", "relation_of"]
+__all__ = [
+    "Built",
+    "Opened",
+    "build",
+    "mixture_of",
+    "open_sources",
+    "relation_of",
+    "shape_across",
+    "sources_of",
+    "vocabulary_across",
+]
 
 COUPLING_CLASSES: Mapping[str, Any] = {
     coupling.name: coupling
@@ -56,6 +67,9 @@ COUPLING_CLASSES: Mapping[str, Any] = {
     and issubclass(coupling, coupling_room.Coupling)
     and coupling is not coupling_room.Coupling
 }
+WITH_TABLE = ("cub200",)
+"""Readers that have a table of their data set."""
+
 ROWS_FOR_MOMENTS = 100_000
 """Rows of each source that features are standardised by, at most."""
 
@@ -174,8 +188,8 @@ def build(config: Config) -> Built:
     _check_training(config, opened, training)
     relations = tuple(relation_of(plan, opened, config) for plan in config.relations)
     objective = _objective(config, opened.tasks, relations)
-    vocabulary = _vocabulary(config, training)
-    shape = _shape(config, vocabulary)
+    vocabulary = vocabulary_across(config, training)
+    shape = shape_across(config, vocabulary)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         with _named("trunk"):
@@ -198,8 +212,8 @@ def build(config: Config) -> Built:
         shape,
         standardize,
         preparation,
-        _sources(config, training, preparation),
-        _sources(config, opened.split(config, "val"), preparation),
+        sources_of(config, training, preparation),
+        sources_of(config, opened.split(config, "val"), preparation),
     )
 
 
@@ -228,11 +242,26 @@ def _opened(plan: SourcePlan, data: Path, name: str) -> Manifest:
         manifest = read(plan.reader, root, **plan.options)
     else:
         manifest = Manifest.read(data / str(plan.manifest), root=root)
+    if plan.splits is not None:
+        manifest = _resplit(manifest, plan.splits)
     if plan.tasks is not None:
         manifest = manifest.select(*plan.tasks)
     if plan.where is not None:
         manifest = manifest.filter(plan.where)
     return replace(manifest, name=name)
+
+
+def _resplit(manifest: Manifest, plan: SplitPlan) -> Manifest:
+    """The manifest with splits renamed and drawn: the same for all sources of the same data."""
+    if plan.rename:
+        frame = manifest.frame.with_columns(
+            pl.col("split").cast(pl.String).replace(dict(plan.rename)).cast(pl.Enum(SPLITS))
+        )
+        manifest = replace(manifest, frame=frame)
+    shares = {str(split): share for split, share in plan.shares.items()}
+    if not shares:
+        return manifest
+    return resplit(manifest, shares, stratify=plan.stratify, keep=plan.keep)
 
 
 def _tasks(config: Config, manifests: Mapping[str, Manifest]) -> tuple[Task, ...]:
@@ -284,7 +313,13 @@ def _check_training(config: Config, opened: Opened, training: Mapping[str, Manif
             raise NoAnnotationError(f"task {task.name!r} has no annotation in the training rows")
 
 
-def _vocabulary(config: Config, training: Mapping[str, Manifest]) -> Vocabulary:
+def vocabulary_across(config: Config, training: Mapping[str, Manifest]) -> Vocabulary:
+    """How columns of all sources become features; empty where no source has inputs of kind columns.
+
+    Raises:
+        ConfigError: Sources with other columns, or a column of text here and of numbers there.
+        ConcordError: See `vocabulary_of`.
+    """
     out: Vocabulary = {}
     for name, plan in config.sources.items():
         if plan.inputs.kind != "columns":
@@ -303,7 +338,13 @@ def _vocabulary(config: Config, training: Mapping[str, Manifest]) -> Vocabulary:
     return out
 
 
-def _shape(config: Config, vocabulary: Vocabulary) -> tuple[int, ...] | None:
+def shape_across(config: Config, vocabulary: Vocabulary) -> tuple[int, ...] | None:
+    """Shape of one input of any source, without the row; None for texts.
+
+    Raises:
+        ShapeError: Sources that differ in shape or kind.
+        ConcordError: See `shape_of`.
+    """
     shapes: dict[str, Any] = {}
     for name, plan in config.sources.items():
         with _named(f"sources.{name}.inputs"):
@@ -350,9 +391,14 @@ def _standardize(config: Config, training: Mapping[str, Manifest], preparation: 
     return Standardize(joined.mean(dim=0).float(), joined.std(dim=0, correction=0).float())
 
 
-def _sources(
+def sources_of(
     config: Config, manifests: Mapping[str, Manifest], preparation: Preparation
 ) -> dict[str, Source]:
+    """Manifests with the inputs that the config says, by source.
+
+    Raises:
+        ConcordError: What inputs raise; the message names the source.
+    """
     out = {}
     for name, manifest in manifests.items():
         with _named(f"sources.{name}"):
@@ -433,12 +479,14 @@ def _relation(
     if plan.table == "estimate":
         return _estimated(source, target, opened.split(config, "train"))
     if plan.table in BUILTIN:
-        return _fitting(BUILTIN[plan.table](), source, target, plan.table)
-    if plan.table.startswith("pack:"):
+        return _fitting(BUILTIN[plan.table](), source, target, plan)
+    name, colon, folder = plan.table.partition(":")
+    if colon and name == "pack":
         from concord.data.readers.pack import pack_relation
 
-        folder = data / plan.table.removeprefix("pack:")
-        return _fitting(pack_relation(folder, f"{source.name}->{target.name}"), source, target, plan.table)
+        return _fitting(pack_relation(data / folder, f"{source.name}->{target.name}"), source, target, plan)
+    if colon and name in WITH_TABLE:
+        return _fitting(reader(name).relation(data / folder), source, target, plan)
     return Relation.from_csv(
         source,
         target,
@@ -449,17 +497,28 @@ def _relation(
     )
 
 
-def _fitting(relation: Relation, source: MulticlassTask, target: Task, table: str) -> Relation:
-    """A ready table, its rows and columns in the order of the tasks."""
+def _fitting(relation: Relation, source: MulticlassTask, target: Task, plan: RelationPlan) -> Relation:
+    """A ready table, its rows and columns in the order of the tasks; what it lacks is unknown if allowed."""
     for task, own in ((source, relation.source), (target, relation.target)):
-        if type(task) is not type(own) or set(task.outputs) != set(own.outputs):
+        same = set(task.outputs) == set(own.outputs)
+        if type(task) is not type(own) or not (same or plan.extra == "ignore"):
             raise ConfigError(
-                f"table {table!r} speaks of other classes or labels than task {task.name!r}; write it to CSV "
-                "with `concord relation show` and adapt it"
+                f"table {plan.table!r} speaks of other classes or labels than task {task.name!r}; "
+                "extra: ignore takes what both have, or write it to CSV with `concord relation show`"
             )
-    rows = [relation.source.outputs.index(name) for name in source.outputs]
-    columns = [relation.target.outputs.index(name) for name in target.outputs]
-    return Relation(source, target, relation.table[np.ix_(rows, columns)])
+    rows, own_rows = _in_both(source, relation.source, plan)
+    columns, own_columns = _in_both(target, relation.target, plan)
+    cells = np.full((source.width, target.width), np.nan)
+    cells[np.ix_(rows, columns)] = relation.table[np.ix_(own_rows, own_columns)]
+    return Relation(source, target, cells)
+
+
+def _in_both(task: Task, own: Task, plan: RelationPlan) -> tuple[list[int], list[int]]:
+    """Places of the classes or labels that a task and a table have in common, in both."""
+    names = [name for name in task.outputs if name in own.outputs]
+    if not names:
+        raise ConfigError(f"table {plan.table!r} has no class or label in common with task {task.name!r}")
+    return [task.outputs.index(name) for name in names], [own.outputs.index(name) for name in names]
 
 
 def _estimated(source: MulticlassTask, target: Task, training: Mapping[str, Manifest]) -> Relation:
