@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from concord import CoupledClassifier, MulticlassTask, MultilabelTask, Relation
 from concord.cli import app
-from concord.cli.relation import _account, _given
+from concord.cli.relation import _account, _given, _groups
 from concord.crossfit import cross_predict
 from concord.data.manifest import Manifest
 from concord.data.predictions import read_features, read_predictions
@@ -295,3 +295,14 @@ def test_cross_fitting_is_out_of_sample_and_repeatable():
     assert (first["mood"].argmax(axis=1)[:60] == y[:60]).mean() < 0.6
     np.testing.assert_array_equal(first["units"], again["units"])
     np.testing.assert_allclose(first["mood"].sum(axis=1), 1)
+
+
+def test_rows_without_a_group_stand_alone():
+    def groups(names):
+        frame = pl.DataFrame({"row": range(len(names)), "group": pl.Series(names, dtype=pl.String)})
+        return _groups(Manifest(frame, ()))
+
+    assert groups([None, None]) is None
+    found = groups(["a", None, "a", None, "row 1"])
+    assert found[0] == found[2]
+    assert len(set(found)) == 4

@@ -268,8 +268,17 @@ def _said(
     if effort not in EFFORTS:
         raise UnknownNameError.of("effort", effort, EFFORTS)
     model = CoupledClassifier(tasks, effort=effort, random_state=seed)
-    groups = manifest.frame["group"].to_numpy() if "group" in manifest.frame.columns else None
-    return cross_predict(model, x, manifest.targets(), groups)
+    return cross_predict(model, x, manifest.targets(), _groups(manifest))
+
+
+def _groups(manifest: Manifest) -> npt.NDArray[np.str_] | None:
+    """What no fold may cut; a row without a group stands alone. None where no row has one."""
+    import numpy as np
+
+    names = manifest.frame["group"].cast(str).to_list()
+    if not any(names):
+        return None
+    return np.array([f"row {i}" if name is None else f"group {name}" for i, name in enumerate(names)])
 
 
 def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, list[str]]:
