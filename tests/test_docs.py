@@ -1,0 +1,152 @@
+"""The documentation does what it says: every block runs, or says why not; links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from concord import cli, errors
+from test_readme import commands, leaf
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = {
+    str(path.relative_to(DOCS)): path.read_text(encoding="utf-8")
+    for path in sorted(DOCS.rglob("*.md"))
+    if "_build" not in path.parts
+}
+
+BLOCK = re.compile(r"(?:^<!-- (.+?) -->\n)?^```([\w{}-]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+"""(mark, language, text) of a block; a mark is `not run: WHY` or `file: NAME`."""
+
+SHOWN = ("diff", "mermaid", "{toctree}", "{eval-rst}")
+"""What is looked at, not run."""
+
+SHORT = {
+    "study": ["--quick", "--processes", "1"],
+    "train": [
+        "--set",
+        "training.steps=2",
+        "--set",
+        "training.batch_size=8",
+        "--set",
+        "watching.progress=false",
+    ],
+}
+"""What the short walk adds to a command, so that it takes seconds."""
+
+RUN = [
+    page
+    for page, text in PAGES.items()
+    if any(
+        kind in ("python", "bash") and not mark.startswith("not run: ")
+        for mark, kind, _ in BLOCK.findall(text)
+    )
+]
+
+
+def run_command(words, monkeypatch):
+    assert words[0] == "concord", f"runs no {words[0]}"
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0, " ".join(words)
+
+
+def walk(page, monkeypatch, more):
+    """Run all blocks of a page from top to bottom, in the current folder; how many were run."""
+    ran, names = 0, {}
+    for mark, kind, text in BLOCK.findall(PAGES[page]):
+        if mark.startswith("file: "):
+            Path(mark.removeprefix("file: ")).write_text(text, encoding="utf-8")
+        if mark or kind not in ("python", "bash"):
+            continue
+        if kind == "python":
+            exec(compile(text, page, "exec"), names)
+        else:
+            for words in commands(text):
+                run_command(words + more.get(words[1], []), monkeypatch)
+        ran += 1
+    return ran
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_have_a_language_and_a_known_mark(page):
+    for mark, language, text in BLOCK.findall(PAGES[page]):
+        assert language in ("bash", "python", "csv", "yaml", *SHOWN), text
+        assert not mark or re.match(r"(not run|file): \S", mark), mark
+        assert mark or language not in ("csv", "yaml"), "says where it comes from"
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_the_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert walk(page, monkeypatch, SHORT)
+
+
+@pytest.mark.slow
+def test_the_tutorial_as_typed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    walk("tutorial.md", monkeypatch, {})
+    said = capsys.readouterr().out
+    assert "no row is annotated for both 'digit' and 'segments'" in said
+    assert "the table fits the data" in said
+    assert "Verdicts rest" in " ".join(said.split())
+    assert Path("runs/first/report.html").is_file()
+    assert pl.read_csv("predictions.csv").height == 1797
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_options_exist(page):
+    inline = re.findall(r"(?<!`)`(concord [^`\n]+)`", PAGES[page])
+    blocks = [text for _, kind, text in BLOCK.findall(PAGES[page]) if kind == "bash"]
+    for words in commands("\n".join([*inline, *blocks])):
+        if words[0] != "concord" or words[1].startswith("-"):
+            continue
+        name, command = leaf(words)
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        for word in words:
+            assert not word.startswith("--") or word in known, f"`{name}` has no {word}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_files_named_exist(page):
+    for link in re.findall(r"\]\(([^)#]+)", PAGES[page]):
+        assert link.startswith("https://") or (DOCS / page).parent.joinpath(link).exists(), link
+    for path in re.findall(r"\b((?:benchmarks|examples|tests)/[\w/]+\.py)", PAGES[page]):
+        assert (ROOT / path).is_file(), path
+
+
+def test_every_error_has_a_page():
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, errors.ConcordError):
+            assert f"{error.page}.md" in PAGES, error
+
+
+def test_every_figure_is_made_by_the_script(tmp_path):
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "benchmarks" / "figures.py")
+    figures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(figures)
+    figures.main(tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in (DOCS / "figures").iterdir()}
+    shown = {name for text in PAGES.values() for name in re.findall(r"figures/(\w+\.svg)\)", text)}
+    assert shown == drawn
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    for name in ("sphinx", "furo", "myst_parser"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed: make docs installs it")
+    build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path)]
+    done = subprocess.run(build, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "tutorial.html").is_file()
