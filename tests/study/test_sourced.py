@@ -226,6 +226,30 @@ def test_the_quick_look_of_a_plan(tmp_path):
         read_plan(planned(tmp_path, quick=3))
 
 
+def test_a_gain_over_nothing_is_left_out():
+    """Single-task networks that find none of the labels: no relative gain, and the file is still JSON."""
+    from types import SimpleNamespace
+
+    from concord.study.compare import _delta_m
+
+    plan = as_plan({**PLAN, "problem": "digits", "conditions": ["single-task", "uncoupled", "posterior"]})
+
+    def found(single):
+        values = {"single-task": single, "uncoupled": 0.5, "posterior": 0.6}
+        return _delta_m(
+            SimpleNamespace(
+                plan=plan,
+                tasks=["digit", "segments"],
+                conditions=list(values),
+                metric=lambda task: "accuracy",
+                seeds=lambda regime, condition, task: np.full(2, values[condition]),
+            )
+        )
+
+    assert found(0.0) == []
+    assert [round(row["mean"]) for row in found(0.4)] == [25, 50]
+
+
 # -- tables that do not speak of the same classes and labels -------------------------------------------
 
 

@@ -253,6 +253,8 @@ def _delta_m(results: Results) -> list[dict[str, Any]]:
             np.stack([results.seeds(regime.name, name, task) for task in results.tasks], axis=-1)
             for name in (condition, "single-task")
         )
+        if (baseline == 0).any():  # nothing to be relative to
+            continue
         gain = paired(delta_m(values, baseline, lower), level=results.plan.level)
         out.append(
             {
