@@ -1,0 +1,81 @@
+"""Configs and studies of licensed data sets, from native trees to reports; and what is said without them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from native_trees import make
+
+from concord.config import read_config
+from concord.data.registry import reader
+from concord.errors import MissingDataError
+from concord.study.compare import compare
+from concord.study.load import problem_of
+from concord.study.plan import as_plan, read_plan
+from concord.study.report import write
+from concord.study.run import run
+from concord.training import evaluate, train
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+NAMES = sorted(path.stem for path in (CONFIGS / "licensed").glob("*.yaml"))
+DATA_SETS = {
+    *("affwild2", "affectnet", "rafdb", "emotionet", "disfa", "bp4d", "bp4d-plus", "celeba", "cub200"),
+    *("deepfashion", "ut-zappos50k", "shoes", "clothing-attributes"),
+}
+SIZE = 12
+
+
+def test_every_licensed_data_set_has_a_config_and_a_study():
+    configs = [read_config(CONFIGS / "licensed" / f"{name}.yaml", environment={}) for name in NAMES]
+    assert {source.reader for config in configs for source in config.sources.values()} == DATA_SETS
+    assert all((CONFIGS / "studies" / f"{name}.yaml").is_file() for name in NAMES)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONCORD_DATA", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_from_a_native_tree_to_network_and_report(tmp_path, data, name):
+    path = CONFIGS / "licensed" / f"{name}.yaml"
+    sources = read_config(path, environment={}).sources
+    for source in sources.values():
+        make(source.root, data / source.root)
+    small = [f"sources.{source}.inputs.size={SIZE}" for source in sources]
+    settings = ["training.steps=2", "training.batch_size=16", "training.warmup=0", "training.accelerator=cpu"]
+    settings += [
+        "trunk.options={width: 8, stages: 1}",
+        "watching.progress=false",
+        f"output={tmp_path / 'out'}",
+    ]
+    found = evaluate(train(read_config(path, [*small, *settings])))
+    assert all(task["annotated"] > 0 for task in found["tasks"].values())
+    assert all(0 <= value <= 1 for value in found["disagreement"].values())
+
+    plan = read_plan(CONFIGS / "studies" / f"{name}.yaml", quick=True)
+    values = plan.model_dump()
+    for source in values["problem"]["sources"].values():
+        source["inputs"]["size"] = SIZE
+    values["regimes"] = [{"name": "small", "rows": dict.fromkeys(values["regimes"][0]["rows"], 12)}]
+    values["network"] |= {"width": 8, "stages": 1}
+    values |= {"budget": {"steps": 2, "rows_per_task": 8, "log_every": 1}, "resamples": 10}
+    plan = as_plan(values)
+    assert run(plan, tmp_path / "study") == 0
+    summary = compare(plan, tmp_path / "study")
+    assert {row["condition"] for row in summary["verdicts"]} == {"uncoupled", "paper"}
+    assert "paper" in write(tmp_path / "study").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_the_data_it_says_what_to_get_from_whom(data, name):
+    plan = read_plan(CONFIGS / "studies" / f"{name}.yaml")
+    first = next(iter(plan.problem.sources.values()))
+    with pytest.raises(MissingDataError) as info:
+        problem_of(plan)
+    said = str(info.value)
+    assert reader(first.reader).HOME in said
+    assert str(data / first.root) in said
+    assert "\n" not in said
