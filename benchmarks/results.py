@@ -1,0 +1,157 @@
+"""Write docs/results.md, and its figures, from finished studies: nothing on the page is typed by hand.
+
+    concord study configs/studies/mushroom.yaml            # to runs/mushroom; and others
+    python benchmarks/results.py runs/mushroom runs/goemotions [--page docs/results.md]
+
+Each study gives its sentence, a figure of the differences to single-task networks with their intervals, and a
+table of means and verdicts. Studies without an interval (one seed) are refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from concord import __version__
+from concord.study.outcome import Outcome
+from concord.study.wording import METRIC_WORDS, VERDICT_WORDS
+
+PAGE = Path(__file__).parent.parent / "docs" / "results.md"
+BASELINE = "single-task"
+GAP = "\N{EN DASH}"
+COLOURS = {"superior": "#1b7837", "inferior": "#b2182b", "non-inferior": "#4d4d4d", "undecided": "#999999"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("studies", nargs="+", type=Path, help="folders of finished studies")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    options = parser.parse_args(arguments)
+    lines = [
+        "# Results of the case studies",
+        "",
+        f"`python benchmarks/results.py`, {datetime.now(UTC):%Y-%m-%d}, version {__version__}. Differences are in "
+        "points (x100), paired over seeds, with intervals; verdicts are corrected within each regime. A regime "
+        "whose name ends in shuffled has a table with its rows exchanged: a control.",
+    ]
+    for folder in options.studies:
+        lines += ["", *section(folder, options.page.parent / "figures")]
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    options.page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print(f"wrote {options.page}")
+
+
+def section(folder: Path, figures: Path) -> list[str]:
+    """What the page says of a study; its figure is written.
+
+    Raises:
+        SystemExit: A study of one seed, or one that was not compared with single-task networks.
+        ConcordError: A folder without a finished study.
+    """
+    outcome = Outcome.read(folder)
+    summary = outcome.summary
+    verdicts = [row for row in summary["verdicts"] if row["baseline"] == BASELINE]
+    if len(summary["seeds"]) < 2 or not verdicts:
+        raise SystemExit(f"{folder}: two seeds and the condition {BASELINE} are needed for a page")
+    name = folder.resolve().name
+    figures.mkdir(parents=True, exist_ok=True)
+    draw(verdicts, figures / f"{name}.svg")
+    started = _environment(folder)
+    return [
+        f"## {summary['title']}",
+        "",
+        f"{len(summary['seeds'])} seeds{started}. {summary['sentence']}",
+        "",
+        *harm(verdicts),
+        "",
+        f"![Differences to {BASELINE} of {name}](figures/{name}.svg)",
+        "",
+        *table(summary, verdicts),
+    ]
+
+
+def harm(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each condition, how often it is worse and better than single-task networks."""
+    out = []
+    for condition in dict.fromkeys(row["condition"] for row in verdicts):
+        own = [row for row in verdicts if row["condition"] == condition]
+        said = [row["verdict"] for row in own]
+        lowest = min(own, key=lambda row: row["difference"])
+        out.append(
+            f"- `{condition}`: better in {said.count('superior')}, worse in {said.count('inferior')} of {len(own)}; "
+            f"lowest {lowest['difference']:+.1f} ({lowest['regime']}, {lowest['task']})."
+        )
+    return out
+
+
+def table(summary: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Means and differences, a row for each regime, task and condition."""
+    found = {(row["regime"], row["task"], row["condition"]): row for row in verdicts}
+    lines = ["| regime | task, metric | condition | mean | difference | interval | verdict |"]
+    lines.append("| --- " * 7 + "|")
+    for row in summary["means"]:
+        metric = summary["metrics"][row["task"]]
+        if row["metric"] != metric:
+            continue
+        cells = [row["regime"], f"{row['task']}, {METRIC_WORDS.get(metric, metric)}", row["condition"]]
+        cells.append(f"{100 * row['mean']:.1f}")
+        against = found.get((row["regime"], row["task"], row["condition"]))
+        if against is None:
+            cells += [GAP] * 3
+        else:
+            cells.append(f"{against['difference']:+.1f}")
+            cells.append(f"{against['low']:+.1f} to {against['high']:+.1f}")
+            cells.append(VERDICT_WORDS[against["verdict"]])
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def draw(verdicts: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Differences with their intervals, a panel for each regime and task."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    panels = list(dict.fromkeys((row["regime"], row["task"]) for row in verdicts))
+    names = list(dict.fromkeys(row["condition"] for row in verdicts))
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(5 * columns, 0.8 + rows * (0.7 + 0.28 * len(names))), squeeze=False
+    )
+    for axis, (regime, task) in zip(axes.flat, panels, strict=False):
+        for row in verdicts:
+            if (row["regime"], row["task"]) == (regime, task):
+                place, colour = names.index(row["condition"]), COLOURS[row["verdict"]]
+                axis.plot([row["low"], row["high"]], [place, place], color=colour)
+                axis.plot(row["difference"], place, "o", color=colour)
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.set_yticks(range(len(names)), names)
+        axis.invert_yaxis()
+        axis.set_title(f"{regime}: {task}", fontsize=9)
+        axis.set_xlabel(f"points against {BASELINE}", fontsize=8)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    figure.tight_layout()
+    with mpl.rc_context({"svg.hashsalt": "results", "svg.fonttype": "none"}):
+        figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _environment(folder: Path) -> str:
+    """When the study began, as its environment says."""
+    held = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    started = sorted(
+        str(session["started"])[:10] for session in held.get("sessions", []) if "started" in session
+    )
+    return f", {started[0]}" if started else ""
+
+
+if __name__ == "__main__":
+    main()
