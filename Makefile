@@ -25,9 +25,10 @@ test: setup ## run the tests (the long ones: make test-slow)
 test-slow: setup ## run the long studies and walks
 	$(BIN)/pytest -m slow
 
-lint: setup ## check format, style and types
+lint: setup ## check format, style, types and docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/python tools/check_docstrings.py
 	$(BIN)/mypy
 
 format: setup ## put the code into the project's format

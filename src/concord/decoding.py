@@ -206,6 +206,10 @@ class JointDecoder:
 
         Both directions start from what the heads said, not from each other's result: nothing is counted
         twice.
+
+        Args:
+            p: What the class head says: (n, C), in [0, 1].
+            q: What the other head says: (n, K), in [0, 1].
         """
         p, q = self._checked(p, q)
         return (

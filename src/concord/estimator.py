@@ -247,7 +247,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         return self
 
     def predict_proba(self, X: Any) -> Any:
-        """Probabilities: by task (n, C) or (n, K); an array where y was one-dimensional."""
+        """Probabilities for features X (n, d): by task (n, C) or (n, K); an array where y was one."""
         check_is_fitted(self, "tasks_")
         inputs = torch.as_tensor(self._inputs(X, None, reset=False))
         if self._automatic is not None:
@@ -258,7 +258,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         return out[SINGLE] if self._single else out
 
     def predict(self, X: Any) -> Any:
-        """Predictions: by task, class names (n,) or 0/1 labels (n, K); values of y where it was an array."""
+        """Predictions for X (n, d): by task, class names (n,) or 0/1 labels (n, K); or values of y."""
         probabilities = self.predict_proba(X)
         if self._single:
             return self.classes_[probabilities.argmax(axis=1)]
@@ -270,7 +270,16 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         }
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy of a single task; of several, the mean of each task's main metric."""
+        """Accuracy of a single task; of several, the mean of each task's main metric: in [0, 1].
+
+        Args:
+            X: Features (n, d).
+            y: Targets as in `fit`; tasks that it lacks are left out.
+            sample_weight: (n,), where there is a single task.
+
+        Raises:
+            NoAnnotationError: Targets of none of the tasks.
+        """
         if not isinstance(y, Mapping):
             return float(super().score(X, y, sample_weight))
         probabilities = self.predict_proba(X)

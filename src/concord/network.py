@@ -99,7 +99,7 @@ class MultiTaskNetwork(nn.Module):
         return head
 
     def features(self, x: Any) -> dict[str, Tensor]:
-        """Features that each task's head sees, by task: (n, width)."""
+        """Features of inputs x that each task's head sees, by task: (n, width)."""
         shared = self.trunk(x)
         out = {}
         for task in self.tasks:

@@ -429,7 +429,7 @@ class Relation:
         return self.replace(table=table, strength=strength)
 
     def row(self, index: int) -> Array:
-        """The cells of one class, NaN where unknown: shape (K,)."""
+        """The cells of one class, by its index in 0 .. C-1, NaN where unknown: shape (K,)."""
         if not self.sparse:
             return self.table[index]
         start, stop = self.table.indptr[index : index + 2]
@@ -443,17 +443,17 @@ class Relation:
         return np.repeat(np.arange(self.source.width), np.diff(self.table.indptr))
 
     def with_cells(self, data: npt.NDArray[Any]) -> Any:
-        """A sparse array of the structure of this sparse table with other numbers: (nnz,) to (C, K)."""
+        """A sparse array of the structure of this sparse table with other data: (nnz,) to (C, K)."""
         return type(self.table)((data, self.table.indices, self.table.indptr), shape=self.table.shape)
 
     def known_mass(self, p: Array) -> Array:
-        """Class probability whose cell is known: (n, C) to (n, K)."""
+        """Mass of class probabilities p whose cell is known: (n, C) to (n, K)."""
         if self.sparse and self.class_to_class:
             return np.repeat((p @ self.known_rows)[:, None], self.target.width, axis=1)
         return p @ self.known.astype(np.float64)
 
     def mixture(self, p: Array) -> Array:
-        """Class probability times cell, summed over classes with a known cell: (n, C) to (n, K)."""
+        """Class probabilities p times cell, summed over classes with a known cell: (n, C) to (n, K)."""
         return p @ (self.table if self.sparse else np.nan_to_num(self.table))
 
     def class_prior(self) -> Array:
@@ -534,7 +534,11 @@ class Relation:
 
     @cached_property
     def binary(self) -> Relation:
-        """The table with 1 for every known cell above 0 (prototypical and observational alike)."""
+        """The table with 1 for every known cell above 0 (prototypical and observational alike).
+
+        Raises:
+            ShapeError: A class-to-class table.
+        """
         if self.class_to_class:
             raise ShapeError(f"relation {self.name}: a class-to-class table has no binary form")
         if self.sparse:
@@ -544,14 +548,18 @@ class Relation:
         return Relation(self.source, self.target, table, prior=self.prior)
 
     def permuted(self, order: Sequence[int]) -> Relation:
-        """The rows in another order: class i gets the row of class order[i] (a control that is wrong)."""
+        """The rows in another order: class i gets the row of class order[i] (a control that is wrong).
+
+        Raises:
+            ShapeError: An order that is no permutation of the C rows.
+        """
         index = np.asarray(order)
         if sorted(index.tolist()) != list(range(self.source.width)):
             raise ShapeError(f"relation {self.name}: an order of {self.source.width} rows is needed")
         return Relation(self.source, self.target, self.table[index], prior=self.prior)
 
     def shuffled(self, seed: int) -> Relation:
-        """The rows in a random order without a fixed point: the usual control of a wrong table."""
+        """The rows in an order drawn by a seed, without a fixed point: the usual control of a wrong table."""
         rng, c = np.random.default_rng(seed), self.source.width
         cycle = rng.permutation(c)
         order = np.empty(c, dtype=np.int64)
@@ -559,7 +567,7 @@ class Relation:
         return self.permuted(order.tolist())
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the table as `from_csv` reads it; unknown cells are blank.
+        """Write the table to a path, as `from_csv` reads it; unknown cells are blank.
 
         Raises:
             DenseOnlyError: The table is sparse; `scipy.sparse.save_npz` keeps `table`.

@@ -169,7 +169,7 @@ class MulticlassTask(Task):
         return np.asarray([*self.classes, None], dtype=object)[checked]
 
     def annotated(self, targets: Array) -> npt.NDArray[np.bool_]:
-        """Which samples carry a class: shape (n,)."""
+        """Which samples carry a class, by their encoded targets (n,): shape (n,)."""
         return np.asarray(targets) != MISSING_CLASS
 
     def gaps(self, n: int) -> npt.NDArray[np.int64]:
@@ -244,7 +244,7 @@ class MultilabelTask(Task):
         return numbers.astype(np.float32)
 
     def annotated(self, targets: Array) -> npt.NDArray[np.bool_]:
-        """Which samples carry at least one label: shape (n,)."""
+        """Which samples carry at least one label, by their encoded targets (n, K): shape (n,)."""
         return (~np.isnan(np.asarray(targets))).any(axis=1)
 
     def gaps(self, n: int) -> npt.NDArray[np.float32]:

@@ -146,6 +146,9 @@ class View:
         logits: By task: (n, C) of the source, (n, K) of the target.
         targets: By task: (n,) class indices with -1, (n, K) labels with NaN.
         relation: The relation between the two.
+
+    Raises:
+        UnknownNameError: Logits or targets that lack one of the two tasks.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ PROTOTYPICAL = 1.0 - 1e-6
 
 
 def hard_labels(view: View) -> Tensor:
-    """Weights of labels given by a class annotation: (n, K), 0 where none is given or needed.
+    """Weights of labels given by the class annotations of a view: (n, K), 0 where none is given or needed.
 
     A prototypical label (cell 1) is given as present with weight 1, an observational one with its cell as
     weight; absent labels are never given. From class to class a class is given only where its row has a
@@ -28,7 +28,7 @@ def hard_labels(view: View) -> Tensor:
 
 
 def hard_classes(view: View) -> tuple[Tensor, Tensor]:
-    """Class given by label annotations: its index and whether one is given, both (n,).
+    """Class given by the label annotations of a view: its index and whether one is given, both (n,).
 
     A class is given if all its prototypical labels are annotated as present. Of several, the one with
     the largest set of them; where that is a tie still, none, since any choice would hang on the order of

@@ -47,6 +47,9 @@ class DistributionMatching(Coupling):
         detach: Head that the gradient does not enter, or None.
         weight: Factor in the objective, >= 0.
 
+    Raises:
+        UnknownNameError: Another form, kind of cells or head.
+
     Example:
         >>> import torch, concord as cc
         >>> relation = cc.tables.expressions()

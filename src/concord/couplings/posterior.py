@@ -10,7 +10,12 @@ __all__ = ["PosteriorCoannotation", "class_posterior"]
 
 
 def class_posterior(view: View, exponent: float = 1.0) -> Tensor:
-    """P(class | annotated labels), with the relation's prior and tempered evidence: (n, C)."""
+    """P(class | annotated labels), with the relation's prior and tempered evidence: (n, C).
+
+    Args:
+        view: The batch.
+        exponent: Tempering of the evidence, in [0, 1].
+    """
     return (view.tensors.log_prior + exponent * view.evidence()).softmax(dim=-1)
 
 

@@ -49,6 +49,11 @@ def soft_classes(
 
     q is the softmax of the indicator scores over the classes that have one. A sample without any score
     gets a uniform q over all classes, so that it stays finite.
+
+    Args:
+        view: The batch.
+        neutral: As in `indicator_scores`.
+        temperature: Of the softmax, > 0.
     """
     scores, scored = indicator_scores(view, neutral)
     some = scored.any(dim=-1)
@@ -79,6 +84,10 @@ class SoftCoannotation(Coupling):
             so the absent share is often the largest score, and the largest takes all there.
         temperature: T > 0. q is flat at 1 (never above about .35 for six classes); lower is sharper.
         weight: Factor in the objective, >= 0.
+
+    Raises:
+        UnknownNameError: Another form or way with neutral classes.
+        RangeError: A temperature that is not positive, or a weight outside its range.
     """
 
     name = "coannotation"

@@ -50,7 +50,7 @@ class Batch:
         return len(self.source)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
-        """The same batch with all tensors on a device."""
+        """The same batch with all tensors on a device; `non_blocking` as in `torch.Tensor.to`."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:

@@ -112,7 +112,11 @@ class FeatureRows(Inputs):
             ) from error
 
     def keys(self, manifest: Manifest) -> Keyer:
-        """The rows that the manifest points to, checked to lie in the array."""
+        """The rows that the manifest points to, checked to lie in the array.
+
+        Raises:
+            ShapeError: A row beyond the array.
+        """
         rows = column(manifest, "row", "feature rows").to_numpy()
         if rows.max() >= len(self):
             raise ShapeError(

@@ -154,7 +154,11 @@ class Images(Inputs):
         return f"Images(root={str(self.root)!r}, size={self.size}, region={self.region!r})"
 
     def keys(self, manifest: Manifest) -> Keyer:
-        """Paths, with boxes or landmarks where the region asks for them."""
+        """Paths, with boxes or landmarks where the region asks for them.
+
+        Raises:
+            MissingDataError: Neither the images nor the manifest say what paths are relative to.
+        """
         root = self.root or manifest.root
         if root is None:
             raise MissingDataError(

@@ -78,6 +78,10 @@ def resplit(
 def split_shares(manifest: Manifest, tasks: Iterable[str] = ()) -> pl.DataFrame:
     """What share of the rows, groups, classes and labels every split has.
 
+    Args:
+        manifest: What was split.
+        tasks: Names of the tasks whose classes and labels are counted.
+
     Returns:
         Columns `what` ("rows", "groups", "TASK = CLASS", "TASK.LABEL = 1"), `n` (how many there are) and one
         share in [0, 1] a split; rows without a split count in `n` only.
