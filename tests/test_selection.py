@@ -217,6 +217,16 @@ def test_unrelated_tasks_are_not_coupled() -> None:
     assert outcome.checks[0].verdict == "unrelated"
     assert outcome.relations == ()
     assert {kind for kind, *_ in learner.trained} == {"single-task", "shared"}
+    assert chosen(outcome) == {"kind": {"single-task"}, "marks": {"single-task"}}
+    assert "nothing shows" in outcome.choices["kind"].reason
+
+
+def test_unrelated_tasks_share_where_that_is_shown_to_help() -> None:
+    world = labels_world(7, n=900, unrelated=True)
+    learner, rows, tasks = problem(world, {"single-task": (2.0, 2.0), "shared": (0.0, 0.0)})
+    outcome = select(learner, rows, tasks, [(world.source, world.target)], effort=FAST, seed=0)
+    assert outcome.checks[0].verdict == "unrelated"
+    assert chosen(outcome) == {"kind": {"shared"}, "marks": {"shared"}}
 
 
 def test_two_class_tasks_are_coupled() -> None:

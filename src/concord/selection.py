@@ -4,8 +4,9 @@ In short: cross-validated single-task and balanced shared networks are trained f
 predictions say whether the tasks are related, and how (`estimation`). If so, a third family is trained
 whose class head also learns from the posterior of the class given the annotated labels, and label
 predictions are offered a second form, moved by what the class head implies (`decoding`). For each task the
-guard averages what lowers the out-of-fold log-loss beyond noise without lowering the metric, starting from
-the balanced shared network. What it settles on becomes one network by distillation, or stays a bag.
+guard takes what lowers the out-of-fold log-loss beyond noise without lowering the metric. It starts from
+the balanced shared network, or, where the tasks turn out not to be related, from the single-task one. What
+it settles on is trained once more on all rows, or stays a bag.
 
 Networks, optimisers and devices are the business of a `Learner`; this room only decides.
 """
@@ -345,7 +346,15 @@ def select(
             return done[source.name] if source.name in done else families["shared"].held_out(source, fold)
 
         choices[task.name], done[task.name] = _guard(
-            task, families, rows, fold, in_use, classes, blind[task.name], average=artefact == "bagged"
+            task,
+            families,
+            rows,
+            fold,
+            in_use,
+            classes,
+            blind[task.name],
+            average=artefact == "bagged",
+            alone=_unrelated(task, rows, checks),
         )
     spent = effort.folds * effort.share * (2 + bool(active))
     used = _families_in_use(choices, in_use, tasks)
@@ -709,6 +718,17 @@ def _score(task: Task, targets: npt.NDArray[Any], probabilities: Array) -> float
     return float(np.mean(values)) if values else 0.0
 
 
+def _unrelated(task: Task, rows: Rows, checks: Sequence[RelationCheck]) -> bool:
+    """Whether everything that could relate a task to others was weighed, and says nothing.
+
+    With fewer than `MIN_ROWS` rows on a side that is no finding.
+    """
+    mine = [c for c in checks if task.name in (c.relation.source.name, c.relation.target.name)]
+    sides = {side.name: side for c in mine for side in (c.relation.source, c.relation.target)}
+    enough = all(len(rows.annotated(side)) >= MIN_ROWS for side in sides.values())
+    return bool(mine) and enough and all(c.exponent == 0 for c in mine)
+
+
 def _guard(
     task: Task,
     families: Mapping[str, Family],
@@ -719,8 +739,12 @@ def _guard(
     blind: npt.NDArray[np.bool_],
     *,
     average: bool,
+    alone: bool,
 ) -> tuple[Choice, Array]:
     """The choice for a task, and its held-out probabilities of all rows.
+
+    It starts from the balanced shared network, or, for a task that is related to no other (`alone`), from
+    the single-task one: there sharing has nothing to give, and must show by evidence that it does.
 
     Where some classes can only be predicted through a relation (`blind`), no annotated row can speak for
     them: candidates are judged on the other classes alone, and the coupled network is given up only on
@@ -749,11 +773,11 @@ def _guard(
     scores = {name: _score(task, targets, q) for name, q in candidates.items()}
     means = {name: float(loss.mean()) for name, loss in losses.items()}
     zero_shot = bool(blind.any())
-    weights = {"coupled" if zero_shot else "shared": 1.0}
+    weights = {"coupled" if zero_shot else "single-task" if alone else "shared": 1.0}
     if len(known) < MIN_ROWS:
         why = f"{len(known)} annotated rows prove nothing"
     else:
-        if average and not zero_shot:
+        if average and not zero_shot and not alone:
             weights = _averaged(candidates, losses, scores, task, targets)
         else:
             weights = {_stepwise(losses, scores, *weights): 1.0}
@@ -765,6 +789,8 @@ def _guard(
     parts = ", ".join(f"{share:.0%} {name}" if share < 1 else name for name, share in weights.items())
     if weights == {"shared": 1.0}:
         parts = "the balanced shared network, no coupling"
+    elif alone:
+        parts += ", no coupling: nothing shows that it gains from tasks that it is not related to"
     else:
         why += f"; log-loss gain {gain:.3f} nats, z = {z:.1f}"
     if zero_shot:
