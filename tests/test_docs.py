@@ -24,7 +24,7 @@ PAGES = {
 }
 
 BLOCK = re.compile(r"(?:^<!-- (.+?) -->\n)?^```([\w{}-]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-"""(mark, language, text) of a block; a mark is `not run: WHY` or `file: NAME`."""
+"""(mark, language, text) of a block; a mark is `not run: WHY`, `file: NAME` or `printed by: COMMAND`."""
 
 SHOWN = ("diff", "mermaid", "{toctree}", "{eval-rst}")
 """What is looked at, not run."""
@@ -80,9 +80,9 @@ def walk(page, monkeypatch, more):
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_have_a_language_and_a_known_mark(page):
     for mark, language, text in BLOCK.findall(PAGES[page]):
-        assert language in ("bash", "python", "csv", "yaml", *SHOWN), text
-        assert not mark or re.match(r"(not run|file): \S", mark), mark
-        assert mark or language not in ("csv", "yaml"), "says where it comes from"
+        assert language in ("bash", "python", "csv", "text", "yaml", *SHOWN), text
+        assert not mark or re.match(r"(not run|file|printed by): \S", mark), mark
+        assert mark or language not in ("csv", "text", "yaml"), "says where it comes from"
 
 
 @pytest.mark.parametrize("page", RUN)
