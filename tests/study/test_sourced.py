@@ -138,6 +138,17 @@ def test_splits_are_drawn_and_renamed(tmp_path):
     assert counts == [30, 10, kept]
 
 
+def test_a_split_may_be_renamed_alone(tmp_path):
+    from concord.config import as_config
+    from concord.training.build import open_sources
+
+    values = world(tmp_path)
+    before = open_sources(as_config(values)).manifests["classed"].frame["split"].cast(pl.String)
+    values["sources"]["classed"]["splits"] = {"rename": {"val": "test"}}
+    after = open_sources(as_config(values)).manifests["classed"].frame["split"].cast(pl.String)
+    assert after.to_list() == ["test" if split == "val" else split for split in before]
+
+
 def test_classes_and_labels_that_a_split_lacks_are_left_out(tmp_path):
     path = planned(tmp_path, problem={"outputs": "present"})
 
