@@ -600,6 +600,15 @@ def test_groups_reach_the_folds() -> None:
             made(way, steps=4).fit(x, y, groups=groups[:-1])
 
 
+def test_the_first_stage_alone_weighs_a_table_as_auto_does() -> None:
+    x, y, _ = draw(17)
+    model = made("auto-distilled", steps=20)
+    first = model.cross_fit(x, y)
+    alone, within = first.check(RELATION), model.fit(x, y).checks_[0]
+    assert (alone.verdict, alone.trust, alone.exponent) == (within.verdict, within.trust, within.exponent)
+    assert np.array_equal(alone.estimate.table, within.estimate.table)
+
+
 def _trunk(width: int = 8) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(12, width), nn.ReLU())
 

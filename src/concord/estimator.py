@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -199,13 +199,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             UnknownNameError: A coupling, effort, artefact, task or class of another name.
             ValueError: Features that are no (n, d) array of finite numbers.
         """
-        inputs = self._inputs(X, y if not isinstance(y, Mapping) else None, reset=True)
-        targets = self._targets(y, len(inputs))
-        rows = Rows.of(inputs, targets, self.tasks_)
-        self.report_: list[str] = []
-        missing = self._check_targets(rows)
-        rows = Rows(rows.inputs, rows.targets, {}, self._row_weights(rows, sample_weight))
-        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003
+        rows, missing = self._rows(X, y, sample_weight)
         learner = _Learner(self)
         relations = self._relations()
         self.checks_: tuple[Any, ...] = ()
@@ -245,6 +239,55 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.relations_ = relations if self._automatic is None else list(self._automatic.relations)
         self._say_missing(missing)
         return self
+
+    def cross_fit(
+        self, X: Any, y: Mapping[str, Any], sample_weight: Any = None, groups: Any = None
+    ) -> selection.FirstStage:
+        """The first stage of ``"auto"`` on its own: networks without coupling and their unseen predictions.
+
+        A relation is estimated from such predictions (`Relation.estimate`), and a table checked against them
+        (`FirstStage.check`). The model itself is not fitted by this.
+
+        Args:
+            X: (n, d) features, as for `fit`.
+            y: By task name, targets with gaps, as for `fit`.
+            sample_weight: (n,) >= 0, weights of rows in every supervised loss.
+            groups: (n,) subjects, videos: rows of one are never divided between folds.
+
+        Returns:
+            The networks of all folds with their predictions.
+
+        Raises:
+            ShapeError: Fewer than two tasks; otherwise as `fit`.
+            RangeError: As `fit`: fewer annotated rows of a task than folds, weights that are negative.
+            AnnotationError: As `fit`.
+            NoAnnotationError: As `fit`.
+            UnknownNameError: An effort, task or class of another name.
+            ValueError: As `fit`.
+
+        Example:
+            >>> import numpy as np, concord as cc
+            >>> pet, trait = cc.MulticlassTask("pet", ["cat", "dog"]), cc.MultilabelTask("trait", ["purrs"])
+            >>> X = np.random.default_rng(0).normal(size=(40, 3))
+            >>> y = {"pet": [0, 1] * 10 + [-1] * 20, "trait": [[np.nan]] * 20 + [[0.0], [1.0]] * 10}
+            >>> first = cc.CoupledClassifier([pet, trait], steps=5, random_state=0).cross_fit(X, y)
+            >>> p = first.predictions()
+            >>> p["pet"].shape, p["trait"].shape
+            ((40, 2), (40, 1))
+        """
+        if len(self.tasks or ()) < 2:
+            raise ShapeError("cross-fitting needs a model with two or more tasks=[...]")
+        effort = self._effort()
+        model = clone(self)  # what fitting would write stays off this model
+        rows, _ = model._rows(X, y, sample_weight)
+        return selection.first_stage(
+            _Learner(model),
+            rows,
+            model.tasks_,
+            effort=effort,
+            seed=model._seed,
+            groups=None if groups is None else np.asarray(groups),
+        )
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities for features X (n, d): by task (n, C) or (n, K); an array where y was one."""
@@ -295,6 +338,17 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         return float(np.mean(values))
 
     # -- input -------------------------------------------------------------------------------------
+
+    def _rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, dict[str, list[str]]]:
+        """Training rows, and what of each task is never annotated; starts the report, draws the seed."""
+        inputs = self._inputs(X, y if not isinstance(y, Mapping) else None, reset=True)
+        targets = self._targets(y, len(inputs))
+        rows = Rows.of(inputs, targets, self.tasks_)
+        self.report_: list[str] = []
+        missing = self._check_targets(rows)
+        rows = Rows(rows.inputs, rows.targets, {}, self._row_weights(rows, sample_weight))
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003
+        return rows, missing
 
     def _inputs(self, X: Any, y: Any, *, reset: bool) -> Array:
         if self.trunk is not None and not hasattr(X, "columns"):

@@ -21,13 +21,13 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import (
-    DataFormatError,
     DenseOnlyError,
     DuplicateNameError,
     MissingDataError,
     NoAnnotationError,
     RangeError,
     ShapeError,
+    TableFormatError,
     UnknownNameError,
 )
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, check_probability
@@ -142,7 +142,7 @@ class Relation:
 
         Raises:
             MissingDataError: No such file.
-            DataFormatError: A cell that is no number, or a row of another length; names file and line.
+            TableFormatError: A cell that is no number, or a row of another length; names file and line.
             UnknownNameError: A row or column that is no class or label (unless `extra="ignore"`).
             DuplicateNameError: A row or column that occurs twice.
             RangeError: A cell outside [0, 1].
@@ -306,7 +306,7 @@ class Relation:
         heads that were trained without coupling, and not on the sample in question, every sample speaks:
         a label whose sample has no class counts for each class by the head's view of it, and a class
         whose sample has no label counts for as much as the label head tells beyond the base rate (EM, see
-        `estimation.estimate_relation`). `crossfit.cross_predict` makes such predictions from features.
+        `estimation.estimate_relation`). `CoupledClassifier.cross_fit` makes such predictions from features.
 
         Args:
             source: The task of the rows.
@@ -670,14 +670,14 @@ def _read_csv(path: Path) -> tuple[list[str], list[str], Array]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [(n, row) for n, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataFormatError(f"{path}: not a UTF-8 CSV file ({error})") from error
+        raise TableFormatError(f"{path}: not a UTF-8 CSV file ({error})") from error
     if len(lines) < 2:
-        raise DataFormatError(f"{path}: a header and at least one class row are needed")
+        raise TableFormatError(f"{path}: a header and at least one class row are needed")
     columns = [name.strip() for name in lines[0][1][1:]]
     rows, cells = [], np.full((len(lines) - 1, len(columns)), np.nan)
     for i, (number, line) in enumerate(lines[1:]):
         if len(line) != len(columns) + 1:
-            raise DataFormatError(
+            raise TableFormatError(
                 f"{path}, line {number}: {len(columns) + 1} columns expected, found {len(line)}"
             )
         rows.append(line[0].strip())
@@ -686,11 +686,11 @@ def _read_csv(path: Path) -> tuple[list[str], list[str], Array]:
                 try:
                     cells[i, j] = float(cell)
                 except ValueError as error:
-                    raise DataFormatError(
+                    raise TableFormatError(
                         f"{path}, line {number}: {cell!r} in column {columns[j]!r} is no number"
                     ) from error
                 if not np.isfinite(cells[i, j]):
-                    raise DataFormatError(
+                    raise TableFormatError(
                         f"{path}, line {number}: {cell!r} in column {columns[j]!r}; leave a cell "
                         "blank that nobody knows"
                     )

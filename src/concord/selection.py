@@ -47,9 +47,11 @@ __all__ = [
     "Automatic",
     "Choice",
     "Effort",
+    "FirstStage",
     "Learner",
     "balance_weights",
     "covered",
+    "first_stage",
     "select",
     "train_shared",
     "train_single",
@@ -277,6 +279,98 @@ def _decoded(
     return q
 
 
+@dataclass(frozen=True)
+class FirstStage:
+    """Cross-fitted networks without any coupling, and what they say of rows that they have not seen.
+
+    Attributes:
+        rows: The training rows.
+        tasks: The tasks.
+        fold: (n,) fold of each row.
+        families: ``"single-task"`` and ``"shared"`` networks, one of each fold and family.
+    """
+
+    rows: Rows
+    tasks: tuple[Task, ...]
+    fold: npt.NDArray[np.int64]
+    families: dict[str, Family]
+
+    def predictions(self) -> dict[str, Array]:
+        """Temperature-scaled probabilities by the balanced shared networks, by task: (n, C) and (n, K).
+
+        A row that is annotated for a task is predicted by the network of the other folds; any other row by
+        all of them, averaged.
+        """
+        shared = self.families["shared"]
+        return {task.name: _out_of_sample(shared, task, self.rows, self.fold) for task in self.tasks}
+
+    def observations(self, source: MulticlassTask, target: Task) -> Observations:
+        """Annotations and predictions of two tasks, as a relation is read off them."""
+        return _observations(self.families["shared"], self.rows, self.fold, source, target)
+
+    def check(self, relation: Relation | tuple[MulticlassTask, Task]) -> RelationCheck:
+        """Weigh a supplied relation, or, for a pair of tasks, whether the data show one.
+
+        Single-task networks judge whether the tasks are related at all: layers that tasks share let the
+        annotation of one speak through the predictions of the other.
+        """
+        given = relation if isinstance(relation, Relation) else None
+        source, target = (relation.source, relation.target) if isinstance(relation, Relation) else relation
+        observations = self.observations(source, target)
+        alone = self.families["single-task"]
+        crossed = Crossed(
+            self.fold,
+            alone.probabilities(source, alone.logits[source.name]),
+            _out_of_sample(alone, target, self.rows, self.fold),
+        )
+        blind = covered(self.rows, source, given)
+        if not blind.any():
+            return check_relation(observations, given, crossed)
+        found = check_relation(
+            replace(observations, p=_opened(observations.p, blind)),
+            given,
+            replace(crossed, p=np.stack([_opened(p, blind) for p in crossed.p])),
+        )
+        if found.verdict != "dropped":
+            return found
+        # Nothing is left of the table, so nothing is known of a class that only the table spoke of.
+        own = check_relation(observations, None, crossed)
+        verdict = found.verdict if own.exponent > 0 else own.verdict
+        return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
+
+
+def first_stage(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    *,
+    effort: Effort,
+    seed: int,
+    groups: npt.NDArray[Any] | None = None,
+) -> FirstStage:
+    """Train single-task and balanced shared networks on all folds but one, in turn.
+
+    Args:
+        learner: Trains and applies networks.
+        rows: Training rows, each task annotated at least once.
+        tasks: Two or more tasks.
+        effort: Folds, and their share of the steps.
+        seed: Seeds folds and networks.
+        groups: (n,) rows of one group are never divided between folds; None for none.
+
+    Raises:
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+        ShapeError: Groups of another number of rows.
+    """
+    fold = _checked_folds(rows, tasks, effort.folds, seed, groups)
+    families = {
+        name: _train_family(learner, rows, tasks, fold, effort, seed, name, None)
+        for name in ("single-task", "shared")
+    }
+    _fit_scales(families, rows, tasks, fold)
+    return FirstStage(rows, tuple(tasks), fold, families)
+
+
 def select(
     learner: Learner,
     rows: Rows,
@@ -313,23 +407,19 @@ def select(
         f"auto: {effort.folds} folds x single-task, shared and coupled networks at {effort.share:.0%} of the "
         f"steps, then one network: about {effort.cost():.1f} times the pair of single-task models"
     )
-    fold = _checked_folds(rows, tasks, effort.folds, seed, groups)
-    families = {
-        "single-task": _train_family(learner, rows, tasks, fold, effort, seed, "single-task", None),
-        "shared": _train_family(learner, rows, tasks, fold, effort, seed, "shared", None),
-    }
-    _fit_scales(families, rows, tasks, fold)
-    checks = tuple(_check(families, rows, fold, relation) for relation in relations)
+    first = first_stage(learner, rows, tasks, effort=effort, seed=seed, groups=groups)
+    fold, families = first.fold, first.families
+    checks = tuple(first.check(relation) for relation in relations)
     blind = {task.name: _blind(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
     notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
     if active:
         sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
-        first = families["shared"]
+        shared = families["shared"]
         soft = [
             {
                 t.name: _class_targets(
-                    first.probabilities(t, first.logits[t.name][k]), rows, active, t, blind[t.name]
+                    shared.probabilities(t, shared.logits[t.name][k]), rows, active, t, blind[t.name]
                 )
                 for t in sources
             }
@@ -480,7 +570,7 @@ def _checked_folds(
     for task in tasks:
         if (n := len(rows.annotated(task))) < folds:
             raise RangeError(
-                f"task {task.name!r} has {n} annotated rows, fewer than the {folds} folds of auto; "
+                f"task {task.name!r} has {n} annotated rows, fewer than the {folds} folds of cross-fitting; "
                 "annotate more, choose a smaller effort, or name a coupling"
             )
     if groups is not None and np.shape(groups) != (len(rows),):
@@ -569,39 +659,6 @@ def _observations(
         _out_of_sample(family, source, rows, fold),
         _out_of_sample(family, target, rows, fold),
     )
-
-
-def _check(
-    families: Mapping[str, Family],
-    rows: Rows,
-    fold: npt.NDArray[np.int64],
-    relation: Relation | tuple[MulticlassTask, Task],
-) -> RelationCheck:
-    given = relation if isinstance(relation, Relation) else None
-    source, target = (
-        (relation.source, relation.target) if isinstance(relation, Relation) else (relation[0], relation[1])
-    )
-    observations = _observations(families["shared"], rows, fold, source, target)
-    alone = families["single-task"]
-    crossed = Crossed(
-        fold,
-        alone.probabilities(source, alone.logits[source.name]),
-        _out_of_sample(alone, target, rows, fold),
-    )
-    blind = covered(rows, source, given)
-    if not blind.any():
-        return check_relation(observations, given, crossed)
-    found = check_relation(
-        replace(observations, p=_opened(observations.p, blind)),
-        given,
-        replace(crossed, p=np.stack([_opened(p, blind) for p in crossed.p])),
-    )
-    if found.verdict != "dropped":
-        return found
-    # Nothing is left of the table, so nothing is known of a class that only the table spoke of.
-    own = check_relation(observations, None, crossed)
-    verdict = found.verdict if own.exponent > 0 else own.verdict
-    return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
 
 
 # -- classes without an annotated row ------------------------------------------------------------------

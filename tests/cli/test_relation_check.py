@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from concord import CoupledClassifier, MulticlassTask, MultilabelTask, Relation
 from concord.cli import app
 from concord.cli.relation import _account, _given, _groups
-from concord.crossfit import cross_predict
 from concord.data.manifest import Manifest
 from concord.data.predictions import read_features, read_predictions
 from concord.errors import (
@@ -277,11 +276,11 @@ def test_a_table_of_classes_is_checked(tmp_path):
 def test_cross_fitting_needs_tasks_and_rows():
     x = np.zeros((6, 2))
     with pytest.raises(ShapeError, match="tasks="):
-        cross_predict(CoupledClassifier(), x, {})
+        CoupledClassifier().cross_fit(x, {})
     y, *_ = disjoint()
-    few = {"mood": y[:6], "units": np.full((6, 4), np.nan)}
-    with pytest.raises(RangeError, match="'units' has 0 annotated rows, fewer than the 4 folds"):
-        cross_predict(CoupledClassifier([MOOD, UNIT]), x, few)
+    few = {"mood": y[:6], "units": np.where(np.arange(6)[:, None] > 3, 1.0, np.full((6, 4), np.nan))}
+    with pytest.raises(RangeError, match="'units' has 2 annotated rows, fewer than the 4 folds"):
+        CoupledClassifier([MOOD, UNIT]).cross_fit(x, few)
 
 
 def test_cross_fitting_is_out_of_sample_and_repeatable():
@@ -290,8 +289,9 @@ def test_cross_fitting_is_out_of_sample_and_repeatable():
     y[60:], a[60:] = -1, rng.integers(0, 2, (30, 4))
     x = np.hstack([np.eye(90), rng.normal(size=(90, 2))])  # a network can learn every row by heart
     model = CoupledClassifier([MOOD, UNIT], effort="fast", steps=120, random_state=0)
-    first = cross_predict(model, x, {"mood": y, "units": a})
-    again = cross_predict(model, x, {"mood": y, "units": a})
+    first = model.cross_fit(x, {"mood": y, "units": a}).predictions()
+    again = model.cross_fit(x, {"mood": y, "units": a}).predictions()
+    assert not hasattr(model, "tasks_")
     assert (first["mood"].argmax(axis=1)[:60] == y[:60]).mean() < 0.6
     np.testing.assert_array_equal(first["units"], again["units"])
     np.testing.assert_allclose(first["mood"].sum(axis=1), 1)

@@ -16,7 +16,7 @@ from concord.cli.data import (
     _mapping,
     _open,
 )
-from concord.errors import ConfigError, StudyError, UnknownNameError
+from concord.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from concord.data.manifest import Manifest
     from concord.estimation import RelationCheck
     from concord.relation import Relation
+    from concord.selection import FirstStage
     from concord.tasks import MulticlassTask, Task
 
 app = typer.Typer(
@@ -135,6 +136,7 @@ def estimate(
     """Estimate a table: from samples annotated for both tasks, or from any with predictions or features."""
     from rich.console import Console
 
+    from concord.data.predictions import read_predictions
     from concord.relation import Relation
     from concord.study.figures import Panel, check_figure, draw_panels
 
@@ -142,8 +144,13 @@ def estimate(
         check_figure(figure)
     manifest = _manifest(annotations, task, labels, gap, group, separator)
     first, second = _tasks(manifest, source, target)
+    _one_of(predictions, features)
     targets = manifest.targets()
-    said = _said(manifest, (first, second), predictions, features, seed, effort)
+    said: dict[str, npt.NDArray[np.float64]] = {}
+    if predictions is not None:
+        said = read_predictions(predictions, manifest, (first, second))
+    elif features is not None:
+        said = _first_stage(manifest, (first, second), features, seed, effort).predictions()
     relation = Relation.estimate(
         first,
         second,
@@ -199,6 +206,7 @@ def check(
     Needs, beside the annotations, predictions of heads that were trained without coupling, out of sample; or
     features to make them from.
     """
+    from concord.data.predictions import read_predictions
     from concord.estimation import check_relation, estimate_relation, observed
     from concord.study.figures import check_figure
 
@@ -207,17 +215,20 @@ def check(
     manifest = _manifest(annotations, task, labels, gap, group, separator)
     first, second = _tasks(manifest, source, target)
     given, left_out = _given(table, first, second)
-    said = _said(manifest, (first, second), predictions, features, seed, effort)
-    if not said:
+    _one_of(predictions, features)
+    if features is not None:
+        stage = _first_stage(manifest, (first, second), features, seed, effort)
+        found, rows = stage.check(given), stage.observations(first, second)
+    elif predictions is not None:
+        targets, said = manifest.targets(), read_predictions(predictions, manifest, (first, second))
+        rows = observed(first, second, *(d[task.name] for d in (targets, said) for task in (first, second)))
+        found = check_relation(rows, given)
+    else:
         raise ConfigError(
             "a table is checked by what heads trained without coupling say of the rows: give their "
             "out-of-sample probabilities with --predictions, or features with --features"
         )
-    targets = manifest.targets()
-    rows = observed(
-        first, second, targets[first.name], targets[second.name], said[first.name], said[second.name]
-    )
-    found, own = check_relation(rows, given), estimate_relation(rows, level=level)
+    own = estimate_relation(rows, level=level)
     for name in left_out:
         typer.echo(f"the table's {name!r} is not in the annotations and is left out")
     for line in _account(found, given, own):
@@ -243,32 +254,22 @@ def _manifest(
     return _open(annotations, _mapping(task, labels, gap, columns, separator))
 
 
-def _said(
-    manifest: Manifest,
-    tasks: tuple[Task, Task],
-    predictions: Path | None,
-    features: Path | None,
-    seed: int,
-    effort: str,
-) -> dict[str, npt.NDArray[np.float64]]:
-    """Out-of-sample probabilities by task: as given, by cross-fitting, or none."""
-    from concord.data.predictions import read_features, read_predictions
+def _first_stage(
+    manifest: Manifest, tasks: tuple[Task, Task], features: Path, seed: int, effort: str
+) -> FirstStage:
+    """Cross-fitted networks on these features."""
+    from concord.data.predictions import read_features
 
+    x = read_features(features, manifest)
+    from concord.estimator import CoupledClassifier
+
+    model = CoupledClassifier(tasks, effort=effort, random_state=seed)
+    return model.cross_fit(x, manifest.targets(), groups=_groups(manifest))
+
+
+def _one_of(predictions: Path | None, features: Path | None) -> None:
     if predictions is not None and features is not None:
         raise ConfigError("give --predictions or --features, not both")
-    if predictions is not None:
-        return read_predictions(predictions, manifest, tasks)
-    if features is None:
-        return {}
-    x = read_features(features, manifest)
-    from concord.crossfit import cross_predict
-    from concord.estimator import CoupledClassifier
-    from concord.selection import EFFORTS
-
-    if effort not in EFFORTS:
-        raise UnknownNameError.of("effort", effort, EFFORTS)
-    model = CoupledClassifier(tasks, effort=effort, random_state=seed)
-    return cross_predict(model, x, manifest.targets(), _groups(manifest))
 
 
 def _groups(manifest: Manifest) -> npt.NDArray[np.str_] | None:
@@ -469,7 +470,7 @@ def _tasks(manifest: Manifest, source: str | None, target: str | None) -> tuple[
     classes = [task for task in manifest.tasks if isinstance(task, MulticlassTask)]
     first = manifest.task(source) if source else _only(classes, "class task", "--source")
     if not isinstance(first, MulticlassTask):
-        raise StudyError(f"--source is a class task, but {first.name!r} has labels")
+        raise ConfigError(f"--source is a class task, but {first.name!r} has labels")
     rest = [task for task in manifest.tasks if task is not first]
     return first, manifest.task(target) if target else _only(rest, "other task", "--target")
 
@@ -477,7 +478,7 @@ def _tasks(manifest: Manifest, source: str | None, target: str | None) -> tuple[
 def _only(tasks: Sequence[Task], kind: str, option: str) -> Task:
     if len(tasks) != 1:
         names = ", ".join(task.name for task in tasks) or "none"
-        raise StudyError(f"exactly one {kind} is needed, found {names}; say which with {option}")
+        raise ConfigError(f"exactly one {kind} is needed, found {names}; say which with {option}")
     return tasks[0]
 
 
