@@ -124,10 +124,36 @@ def test_links_and_files_named_exist(page):
         assert (ROOT / path).is_file(), path
 
 
-def test_every_error_has_a_page():
-    for error in vars(errors).values():
-        if isinstance(error, type) and issubclass(error, errors.ConcordError):
-            assert f"{error.page}.md" in PAGES, error
+def anchors(page):
+    """What `#...` a heading of a page answers to, as MyST makes it: lower case, hyphens, no other signs."""
+    text = BLOCK.sub("", PAGES[page])
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+ERRORS = [
+    error
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, errors.ConcordError)
+]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_every_error_names_a_page_and_heading_that_exist(error):
+    page, _, heading = error.page.partition("#")
+    assert f"{page}.md" in PAGES
+    assert not heading or heading in anchors(f"{page}.md")
+
+
+def test_no_kind_of_error_is_left_to_the_general_page():
+    assert [error for error in ERRORS if "page" not in vars(error)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_headings_that_links_name_exist(page):
+    for path, heading in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", PAGES[page]):
+        there = DOCS / page if not path else (DOCS / page).parent / path
+        assert heading in anchors(str(there.resolve().relative_to(DOCS))), heading
 
 
 def test_every_figure_is_made_by_the_script(tmp_path):

@@ -2,7 +2,8 @@
 
 Every error of the package is a `ConcordError` and, beside it, the builtin that a user would catch
 without knowing the package (`ValueError`, `LookupError`, `FileNotFoundError`, ...). A message says in
-one line what was expected, what was found, and how to mend it.
+one line what was expected, what was found, and how to mend it. What one line cannot say stands on a page
+of the documentation, which every class names as its `page`; the command line prints it below the message.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from difflib import get_close_matches
 class ConcordError(Exception):
     """Base of all errors raised on purpose.
 
-    `page` is the page of the documentation that explains the mistake; the command line links to it.
+    `page` is where the documentation explains the mistake: a page below `docs/`, without `.md`, and where
+    the page is long a heading of it behind `#`.
     """
 
-    page: str = "faq"
+    page: str = "howto/refused"
 
     def __str__(self) -> str:
         # KeyError and OSError format themselves differently: a message is shown as it was written.
@@ -27,11 +29,13 @@ class ConcordError(Exception):
 class DuplicateNameError(ConcordError, ValueError):
     """A task, class, label or column name occurs twice."""
 
-    page = "howto/my-table"
+    page = "howto/refused#a-name-that-occurs-twice"
 
 
 class UnknownNameError(ConcordError, LookupError):
     """A name that nothing carries; the message offers the nearest known one."""
+
+    page = "howto/refused#a-name-that-nothing-carries"
 
     @classmethod
     def of(cls, kind: str, name: object, known: Iterable[object]) -> UnknownNameError:
@@ -49,55 +53,77 @@ class UnknownNameError(ConcordError, LookupError):
 class ShapeError(ConcordError, ValueError):
     """An array or tensor of another shape than its task or relation has."""
 
+    page = "howto/refused#another-shape-than-expected"
+
 
 class DenseOnlyError(ConcordError, TypeError):
     """A sparse relation where every cell is needed; nothing is made dense in silence."""
+
+    page = "howto/refused#a-sparse-table-where-all-cells-are-needed"
 
 
 class RangeError(ConcordError, ValueError):
     """A number outside the range that its meaning allows."""
 
+    page = "howto/refused#a-number-out-of-range"
+
 
 class AnnotationError(ConcordError, ValueError):
     """A target that is neither an annotation of its task nor a gap."""
+
+    page = "howto/refused#a-target-that-is-no-annotation"
 
 
 class NoAnnotationError(ConcordError, ValueError):
     """A task without a single annotation where at least one is needed."""
 
+    page = "howto/refused#no-annotation-no-rows"
+
 
 class EmptyDataError(ConcordError, ValueError):
     """No rows at all."""
+
+    page = "howto/refused#no-annotation-no-rows"
 
 
 class NotFiniteError(ConcordError, FloatingPointError, ValueError):
     """NaN or infinity where a finite number is needed."""
 
+    page = "howto/refused#nan-or-infinity"
+
 
 class DataFormatError(ConcordError, ValueError):
     """A file that is not in the format of its data set; the message names file and line."""
 
-    page = "howto/data-sets"
+    page = "howto/data-sets#a-file-that-is-refused"
+
+
+class TableFormatError(DataFormatError):
+    """A table of a relation that cannot be read; the message names file, line and column."""
+
+    page = "howto/my-table#a-table-that-cannot-be-read"
 
 
 class MissingDataError(ConcordError, FileNotFoundError):
     """A file or folder of a data set that is not where it should be."""
 
-    page = "howto/data-sets"
+    page = "howto/data-sets#a-file-that-is-not-found"
 
 
 class UnsafePathError(ConcordError, PermissionError):
     """A path that leaves the data root."""
 
+    page = "howto/data-sets#a-path-that-is-refused"
+
 
 class MissingExtraError(ConcordError, ImportError):
     """An optional dependency is not installed; the message says which extra brings it."""
 
-    page = "faq"
+    page = "faq#what-is-installed-here-and-what-is-missing"
 
 
 class ConfigError(ConcordError, ValueError):
-    """A configuration that cannot be run as written."""
+    """A configuration, or the options of a command, that cannot be run as written."""
 
     page = "howto/config"
 
@@ -105,9 +131,13 @@ class ConfigError(ConcordError, ValueError):
 class CheckpointError(ConcordError, OSError):
     """A checkpoint that is missing, incomplete, tampered with or of another model."""
 
+    page = "howto/refused#a-folder-that-cannot-be-gone-on-from"
+
 
 class ExportError(ConcordError, RuntimeError):
     """A network that cannot be exported, or whose export computes something else."""
+
+    page = "howto/deploy#an-export-that-is-refused"
 
 
 class StudyError(ConcordError, ValueError):

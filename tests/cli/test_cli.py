@@ -1,7 +1,8 @@
-"""The command line as a whole: greeting, help, and mistakes in one line."""
+"""The command line as a whole: greeting, help, and mistakes: one line, and where to read more."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -91,8 +92,19 @@ def test_a_mistake_is_one_line_and_status_two(monkeypatch, capsys, tmp_path, arg
     status, _, err = concord(monkeypatch, capsys, *filled)
     assert status == 2
     assert message in err
-    assert err.startswith("concord: ")
-    assert err.count("\n") == 1
+    said, *more = err.splitlines()
+    assert said.startswith("concord: ")
+    # What Typer or the disk refuses needs no page: the line says it all.
+    explained = not re.search(r"--help`|no such option|invalid value|choose another path", said)
+    assert len(more) == explained
+    assert all(re.fullmatch(r"more: docs/[\w/-]+\.md(#[\w-]+)?", line) for line in more)
+
+
+def test_an_error_names_its_page_on_a_line_of_its_own(monkeypatch, capsys, tmp_path):
+    (tmp_path / "words.csv").write_text("c,l\nx,often\ny,0\n")
+    _, out, err = concord(monkeypatch, capsys, "relation", "show", tmp_path / "words.csv")
+    assert out == ""
+    assert err.endswith("\nmore: docs/howto/my-table.md#a-table-that-cannot-be-read\n")
 
 
 def test_a_fault_that_names_no_file_is_not_hidden(monkeypatch):

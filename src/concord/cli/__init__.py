@@ -41,6 +41,9 @@ Start a training of your own, from a config in which every key is explained:
 All commands: concord --help"""
 """What `concord` alone says: four things to do next."""
 
+DOCS = "docs"
+"""Where the pages lie that errors name: in the repository."""
+
 # Typer brings its own copy of click in some versions; BadParameter is of that copy, whichever it is.
 _MISUSE = cast(type[Exception], typer.BadParameter.__mro__[2])
 
@@ -82,11 +85,14 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a mistake of the user is one line on standard error and exit status 2."""
+    """Run the command line; a mistake of the user is one line on standard error and exit status 2.
+
+    A line below it names the page that explains the mistake, where there is one.
+    """
     try:
         status = app(standalone_mode=False)
     except ConcordError as error:
-        _stop(str(error))
+        _stop(str(error), error.page)
     except OSError as error:
         if error.filename is None:
             raise
@@ -107,6 +113,9 @@ def _misused(error: Any) -> NoReturn:
     _stop(f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{path} --help`")
 
 
-def _stop(message: str) -> NoReturn:
+def _stop(message: str, page: str | None = None) -> NoReturn:
     print("concord:", " ".join(message.split()), file=sys.stderr)
+    if page is not None:
+        name, _, heading = page.partition("#")
+        print(f"more: {DOCS}/{name}.md{heading and '#'}{heading}", file=sys.stderr)
     raise SystemExit(2)

@@ -112,7 +112,7 @@ def _names(table: Path) -> tuple[list[str], list[str]]:
     """Names of the rows and columns of a table; whether its cells are right is not looked at."""
     import csv
 
-    from concord.errors import DataFormatError, MissingDataError
+    from concord.errors import MissingDataError, TableFormatError
 
     if not table.is_file():
         raise MissingDataError(f"no relation table at {table}")
@@ -120,7 +120,7 @@ def _names(table: Path) -> tuple[list[str], list[str]]:
         with table.open(newline="", encoding="utf-8-sig") as file:
             lines = [line for line in csv.reader(file) if any(map(str.strip, line))]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataFormatError(f"{table}: not a UTF-8 CSV file ({error})") from error
+        raise TableFormatError(f"{table}: not a UTF-8 CSV file ({error})") from error
     header = lines[0] if lines else []
     return [line[0].strip() for line in lines[1:]], [name.strip() for name in header[1:]]
 
