@@ -164,7 +164,7 @@ def test_every_figure_is_made_by_the_script(tmp_path):
     # The page on the method draws its own figure, from a measurement.
     drawn = {path.name for path in tmp_path.iterdir()} | {"method.svg"}
     assert drawn == {path.name for path in (DOCS / "figures").iterdir()}
-    shown = {name for text in PAGES.values() for name in re.findall(r"figures/(\w+\.svg)\)", text)}
+    shown = {name for text in PAGES.values() for name in re.findall(r"figures/([\w-]+\.svg)\)", text)}
     assert shown == drawn
 
 
