@@ -1,7 +1,8 @@
-"""The check of docstrings finds what is missing, and finds nothing in the package."""
+"""Docstrings are whole, and their examples print what they say."""
 
 from __future__ import annotations
 
+import doctest
 import importlib.util
 from pathlib import Path
 
@@ -73,3 +74,18 @@ def test_a_whole_docstring_passes(package):
         )
         == 0
     )
+
+
+SOURCE = ROOT / "src"
+EXAMPLES = [
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    for path in sorted((SOURCE / "concord").rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("module", EXAMPLES)
+def test_the_examples_print_what_they_say(module):
+    failed, tried = doctest.testmod(importlib.import_module(module))
+    assert tried
+    assert not failed

@@ -335,9 +335,11 @@ class Relation:
         Example:
             >>> from concord import MulticlassTask, MultilabelTask
             >>> pet, trait = MulticlassTask("pet", ["cat", "dog"]), MultilabelTask("trait", ["barks"])
-            >>> sure = [[0.99, 0.01]] * 20 + [[0.01, 0.99]] * 20
-            >>> labels = [[0.0]] * 20 + [[1.0]] * 20
-            >>> Relation.estimate(pet, trait, [None] * 40, labels, p=sure).table.round(1).tolist()
+            >>> classes, unknown = ["cat", "dog"] * 10, [[float("nan")]] * 20  # 20 rows with a class alone
+            >>> labels = [[0.0], [1.0]] * 10  # 20 others with a label alone
+            >>> p = [[0.99, 0.01], [0.01, 0.99]] * 20  # what a class head says of all 40
+            >>> found = Relation.estimate(pet, trait, classes + [None] * 20, unknown + labels, p=p)
+            >>> found.table.round(1).tolist()
             [[0.1], [0.9]]
         """
         if p is None:
