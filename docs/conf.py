@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
 from concord import __version__
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from command_reference import reference
 
 project = "Concord"
 author = "The Concord contributors"
@@ -26,7 +32,13 @@ autodoc_typehints = "none"  # shapes and ranges stand in the docstrings
 napoleon_use_ivar = True
 
 
+def _add_commands(app: Sphinx, page: str, source: list[str]) -> None:
+    if page == "reference/commands":
+        source[0] += f"\n{reference()}"
+
+
 def setup(app: Sphinx) -> None:
-    """Blocks in languages that have no lexer are shown as they are."""
+    """Add the commands to their page; blocks in languages that have no lexer are shown as they are."""
+    app.connect("source-read", _add_commands)
     for name in ("csv", "mermaid"):
         app.add_lexer(name, TextLexer)

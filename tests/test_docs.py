@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from concord import cli, errors
-from test_readme import commands, leaf
+from test_readme import APP, commands, leaf
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -166,6 +166,30 @@ def test_every_figure_is_made_by_the_script(tmp_path):
     assert drawn == {path.name for path in (DOCS / "figures").iterdir()}
     shown = {name for text in PAGES.values() for name in re.findall(r"figures/([\w-]+\.svg)\)", text)}
     assert shown == drawn
+
+
+def test_the_reference_has_every_command_and_option():
+    spec = importlib.util.spec_from_file_location(
+        "command_reference", ROOT / "tools" / "command_reference.py"
+    )
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    sections = dict(
+        re.findall(r"^##+ `(concord [\w ]+)`\n(.*?)(?=^##|\Z)", tool.reference(), flags=re.M | re.S)
+    )
+    listed = [["concord", name] for name in APP.commands]
+    listed += [
+        ["concord", name, below]
+        for name, group in APP.commands.items()
+        for below in getattr(group, "commands", ())
+    ]
+    assert set(sections) == {" ".join(words) for words in listed}
+    for words in listed:
+        name, command = leaf(words)
+        options = [each.opts[0] for each in command.params if each.opts[0].startswith("--")]
+        assert [option for option in options if f"`{option}" not in sections[name]] == ["--help"] * (
+            "--help" in options
+        )
 
 
 @pytest.mark.slow
