@@ -35,9 +35,10 @@ format: setup ## put the code into the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: setup ## build the site in docs/_build/html, every warning an error
+docs: setup ## build the site in docs/_build/html, every warning an error, and run the docstrings' examples
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/pytest tests/test_docstrings.py -k examples
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* docs/_build

@@ -194,7 +194,7 @@ def test_the_reference_has_every_command_and_option():
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
-    for name in ("sphinx", "furo", "myst_parser"):
+    for name in ("sphinx", "furo", "myst_parser", "latex2mathml"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed: make docs installs it")
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path)]
