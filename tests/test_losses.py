@@ -115,3 +115,12 @@ def test_sure_heads_cost_a_finite_amount(sign):
     value.backward()
     assert value.item() == pytest.approx(40.0)
     assert torch.isfinite(z.grad).all()
+
+
+@pytest.mark.parametrize("extreme", [math.inf, -math.inf])
+def test_what_lies_under_a_gap_may_be_infinite(extreme):
+    z = torch.tensor([[0.0, extreme], [extreme, extreme]], requires_grad=True)
+    value = multilabel_loss(z, torch.tensor([[1.0, math.nan], [math.nan, math.nan]]))
+    value.backward()
+    assert value.item() == pytest.approx(math.log(2))
+    assert z.grad.tolist() == [[-0.5, 0.0], [0.0, 0.0]]

@@ -7,6 +7,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import concord as cc
 from asserts import raises
@@ -281,3 +283,33 @@ def test_values_are_not_looked_at_unless_asked_but_shapes_are():
     assert torch.isnan(made(wrong, t).loss)
     with raises(ShapeError, "(4, 7)"):
         made(z | {"expression": torch.zeros(4, 6)}, t)
+
+
+# What it costs -----------------------------------------------------------------------------------
+
+
+class Dispatched(TorchDispatchMode):
+    """Counts the operations that run inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_small_network_feels_little_of_it():
+    loss, z, t = cc.CoupledObjective([EXPRESSION, UNITS], validate=False), logits(), targets()
+    with Dispatched() as ours:
+        loss(z, t).loss.backward()
+    a, z = t["action_units"], logits()
+    with Dispatched() as plain:  # what one would write by hand
+        seen = ~torch.isnan(a)
+        each = functional.binary_cross_entropy_with_logits(
+            z["action_units"], torch.nan_to_num(a), reduction="none"
+        )
+        by_hand = functional.cross_entropy(z["expression"], t["expression"], ignore_index=-1)
+        (by_hand + (each * seen).sum() / seen.sum().clamp(min=1)).backward()
+    assert ours.count <= plain.count + 20  # means over samples, the number of them over all processes

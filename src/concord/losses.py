@@ -29,9 +29,11 @@ def multiclass_loss(
         sample_weight: (n,) >= 0; the mean is weighted by it.
         population: What the mean runs over.
     """
-    known = (targets != MISSING_CLASS).to(logits.dtype)
+    known = targets != MISSING_CLASS
     terms = functional.cross_entropy(logits, targets, ignore_index=MISSING_CLASS, reduction="none")
-    return population.mean(terms, known if sample_weight is None else known * sample_weight)
+    if sample_weight is None:  # terms of gaps are 0, and without a gradient
+        return population.mean_of_sums(terms.sum(), known.sum(dtype=terms.dtype))
+    return population.mean(terms, known * sample_weight)
 
 
 def multilabel_loss(
@@ -49,13 +51,15 @@ def multilabel_loss(
         sample_weight: (n,) >= 0; the mean over samples is weighted by it.
         population: What the mean runs over.
     """
-    seen = (~torch.isnan(targets)).to(logits.dtype)
+    gap = torch.isnan(targets)
     filled = torch.nan_to_num(targets).to(logits.dtype)
-    each = functional.binary_cross_entropy_with_logits(logits, filled, reduction="none")
-    count = seen.sum(dim=-1)
-    terms = (seen * each).sum(dim=-1) / count.clamp(min=1)
-    known = (count > 0).to(logits.dtype)
-    return population.mean(terms, known if sample_weight is None else known * sample_weight)
+    each = functional.binary_cross_entropy_with_logits(logits, filled, reduction="none").masked_fill(gap, 0.0)
+    count = (~gap).sum(dim=-1, dtype=logits.dtype)
+    terms = each.sum(dim=-1) / count.clamp(min=1)
+    known = count > 0
+    if sample_weight is None:  # terms of samples without a label are 0, and without a gradient
+        return population.mean_of_sums(terms.sum(), known.sum(dtype=terms.dtype))
+    return population.mean(terms, known * sample_weight)
 
 
 def soft_multiclass_loss(
@@ -73,7 +77,7 @@ def soft_multiclass_loss(
         sample_weight: (n,) >= 0; the mean is weighted by it.
         population: What the mean runs over.
     """
-    known = (~torch.isnan(targets).any(dim=-1)).to(logits.dtype)
+    known = ~torch.isnan(targets).any(dim=-1)
     terms = -(torch.nan_to_num(targets).to(logits.dtype) * logits.log_softmax(dim=-1)).sum(dim=-1)
     return population.mean(terms, known if sample_weight is None else known * sample_weight)
 

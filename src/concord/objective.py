@@ -30,6 +30,9 @@ from concord.tasks import MulticlassTask, Task, task_names
 
 __all__ = ["CoupledObjective", "ObjectiveResult"]
 
+FEW = 3
+"""Parts up to which a loss is added one by one."""
+
 
 @dataclass(frozen=True)
 class ObjectiveResult:
@@ -156,22 +159,15 @@ class CoupledObjective(nn.Module):
                 else (multilabel_loss, soft_multilabel_loss)
             )
             weight = None if sample_weight is None else sample_weight.get(name)
-            parts[name] = self.task_weights[name] * hard_loss(
-                z, targets[name], sample_weight=weight, population=self._population
-            )
+            hard = hard_loss(z, targets[name], sample_weight=weight, population=self._population)
+            parts[name] = _weighed(self.task_weights[name], hard)
             if soft is not None and name in soft:
-                parts[f"{name}/soft"] = self.soft_weights[name] * soft_loss(
-                    z, soft[name], population=self._population
-                )
+                taught = soft_loss(z, soft[name], population=self._population)
+                parts[f"{name}/soft"] = _weighed(self.soft_weights[name], taught)
         for part, relation, coupling in zip(self.part_names, self._relation_of, self.couplings, strict=True):
             assert isinstance(coupling, Coupling)
-            parts[part] = coupling.weight * coupling(logits, targets, self.relations[relation])
-        loss = torch.stack(
-            [
-                part.to(torch.float64 if part.dtype == torch.float64 else torch.float32)
-                for part in parts.values()
-            ]
-        ).sum()
+            parts[part] = _weighed(coupling.weight, coupling(logits, targets, self.relations[relation]))
+        loss = _sum([wide(part) for part in parts.values()])
         return ObjectiveResult(loss, {name: part.detach() for name, part in parts.items()})
 
     def _check_relations(self, relations: Sequence[Relation]) -> None:
@@ -240,6 +236,21 @@ class CoupledObjective(nn.Module):
     def extra_repr(self) -> str:
         """Tasks and relations in the printed module."""
         return f"tasks={list(self.tasks)}, relations={list(self.relations)}"
+
+
+def _weighed(weight: float, loss: Tensor) -> Tensor:
+    """Weight times loss, without a node in the graph where that changes nothing."""
+    return loss if weight == 1.0 else weight * loss
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    # Stacking costs a small network more than a few additions; they give the same bits.
+    if len(parts) <= FEW:
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        return total
+    return torch.stack(list(parts)).sum()
 
 
 def _check_extra_values(soft: Mapping[str, Tensor], sample_weight: Mapping[str, Tensor]) -> None:

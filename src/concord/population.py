@@ -28,12 +28,20 @@ class Population(ABC):
     def mean(self, values: Tensor, weight: Tensor) -> Tensor:
         """Weighted mean of `values` (n,) with `weight` (n,) >= 0 over the population; 0 where none weighs.
 
-        A value of weight 0 contributes neither value nor gradient, even if it is infinite.
+        A value of weight 0 contributes neither value nor gradient, even if it is infinite. A weight may be
+        boolean: whether a value counts.
         """
+        if weight.dtype == torch.bool:
+            return self.mean_of_sums(values.masked_fill(~weight, 0.0).sum(), weight.sum(dtype=values.dtype))
         weighed = values.masked_fill(weight == 0, 0.0) * weight
         above, below = self.totals(weighed.sum(), weight.sum().to(weighed.dtype))
         # Where nothing weighs, the sum is 0 and stays in the graph.
         return above / torch.where(below > 0, below, 1.0)
+
+    def mean_of_sums(self, above: Tensor, count: Tensor) -> Tensor:
+        """Mean over the population, from this process's sum and number of values; 0 where there is none."""
+        above, count = self.totals(above, count)
+        return above / count.clamp(min=1)
 
     def totals(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """`total` of two numbers at once."""
