@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import platform
+import resource
+
 import pytest
 import torch
 
 from asserts import raises
 from concord.errors import ConfigError
-from concord.launch import _launched, launch
+from concord.launch import _launched, keep_freed_memory, launch
 
 LAUNCHERS = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME", "SLURM_NNODES")
 
@@ -63,3 +66,15 @@ def test_several_devices_train_data_parallel(monkeypatch: pytest.MonkeyPatch):
     asked.clear()
     launch("cpu", devices=1)
     assert "strategy" not in asked
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="tells glibc")
+def test_freed_memory_is_kept_for_the_next_step():
+    def faulted_in() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        [torch.ones(1 << 18) for _ in range(12)]  # 12 MiB, freed together
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    keep_freed_memory()
+    faulted_in()
+    assert sum(faulted_in() for _ in range(10)) < 10 * 12 * 256 / 10  # a tenth of the pages

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from concord.checkpoint import Checkpoints, random_state, set_random_state
 from concord.errors import CheckpointError, NotFiniteError, RangeError, UnknownNameError
+from concord.launch import keep_freed_memory
 from concord.objective import CoupledObjective, ObjectiveResult
 from concord.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
 from concord.population import Distributed
@@ -321,6 +322,8 @@ class _Loop:
     def run(self) -> History:
         """Train from the beginning or from the newest checkpoint."""
         before, validate = self.objective.population, self.objective.validate
+        if self.device.type == "cpu":
+            keep_freed_memory()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(_rank_seed(self.seed, self.fabric.global_rank))

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from concord.errors import ConfigError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["launch"]
+__all__ = ["keep_freed_memory", "launch"]
+
+LEARNT_FROM = 31 << 20
+"""Bytes of a block that glibc learns its limits from: just below the largest, 32 MiB."""
 
 
 def launch(
@@ -50,6 +55,18 @@ def launch(
             f"cannot train on accelerator {accelerator!r}, devices {devices!r}: {reason}"
         ) from None
     return fabric
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what one training step frees for the next one; for the whole process.
+
+    glibc gives the free memory at the top of its heap back to the system beyond twice the largest block that
+    it has seen freed. A step of a small network frees more than that, and the next one faults the same
+    pages in again. Freeing one large block, which nothing was written to, moves that limit to 62 MiB
+    (mallopt(3), M_MMAP_THRESHOLD, "dynamic"). Other allocators take no notice, nor does glibc where the
+    environment sets limits of its own.
+    """
+    torch.empty(LEARNT_FROM, dtype=torch.uint8)
 
 
 def _launched(devices: int | str, nodes: int) -> tuple[int | str, int]:
