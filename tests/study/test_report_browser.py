@@ -189,6 +189,32 @@ def test_one_baseline_at_a_time_and_all_on_paper(opened, pages):
     assert page.locator("#confusion details:not([open])").count() == 0
 
 
+def test_on_paper_headings_stand_outside_their_buttons(opened, pages):
+    page = opened(pages["plain"])
+    titles = page.locator("#table-verdicts th").all_text_contents()
+    page.emulate_media(media="print")
+    assert page.locator("#table-verdicts th button:visible").count() == 0
+    assert page.locator(".pointing:visible").count() == 0, "nothing can be clicked there"
+    drawn = page.eval_on_selector_all(
+        "#table-verdicts th", "all => all.map((e) => getComputedStyle(e, '::before').content.slice(1, -1))"
+    )
+    assert drawn == titles
+    assert "difference" in drawn
+
+
+def test_names_of_tasks_stay_whole_beside_a_sample(opened, pages):
+    page = opened(pages["plain"])
+    lines = page.eval_on_selector_all(
+        ".card dt",
+        """all => all.filter((e) => e.checkVisibility()).map((e) => {
+          const range = document.createRange();
+          range.selectNodeContents(e);
+          return range.getClientRects().length;
+        })""",
+    )
+    assert set(lines) == {1}
+
+
 def test_a_number_shows_the_rows_behind_it(opened, pages):
     page = opened(pages["plain"])
     mark = page.locator("#differences .effect[data-condition=posterior][data-regime=balanced]:visible").first

@@ -64,6 +64,7 @@
     heads.forEach((head, i) => {
       const button = make("button", { type: "button" }, head.textContent.trim());
       button.addEventListener("click", () => sort(table, i, head));
+      head.dataset.title = button.textContent; // what paper shows
       head.replaceChildren(button);
     });
     const tools = make("div", { class: "tools" });
