@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from concord.cli import app
+from concord.cli import app, main
+from concord.study.cells import open_folder
+from concord.study.plan import read_plan
 
 PLAN = {
     "title": "mine",
@@ -88,6 +91,50 @@ def test_mistakes_are_one_line(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["concord", "more"]
+
+
+LACKING = {"manifest": "m.csv", "features": "x.npz"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"conditions": ["single-task", "postrior"]},
+            "unknown condition 'postrior'; did you mean 'posterior'?",
+        ),
+        (
+            {"regimes": [{"name": "huge", "rows": {"digit": 900, "segments": 9}}]},
+            "'huge' needs 900 training rows",
+        ),
+        (
+            {"problem": LACKING, "regimes": [{"name": "a", "rows": {"pet": 4}}]},
+            "split 'test' has no row of 'owl'",
+        ),
+        ({"seeds": [0, 1, 1]}, "seed 1 occurs twice"),
+        ({"seeds": [0, -1]}, "seeds.1"),
+        ({"margin": 3}, "holds another plan (margin is 1.0 there, 3.0 here)"),
+    ],
+)
+def test_bad_plans_are_one_line_and_nothing_is_written(plan, tmp_path, monkeypatch, capsys, changes, message):
+    np.savez(tmp_path / "x.npz", x=np.eye(24, 3, dtype=np.float32))
+    pets = ["cat", "dog", "owl", "cat", "dog", "owl", "cat", "dog"]
+    splits = ["train"] * 3 + ["val"] * 3 + ["test"] * 2
+    lines = [f"{i},{split},{pet}" for i, (split, pet) in enumerate(zip(splits, pets, strict=True))]
+    (tmp_path / "m.csv").write_text("\n".join(["row,split,pet", *lines]) + "\n")
+    out = tmp_path / "out"
+    if "margin" in changes:
+        open_folder(out, read_plan(plan))
+    before = {path: path.read_bytes() for path in out.rglob("*.*")}
+    plan.write_text(yaml.safe_dump(PLAN | changes))
+    monkeypatch.setattr(sys, "argv", ["concord", "study", str(plan), "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("more: ")]
+    assert len(said) == 1
+    assert message in said[0]
+    assert {path: path.read_bytes() for path in out.rglob("*.*")} == before
 
 
 def test_help_imports_nothing_heavy():

@@ -83,10 +83,12 @@ def test_weights_by_rows():
 def test_options_are_checked():
     with pytest.raises(UnknownNameError, match="unknown condition 'matchin'; did you mean"):
         condition("matchin")
-    with pytest.raises(StudyError, match="does not take these options: temperature"):
+    with pytest.raises(StudyError, match="these options: temperature; it takes weight, capacity, weighting"):
         condition("matching", temperature=3)
-    with pytest.raises(StudyError, match="does not take these options: weight"):
+    with pytest.raises(StudyError, match="does not take these options: weight; it takes none"):
         condition("single-task", weight=3)
+    with pytest.raises(StudyError, match="does not take these options: weight "):
+        condition("matching", weight="much")
     with pytest.raises(RangeError, match="weight is finite"):
         condition("matching", weight=-1)
     with pytest.raises(UnknownNameError, match="weighting"):

@@ -53,7 +53,7 @@ def test_a_draw_depends_on_its_seed_alone():
 
 def test_a_regime_larger_than_the_data_is_refused():
     regime = Regime(name="huge", rows={"digit": 700, "segments": 600})
-    with pytest.raises(StudyError, match=r"'huge' needs 600 more .* 'segments'; .* has 47 left of 747"):
+    with pytest.raises(StudyError, match=r"'huge' needs 600 .* 'segments'; .* has 47 that .* of 747 in all"):
         draw(DIGITS, regime, 0)
 
 

@@ -71,6 +71,14 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     before = (tmp_path / "a" / "config.json").read_bytes()
     with pytest.raises(StudyError, match=r"another plan \(margin is 1.0 there, 2.0 here\)"):
         run(tiny(margin=2.0), tmp_path / "a")
+    more = [*tiny().model_dump()["regimes"], {"name": "more", "rows": {"digit": 9, "segments": 9}}]
+    with pytest.raises(StudyError, match=r'regimes is \["few-class"\] there, \["few-class", "more"\] here'):
+        run(tiny(regimes=more), tmp_path / "a")
+    wider = [{"name": "few-class", "rows": {"digit": 41, "segments": 120}}]
+    with pytest.raises(StudyError, match=r"regimes.few-class.rows.digit is 40 there, 41 here"):
+        run(tiny(regimes=wider), tmp_path / "a")
+    with pytest.raises(StudyError, match=r"seeds.1 is 1 there, 2 here"):
+        run(tiny(seeds=[0, 2]), tmp_path / "a")
     assert (tmp_path / "a" / "config.json").read_bytes() == before
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.tex").write_text("")

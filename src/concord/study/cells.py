@@ -171,9 +171,22 @@ def _difference(held: Any, wanted: Any, where: str = "") -> str:
             if found:
                 return found
         return ""
+    if isinstance(held, list) and isinstance(wanted, list):
+        names = [_names(held), _names(wanted)]
+        if names[0] == names[1] and len(held) == len(wanted):
+            pairs = zip(names[0] or range(len(held)), held, wanted, strict=True)
+            return next(filter(None, (_difference(a, b, f"{where}.{name}") for name, a, b in pairs)), "")
+        if all(names):
+            held, wanted = names
     if held == wanted:
         return ""
     return f"{where} is {_short(held)} there, {_short(wanted)} here"
+
+
+def _names(values: list[Any]) -> list[str]:
+    """Names of named things; empty where one has none."""
+    named = all(isinstance(value, dict) and "name" in value for value in values)
+    return [str(value["name"]) for value in values] if named else []
 
 
 def _short(value: Any) -> str:

@@ -46,9 +46,12 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length
 
 Count = Annotated[int, Field(ge=1)]
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What NumPy's and torch's generators both take."""
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Network(_Strict):
@@ -231,8 +234,8 @@ class Plan(_Strict):
             `concord train`.
         regimes: How many annotated rows; names are distinct.
         conditions: What is compared; at least one of them is `single-task` or `uncoupled`.
-        seeds: Each draws rows, initial weights and batches, the same for all conditions; a number n means
-            0 .. n-1.
+        seeds: Each draws rows, initial weights and batches, the same for all conditions; in 0 .. 2^32-1. A
+            number n means 0 .. n-1.
         network: The trunk.
         budget: Steps and rows.
         metrics: By task, the metric that it is judged by: `accuracy` and `mean_f1` unless given.
@@ -250,7 +253,7 @@ class Plan(_Strict):
     ]
     regimes: list[Regime] = Field(min_length=1)
     conditions: list[ConditionPlan] = Field(min_length=1)
-    seeds: Annotated[list[int], BeforeValidator(_listed)] = Field(default=[0, 1, 2, 3, 4], min_length=1)
+    seeds: Annotated[list[Seed], BeforeValidator(_listed)] = Field(default=[0, 1, 2, 3, 4], min_length=1)
     network: Network = Network()
     budget: Budget = Budget()
     metrics: dict[str, str] = Field(default_factory=dict)
@@ -289,8 +292,10 @@ class Plan(_Strict):
             "seed": self.seeds,
         }
         for kind, names in named.items():
+            # They go into names of files, which some file systems tell apart by more than capitals only.
+            plain = [str(name).casefold() for name in names]
             for name in names:
-                if names.count(name) > 1:
+                if plain.count(str(name).casefold()) > 1:
                     raise ValueError(f"{kind} {name} occurs twice")
         tasks = set(self.regimes[0].rows)
         for regime in self.regimes:
@@ -299,6 +304,12 @@ class Plan(_Strict):
         for condition in self.conditions:
             if condition.name in BASELINES and condition.use != condition.name:
                 raise ValueError(f"condition {condition.name} must be what its name says")
+        for field, values in self.tuning.items():
+            if not values:
+                raise ValueError(f"tuning.{field} has no value to choose")
+            for value in values:
+                if value < 0 or (value == 0 and field == "learning_rate"):
+                    raise ValueError(f"tuning.{field} holds {value}, which is out of range")
         if not self.baselines:
             raise ValueError(f"a baseline is needed to compare with: add {' or '.join(BASELINES)}")
         return self

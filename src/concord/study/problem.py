@@ -155,8 +155,9 @@ def _take(
     if len(rows) < n:
         what = " and ".join(repr(name) for name in names)
         raise StudyError(
-            f"regime {regime.name!r} needs {n} more training rows annotated for {what}; problem "
-            f"{problem.name!r} has {len(rows)} left of {len(problem.splits['train'])}"
+            f"regime {regime.name!r} needs {n} training rows annotated for {what}; problem "
+            f"{problem.name!r} has {len(rows)} that no other part of the regime takes, of "
+            f"{len(problem.splits['train'])} in all"
         )
     return np.asarray(rows[:n], dtype=np.int64)
 

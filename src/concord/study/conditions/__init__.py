@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
@@ -57,6 +58,11 @@ def condition(name: str, **options: Any) -> Condition:
         make = import_module(f"concord.study.peers.{_peers()[name]}").condition
     else:
         raise UnknownNameError.of("condition", name, condition_names())
+    known = [key for key in inspect.signature(make).parameters if key != "name"]
+    unknown = ", ".join(key for key in options if key != "name" and key not in known)
+    if unknown:
+        taken = f"it takes {', '.join(known)}" if known else "it takes none"
+        raise StudyError(f"condition {name!r} does not take these options: {unknown}; {taken}")
     try:
         return make(**options)
     except ConcordError:
