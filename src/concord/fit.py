@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -196,7 +197,10 @@ def fit(
     recipe = recipe or Recipe()
     if validation is not None:
         validation.check(objective.tasks)
-    fabric = fabric or _local(next(network.parameters()).device, recipe.precision)
+    if fabric is None:
+        device = next(network.parameters()).device
+        # A scaler of gradients has a state of its own; without one, plug-ins need not be looked for again.
+        fabric = (_local if recipe.precision == "16-mixed" else _local_again)(device, recipe.precision)
     device = fabric.device
     feed: Feed
     if isinstance(rows, Rows):
@@ -245,6 +249,9 @@ def _local(device: torch.device, precision: str) -> Fabric:
         precision=precision,  # type: ignore[arg-type]
         plugins=[LightningEnvironment()],
     )
+
+
+_local_again = lru_cache(maxsize=8)(_local)
 
 
 class _Loop:

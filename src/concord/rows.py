@@ -210,7 +210,9 @@ class RowFeed(Feed):
 
     def next(self) -> Rows:
         """The next rows of this rank."""
-        return self.rows.take(next(self.order)[self.rank :: self.world].to(self.device))
+        index = next(self.order)
+        mine = index if self.world == 1 else index[self.rank :: self.world]
+        return self.rows.take(mine.to(self.device))
 
     def state_dict(self) -> dict[str, Any]:
         """State of the order."""
