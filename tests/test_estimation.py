@@ -326,8 +326,17 @@ def test_too_few_rows_prove_nothing(kind: str) -> None:
     assert fit_exponent(no_labels, world.table).exponent == 0.0
     no_classes = obs.take(slice(25, 40))
     assert class_direction(no_classes, free_estimate, obs.base_rates()).agreement == 0.0
-    assert check_relation(no_labels, world.relation).verdict == "unrelated"
-    assert check_relation(no_classes, world.relation).verdict == "unrelated"
+    assert check_relation(no_labels, world.relation).verdict == "undecided"
+    assert check_relation(no_classes, world.relation).verdict == "undecided"
+
+
+@kinds
+def test_a_head_that_knows_nothing_decides_nothing(kind: str) -> None:
+    obs = MAKE[kind](0).observations()
+    blank = replace(obs, p=np.full_like(obs.p, 1 / obs.p.shape[1]))
+    check = check_relation(blank, None)
+    assert (check.verdict, check.exponent) == ("undecided", 0.0)
+    assert "cannot be told" in check.sentences()[0]
 
 
 def test_wrong_shapes_are_named() -> None:

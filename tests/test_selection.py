@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -394,16 +395,7 @@ def test_a_table_of_identical_rows_changes_no_class_posterior() -> None:
     )
     p = softmax(world.class_logits, axis=1)
     blind = np.zeros(5, dtype=bool)
-    flat = type(check)(
-        check.verdict,
-        same,
-        check.estimate,
-        1.0,
-        check.trust,
-        check.evidence,
-        check.reverse,
-        check.contradictions,
-    )
+    flat = replace(check, relation=same, exponent=1.0)
     found, some = selection._posterior(p, rows, [flat], world.source, blind)
     np.testing.assert_allclose(found, p, atol=1e-9)
     moved, _ = selection._posterior(p, rows, [check], world.source, blind)

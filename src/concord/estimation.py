@@ -447,6 +447,28 @@ def class_direction(
     return Evidence(EXPONENTS[best + 1], float(means[best]), float(means[best] / max(error, 1e-12)))
 
 
+def class_skill(observations: Observations, crossed: Crossed | None = None) -> Evidence:
+    """What the class head knows of annotated classes: its gain over the class frequencies, in nats a row.
+
+    Where that is nothing, labels that fit no class are no finding: no head could have shown that they do.
+
+    Args:
+        observations: The rows.
+        crossed: Predictions of single-task networks by fold, to be judged in place of `observations.p`.
+    """
+    has_class = observations.y != MISSING_CLASS
+    if has_class.sum() < 4:
+        return Evidence(0.0, 0.0, 0.0)
+    y = observations.y[has_class]
+    p = observations.p if crossed is None else crossed.p[crossed.fold, np.arange(len(crossed.fold))]
+    prior = (np.bincount(y, minlength=observations.source.width) + 0.5) / (
+        len(y) + 0.5 * observations.source.width
+    )
+    gains = np.log(np.clip(p[has_class][np.arange(len(y)), y], 1e-12, None)) - np.log(prior)[y]
+    error = gains.std(ddof=1) / np.sqrt(len(gains))
+    return Evidence(1.0, float(gains.mean()), float(gains.mean() / max(error, 1e-12)))
+
+
 def _class_gains(rows: Observations, table: Array, classes: npt.NDArray[np.int64], rates: Array) -> Array:
     """Gain in nats over the prior of `classes` of each row's class, by exponent: (exponents, n)."""
     count = np.bincount(classes, minlength=rows.source.width)
@@ -505,7 +527,7 @@ def leave_one_label_out(
     return estimate, count
 
 
-Verdict = Literal["kept", "calibrated", "partly wrong", "dropped", "estimated", "unrelated"]
+Verdict = Literal["kept", "calibrated", "partly wrong", "dropped", "estimated", "unrelated", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -544,14 +566,16 @@ class RelationCheck:
         verdict: ``"kept"`` the table as supplied; ``"calibrated"`` on the scale of the data;
             ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by the data's own
             estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and classes have
-            nothing to say of each other, and no coupling should be made.
+            nothing to say of each other, and no coupling should be made; ``"undecided"`` nothing was found,
+            but the class head knows too little, or there are no labels, for that to mean anything.
         relation: The relation to use.
         estimate: The data's own estimate, without the table, with intervals and counts.
-        exponent: Evidence exponent to use with `relation`, 0 if unrelated.
+        exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.
         trust: Agreement with the class head of the supplied table, by that of the data's own estimate on
             the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
         evidence: Cross-fitted agreement of the relation to use.
         reverse: Gain on annotated classes from predicted labels.
+        skill: Gain of the class head itself on annotated classes.
         contradictions: Cells that the data contradict, the strongest first.
     """
 
@@ -562,12 +586,16 @@ class RelationCheck:
     trust: float
     evidence: Evidence
     reverse: Evidence
+    skill: Evidence
     contradictions: tuple[Contradiction, ...]
 
     def sentences(self) -> list[str]:
         """The verdict in plain words."""
         name = self.relation.name
-        gain = f"{self.evidence.agreement:.2f} nats a row, z = {self.evidence.z:.1f}"
+        gain, back, skill = (
+            f"{found.agreement:.2f} nats a row, z = {found.z:.1f}"
+            for found in (self.evidence, self.reverse, self.skill)
+        )
         said = {
             "kept": f"{name}: the table fits the data (trust {self.trust:.2f}); it is used as supplied.",
             "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), but its "
@@ -578,7 +606,11 @@ class RelationCheck:
             "the data's own estimate.",
             "estimated": f"{name}: no table was supplied; it is estimated from the data ({gain}).",
             "unrelated": f"{name}: in these data the two tasks say nothing of each other that can be told "
-            f"from noise ({gain}); no coupling.",
+            f"from noise (annotations and the class head: {gain}; predictions and annotated classes: "
+            f"{back}); no coupling.",
+            "undecided": f"{name}: whether the two tasks are related cannot be told, as the class head knows "
+            f"too little of rows that it has not seen ({skill}, over class frequencies); no coupling. More "
+            "annotated rows, more steps or a better network could tell.",
         }[self.verdict]
         return [said, *(f"{c}." for c in self.contradictions[:5])]
 
@@ -653,13 +685,15 @@ def check_relation(
     open_gate = (
         found.agreement > MIN_AGREEMENT
         and found.z > MIN_Z
-        and reverse.agreement > MIN_REVERSE
+        and reverse.agreement > MIN_AGREEMENT
         and reverse.z > MIN_REVERSE_Z
     )
     chosen = build(observations)
     exponent = fit_exponent(observations, chosen, rates).exponent if open_gate else 0.0
+    skill = class_skill(observations, crossed)
     if exponent == 0.0:
-        verdict = "unrelated"
+        could_tell = skill.agreement > MIN_AGREEMENT and skill.z > MIN_Z and observations.seen.any()
+        verdict = "unrelated" if could_tell else "undecided"
     estimate = _with_intervals(observations, rates)
     return RelationCheck(
         verdict,
@@ -675,13 +709,14 @@ def check_relation(
         trust,
         found,
         reverse,
+        skill,
         contradictions,
     )
 
 
 ANCHOR, CONTRADICTION, MIN_COUNT = 10.0, 0.5, 1.0
 TRUSTED, PARTLY_TRUSTED = 0.9, 0.3
-MIN_REVERSE, MIN_REVERSE_Z = 0.02, 2.5
+MIN_REVERSE_Z = 2.5
 GOOD_SHARE = 0.985
 
 

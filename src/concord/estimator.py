@@ -37,12 +37,11 @@ from concord.errors import (
     UnknownNameError,
 )
 from concord.fit import Recipe, Rows, fit
-from concord.network import Capacity, MultiTaskNetwork, initialise, mlp_network
+from concord.network import Capacity, MultiTaskNetwork, mlp_network
 from concord.objective import CoupledObjective
 from concord.priors import PriorShift
 from concord.relation import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
-from concord.trunks.mlp import mlp
 
 __all__ = ["COUPLINGS", "EXPECTED_FAILED_CHECKS", "CoupledClassifier"]
 
@@ -761,7 +760,8 @@ def build(
 ) -> MultiTaskNetwork:
     """A fresh network by the estimator's settings; its weights depend on the seed alone.
 
-    A trunk of the user's is shared as a whole; `half-shared` then adds a layer of each task's own.
+    A trunk of the user's is shared as a whole. It cannot be cut in two, and a layer for each task on top of
+    it made learning so slow that sharing seemed to do harm.
     """
     owner._example_shape = shape
     generator = torch.Generator().manual_seed(seed)
@@ -777,16 +777,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk = copy.deepcopy(owner.trunk) if isinstance(owner.trunk, nn.Module) else owner.trunk()
-        example = torch.zeros(2, *shape)
-        if capacity == "shared":
-            return MultiTaskNetwork(trunk, tasks, example)
-        from concord.network import dry_features
-
-        width = dry_features(trunk, example).shape[1]
-        own = {task.name: mlp(width, [width], dropout=owner.dropout) for task in tasks}
-        for module in own.values():
-            initialise(module, generator)  # type: ignore[arg-type]
-        return MultiTaskNetwork(trunk, tasks, example, private=own)
+        return MultiTaskNetwork(trunk, tasks, torch.zeros(2, *shape))
 
 
 def _named(task: Task, which: torch.Tensor) -> list[str]:

@@ -783,7 +783,7 @@ def _unrelated(task: Task, rows: Rows, checks: Sequence[RelationCheck]) -> bool:
     mine = [c for c in checks if task.name in (c.relation.source.name, c.relation.target.name)]
     sides = {side.name: side for c in mine for side in (c.relation.source, c.relation.target)}
     enough = all(len(rows.annotated(side)) >= MIN_ROWS for side in sides.values())
-    return bool(mine) and enough and all(c.exponent == 0 for c in mine)
+    return bool(mine) and enough and all(c.verdict == "unrelated" for c in mine)
 
 
 def _guard(

@@ -76,7 +76,7 @@ def test_logits_give_the_probabilities_that_auto_predicts():
     assert np.allclose(p.sum(axis=1), 1, atol=1e-5)
     assert np.allclose(np.exp(found["digit"].numpy()), p, atol=1e-5)
     verdicts = {r["verdict"] for r in one.account["relations"]}
-    assert verdicts <= {"kept", "calibrated", "partly wrong", "dropped", "unrelated"}
+    assert verdicts <= {"kept", "calibrated", "partly wrong", "dropped", "unrelated", "undecided"}
     assert json.loads(json.dumps(one.account, allow_nan=False)) == one.account
 
 
@@ -85,7 +85,7 @@ def test_without_the_table_auto_is_not_shown_it():
     shuffled = replace(shuffled, relations=tuple(r.shuffled(1) for r in shuffled.relations))
     blind = [condition("auto", effort="fast", table="none").train(s)(TEST) for s in (one, shuffled)]
     assert torch.equal(blind[0]["digit"], blind[1]["digit"])
-    assert one.account["relations"][0]["verdict"] in ("estimated", "unrelated")
+    assert one.account["relations"][0]["verdict"] in ("estimated", "undecided")
 
 
 def test_two_stages_use_the_table_as_it_is():
@@ -135,6 +135,13 @@ def test_a_residual_net_gives_each_task_a_layer_of_its_own():
     assert len(images.build(images.tasks).private) == 0
     with pytest.raises(UnknownNameError, match="capacity of a residual net"):
         images.build(images.tasks, "private")
+
+
+def test_auto_shares_a_residual_net_as_a_whole():
+    images = replace(setting(steps=2), network=Network(kind="resnet", width=8, stages=1))
+    images = replace(images, rows=replace(images.rows, inputs=images.rows.inputs.reshape(-1, 1, 8, 8)))
+    images = replace(images, validation=images.rows)
+    assert len(train_shared(StudyLearner(images), images.rows, images.tasks, 1.0, 3).private) == 0
 
 
 def test_the_account_stands_in_the_record_and_the_summary(tmp_path):

@@ -49,7 +49,10 @@ class StudyLearner:
         setting = replace(self.setting, seed=seed, curves=[])
         objective = CoupledObjective(tasks, task_weights=task_weights, soft_weights=soft_weights)
         steps = max(1, round(setting.budget.steps * share))
-        network = setting.train(setting.build(tasks, capacity), objective, rows, steps)
+        # A residual net is shared as a whole, as a user's trunk is: a layer for each task on top of it made
+        # learning so slow that sharing seemed to do harm.
+        whole: Capacity = "shared" if setting.network.kind == "resnet" else capacity
+        network = setting.train(setting.build(tasks, whole), objective, rows, steps)
         if share == 1:
             self.curves[id(network)] = setting.curves
         return network
