@@ -1,5 +1,7 @@
 """A reader of one's own: a data set in its native layout in, a manifest out.
 
+Layout, as its authors give it out: `notes.jsonl`, a line a photo, beside the photos.
+
 Everything else (inspection, splits, mixtures, trainings, studies) reads the manifest. As a file of
 `src/concord/data/readers/` it would be found by its name, by `concord data index` too.
 """
@@ -23,6 +25,9 @@ def read(root: Path) -> Manifest:
 
     Args:
         root: Folder of the data set.
+
+    Returns:
+        A row a photo, with gaps: task `bird` of classes, task `marks` of labels.
 
     Raises:
         MissingDataError: No such file in it.
