@@ -250,9 +250,9 @@ def test_the_studies_are_plans_and_quick_is_smaller(name):
     whole, quick = _plan(name, None, False), _plan(name, None, True)
     assert whole.problem == name
     assert max(max(r.rows.values()) / min(r.rows.values()) for r in whole.regimes) == 20
-    assert len(quick.seeds) == 2
+    assert len(quick.seeds) == 1
     assert len(quick.regimes) * len(quick.conditions) * quick.budget.steps < 2000
-    assert _plan(name, 1, True).seeds == [0]
+    assert _plan(name, 3, True).seeds == [0, 1, 2]
 
 
 @pytest.mark.parametrize(

@@ -19,29 +19,27 @@ PLAN: dict[str, Any] = {
     "regimes": [
         {"name": "few-class", "rows": {"expression": 75, "action_units": 1500}},
         {"name": "few-label", "rows": {"expression": 1500, "action_units": 75}},
-        {"name": "balanced", "rows": {"expression": 300, "action_units": 300}},
+        {"name": "few-class-shuffled", "rows": {"expression": 75, "action_units": 1500}, "table": "shuffled"},
+        {"name": "few-label-shuffled", "rows": {"expression": 1500, "action_units": 75}, "table": "shuffled"},
     ],
     "conditions": [
         "single-task",
         "uncoupled",
-        "paper-matching",
-        "paper-coannotation",
         "paper",
-        "matching",
-        "posterior",
+        {"name": "auto", "options": {"effort": "fast"}},
+        {"name": "auto-no-table", "use": "auto", "options": {"effort": "fast", "table": "none"}},
     ],
     "seeds": 5,
-    "network": {"kind": "resnet", "width": 16, "stages": 4, "stem_stride": 2},
+    "network": {"kind": "resnet", "width": 8, "stages": 4, "stem_stride": 2},
     "budget": {"steps": 300, "rows_per_task": 32, "log_every": 100},
 }
 
 QUICK: dict[str, Any] = {
     **PLAN,
-    "regimes": PLAN["regimes"][:1],
-    "conditions": ["single-task", "uncoupled", "paper", "posterior"],
-    "seeds": 2,
-    "budget": {**PLAN["budget"], "steps": 100, "log_every": 50},
-    "resamples": 200,
+    "regimes": [PLAN["regimes"][0], PLAN["regimes"][2]],
+    "seeds": 1,
+    "budget": {"steps": 20, "rows_per_task": 16, "log_every": 10},
+    "resamples": 50,
 }
 
 ROWS = {"train": 1500, "val": 200, "test": 400}

@@ -18,29 +18,27 @@ PLAN: dict[str, Any] = {
     "regimes": [
         {"name": "few-class", "rows": {"identity": 72, "attributes": 1440}},
         {"name": "few-label", "rows": {"identity": 1440, "attributes": 72}},
-        {"name": "balanced", "rows": {"identity": 288, "attributes": 288}},
+        {"name": "few-class-shuffled", "rows": {"identity": 72, "attributes": 1440}, "table": "shuffled"},
+        {"name": "few-label-shuffled", "rows": {"identity": 1440, "attributes": 72}, "table": "shuffled"},
     ],
     "conditions": [
         "single-task",
         "uncoupled",
-        "paper-matching",
-        "paper-coannotation",
         "paper",
-        "matching",
-        "posterior",
+        {"name": "auto", "options": {"effort": "fast"}},
+        {"name": "auto-no-table", "use": "auto", "options": {"effort": "fast", "table": "none"}},
     ],
     "seeds": 5,
-    "network": {"kind": "resnet", "width": 16, "stages": 4, "stem_stride": 2},
+    "network": {"kind": "resnet", "width": 8, "stages": 4, "stem_stride": 2},
     "budget": {"steps": 300, "rows_per_task": 32, "log_every": 100},
 }
 
 QUICK: dict[str, Any] = {
     **PLAN,
-    "regimes": PLAN["regimes"][:1],
-    "conditions": ["single-task", "uncoupled", "paper", "posterior"],
-    "seeds": 2,
-    "budget": {**PLAN["budget"], "steps": 100, "log_every": 50},
-    "resamples": 200,
+    "regimes": [PLAN["regimes"][0], PLAN["regimes"][2]],
+    "seeds": 1,
+    "budget": {"steps": 20, "rows_per_task": 16, "log_every": 10},
+    "resamples": 50,
 }
 
 PEOPLE = 24
