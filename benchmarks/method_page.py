@@ -272,7 +272,11 @@ def images_section(out: Path) -> list[str]:
             r for r in REGIMES if r in set(frame.filter(pl.col("pack") == pack)["regime"].unique())
         ]:
             for table in [t for t in ("right", "shuffled") if t in set(frame["table"].unique())]:
-                row = [pack, regime, table]
+                runs = one_row_a_run(frame, main).filter(
+                    (pl.col("pack") == pack) & (pl.col("regime") == regime) & (pl.col("table") == table)
+                )
+                said = runs["verdict"].value_counts(sort=True).iter_rows()
+                row = [pack, regime, table, ", ".join(f"{verdict} {n}" for verdict, n in said)]
                 for baseline in ("single-task", "balanced-shared"):
                     found = differences(frame, main, table, baseline).filter(pl.col("pack") == pack)
                     for role, metric in (("class", "balanced_accuracy"), ("label", "mean_f1")):
@@ -287,7 +291,7 @@ def images_section(out: Path) -> list[str]:
         "",
         _table(
             rows,
-            ["pack", "regime", "table"]
+            ["pack", "regime", "table", "verdicts"]
             + [f"{m} vs {b}" for b in ("single-task", "shared") for m in ("class", "label F1")],
         ),
         "",
@@ -301,6 +305,7 @@ def controls_section(out: Path) -> list[str]:
         return [*text, f"Not run: no cells in `{out}`.", ""]
     frame = load(out).with_columns(pl.col("pack").str.split("~").list.get(1).alias("control"))
     main = next(c for c in sorted(frame["condition"].unique()) if c.startswith("auto-"))
+    seeds = sorted(frame["seed"].unique())
     rows = []
     for control in ("shuffled", "nuisance", "entangled"):
         part = frame.filter(pl.col("control") == control)
@@ -316,7 +321,8 @@ def controls_section(out: Path) -> list[str]:
             rows.append(row)
     return [
         *text,
-        f"Written from the cells of `python benchmarks/method.py run --controls --out {out}` ({ran(out)}). `shuffled`: the labels of "
+        f"Written from the cells of `python benchmarks/method.py run --controls --out {out}` ({ran(out)}), seeds "
+        f"{seeds[0]} to {seeds[-1]}: seeds 210 to 213 of these controls led to a change of the guard. `shuffled`: the labels of "
         "other rows. `nuisance`: labels that follow from sixteen added features, independent of all else. `entangled`: "
         "labels that live in the class's own features and are independent of the class only once these are known. "
         "Table `right` is the pack's own, which says nothing of these labels.",
