@@ -235,7 +235,7 @@ def run(args: argparse.Namespace) -> None:
         note.write_text(json.dumps(about()))
     packs = args.packs.split(",") if args.packs else list(IMAGE_PROBLEMS if args.images else PROBLEMS)
     if args.images:
-        args.regimes, args.tables, args.fixed = args.regimes or "few-class,few-label", "right,shuffled", ""
+        args.regimes, args.tables, args.fixed = args.regimes or "few-class,few-label", "right", ""
     if args.controls:
         args.regimes, args.tables, args.fixed = args.regimes or "few-class", "none,right", ""
         packs = args.packs.split(",") if args.packs else [f"{name}~{kind}" for name, kind in CONTROL_PACKS]
