@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+from importlib.util import find_spec
 from types import ModuleType
 
 import pytest
@@ -104,6 +107,21 @@ def test_ray_gives_the_rows_of_one_process(tmp_path, ray):
     [first, *_] = [arguments for kind, arguments in ray.calls if kind == "task"]
     assert first[1] == str((tmp_path / "ray").resolve())  # a worker has another current folder
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_a_true_ray_gives_the_rows_of_one_process(tmp_path):
+    assert run(tiny(), tmp_path / "here") == 0
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(tiny().resolved()))
+    command = "from concord.cli import main; main()"
+    given = ["study", str(plan), "--engine", "ray", "--out", str(tmp_path / "ray")]
+    done = subprocess.run(
+        [sys.executable, "-c", command, *given], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert results(tmp_path / "ray") == results(tmp_path / "here")
 
 
 def test_a_cluster_that_runs_is_left_running(tmp_path, monkeypatch):
