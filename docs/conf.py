@@ -29,6 +29,9 @@ html_show_sourcelink = False
 html_math_renderer = "mathml"
 html_static_path = ["static"]
 
+nitpicky = True  # a reference to a name of ours that is not there is a warning, and so an error
+nitpick_ignore_regex = [("py:.*", r"(torch|collections|numpy|scipy|polars|pathlib|typing)\..*")]
+
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 
@@ -40,6 +43,12 @@ napoleon_use_ivar = True
 def _add_commands(app: Sphinx, page: str, source: list[str]) -> None:
     if page == "reference/commands":
         source[0] += f"\n{reference()}"
+
+
+def _dashed(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    # Of an attribute, Napoleon takes what stands before a colon for its type.
+    if what in ("attribute", "property", "data") and lines:
+        lines[0] = lines[0].replace(": ", " \N{EN DASH} ")
 
 
 def _mathml(formula: str, display: str) -> str:
@@ -66,5 +75,6 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_formula, None), (_displayed_formula, None))
     app.add_css_file("site.css")
     app.connect("source-read", _add_commands)
+    app.connect("autodoc-process-docstring", _dashed, priority=400)  # before Napoleon
     for name in ("csv", "mermaid"):
         app.add_lexer(name, TextLexer)
