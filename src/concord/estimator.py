@@ -695,7 +695,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise CheckpointError(f"{source} does not hold the model it says ({_line(error)})") from error
 
 
-class _Learner:
+class _Learner(selection.Learner):
     """Trains networks by the estimator's settings, on its device."""
 
     def __init__(self, owner: CoupledClassifier) -> None:
@@ -743,12 +743,6 @@ class _Learner:
             log_every=max(1, owner.steps),
         )
         return network
-
-    def logits(self, network: nn.Module, inputs: Any) -> dict[str, Array]:
-        """Logits by task, float64: (n, width)."""
-        from concord.fit import predict_logits
-
-        return {name: z.numpy().astype(np.float64) for name, z in predict_logits(network, inputs).items()}
 
 
 def build(

@@ -35,6 +35,7 @@ from concord.estimation import (
     evidence,
     fit_exponent,
 )
+from concord.fit import predict_logits
 from concord.network import Capacity
 from concord.priors import PriorShift, prior_shift
 from concord.relation import Relation
@@ -111,7 +112,8 @@ class Learner(Protocol):
         """Train a new network on `rows` for a share of the usual steps."""
 
     def logits(self, network: nn.Module, inputs: Any) -> dict[str, npt.NDArray[Any]]:
-        """Logits of all tasks of the network: by task, (n, width)."""
+        """Logits of all tasks of the network, float64: by task, (n, width)."""
+        return {name: z.numpy().astype(np.float64) for name, z in predict_logits(network, inputs).items()}
 
 
 def balance_weights(rows: Rows, tasks: Sequence[Task], floor: float = FLOOR) -> dict[str, float]:

@@ -45,7 +45,7 @@ def test_a_learner_trains_as_the_study_does():
     assert one.curves == []
     inputs = one.rows.inputs[:4]
     assert not torch.equal(predict_logits(half, inputs)["digit"], predict_logits(whole, inputs)["digit"])
-    assert learner.logits(whole, inputs.numpy())["digit"].dtype == np.float64
+    assert learner.logits(whole, inputs)["digit"].dtype == np.float64
 
 
 def test_where_nothing_is_to_be_coupled_auto_is_the_balanced_shared_network():

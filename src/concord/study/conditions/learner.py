@@ -6,21 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import nn
 
-from concord.fit import Rows, predict_logits
+from concord.fit import Rows
 from concord.network import Capacity
 from concord.objective import CoupledObjective
+from concord.selection import Learner
 from concord.study.conditions.base import Setting
 from concord.tasks import Task
 
 __all__ = ["StudyLearner"]
 
 
-class StudyLearner:
+class StudyLearner(Learner):
     """Trains networks as every condition of the study does, on other rows, seeds and shares of the steps.
 
     Args:
@@ -56,8 +54,3 @@ class StudyLearner:
         if share == 1:
             self.curves[id(network)] = setting.curves
         return network
-
-    def logits(self, network: nn.Module, inputs: Any) -> dict[str, npt.NDArray[Any]]:
-        """Logits by task, float64: (n, width)."""
-        inputs = torch.as_tensor(inputs)
-        return {name: z.numpy().astype(np.float64) for name, z in predict_logits(network, inputs).items()}
