@@ -130,17 +130,14 @@ def matching() -> Figure:
         best = []
         for q in implied:
             relation = _one_label(float(q))
-            losses = [
-                float(
-                    coupling(
-                        {"kind": torch.tensor([[30.0, 0.0]]), "label": z.reshape(1, 1)},
-                        {"kind": torch.tensor([-1]), "label": torch.tensor([[torch.nan]])},
-                        relation,
-                    )
+            losses = torch.vmap(
+                lambda z, relation=relation, coupling=coupling: coupling(
+                    {"kind": torch.tensor([[30.0, 0.0]]), "label": z.reshape(1, 1)},
+                    {"kind": torch.tensor([-1]), "label": torch.tensor([[torch.nan]])},
+                    relation,
                 )
-                for z in said
-            ]
-            best.append(float(said[int(np.argmin(losses))].sigmoid()))
+            )(said)
+            best.append(float(said[int(losses.argmin())].sigmoid()))
         axes.plot(implied, best, style, label=form, color={"-": BLUE, "--": ORANGE, ":": GREY}[style])
     axes.set(
         xlabel="probability that the class head implies",
