@@ -271,5 +271,21 @@ def test_sentences_of_little():
     assert "One seed says nothing" in sentence({**base, "seeds": [0], "verdicts": [row]})
 
 
+def test_who_wins_by_most_is_named_beside_who_wins_most_often():
+    def won(condition, task, difference):
+        return {
+            "regime": "r", "task": task, "metric": "accuracy", "condition": condition, "verdict": "superior",
+            "baseline": "uncoupled", "difference": difference, "low": 0.1, "high": 20.0,
+        }  # fmt: skip
+
+    rows = [won("often", "s", 0.2), won("often", "t", 0.3), won("much", "t", 9.0)]
+    text = sentence({"seeds": [0, 1], "level": 0.95, "verdicts": rows})
+    assert text.startswith("often does best: it beats the uncoupled network in 2 of 2 comparisons")
+    assert "its largest gain is +0.3 points" in text
+    assert "The largest gain shown is that of much: +9.0 points of accuracy in t, r" in text
+    alone = sentence({"seeds": [0, 1], "level": 0.95, "verdicts": rows[:2]})
+    assert "gain shown" not in alone
+
+
 def test_compare_is_public():
     assert public_compare.compare is compare or public_compare is compare

@@ -26,7 +26,7 @@ VERDICT_WORDS = {
 
 
 def sentence(summary: Mapping[str, Any]) -> str:
-    """What helped, what hurt, and how sure that is; in two or three sentences."""
+    """What helped, what hurt, and how sure that is; in two to four sentences."""
     rows: Sequence[Mapping[str, Any]] = summary["verdicts"]
     seeds = len(summary["seeds"])
     if not rows:
@@ -56,10 +56,15 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     lost = sum(t["inferior"] for t in tallies[best].values())
     harm = "and is shown to lose in none" if not lost else f"and loses in {lost}"
-    return (
+    text = (
         f"{best} does best: it beats {' and '.join(clauses)} (tasks x regimes), {harm}; its largest gain is "
         f"{_effect(top)}."
     )
+    # Who wins most often need not win by most.
+    most = max((row for row in rows if row["verdict"] == "superior"), key=lambda row: row["difference"])
+    if most["difference"] > top["difference"]:
+        text += f" The largest gain shown is that of {most['condition']}: {_effect(most)}."
+    return text
 
 
 def _harm(rows: Sequence[Mapping[str, Any]]) -> str:
