@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from concord.checkpoint import Checkpoints, random_state, set_random_state
 from concord.errors import CheckpointError, NotFiniteError, RangeError, UnknownNameError
-from concord.launch import keep_freed_memory
+from concord.launch import keep_freed_memory, on_first
 from concord.objective import CoupledObjective, ObjectiveResult
 from concord.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
 from concord.population import Distributed
@@ -506,7 +506,8 @@ class _Loop:
     # -- surviving -------------------------------------------------------------------------------------
 
     def _save(self, scores: Mapping[str, float]) -> None:
-        assert self.checkpoints is not None
+        checkpoints = self.checkpoints
+        assert checkpoints is not None
         state = {
             "network": dict(self.network.state_dict()),
             "optimiser": self.optimiser.state_dict(),
@@ -520,20 +521,11 @@ class _Loop:
             "loggers": [logger.state_dict() for logger in self.loggers],
             "training": self.identity,
         }
-        failure: CheckpointError | None = None
-        if self.fabric.is_global_zero:
-            try:
-                self.checkpoints.save(self.step, state, scores)
-            except CheckpointError as error:
-                failure = error
-        if self.fabric.world_size > 1:
-            # Every rank must learn of it, or the others would wait for rank 0 for ever.
-            failed = torch.tensor(float(failure is not None), device=self.device)
-            torch.distributed.all_reduce(failed)
-            if failed > 0 and failure is None:
-                failure = CheckpointError(f"rank 0 could not write the checkpoint of step {self.step}")
-        if failure is not None:
-            raise failure
+        on_first(
+            self.fabric,
+            lambda: checkpoints.save(self.step, state, scores),
+            f"the checkpoint of step {self.step}",
+        )
 
     def _packed_selection(self) -> dict[str, Any]:
         # Tasks that chose the same step share its weights.

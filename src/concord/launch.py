@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from concord.errors import ConfigError
+from concord.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["keep_freed_memory", "launch"]
+__all__ = ["keep_freed_memory", "launch", "on_first"]
 
 LEARNT_FROM = 31 << 20
 """Bytes of a block that glibc learns its limits from: just below the largest, 32 MiB."""
@@ -67,6 +68,32 @@ def keep_freed_memory() -> None:
     environment sets limits of its own.
     """
     torch.empty(LEARNT_FROM, dtype=torch.uint8)
+
+
+def on_first(fabric: Fabric, write: Callable[[], object], what: str) -> None:
+    """Write something on rank 0. Every rank learns of it, or the others would wait for rank 0 for ever.
+
+    Args:
+        fabric: Launched.
+        write: Writes it.
+        what: What is written, for the message on other ranks.
+
+    Raises:
+        CheckpointError: It could not be written; on every rank.
+    """
+    failure: CheckpointError | None = None
+    if fabric.is_global_zero:
+        try:
+            write()
+        except CheckpointError as error:
+            failure = error
+    if fabric.world_size > 1:
+        failed = torch.tensor(float(failure is not None), device=fabric.device)
+        torch.distributed.all_reduce(failed)
+        if failed > 0 and failure is None:
+            failure = CheckpointError(f"rank 0 could not write {what}")
+    if failure is not None:
+        raise failure
 
 
 def _launched(devices: int | str, nodes: int) -> tuple[int | str, int]:
