@@ -148,6 +148,20 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest(change, message):
             },
             "source b needs a share, as a has one",
         ),
+        ({"stages": {"folds": 3}}, "stages: a single stage has no folds; it is kind: two-stage that has"),
+        (
+            {"stages": {"kind": "two-stage", "folds": 1}},
+            "stages.folds: input should be greater than or equal",
+        ),
+        ({"stages": {"kind": "two-stage"}}, "stages: two-stage teaches through relations; give relations"),
+        (
+            {
+                "stages": {"kind": "two-stage"},
+                "couplings": [{"name": "posterior"}],
+                "relations": [{"source": "a", "target": "b", "table": "t.csv"}],
+            },
+            "stages: two-stage is itself a coupling, through every relation; leave posterior out",
+        ),
     ],
 )
 def test_what_cannot_be_is_named_with_its_key(change, message):

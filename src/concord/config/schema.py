@@ -22,6 +22,7 @@ __all__ = [
     "RelationPlan",
     "SourcePlan",
     "SplitPlan",
+    "Stages",
     "TaskPlan",
     "Training",
     "TrunkPlan",
@@ -254,6 +255,35 @@ class CouplingPlan(_Strict):
     )
 
 
+class Stages(_Strict):
+    """Whether networks without coupling are trained first, which teach the final one."""
+
+    kind: Literal["single", "two-stage"] = Field(
+        default="single",
+        description="single: one training, with couplings as losses; two-stage: networks without coupling "
+        "are trained first, and the final one learns, on rows without a class, the posterior of the class "
+        "given what is annotated there, through every relation",
+    )
+    folds: int = Field(
+        default=4,
+        ge=2,
+        description="two-stage: networks of the first stage, each trained without one part of the rows, "
+        "which it then predicts",
+    )
+    share: float = Field(
+        default=0.45, gt=0, le=1, description="two-stage: their steps, as a share of training.steps"
+    )
+    weight: Weight = Field(default=1.0, description="two-stage: factor of the loss on what they teach, >= 0")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Stages:
+        if self.kind == "single":
+            for name, field in type(self).model_fields.items():
+                if getattr(self, name) != field.default:
+                    raise ValueError(f"a single stage has no {name}; it is kind: two-stage that has")
+        return self
+
+
 class Mixing(_Strict):
     """How sources share the batches."""
 
@@ -361,6 +391,10 @@ class Config(_Strict):
     couplings: list[CouplingPlan] = Field(
         default_factory=list, description="Losses that tie tasks through their relation"
     )
+    stages: Stages = Field(
+        default=Stages(),
+        description="Whether networks without coupling are trained first, which teach the final one",
+    )
     trunk: TrunkPlan = Field(default=TrunkPlan(), description="The network between inputs and heads")
     mixing: Mixing = Field(default=Mixing(), description="How sources share the batches")
     augmentation: Augmentation = Field(default=Augmentation(), description="Changes of training images")
@@ -386,6 +420,13 @@ class Config(_Strict):
                 raise ValueError(f"coupling {coupling.name}: no relation {coupling.relation}; known: {known}")
         if self.couplings and not names:
             raise ValueError(f"coupling {self.couplings[0].name} has no relation to work on; give relations")
+        if self.stages.kind == "two-stage" and not names:
+            raise ValueError("stages: two-stage teaches through relations; give relations")
+        if self.stages.kind == "two-stage" and self.couplings:
+            raise ValueError(
+                f"stages: two-stage is itself a coupling, through every relation; leave "
+                f"{self.couplings[0].name} out, or train in a single stage"
+            )
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -394,4 +435,6 @@ class Config(_Strict):
         for key in ("accelerator", "devices", "nodes"):
             del values["training"][key]
         del values["mixing"]["workers"]
+        if self.stages.kind == "single":  # says nothing
+            del values["stages"]
         return values

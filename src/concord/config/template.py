@@ -94,6 +94,6 @@ def _entry(name: str, value: Any, indent: str) -> Iterator[str]:
 def _hidden(model: BaseModel) -> set[str]:
     """Fields that do not apply to the kind of inputs at hand."""
     kind = getattr(model, "kind", None)
-    if kind is None:
+    if kind not in FIELDS_OF_KIND:
         return set()
     return set(type(model).model_fields) - {"kind"} - FIELDS_OF_KIND[kind]

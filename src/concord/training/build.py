@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import nn
 
 from concord import couplings as coupling_room
 from concord.config import Config, RelationPlan, SourcePlan, SplitPlan
@@ -53,6 +55,7 @@ __all__ = [
     "Opened",
     "build",
     "mixture_of",
+    "named",
     "open_sources",
     "relation_of",
     "shape_across",
@@ -140,26 +143,47 @@ class Built:
     training: dict[str, Source]
     validation: dict[str, Source]
 
-    def mixture(self, rank: int = 0, world_size: int = 1) -> Mixture:
-        """The training batches of a rank."""
+    def mixture(
+        self,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        sources: Mapping[str, Source] | None = None,
+        seed: int | None = None,
+    ) -> Mixture:
+        """The training batches of a rank; of some of the rows, or in another order, where asked for."""
         mixing, training = self.config.mixing, self.config.training
+        sources = self.training if sources is None else sources
         shares = {name: source.share for name, source in self.config.sources.items()}
         share: Any = mixing.share
         if all(value is not None for value in shares.values()):
-            share = {name: shares[name] for name in self.training}
+            share = {name: shares[name] for name in sources}
         return Mixture(
-            list(self.training.values()),
+            list(sources.values()),
             self.tasks,
             batch_size=training.batch_size,
             share=share,
             temperature=mixing.temperature,
-            seed=training.seed,
+            seed=training.seed if seed is None else seed,
             last_batch="carry",
             rank=rank,
             world_size=world_size,
             workers=mixing.workers,
             collate=self.preparation.collate,
         )
+
+    def fresh_network(self, seed: int) -> MultiTaskNetwork:
+        """Another network like this one, with initial weights of another seed."""
+        layer: Standardize | None = None
+        if self.standardize:
+            layers = self.network.trunk
+            assert isinstance(layers, nn.Sequential)
+            layer = deepcopy(layers[0])  # type: ignore[assignment]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            with named("trunk"):
+                trunk = trunk_of(self.config.trunk, self.shape)
+                return network_of(trunk, self.tasks, layer)
 
     def validation_rows(self, rank: int = 0, world_size: int = 1) -> Mixture | None:
         """The validation batches of a rank, or None where there are no validation rows."""
@@ -192,7 +216,7 @@ def build(config: Config) -> Built:
     shape = shape_across(config, vocabulary)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        with _named("trunk"):
+        with named("trunk"):
             trunk = trunk_of(config.trunk, shape)
         _check_kind(config, trunk)
         preparation = Preparation(
@@ -200,7 +224,7 @@ def build(config: Config) -> Built:
         )
         standardize = trunk.kind == "features" and config.trunk.standardize
         layer = _standardize(config, training, preparation) if standardize else None
-        with _named("trunk"):
+        with named("trunk"):
             network = network_of(trunk, opened.tasks, layer)
     return Built(
         config,
@@ -230,7 +254,7 @@ def open_sources(config: Config) -> Opened:
     """
     manifests = {}
     for name, plan in config.sources.items():
-        with _named(f"sources.{name}"):
+        with named(f"sources.{name}"):
             manifests[name] = _opened(plan, Path(config.data), name)
     return Opened(manifests, _tasks(config, manifests))
 
@@ -324,7 +348,7 @@ def vocabulary_across(config: Config, training: Mapping[str, Manifest]) -> Vocab
     for name, plan in config.sources.items():
         if plan.inputs.kind != "columns":
             continue
-        with _named(f"sources.{name}"):
+        with named(f"sources.{name}"):
             own = vocabulary_of(training[name], plan.inputs.columns or [])
         if out and list(own) != list(out):
             raise ConfigError(
@@ -347,7 +371,7 @@ def shape_across(config: Config, vocabulary: Vocabulary) -> tuple[int, ...] | No
     """
     shapes: dict[str, Any] = {}
     for name, plan in config.sources.items():
-        with _named(f"sources.{name}.inputs"):
+        with named(f"sources.{name}.inputs"):
             shapes[name] = trunk_kind(plan.inputs), shape_of(plan.inputs, Path(config.data), vocabulary)
     first = next(iter(shapes))
     for name, found in shapes.items():
@@ -383,7 +407,7 @@ def _standardize(config: Config, training: Mapping[str, Manifest], preparation: 
         else:
             assert plan.file is not None
             rows = FeatureRows(preparation.data / plan.file, key=plan.key)
-            with _named(f"sources.{name}.inputs"):
+            with named(f"sources.{name}.inputs"):
                 keys = rows.keys(manifest)(np.arange(min(len(manifest), ROWS_FOR_MOMENTS)))
                 values = rows.load(keys).values.numpy()
         parts.append(torch.from_numpy(values[:ROWS_FOR_MOMENTS]).double())
@@ -401,7 +425,7 @@ def sources_of(
     """
     out = {}
     for name, manifest in manifests.items():
-        with _named(f"sources.{name}"):
+        with named(f"sources.{name}"):
             out[name] = Source(*prepared(config.sources[name].inputs, manifest, preparation), name=name)
     return out
 
@@ -460,7 +484,7 @@ def relation_of(plan: RelationPlan, opened: Opened, config: Config) -> Relation:
     """
     where = f"relations.{plan.source}->{plan.target}"
     by_name = {task.name: task for task in opened.tasks}
-    with _named(where):
+    with named(where):
         for name in (plan.source, plan.target):
             if name not in by_name:
                 raise UnknownNameError.of("task", name, by_name)
@@ -550,7 +574,7 @@ def _encoded(manifest: Manifest, task: Task) -> Any:
 def _objective(config: Config, tasks: Sequence[Task], relations: Sequence[Relation]) -> CoupledObjective:
     chosen: dict[str, list[Any]] = {relation.name: [] for relation in relations}
     for number, plan in enumerate(config.couplings):
-        with _named(f"couplings.{number}"):
+        with named(f"couplings.{number}"):
             one = _coupling(plan.name, plan.weight, plan.options)
             fitting = [
                 relation
@@ -566,6 +590,7 @@ def _objective(config: Config, tasks: Sequence[Task], relations: Sequence[Relati
         relations,
         {name: used for name, used in chosen.items() if used},
         task_weights={name: plan.weight for name, plan in config.tasks.items()},
+        soft_weights={relation.source.name: config.stages.weight for relation in relations},
     )
 
 
@@ -584,7 +609,7 @@ def _coupling(name: str, weight: float, options: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def _named(where: str) -> Iterator[None]:
+def named(where: str) -> Iterator[None]:
     """Errors inside say which key of the config they are about."""
     try:
         yield

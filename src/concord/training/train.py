@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from concord.tasks import MulticlassTask, Task
 from concord.training.build import Built, build
 from concord.training.decoders import Decoders
 from concord.training.run import RUN_FILE, Run, save_run
+from concord.training.stages import begun, teach
 from concord.validation import collect
 from concord.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
 
@@ -62,6 +64,15 @@ def train(config: Config) -> Run:
     fabric = launch(training.accelerator, training.devices, training.nodes, training.precision)
     if fabric.is_global_zero:
         _claim(folder, config)
+    options: dict[str, Any] = {
+        "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay,
+        "log_every": config.watching.every,
+        "recipe": _recipe(config),
+        "augment": _augment(built),
+        "fabric": fabric,
+    }
+    taught = teach(built, fabric, folder, options) if config.stages.kind == "two-stage" else None
     network = built.network.to(fabric.device)
     rank, world = fabric.global_rank, fabric.world_size
     validation = built.validation_rows(rank, world)
@@ -70,21 +81,19 @@ def train(config: Config) -> Run:
         built.objective,
         built.mixture(rank, world),
         steps=training.steps,
-        learning_rate=training.learning_rate,
-        weight_decay=training.weight_decay,
         seed=training.seed,
-        log_every=config.watching.every,
-        recipe=_recipe(config),
         validation=None if validation is None else _validation(built, validation),
         checkpoints=Checkpoints(
             folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
         ),
         loggers=_loggers(config, folder) if fabric.is_global_zero else (),
-        augment=_augment(built),
-        fabric=fabric,
+        soft=taught,
+        **options,
     )
     chosen = selected_network(network, history).float()  # whatever the precision it was trained in
     run = _run(built, chosen.to(fabric.device), history, fabric, folder)
+    if taught is not None:
+        run = replace(run, facts={**run.facts, "first_stage": list(taught.said)})
     if fabric.is_global_zero:
         save_run(run)
     if world > 1:
@@ -96,8 +105,8 @@ def train(config: Config) -> Run:
 
 
 def _check_folder(folder: Path, config: Config) -> None:
-    begun = Checkpoints(folder / CHECKPOINTS).latest() is not None
-    if not (begun or (folder / RUN_FILE).exists()):
+    saved = Checkpoints(folder / CHECKPOINTS).latest() is not None
+    if not (saved or begun(folder) or (folder / RUN_FILE).exists()):
         return  # nothing is lost
     path = folder / CONFIG_FILE
     try:
