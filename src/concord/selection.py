@@ -5,8 +5,9 @@ predictions say whether the tasks are related, and how (`estimation`). If so, a 
 whose class head also learns from the posterior of the class given the annotated labels, and label
 predictions are offered a second form, moved by what the class head implies (`decoding`). For each task the
 guard takes what lowers the out-of-fold log-loss beyond noise without lowering the metric. It starts from
-the balanced shared network, or, where the tasks turn out not to be related, from the single-task one. What
-it settles on is trained once more on all rows, or stays a bag.
+the balanced shared network; where the tasks turn out not to be related, from the single-task one; where a
+scarce class task is related beyond doubt, from the coupled one. What it settles on is trained once more on
+all rows, or stays a bag.
 
 Networks, optimisers and devices are the business of a `Learner`; this room only decides.
 """
@@ -65,6 +66,8 @@ Artefact = Literal["distilled", "bagged"]
 FLOOR = 0.1
 MIN_GAIN_Z = 1.64
 """A candidate must lower the out-of-fold log-loss by this many standard errors: one side, 5 %."""
+PROVEN_Z = 5.0
+"""So many standard errors put a relation beyond doubt: the rows of a scarce task need not prove it again."""
 MIN_ROWS = 20
 """Below so many annotated rows nothing can be proved, and a task stays with the balanced shared network."""
 ROUNDS = 4
@@ -446,7 +449,11 @@ def select(
             classes,
             blind[task.name],
             average=artefact == "bagged",
-            alone=_unrelated(task, rows, checks),
+            start="single-task"
+            if _unrelated(task, rows, checks)
+            else "coupled"
+            if blind[task.name].any() or _proven(task, rows, active)
+            else "shared",
         )
     spent = effort.folds * effort.share * (2 + bool(active))
     used = _families_in_use(choices, in_use, tasks)
@@ -788,6 +795,18 @@ def _unrelated(task: Task, rows: Rows, checks: Sequence[RelationCheck]) -> bool:
     return bool(mine) and enough and all(c.verdict == "unrelated" for c in mine)
 
 
+def _proven(task: Task, rows: Rows, active: Sequence[RelationCheck]) -> bool:
+    """Whether a relation that is beyond doubt gives this task targets on more rows than it has annotated."""
+    known = task.annotated(rows.targets[task.name].numpy())
+    through = [check for check in active if check.relation.source.name == task.name]
+    if not any(check.reverse.z > PROVEN_Z for check in through):
+        return False
+    gained = np.zeros(len(known), dtype=bool)
+    for check in through:
+        gained |= check.relation.target.annotated(rows.targets[check.relation.target.name].numpy()) & ~known
+    return int(gained.sum()) > int(known.sum())
+
+
 def _guard(
     task: Task,
     families: Mapping[str, Family],
@@ -798,16 +817,17 @@ def _guard(
     blind: npt.NDArray[np.bool_],
     *,
     average: bool,
-    alone: bool,
+    start: Literal["shared", "single-task", "coupled"],
 ) -> tuple[Choice, Array]:
     """The choice for a task, and its held-out probabilities of all rows.
 
-    It starts from the balanced shared network, or, for a task that is related to no other (`alone`), from
-    the single-task one: there sharing has nothing to give, and must show by evidence that it does.
+    It starts from the balanced shared network, and what is to take its place must show by evidence that it
+    is better. A task that is related to no other starts from the single-task one: there sharing has nothing
+    to give. A scarce task whose relation is beyond doubt starts from the coupled one: its few rows would
+    hardly prove again what the many rows of the other task have proved.
 
     Where some classes can only be predicted through a relation (`blind`), no annotated row can speak for
-    them: candidates are judged on the other classes alone, and the coupled network is given up only on
-    evidence that it harms these.
+    them: candidates are judged on the other classes alone, from the coupled network too.
     """
     known = rows.annotated(task).numpy()
     targets = rows.targets[task.name].numpy()[known]
@@ -832,14 +852,15 @@ def _guard(
     scores = {name: _score(task, targets, q) for name, q in candidates.items()}
     means = {name: float(loss.mean()) for name, loss in losses.items()}
     zero_shot = bool(blind.any())
-    weights = {"coupled" if zero_shot else "single-task" if alone else "shared": 1.0}
+    weights: dict[str, float] = {start: 1.0}
     if len(known) < MIN_ROWS:
         why = f"{len(known)} annotated rows prove nothing"
     else:
-        if average and not zero_shot and not alone:
+        averages = average and start != "single-task" and not zero_shot
+        if averages:
             weights = _averaged(candidates, losses, scores, task, targets)
-        else:
-            weights = {_stepwise(losses, scores, *weights): 1.0}
+        if not averages or (start == "coupled" and weights == {"shared": 1.0}):
+            weights = {_stepwise(losses, scores, start): 1.0}
         why = (
             f"out-of-fold metric {_score(task, targets, _mix(weights, candidates)):.3f}, balanced shared "
             f"{scores['shared']:.3f}, single-task {scores['single-task']:.3f}"
@@ -848,10 +869,12 @@ def _guard(
     parts = ", ".join(f"{share:.0%} {name}" if share < 1 else name for name, share in weights.items())
     if weights == {"shared": 1.0}:
         parts = "the balanced shared network, no coupling"
-    elif alone:
+    elif start == "single-task":
         parts += ", no coupling: nothing shows that it gains from tasks that it is not related to"
     else:
         why += f"; log-loss gain {gain:.3f} nats, z = {z:.1f}"
+        if start == "coupled" and not zero_shot and z < MIN_GAIN_Z:
+            why += "; its own rows are too few to show a gain, and the relation is beyond doubt"
     if zero_shot:
         names = ", ".join(task.outputs[c] for c in np.flatnonzero(blind)[:8])
         taken = everywhere[next(iter(weights))][known].argmax(axis=1)
