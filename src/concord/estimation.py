@@ -674,8 +674,7 @@ def check_relation(
         as_given = cross_fitted(observations, ways["kept"][0], rates).agreement
         on_scale = cross_fitted(observations, calibrated, rates).agreement
         trust = max(as_given, on_scale) / own if own > MIN_AGREEMENT else 0.0
-        other_scale = as_given < on_scale / 2
-        contradictions = _contradictions(observations, given, rates, other_scale)
+        contradictions = _contradictions(observations, given, rates)
         if trust < PARTLY_TRUSTED:
             ways = {"dropped": [free_estimate]}
         elif trust < TRUSTED:
@@ -714,7 +713,8 @@ def check_relation(
     )
 
 
-ANCHOR, CONTRADICTION, MIN_COUNT = 10.0, 0.5, 1.0
+ANCHOR, CONTRADICTION, FREE_CONTRADICTION, MIN_COUNT = 10.0, 0.5, 0.7, 0.1
+SELDOM = 0.3
 TRUSTED, PARTLY_TRUSTED = 0.9, 0.3
 MIN_REVERSE_Z = 2.5
 GOOD_SHARE = 0.985
@@ -814,26 +814,31 @@ def _variance(observations: Observations, table: Array, rates: Array, strength: 
     return out
 
 
-def _contradictions(
-    observations: Observations, table: Array, rates: Array, other_scale: bool
-) -> tuple[Contradiction, ...]:
+def _contradictions(observations: Observations, table: Array, rates: Array) -> tuple[Contradiction, ...]:
     """Cells far from what the rows say.
 
     The class of a row is inferred without the cell's own label, through an estimate that is drawn to the
     calibrated table only weakly: a wrong cell can neither confirm itself nor mislead its neighbours much.
-    A table on another scale than probabilities ('may occur') is judged after calibration.
+    Where a whole row of the table is wrong even that draws classes to the wrong place, so that the data's own
+    estimate is asked as well; it mixes up classes that the head does not know, and has to be further away.
+    A table of what may occur, whose likely cells are seldom in the data, is judged after calibration.
     """
     if observations.class_to_class:
         return ()
-    scale = calibrate(table, free_estimate(observations), np.ones(len(table)))
+    own = free_estimate(observations)
+    scale = calibrate(table, own, np.ones(len(table)))
+    likely = table > 0.5
+    other_scale = bool(likely.any()) and float(scale[likely].mean()) < SELDOM
+    given = scale if other_scale else table
     anchored = free_estimate(observations, scale, ANCHOR)
-    judged, count = leave_one_label_out(observations, anchored, 1.0, rates)
-    error = np.sqrt(np.maximum(judged * (1 - judged), 0.01) / np.maximum(count, 1.0))
-    with np.errstate(invalid="ignore"):
-        wrong = np.abs((scale if other_scale else table) - judged) > CONTRADICTION
     names, labels = observations.source.outputs, observations.target.outputs
-    found = [
-        Contradiction(names[c], labels[k], table[c, k], judged[c, k], error[c, k], count[c, k])
-        for c, k in np.argwhere(wrong & (count >= MIN_COUNT))
-    ]
-    return tuple(sorted(found, key=lambda cell: -abs(cell.given - cell.estimate) / cell.error))
+    found: dict[tuple[int, int], Contradiction] = {}
+    for relation, threshold in ((anchored, CONTRADICTION), (own, FREE_CONTRADICTION)):
+        judged, count = leave_one_label_out(observations, relation, 1.0, rates)
+        error = np.sqrt(np.maximum(judged * (1 - judged), 0.01) / np.maximum(count, 1.0))
+        with np.errstate(invalid="ignore"):
+            wrong = (np.abs(given - judged) > threshold) & (count >= MIN_COUNT)
+        for c, k in np.argwhere(wrong):
+            cell = Contradiction(names[c], labels[k], table[c, k], judged[c, k], error[c, k], count[c, k])
+            found.setdefault((int(c), int(k)), cell)
+    return tuple(sorted(found.values(), key=lambda cell: -abs(cell.given - cell.estimate) / cell.error))
