@@ -51,7 +51,7 @@ TABLES = ("right", "shuffled", "partly-wrong", "none")
 FIXED = ("paper", "posterior")
 FIXED_REGIMES = ("few-class", "few-label")  # elsewhere unguarded couplings would only cost time
 CONTROLLED = ("digits", "synthetic", "clothing10", "mushroom", "mnist10k_shape")
-IMAGE_STEPS = 250
+IMAGE_STEPS = 350
 CONTROL_PACKS = [
     *((name, kind) for kind in ("shuffled", "nuisance") for name in CONTROLLED),
     ("digits", "entangled"),

@@ -294,7 +294,7 @@ def images_section(out: Path) -> list[str]:
     return [
         *text,
         f"Written from the cells of `python benchmarks/method.py run --images --out {out}` ({ran(out)}): {len(seeds)} paired seeds "
-        f"({seeds[0]} to {seeds[-1]}), residual net of width 16, 250 steps. `clothing_to_fmnist` has two sources: photos "
+        f"({seeds[0]} to {seeds[-1]}), residual net of width 16, 350 steps. `clothing_to_fmnist` has two sources: photos "
         "annotated with garments, grey thumbnails annotated with attributes, no overlap; classes are tested on "
         f"photos, labels on thumbnails. `{main}`, differences in points with 95 % t-intervals.",
         "",

@@ -339,6 +339,15 @@ def test_a_head_that_knows_nothing_decides_nothing(kind: str) -> None:
     assert "cannot be told" in check.sentences()[0]
 
 
+@kinds
+def test_annotations_that_fit_are_no_proof_against_where_nobody_can_predict_them(kind: str) -> None:
+    obs = MAKE[kind](0).observations()
+    flat = np.tile(obs.base_rates() if obs.q.ndim == 2 else obs.q.mean(0), (len(obs.q), 1))
+    check = check_relation(replace(obs, q=flat), None)
+    assert check.verdict == "undecided"
+    assert check.skill.z > 3 > check.target_skill.z
+
+
 def test_wrong_shapes_are_named() -> None:
     obs = labels_world(0, n=10).observations()
     with raises(ShapeError, "p has shape (10, 5)"):

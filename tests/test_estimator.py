@@ -510,6 +510,7 @@ def test_a_class_without_a_row_is_predicted_through_the_relation(
     assert CoupledClassifier.load(tmp_path / "model").zero_shot_ == {"kind": ["c3"]}
 
 
+@pytest.mark.filterwarnings("ignore::concord.errors.SourceShiftWarning")  # the shares do differ
 def test_without_a_relation_such_a_class_is_not_predicted_and_that_is_said() -> None:
     x, y, _ = unseen(0)
     for way in ("balanced-shared", "auto-estimated"):

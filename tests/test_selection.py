@@ -222,6 +222,14 @@ def test_unrelated_tasks_are_not_coupled() -> None:
     assert "nothing shows" in outcome.choices["kind"].reason
 
 
+def test_folds_take_enough_steps_to_learn_something() -> None:
+    fast = EFFORTS["fast"]
+    assert fast.for_steps(800) == fast
+    assert fast.for_steps(300).share == pytest.approx(0.5)
+    assert fast.for_steps(100).share == 1.0
+    assert EFFORTS["thorough"].for_steps(10) == EFFORTS["thorough"]
+
+
 def test_unrelated_tasks_share_where_that_is_shown_to_help() -> None:
     world = labels_world(7, n=900, unrelated=True)
     learner, rows, tasks = problem(world, {"single-task": (2.0, 2.0), "shared": (0.0, 0.0)})

@@ -42,6 +42,7 @@ Array = npt.NDArray[np.float64]
 CLIP = 0.03
 EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 MIN_AGREEMENT = 0.01
+FEWEST = 4
 MIN_Z = 3.0
 SUM_TOLERANCE = 1e-3
 SMALLEST = 1e-12
@@ -422,7 +423,7 @@ def class_direction(
     """
     has_class = observations.y != MISSING_CLASS
     labelled = np.asarray(observations.seen.any(axis=1))
-    if has_class.sum() < 4 or not labelled.any():
+    if has_class.sum() < FEWEST or not labelled.any():
         return Evidence(0.0, 0.0, 0.0)
     hidden = replace(observations, y=np.where(labelled, MISSING_CLASS, observations.y))
     if crossed is None:
@@ -457,7 +458,7 @@ def class_skill(observations: Observations, crossed: Crossed | None = None) -> E
         crossed: Predictions of single-task networks by fold, to be judged in place of `observations.p`.
     """
     has_class = observations.y != MISSING_CLASS
-    if has_class.sum() < 4:
+    if has_class.sum() < FEWEST:
         return Evidence(0.0, 0.0, 0.0)
     y = observations.y[has_class]
     p = observations.p if crossed is None else crossed.p[crossed.fold, np.arange(len(crossed.fold))]
@@ -465,8 +466,36 @@ def class_skill(observations: Observations, crossed: Crossed | None = None) -> E
         len(y) + 0.5 * observations.source.width
     )
     gains = np.log(np.clip(p[has_class][np.arange(len(y)), y], 1e-12, None)) - np.log(prior)[y]
+    return _skill(gains)
+
+
+def target_skill(observations: Observations, crossed: Crossed | None = None) -> Evidence:
+    """What the other head knows of its own task's annotations: its gain over their rates, in nats a row.
+
+    Args:
+        observations: The rows.
+        crossed: Predictions of single-task networks, to be judged in place of `observations.q`.
+    """
+    rows = observations.seen.any(axis=1)
+    if rows.sum() < FEWEST:
+        return Evidence(0.0, 0.0, 0.0)
+    q = np.clip((observations.q if crossed is None else crossed.q)[rows], CLIP, 1 - CLIP)
+    seen, active = observations.seen[rows], observations.active[rows]
+    count = seen.sum(axis=0)
+    rates = np.clip((active.sum(axis=0) + 0.5) / (count + 1.0), CLIP, 1 - CLIP)
+    gains = active * np.log(q / rates)
+    if not observations.class_to_class:
+        gains = gains + (seen - active) * np.log((1 - q) / (1 - rates))
+    return _skill(gains.sum(axis=1))
+
+
+def _skill(gains: Array) -> Evidence:
     error = gains.std(ddof=1) / np.sqrt(len(gains))
     return Evidence(1.0, float(gains.mean()), float(gains.mean() / max(error, 1e-12)))
+
+
+def _skilled(skill: Evidence) -> bool:
+    return skill.agreement > MIN_AGREEMENT and skill.z > MIN_Z
 
 
 def _class_gains(rows: Observations, table: Array, classes: npt.NDArray[np.int64], rates: Array) -> Array:
@@ -566,8 +595,8 @@ class RelationCheck:
         verdict: ``"kept"`` the table as supplied; ``"calibrated"`` on the scale of the data;
             ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by the data's own
             estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and classes have
-            nothing to say of each other, and no coupling should be made; ``"undecided"`` nothing was found,
-            but the class head knows too little, or there are no labels, for that to mean anything.
+            nothing to say of each other, and no coupling should be made; ``"undecided"`` no relation was
+            shown, but a head knows too little of rows that it has not seen for that to mean anything.
         relation: The relation to use.
         estimate: The data's own estimate, without the table, with intervals and counts.
         exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.
@@ -575,7 +604,8 @@ class RelationCheck:
             the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
         evidence: Cross-fitted agreement of the relation to use.
         reverse: Gain on annotated classes from predicted labels.
-        skill: Gain of the class head itself on annotated classes.
+        skill: Gain of the class head itself on annotated classes, over class frequencies.
+        target_skill: The same of the other task's head on its own annotations.
         contradictions: Cells that the data contradict, the strongest first.
     """
 
@@ -587,14 +617,15 @@ class RelationCheck:
     evidence: Evidence
     reverse: Evidence
     skill: Evidence
+    target_skill: Evidence
     contradictions: tuple[Contradiction, ...]
 
     def sentences(self) -> list[str]:
         """The verdict in plain words."""
         name = self.relation.name
-        gain, back, skill = (
+        gain, back, skill, other = (
             f"{found.agreement:.2f} nats a row, z = {found.z:.1f}"
-            for found in (self.evidence, self.reverse, self.skill)
+            for found in (self.evidence, self.reverse, self.skill, self.target_skill)
         )
         said = {
             "kept": f"{name}: the table fits the data (trust {self.trust:.2f}); it is used as supplied.",
@@ -608,9 +639,10 @@ class RelationCheck:
             "unrelated": f"{name}: in these data the two tasks say nothing of each other that can be told "
             f"from noise (annotations and the class head: {gain}; predictions and annotated classes: "
             f"{back}); no coupling.",
-            "undecided": f"{name}: whether the two tasks are related cannot be told, as the class head knows "
-            f"too little of rows that it has not seen ({skill}, over class frequencies); no coupling. More "
-            "annotated rows, more steps or a better network could tell.",
+            "undecided": f"{name}: whether the two tasks are related cannot be told, as a head knows too "
+            f"little of rows that it has not seen (over frequencies: {self.relation.source.name} {skill}; "
+            f"{self.relation.target.name} {other}); no coupling. More annotated rows, more steps or a better "
+            "network could tell.",
         }[self.verdict]
         return [said, *(f"{c}." for c in self.contradictions[:5])]
 
@@ -681,18 +713,16 @@ def check_relation(
             ways = {"partly wrong": ways["calibrated"][-1:], "dropped": [free_estimate]}
     verdict, build, found = _closest_good(observations, ways, rates)
     reverse = class_direction(observations, build, rates, crossed)
-    open_gate = (
-        found.agreement > MIN_AGREEMENT
-        and found.z > MIN_Z
-        and reverse.agreement > MIN_AGREEMENT
-        and reverse.z > MIN_REVERSE_Z
-    )
+    agrees = found.agreement > MIN_AGREEMENT and found.z > MIN_Z
+    open_gate = agrees and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
     chosen = build(observations)
     exponent = fit_exponent(observations, chosen, rates).exponent if open_gate else 0.0
-    skill = class_skill(observations, crossed)
+    skills = class_skill(observations, crossed), target_skill(observations, crossed)
     if exponent == 0.0:
-        could_tell = skill.agreement > MIN_AGREEMENT and skill.z > MIN_Z and observations.seen.any()
-        verdict = "unrelated" if could_tell else "undecided"
+        # Annotations that fit no class of a head that knows classes are a finding. Where they fit, but
+        # predicted ones tell no class, it takes a head that can predict them.
+        could_tell = _skilled(skills[0]) and bool(observations.seen.any())
+        verdict = "unrelated" if could_tell and (not agrees or _skilled(skills[1])) else "undecided"
     estimate = _with_intervals(observations, rates)
     return RelationCheck(
         verdict,
@@ -708,7 +738,7 @@ def check_relation(
         trust,
         found,
         reverse,
-        skill,
+        *skills,
         contradictions,
     )
 

@@ -597,7 +597,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def _effort(self) -> selection.Effort:
         if self.effort not in selection.EFFORTS:
             raise UnknownNameError.of("effort", self.effort, selection.EFFORTS)
-        return selection.EFFORTS[self.effort]
+        return selection.EFFORTS[self.effort].for_steps(self.steps)
 
     def _say(self, message: str) -> None:
         self.report_.append(message)

@@ -50,7 +50,7 @@ class Auto(Condition):
             setting.rows,
             setting.tasks,
             known,
-            effort=EFFORTS[self.effort],
+            effort=EFFORTS[self.effort].for_steps(setting.budget.steps),
             seed=setting.seed,
             artefact=self.artefact,
         )

@@ -28,7 +28,7 @@ class TwoStage(Condition):
             setting.rows,
             setting.tasks,
             setting.relations,
-            effort=EFFORTS[self.effort],
+            effort=EFFORTS[self.effort].for_steps(setting.budget.steps),
             seed=setting.seed,
             say=said.append,
         )
