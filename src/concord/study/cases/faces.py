@@ -20,7 +20,6 @@ PLAN: dict[str, Any] = {
         {"name": "few-class", "rows": {"expression": 75, "action_units": 1500}},
         {"name": "few-label", "rows": {"expression": 1500, "action_units": 75}},
         {"name": "few-class-shuffled", "rows": {"expression": 75, "action_units": 1500}, "table": "shuffled"},
-        {"name": "few-label-shuffled", "rows": {"expression": 1500, "action_units": 75}, "table": "shuffled"},
     ],
     "conditions": [
         "single-task",

@@ -19,7 +19,6 @@ PLAN: dict[str, Any] = {
         {"name": "few-class", "rows": {"identity": 72, "attributes": 1440}},
         {"name": "few-label", "rows": {"identity": 1440, "attributes": 72}},
         {"name": "few-class-shuffled", "rows": {"identity": 72, "attributes": 1440}, "table": "shuffled"},
-        {"name": "few-label-shuffled", "rows": {"identity": 1440, "attributes": 72}, "table": "shuffled"},
     ],
     "conditions": [
         "single-task",
