@@ -448,54 +448,69 @@ def class_direction(
     return Evidence(EXPONENTS[best + 1], float(means[best]), float(means[best] / max(error, 1e-12)))
 
 
-def class_skill(observations: Observations, crossed: Crossed | None = None) -> Evidence:
-    """What the class head knows of annotated classes: its gain over the class frequencies, in nats a row.
+@dataclass(frozen=True)
+class Skill:
+    """What a head knows of annotations of its own task that it has not seen.
+
+    Attributes:
+        lift: Mean probability of what is annotated, above the head's average probability of it: 0 for a
+            head that says the same of every row.
+        z: The same in standard errors.
+    """
+
+    lift: float
+    z: float
+
+    @property
+    def some(self) -> bool:
+        """Whether it is above noise."""
+        return self.z > MIN_Z
+
+
+def class_skill(observations: Observations, crossed: Crossed | None = None) -> Skill:
+    """What the class head knows of annotated classes.
 
     Where that is nothing, labels that fit no class are no finding: no head could have shown that they do.
+    A probability, and no log-loss, which few rows and some overconfidence can turn into a loss.
 
     Args:
         observations: The rows.
         crossed: Predictions of single-task networks by fold, to be judged in place of `observations.p`.
     """
     has_class = observations.y != MISSING_CLASS
-    if has_class.sum() < FEWEST:
-        return Evidence(0.0, 0.0, 0.0)
     y = observations.y[has_class]
     p = observations.p if crossed is None else crossed.p[crossed.fold, np.arange(len(crossed.fold))]
-    prior = (np.bincount(y, minlength=observations.source.width) + 0.5) / (
-        len(y) + 0.5 * observations.source.width
-    )
-    gains = np.log(np.clip(p[has_class][np.arange(len(y)), y], 1e-12, None)) - np.log(prior)[y]
-    return _skill(gains)
+    return _skill((p[has_class] - p[has_class].mean(axis=0))[np.arange(len(y)), y] if len(y) else np.zeros(0))
 
 
-def target_skill(observations: Observations, crossed: Crossed | None = None) -> Evidence:
-    """What the other head knows of its own task's annotations: its gain over their rates, in nats a row.
+def target_skill(observations: Observations, crossed: Crossed | None = None) -> Skill:
+    """What the other head knows of its own task's annotations; of a row's labels, the mean.
 
     Args:
         observations: The rows.
         crossed: Predictions of single-task networks, to be judged in place of `observations.q`.
     """
     rows = observations.seen.any(axis=1)
-    if rows.sum() < FEWEST:
-        return Evidence(0.0, 0.0, 0.0)
-    q = np.clip((observations.q if crossed is None else crossed.q)[rows], CLIP, 1 - CLIP)
-    seen, active = observations.seen[rows], observations.active[rows]
-    count = seen.sum(axis=0)
-    rates = np.clip((active.sum(axis=0) + 0.5) / (count + 1.0), CLIP, 1 - CLIP)
-    gains = active * np.log(q / rates)
-    if not observations.class_to_class:
-        gains = gains + (seen - active) * np.log((1 - q) / (1 - rates))
-    return _skill(gains.sum(axis=1))
+    q, seen, active = (
+        values[rows]
+        for values in (
+            observations.q if crossed is None else crossed.q,
+            observations.seen,
+            observations.active,
+        )
+    )
+    count = np.maximum(seen.sum(axis=0), 1)
+    above = q - (seen * q).sum(axis=0) / count
+    if observations.class_to_class:
+        return _skill((active * above).sum(axis=1))
+    return _skill(((2 * active - seen) * above).sum(axis=1) / np.maximum(seen.sum(axis=1), 1))
 
 
-def _skill(gains: Array) -> Evidence:
-    error = gains.std(ddof=1) / np.sqrt(len(gains))
-    return Evidence(1.0, float(gains.mean()), float(gains.mean() / max(error, 1e-12)))
-
-
-def _skilled(skill: Evidence) -> bool:
-    return skill.agreement > MIN_AGREEMENT and skill.z > MIN_Z
+def _skill(lifts: Array) -> Skill:
+    if len(lifts) < FEWEST:
+        return Skill(0.0, 0.0)
+    error = lifts.std(ddof=1) / np.sqrt(len(lifts))
+    return Skill(float(lifts.mean()), float(lifts.mean() / max(error, 1e-12)))
 
 
 def _class_gains(rows: Observations, table: Array, classes: npt.NDArray[np.int64], rates: Array) -> Array:
@@ -604,8 +619,8 @@ class RelationCheck:
             the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
         evidence: Cross-fitted agreement of the relation to use.
         reverse: Gain on annotated classes from predicted labels.
-        skill: Gain of the class head itself on annotated classes, over class frequencies.
-        target_skill: The same of the other task's head on its own annotations.
+        skill: What the class head knows of annotated classes.
+        target_skill: What the other task's head knows of its own annotations.
         contradictions: Cells that the data contradict, the strongest first.
     """
 
@@ -616,17 +631,17 @@ class RelationCheck:
     trust: float
     evidence: Evidence
     reverse: Evidence
-    skill: Evidence
-    target_skill: Evidence
+    skill: Skill
+    target_skill: Skill
     contradictions: tuple[Contradiction, ...]
 
     def sentences(self) -> list[str]:
         """The verdict in plain words."""
         name = self.relation.name
-        gain, back, skill, other = (
-            f"{found.agreement:.2f} nats a row, z = {found.z:.1f}"
-            for found in (self.evidence, self.reverse, self.skill, self.target_skill)
+        gain, back = (
+            f"{found.agreement:.2f} nats a row, z = {found.z:.1f}" for found in (self.evidence, self.reverse)
         )
+        skill, other = (f"{s.lift:+.2f}, z = {s.z:.1f}" for s in (self.skill, self.target_skill))
         said = {
             "kept": f"{name}: the table fits the data (trust {self.trust:.2f}); it is used as supplied.",
             "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), but its "
@@ -640,9 +655,9 @@ class RelationCheck:
             f"from noise (annotations and the class head: {gain}; predictions and annotated classes: "
             f"{back}); no coupling.",
             "undecided": f"{name}: whether the two tasks are related cannot be told, as a head knows too "
-            f"little of rows that it has not seen (over frequencies: {self.relation.source.name} {skill}; "
-            f"{self.relation.target.name} {other}); no coupling. More annotated rows, more steps or a better "
-            "network could tell.",
+            "little of rows that it has not seen (probability of the truth above its average: "
+            f"{self.relation.source.name} {skill}; {self.relation.target.name} {other}); no coupling. More "
+            "annotated rows, more steps or a better network could tell.",
         }[self.verdict]
         return [said, *(f"{c}." for c in self.contradictions[:5])]
 
@@ -721,8 +736,8 @@ def check_relation(
     if exponent == 0.0:
         # Annotations that fit no class of a head that knows classes are a finding. Where they fit, but
         # predicted ones tell no class, it takes a head that can predict them.
-        could_tell = _skilled(skills[0]) and bool(observations.seen.any())
-        verdict = "unrelated" if could_tell and (not agrees or _skilled(skills[1])) else "undecided"
+        could_tell = skills[0].some and bool(observations.seen.any())
+        verdict = "unrelated" if could_tell and (not agrees or skills[1].some) else "undecided"
     estimate = _with_intervals(observations, rates)
     return RelationCheck(
         verdict,
