@@ -85,7 +85,7 @@ def test_without_the_table_auto_is_not_shown_it():
     shuffled = replace(shuffled, relations=tuple(r.shuffled(1) for r in shuffled.relations))
     blind = [condition("auto", effort="fast", table="none").train(s)(TEST) for s in (one, shuffled)]
     assert torch.equal(blind[0]["digit"], blind[1]["digit"])
-    assert one.account["relations"][0]["verdict"] in ("estimated", "undecided")
+    assert one.account["relations"][0]["verdict"] in ("estimated", "unrelated", "undecided")
 
 
 def test_two_stages_use_the_table_as_it_is():
