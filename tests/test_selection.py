@@ -239,7 +239,7 @@ def test_unrelated_tasks_share_where_that_is_shown_to_help() -> None:
 
 
 @pytest.mark.parametrize("artefact", ["distilled", "bagged"])
-def test_a_scarce_class_whose_relation_is_beyond_doubt_is_coupled_unless_that_harms(artefact: Any) -> None:
+def test_a_scarce_class_whose_table_is_beyond_doubt_is_coupled_unless_that_harms(artefact: Any) -> None:
     world = labels_world(7, n=2400)
     for classes, coupled, expected in ((0.1, 0.65, "coupled"), (0.1, 2.0, "shared"), (0.6, 0.65, "shared")):
         quality = {"shared": (0.6, 0.6), "coupled": (coupled, 0.6), "single-task": (0.9, 0.9)}
@@ -249,6 +249,10 @@ def test_a_scarce_class_whose_relation_is_beyond_doubt_is_coupled_unless_that_ha
         assert expected in outcome.choices["kind"].weights  # a bag may average
         told = "beyond doubt" in outcome.choices["kind"].reason
         assert told == (classes < 0.5 and expected == "coupled" and artefact == "distilled")
+        pair = [(world.source, world.target)]
+        own = select(learner, rows, tasks, pair, effort=FAST, seed=0, artefact=artefact)
+        assert own.checks[0].verdict == "estimated"
+        assert "shared" in own.choices["kind"].weights  # its cells come from the same few rows
 
 
 def test_two_class_tasks_are_coupled() -> None:

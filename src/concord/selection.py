@@ -6,8 +6,8 @@ whose class head also learns from the posterior of the class given the annotated
 predictions are offered a second form, moved by what the class head implies (`decoding`). For each task the
 guard takes what lowers the out-of-fold log-loss beyond noise without lowering the metric. It starts from
 the balanced shared network; where the tasks turn out not to be related, from the single-task one; where a
-scarce class task is related beyond doubt, from the coupled one. What it settles on is trained once more on
-all rows, or stays a bag.
+scarce class task is related by a supplied table beyond doubt, from the coupled one. What it settles on is
+trained once more on all rows, or stays a bag.
 
 Networks, optimisers and devices are the business of a `Learner`; this room only decides.
 """
@@ -67,7 +67,7 @@ FLOOR = 0.1
 MIN_GAIN_Z = 1.64
 """A candidate must lower the out-of-fold log-loss by this many standard errors: one side, 5 %."""
 PROVEN_Z = 5.0
-"""So many standard errors put a relation beyond doubt: the rows of a scarce task need not prove it again."""
+"""So many standard errors put a table beyond doubt: the rows of a scarce task need not prove it again."""
 MIN_ROWS = 20
 """Below so many annotated rows nothing can be proved, and a task stays with the balanced shared network."""
 ROUNDS = 4
@@ -806,9 +806,16 @@ def _unrelated(task: Task, rows: Rows, checks: Sequence[RelationCheck]) -> bool:
 
 
 def _proven(task: Task, rows: Rows, active: Sequence[RelationCheck]) -> bool:
-    """Whether a relation that is beyond doubt gives this task targets on more rows than it has annotated."""
+    """Whether a supplied table beyond doubt gives this task targets on more rows than it has annotated.
+
+    An estimated one cannot be: that the tasks are related may be sure, but its cells come from the few rows.
+    """
     known = task.annotated(rows.targets[task.name].numpy())
-    through = [check for check in active if check.relation.source.name == task.name]
+    through = [
+        check
+        for check in active
+        if check.relation.source.name == task.name and check.verdict in ("kept", "calibrated")
+    ]
     if not any(check.reverse.z > PROVEN_Z for check in through):
         return False
     gained = np.zeros(len(known), dtype=bool)
@@ -833,7 +840,7 @@ def _guard(
 
     It starts from the balanced shared network, and what is to take its place must show by evidence that it
     is better. A task that is related to no other starts from the single-task one: there sharing has nothing
-    to give. A scarce task whose relation is beyond doubt starts from the coupled one: its few rows would
+    to give. A scarce task whose table is beyond doubt starts from the coupled one: its few rows would
     hardly prove again what the many rows of the other task have proved.
 
     Where some classes can only be predicted through a relation (`blind`), no annotated row can speak for
@@ -884,7 +891,7 @@ def _guard(
     else:
         why += f"; log-loss gain {gain:.3f} nats, z = {z:.1f}"
         if start == "coupled" and not zero_shot and z < MIN_GAIN_Z:
-            why += "; its own rows are too few to show a gain, and the relation is beyond doubt"
+            why += "; its own rows are too few to show a gain, and the table is beyond doubt"
     if zero_shot:
         names = ", ".join(task.outputs[c] for c in np.flatnonzero(blind)[:8])
         taken = everywhere[next(iter(weights))][known].argmax(axis=1)
