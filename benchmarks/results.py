@@ -21,7 +21,7 @@ from concord.study.outcome import Outcome
 from concord.study.wording import METRIC_WORDS, VERDICT_WORDS
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
-BASELINE = "single-task"
+BASELINE, SHARED = "single-task", "uncoupled"
 GAP = "\N{EN DASH}"
 COLOURS = {"superior": "#1b7837", "inferior": "#b2182b", "non-inferior": "#4d4d4d", "undecided": "#999999"}
 
@@ -91,22 +91,33 @@ def harm(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def table(summary: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Means and differences, a row for each regime, task and condition."""
-    found = {(row["regime"], row["task"], row["condition"]): row for row in verdicts}
-    lines = ["| regime | task, metric | condition | mean | difference | interval | verdict |"]
-    lines.append("| --- " * 7 + "|")
-    for row in summary["means"]:
+    found = {
+        (row["baseline"], row["regime"], row["task"], row["condition"]): row
+        for row in [*verdicts, *(row for row in summary["verdicts"] if row["baseline"] == SHARED)]
+    }
+    heads = [f"against `{BASELINE}`", "verdict", f"against `{SHARED}`", "verdict"]
+    lines = ["| " + " | ".join(["regime", "task, metric", "condition", "mean", *heads]) + " |"]
+    lines.append("| --- " * 8 + "|")
+    places = list(dict.fromkeys((row["regime"], row["task"]) for row in summary["means"]))
+    regimes = list(dict.fromkeys(regime for regime, _ in places))
+    tasks = list(dict.fromkeys(task for _, task in places))
+    for row in sorted(
+        summary["means"], key=lambda row: (regimes.index(row["regime"]), tasks.index(row["task"]))
+    ):
         metric = summary["metrics"][row["task"]]
         if row["metric"] != metric:
             continue
         cells = [row["regime"], f"{row['task']}, {METRIC_WORDS.get(metric, metric)}", row["condition"]]
         cells.append(f"{100 * row['mean']:.1f}")
-        against = found.get((row["regime"], row["task"], row["condition"]))
-        if against is None:
-            cells += [GAP] * 3
-        else:
-            cells.append(f"{against['difference']:+.1f}")
-            cells.append(f"{against['low']:+.1f} to {against['high']:+.1f}")
-            cells.append(VERDICT_WORDS[against["verdict"]])
+        for baseline in (BASELINE, SHARED):
+            against = found.get((baseline, row["regime"], row["task"], row["condition"]))
+            if against is None:
+                cells += [GAP] * 2
+            else:
+                cells.append(
+                    f"{against['difference']:+.1f} ({against['low']:+.1f} to {against['high']:+.1f})"
+                )
+                cells.append(VERDICT_WORDS[against["verdict"]])
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
