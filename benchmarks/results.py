@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"`python benchmarks/results.py`, {datetime.now(UTC):%Y-%m-%d}, version {__version__}. Differences are in "
         "points (x100), paired over seeds, with intervals; verdicts are corrected within each regime. A regime "
         "whose name ends in shuffled has a table with its rows exchanged: a control.",
+        "",
+        "Each study is one command of [the case studies](case-studies.md), with `--seeds` where fewer than five are named; a "
+        "study that is not here has not been run. In figures green is better, red worse, dark grey not worse, light grey undecided.",
     ]
     for folder in options.studies:
         lines += ["", *section(folder, options.page.parent / "figures")]
