@@ -237,7 +237,8 @@ def write_page(out: Path, page: Path) -> None:
     lines = [
         "# The board",
         "",
-        f"`python benchmarks/board.py page`, {datetime.now(UTC):%Y-%m-%d}, version {__version__}.",
+        f"`python benchmarks/board.py page`, {datetime.now(UTC):%Y-%m-%d}, version {__version__}, of `python "
+        f"benchmarks/board.py run`, regimes {', '.join(_regimes(summaries))}, `--steps` {_steps(out, summaries)}.",
         "",
         f"{len(summaries)} open packs ({', '.join(summaries)}), {about['blocks']} blocks of pack, regime and task, "
         f"{' or '.join(map(str, seeds))} seeds each. Mean rank: 1 is the best; two conditions whose ranks differ "
@@ -280,6 +281,15 @@ def standing(rows: Sequence[Mapping[str, Any]], critical: float) -> str:
             f" It is not first: `{names[0]}` is, by {gap:.2f}, which is {apart} than the critical difference."
         )
     return said
+
+
+def _regimes(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(row["regime"] for summary in summaries.values() for row in summary["means"]))
+
+
+def _steps(out: Path, summaries: Mapping[str, Any]) -> str:
+    plans = (json.loads((out / pack / "config.json").read_text(encoding="utf-8")) for pack in summaries)
+    return " or ".join(map(str, sorted({plan["budget"]["steps"] for plan in plans})))
 
 
 def _metrics(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
