@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 import concord as cc
 from asserts import raises
 from concord.errors import (
-    DataFormatError,
     DuplicateNameError,
     MissingDataError,
     NoAnnotationError,
     RangeError,
     ShapeError,
+    TableFormatError,
     UnknownNameError,
 )
 from strategies import relations
@@ -68,10 +68,10 @@ def test_membership_is_normalised(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ("x,purrs,barks\ncat,0.1,high\n", DataFormatError),
-        ("x,purrs,barks\ncat,0.1\n", DataFormatError),
-        ("", DataFormatError),
-        ("x,purrs,barks\ncat,0.1,inf\n", DataFormatError),
+        ("x,purrs,barks\ncat,0.1,high\n", TableFormatError),
+        ("x,purrs,barks\ncat,0.1\n", TableFormatError),
+        ("", TableFormatError),
+        ("x,purrs,barks\ncat,0.1,inf\n", TableFormatError),
         ("x,purrs,barks\ncat,0.1,1.5\n", RangeError),
         ("x,purrs,purrs\ncat,0.1,0.5\n", DuplicateNameError),
         ("x,purrs\ncat,0.1\ncat,0.2\n", DuplicateNameError),
@@ -84,7 +84,7 @@ def test_bad_files_are_named(tmp_path: Path, text: str, error: Any) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "latin.csv").write_bytes(b"x,purrs\ncat\xe9,1\n")
-    with raises(DataFormatError, "UTF-8"):
+    with raises(TableFormatError, "UTF-8"):
         cc.Relation.from_csv(PET, TRAIT, tmp_path / "latin.csv")
     with raises(MissingDataError, "none.csv"):
         cc.Relation.from_csv(PET, TRAIT, tmp_path / "none.csv")

@@ -182,7 +182,7 @@ def test_what_needs_every_cell_says_so(tmp_path):
     ):
         with raises(DenseOnlyError, "needs all 3 x 2 cells, but the table is sparse; call dense()"):
             needy()
-    assert check_relation(rows, relation.dense()).verdict == "unrelated"
+    assert check_relation(rows, relation.dense()).verdict == "undecided"
 
 
 @pytest.mark.parametrize("coupling", ["posterior", "matching"])

@@ -124,7 +124,10 @@ def test_a_plan_is_walked_from_yaml_to_the_report(folder):
     ("changes", "message"),
     [
         ({"conditions": ["uncoupled", "posteriour"]}, "did you mean 'posterior'"),
-        ({"regimes": [{"name": "huge", "rows": {"pet": 90, "trait": 90}}]}, "'huge.small' needs 90 more"),
+        (
+            {"regimes": [{"name": "huge", "rows": {"pet": 90, "trait": 90}}]},
+            "'huge.small' needs 90 training",
+        ),
         ({"seeds": [0, 1, 0]}, "seed 0 occurs twice"),
         ({"sedes": 3}, "unknown key 'sedes'; did you mean 'seeds'"),
         ({"metrics": {"pet": "mean_f1"}}, "metric of task 'pet'"),
