@@ -25,6 +25,7 @@ from concord.selection import (
     Family,
     balance_soft,
     balance_weights,
+    first_stage,
     select,
 )
 from concord.tasks import Task
@@ -392,6 +393,23 @@ def test_the_order_of_rows_tasks_and_relations_changes_nothing_but_order(artefac
         assert first.choices[name].weights == second.choices[name].weights
         assert first.choices[name].strength == second.choices[name].strength
         np.testing.assert_allclose(p[name], q[name], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("make", [labels_world, classes_world])
+def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any) -> None:
+    learner, rows, tasks = problem(make(9, n=600))
+    first = first_stage(learner, rows, tasks, effort=FAST, seed=0)
+    check = first.check((tasks[0], tasks[1]))
+    for task in (task for task in tasks if isinstance(task, cc.MulticlassTask)):
+        y = rows.targets[task.name]
+        mine = torch.from_numpy(np.flatnonzero((first.fold == 0) & (y.numpy() >= 0)))
+        others = torch.from_numpy(np.flatnonzero((first.fold == 1) & (y.numpy() >= 0)))
+        for hidden, heard in ((mine, False), (others, True)):
+            moved = y.clone()
+            moved[hidden] = y[hidden.roll(1)]
+            other = replace(first, rows=Rows(rows.inputs, {**rows.targets, task.name: moved}))
+            before, after = (each.without(0, task, check).table for each in (first, other))
+            assert np.array_equal(before, after) is not heard
 
 
 def test_an_all_unknown_table_equals_an_absent_one() -> None:

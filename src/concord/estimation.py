@@ -7,7 +7,7 @@ were trained with. Everything here is NumPy, deterministic, and knows nothing of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ __all__ = [
     "Evidence",
     "Observations",
     "RelationCheck",
+    "Way",
     "agreement",
     "calibrate",
     "check_relation",
@@ -622,6 +623,7 @@ class RelationCheck:
         skill: What the class head knows of annotated classes.
         target_skill: What the other task's head knows of its own annotations.
         contradictions: Cells that the data contradict, the strongest first.
+        way: How the table of `relation` was arrived at; on some of the rows it gives theirs.
     """
 
     verdict: Verdict
@@ -634,6 +636,7 @@ class RelationCheck:
     skill: Skill
     target_skill: Skill
     contradictions: tuple[Contradiction, ...]
+    way: Way
 
     def sentences(self) -> list[str]:
         """The verdict in plain words."""
@@ -677,6 +680,30 @@ def free_estimate(
     return _em(observations, table, np.where(np.isnan(table), FREE_STRENGTH, strength))[0]
 
 
+@dataclass(frozen=True)
+class Way:
+    """A way to arrive at a relation: called on `Observations`, it gives a table (C, K).
+
+    Attributes:
+        table: (C, K) the supplied table; None where nothing of it is used.
+        scaled: Whether the table is calibrated to the data first.
+        strength: How many rows the table is worth in EM; infinite: it is taken as it is.
+    """
+
+    table: Array | None = None
+    scaled: bool = False
+    strength: float = FREE_STRENGTH
+
+    def __call__(self, observations: Observations) -> Array:
+        """The table that these rows lead to."""
+        start = self.table
+        if start is not None and self.scaled:
+            start = calibrate(start, free_estimate(observations), np.ones(len(start)))
+        if start is not None and np.isinf(self.strength):
+            return start
+        return free_estimate(observations, start, self.strength)
+
+
 def check_relation(
     observations: Observations, relation: Relation | None, crossed: Crossed | None = None
 ) -> RelationCheck:
@@ -694,43 +721,38 @@ def check_relation(
     Raises:
         DenseOnlyError: The table is sparse.
     """
-    rates, c = observations.base_rates(), observations.source.width
+    rates = observations.base_rates()
     given_cells = None if relation is None else relation.cells("weighing it against data")
     table = None if given_cells is None or np.isnan(given_cells).all() else given_cells
-    ways: dict[Verdict, list[Builder]] = {"estimated" if table is None else "dropped": [free_estimate]}
+    ways: dict[Verdict, list[Way]] = {"estimated" if table is None else "dropped": [Way()]}
     trust = float("nan")
     contradictions: tuple[Contradiction, ...] = ()
     if table is not None:
         given = table
 
-        def calibrated(obs: Observations) -> Array:
-            return calibrate(given, free_estimate(obs), np.ones(c))
-
         def same_cells(obs: Observations) -> Array:
             return np.where(np.isnan(given), np.nan, free_estimate(obs))
 
+        as_it_is, on_its_scale = Way(given, strength=np.inf), Way(given, scaled=True, strength=np.inf)
+        anchored = Way(given, scaled=True, strength=ANCHOR)
         ways = {
-            "kept": [lambda obs: given, lambda obs: free_estimate(obs, given, 200.0)],
-            "calibrated": [
-                calibrated,
-                lambda obs: free_estimate(obs, calibrated(obs), 50.0),
-                lambda obs: free_estimate(obs, calibrated(obs), ANCHOR),
-            ],
+            "kept": [as_it_is, Way(given, strength=200.0)],
+            "calibrated": [on_its_scale, Way(given, scaled=True, strength=50.0), anchored],
         }
         own = cross_fitted(observations, same_cells, rates).agreement
-        as_given = cross_fitted(observations, ways["kept"][0], rates).agreement
-        on_scale = cross_fitted(observations, calibrated, rates).agreement
+        as_given = cross_fitted(observations, as_it_is, rates).agreement
+        on_scale = cross_fitted(observations, on_its_scale, rates).agreement
         trust = max(as_given, on_scale) / own if own > MIN_AGREEMENT else 0.0
         contradictions = _contradictions(observations, given, rates)
         if trust < PARTLY_TRUSTED:
-            ways = {"dropped": [free_estimate]}
+            ways = {"dropped": [Way()]}
         elif trust < TRUSTED:
-            ways = {"partly wrong": ways["calibrated"][-1:], "dropped": [free_estimate]}
-    verdict, build, found = _closest_good(observations, ways, rates)
-    reverse = class_direction(observations, build, rates, crossed)
+            ways = {"partly wrong": [anchored], "dropped": [Way()]}
+    verdict, way, found = _closest_good(observations, ways, rates)
+    reverse = class_direction(observations, way, rates, crossed)
     agrees = found.agreement > MIN_AGREEMENT and found.z > MIN_Z
     open_gate = agrees and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
-    chosen = build(observations)
+    chosen = way(observations)
     exponent = fit_exponent(observations, chosen, rates).exponent if open_gate else 0.0
     skills = class_skill(observations, crossed), target_skill(observations, crossed)
     if exponent == 0.0:
@@ -755,6 +777,7 @@ def check_relation(
         reverse,
         *skills,
         contradictions,
+        way,
     )
 
 
@@ -766,15 +789,15 @@ GOOD_SHARE = 0.985
 
 
 def _closest_good(
-    observations: Observations, ways: dict[Verdict, list[Builder]], rates: Array
-) -> tuple[Verdict, Builder, Evidence]:
+    observations: Observations, ways: Mapping[Verdict, Sequence[Way]], rates: Array
+) -> tuple[Verdict, Way, Evidence]:
     tried = [
-        (verdict, build, cross_fitted(observations, build, rates))
-        for verdict, builders in ways.items()
-        for build in builders
+        (verdict, way, cross_fitted(observations, way, rates))
+        for verdict, each in ways.items()
+        for way in each
     ]
     best = max(found.agreement for _, _, found in tried)
-    return next(way for way in tried if way[2].agreement >= best - (1 - GOOD_SHARE) * abs(best))
+    return next(one for one in tried if one[2].agreement >= best - (1 - GOOD_SHARE) * abs(best))
 
 
 def _class_prior(observations: Observations) -> Array:

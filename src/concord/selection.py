@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -42,7 +43,7 @@ from concord.priors import PriorShift, prior_shift
 from concord.relation import Relation
 from concord.rows import Rows
 from concord.staging import posterior_targets
-from concord.tasks import MulticlassTask, Task
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
 __all__ = [
     "EFFORTS",
@@ -294,6 +295,26 @@ def _decoded(
     return q
 
 
+def _decoded_held_out(
+    q: Array,
+    task: Task,
+    relations: Sequence[Sequence[Relation]],
+    classes: Callable[[Task], Array],
+    strength: float,
+    fold: npt.NDArray[np.int64],
+) -> Array:
+    """Each row by the relations of the fold that it is in."""
+    out = q.copy()
+    for k, known in enumerate(relations):
+        rows = np.flatnonzero(fold == k)
+        out[rows] = _decoded(q[rows], task, known, partial(_rows_of, classes, rows), strength)
+    return out
+
+
+def _rows_of(classes: Callable[[Task], Array], rows: npt.NDArray[np.int64], source: Task) -> Array:
+    return classes(source)[rows]
+
+
 @dataclass(frozen=True)
 class FirstStage:
     """Cross-fitted networks without any coupling, and what they say of rows that they have not seen.
@@ -353,6 +374,23 @@ class FirstStage:
         verdict = found.verdict if own.exponent > 0 else own.verdict
         return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
 
+    def without(self, k: int, task: MulticlassTask, check: RelationCheck) -> Relation:
+        """A checked relation as it would be, had fold `k` no class of `task`: what judges classes there.
+
+        Where classes have few rows, most of what an estimate says of them comes from the very rows that would
+        judge it. Of the task speaks the network that has not seen the fold.
+        """
+        seen, held_out = self.observations(check.relation.source, check.relation.target), self.fold == k
+        own = self.families["shared"].probabilities(task, self.families["shared"].logits[task.name][k])
+        if task.name == seen.source.name:
+            seen = replace(seen, p=own, y=np.where(held_out, MISSING_CLASS, seen.y))
+        else:
+            seen = replace(seen, q=own, a=np.where(held_out, MISSING_CLASS, seen.a))
+        if check.way.table is not None:
+            known = Relation(seen.source, seen.target, check.way.table)
+            seen = replace(seen, p=_opened(seen.p, covered(self.rows, seen.source, known)))
+        return check.relation.replace(table=check.way(seen))
+
 
 def first_stage(
     learner: Learner,
@@ -396,6 +434,7 @@ def select(
     seed: int,
     artefact: Artefact = "distilled",
     groups: npt.NDArray[Any] | None = None,
+    first: FirstStage | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Automatic:
     """Choose and train; see the module.
@@ -409,6 +448,8 @@ def select(
         seed: Seeds folds and networks.
         artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds.
         groups: (n,) rows of one group are never divided between folds; None for none.
+        first: The first stage, where it has been trained before, of the same learner, rows, effort, seed and
+            groups: relations have no part in it. Its cost is counted all the same.
         say: Told what is about to happen and what it costs.
 
     Raises:
@@ -422,11 +463,20 @@ def select(
         f"auto: {effort.folds} folds x single-task, shared and coupled networks at {effort.share:.0%} of the "
         f"steps, then one network: about {effort.cost():.1f} times the pair of single-task models"
     )
-    first = first_stage(learner, rows, tasks, effort=effort, seed=seed, groups=groups)
-    fold, families = first.fold, first.families
+    first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed, groups=groups)
+    fold, families = first.fold, dict(first.families)
     checks = tuple(first.check(relation) for relation in relations)
     blind = {task.name: _blind(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
+
+    def judging(task: Task, k: int) -> list[RelationCheck]:
+        # Labels are judged by the relation itself: a fold of them is many rows to a cell, so that leaving it
+        # out takes away little chance, and much of what the final relation knows.
+        mine = [c for c in active if task.name in (c.relation.source.name, c.relation.target.name)]
+        if not isinstance(task, MulticlassTask):
+            return mine
+        return [replace(check, relation=first.without(k, task, check)) for check in mine]
+
     notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
     if active:
         sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
@@ -434,7 +484,7 @@ def select(
         soft = [
             {
                 t.name: _class_targets(
-                    shared.probabilities(t, shared.logits[t.name][k]), rows, active, t, blind[t.name]
+                    shared.probabilities(t, shared.logits[t.name][k]), rows, judging(t, k), t, blind[t.name]
                 )
                 for t in sources
             }
@@ -455,7 +505,7 @@ def select(
             families,
             rows,
             fold,
-            in_use,
+            [[check.relation for check in judging(task, k)] for k in range(effort.folds)],
             classes,
             blind[task.name],
             average=artefact == "bagged",
@@ -829,7 +879,7 @@ def _guard(
     families: Mapping[str, Family],
     rows: Rows,
     fold: npt.NDArray[np.int64],
-    relations: Sequence[Relation],
+    relations: Sequence[Sequence[Relation]],
     classes: Callable[[Task], Array],
     blind: npt.NDArray[np.bool_],
     *,
@@ -851,10 +901,12 @@ def _guard(
     is_class = isinstance(task, MulticlassTask)
     everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
     strength: dict[str, float] = {}
-    if any(relation.target.name == task.name for relation in relations):
+    if any(relation.target.name == task.name for relation in relations[0]):
         for name in list(everywhere):
             tried = {
-                s: _decoded(everywhere[name], task, relations, classes, s) if s else everywhere[name]
+                s: _decoded_held_out(everywhere[name], task, relations, classes, s, fold)
+                if s
+                else everywhere[name]
                 for s in STRENGTHS
             }
             best = best_strength({s: row_loss(q[known], targets, is_class) for s, q in tried.items()})
