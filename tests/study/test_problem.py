@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_plans import tiny
 
-from concord.errors import EmptyDataError, NotFiniteError, ShapeError, StudyError, UnknownNameError
+from concord.errors import (
+    EmptyDataError,
+    MissingDataError,
+    NotFiniteError,
+    ShapeError,
+    StudyError,
+    UnknownNameError,
+)
 from concord.study.cases.digits import SEGMENTS, problem
-from concord.study.plan import Regime
+from concord.study.engines import _opened
+from concord.study.load import problem_of
+from concord.study.plan import Regime, as_plan
 from concord.study.problem import check, draw
 
 DIGITS = problem()
@@ -107,3 +117,89 @@ def test_a_problem_that_does_not_fit_together_is_refused():
         replace(DIGITS, targets={"digit": DIGITS.targets["digit"]})
     with pytest.raises(UnknownNameError, match="unknown task"):
         DIGITS.task("letters")
+
+
+# -- of a function -------------------------------------------------------------------------------------
+
+MODULE = """
+from beside_a_problem import digits
+
+WORDS = "no function"
+
+def small():
+    return digits()
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A folder with modules that nobody can import from elsewhere; they are forgotten afterwards."""
+    (tmp_path / "beside_a_problem.py").write_text(
+        "from concord.study.cases.digits import problem as digits\n"
+    )
+    (tmp_path / "a_problem.py").write_text(MODULE)
+    yield tmp_path
+    for name in ("beside_a_problem", "a_problem"):
+        sys.modules.pop(name, None)
+
+
+def test_a_function_beside_the_plan_gives_the_problem(beside):
+    before = list(sys.path)
+    plan = tiny(problem="a_problem:small", folder=str(beside))
+    assert "a_problem" not in sys.modules  # a plan is checked without it
+    found = problem_of(plan)
+    assert (found.inputs == DIGITS.inputs).all()
+    assert sys.path == before
+    assert plan.resolved()["problem"] == "a_problem:small"
+    assert str(beside) not in str(plan.resolved())
+    assert as_plan(plan.resolved()).digest == plan.digest
+
+
+def test_a_worker_finds_the_function_by_what_it_is_told(beside):
+    plan = tiny(problem="a_problem:small", folder=str(beside))
+    opened, found = _opened(plan.model_dump_json())
+    assert opened == plan
+    assert found.tasks == DIGITS.tasks
+
+
+@pytest.mark.parametrize(
+    ("given", "kind", "message"),
+    [
+        ("a_problen:small", MissingDataError, r"no module 'a_problen' in /.*, nor where Python looks"),
+        ("a_problem.part:small", MissingDataError, "no module 'a_problem.part' in"),
+        ("a_problem:smal", UnknownNameError, "function of module 'a_problem' 'smal'; did you mean 'small'"),
+        ("a_problem:WORDS", UnknownNameError, "function of module 'a_problem' 'WORDS'"),
+        ("a_problem:number", StudyError, "'a_problem:number': .* must return a .*Problem, found int"),
+    ],
+)
+def test_a_function_that_gives_no_problem_is_refused_in_one_line(beside, given, kind, message):
+    plan = tiny(problem=given, folder=str(beside))
+    with pytest.raises(kind, match=message) as caught:
+        problem_of(plan)
+    assert "\n" not in str(caught.value)
+    assert str(beside) not in sys.path
+
+
+@pytest.mark.parametrize("given", ["a_problem:", ":small", "a/b:small", "a:b:c", "a:b()"])
+def test_what_names_no_function_is_refused_with_the_plan(given):
+    with pytest.raises(StudyError, match="named as module:function, found"):
+        tiny(problem=given)
+
+
+def test_a_module_of_another_folder_is_never_taken_for_the_one_beside_the_plan(beside, tmp_path):
+    problem_of(tiny(problem="a_problem:small", folder=str(beside)))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a_problem.py").write_text(MODULE)
+    with pytest.raises(StudyError, match="a module 'a_problem' from elsewhere is imported already"):
+        problem_of(tiny(problem="a_problem:small", folder=str(tmp_path / "other")))
+    problem_of(tiny(problem="a_problem:small", folder=str(beside)))
+
+
+def test_what_a_module_itself_lacks_is_not_taken_for_its_absence(beside):
+    (beside / "beside_a_problem.py").write_text("import there_is_no_such_module\n")
+    with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module") as caught:
+        problem_of(tiny(problem="a_problem:small", folder=str(beside)))
+    assert not isinstance(caught.value, MissingDataError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -230,8 +231,9 @@ class Plan(_Strict):
 
     Attributes:
         title: Heading of the report.
-        problem: Name of a built-in problem, the user's own manifest and features, or sources as those of
-            `concord train`.
+        problem: Name of a built-in problem, the user's own manifest and features, sources as those of
+            `concord train`, or `module:function`, as `mydata:pets`: a Python function without arguments
+            that returns a `concord.study.Problem`. The module is looked for in `folder` first.
         regimes: How many annotated rows; names are distinct.
         conditions: What is compared; at least one of them is `single-task` or `uncoupled`.
         seeds: Each draws rows, initial weights and batches, the same for all conditions; in 0 .. 2^32-1. A
@@ -243,7 +245,7 @@ class Plan(_Strict):
         level: Mass of the intervals, and 1 minus the level of the verdicts.
         resamples: Bootstrap samples of the test rows.
         tuning: Budget fields with the values that every condition may choose from, on validation rows.
-        folder: What the paths of `data` are relative to.
+        folder: What the paths of `problem` are relative to.
     """
 
     title: str
@@ -368,7 +370,13 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
         raise StudyError(f"{where}{f', {place}' if place else ''}: {reason}") from None
     for condition in plan.conditions:
         _known(where, "condition", condition.use, condition_names)
-    if isinstance(plan.problem, str):
+    if isinstance(plan.problem, str) and ":" in plan.problem:
+        # What it returns is for those who load it: a plan is checked without running anybody's code.
+        if not _FUNCTION.fullmatch(plan.problem):
+            raise StudyError(
+                f"{where}, problem: a function is named as module:function, found {plan.problem!r}"
+            )
+    elif isinstance(plan.problem, str):
         _known(where, "problem", plan.problem, case_names)
     return plan
 
@@ -390,6 +398,8 @@ def _with_sources(values: dict[str, Any], where: str) -> dict[str, Any]:
     as_config(described, f"{where}, problem")
     return values | {"problem": described | own}
 
+
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 _BRANCHES = ("Data", "Sourced", "str")
 """What pydantic puts into a place to say which side of a union it tried."""
