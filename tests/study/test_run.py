@@ -10,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from study_plans import tiny
 
-from concord.errors import NotFiniteError, StudyError, UnknownNameError
+from concord.errors import DenseOnlyError, NotFiniteError, StudyError, UnknownNameError
+from concord.relation import Relation
 from concord.study import engines
 from concord.study import run as run_module
 from concord.study.cases.digits import problem
@@ -20,6 +22,8 @@ from concord.study.cells import Cell, cells, finished, load, logits, open_folder
 from concord.study.compare import compare
 from concord.study.plan import Budget
 from concord.study.run import candidates, cells_of, default_processes, run, run_cell, setting_of
+from concord.study.tables import SHUFFLE_SEED, control
+from concord.tasks import MulticlassTask, MultilabelTask
 
 DIGITS = problem()
 
@@ -203,16 +207,57 @@ def test_controls_change_the_relation_and_nothing_else():
     rows = {"digit": 60, "segments": 60}
     table = DIGITS.relations[0].table
     settings = {}
-    for kind in ("given", "shuffled", "estimated"):
+    for kind in ("given", "shuffled", "partly-wrong", "estimated"):
         plan = tiny(regimes=[{"name": "r", "rows": rows, "overlap": 1.0, "table": kind}])
         settings[kind] = setting_of(plan, DIGITS, plan.regimes[0], 0, plan.budget)
     assert (settings["given"].relations[0].table == table).all()
     shuffled = settings["shuffled"].relations[0].table
     assert (shuffled != table).any(axis=1).all()
     assert (np.sort(shuffled, axis=0) == np.sort(table, axis=0)).all()
+    partly = control(DIGITS.relations[0], "partly-wrong", SHUFFLE_SEED).table
+    assert (settings["partly-wrong"].relations[0].table == partly).all()
     assert np.abs(settings["estimated"].relations[0].table - table).max() < 0.45
     assert settings["estimated"].relations[0].strength is not None
     assert (settings["given"].rows.inputs == settings["shuffled"].rows.inputs).all()
+
+
+LETTERS = MulticlassTask("letter", list("abcdefghijkl"))
+
+
+def test_a_partly_wrong_table_has_a_quarter_of_its_rows_moved_and_a_tenth_of_its_cells_turned_over():
+    """Cells that tell their row and column apart, and are no other cell's 1 minus the cell."""
+    table = (np.arange(12 * 40).reshape(12, 40) + 1) / 1000
+    table[::2, 0] = np.nan
+    given = Relation(LETTERS, MultilabelTask("sign", [f"s{k}" for k in range(40)]), table)
+    for seed in range(5):
+        found = control(given, "partly-wrong", seed).table
+        plain = np.where(found > 0.5, 1 - found, found)
+        row = np.floor((np.nan_to_num(plain[:, 1:]) * 1000 - 0.5) / 40).astype(int)
+        assert (row == row[:, :1]).all()
+        assert sorted(row[:, 0]) == list(range(12))
+        assert (row[:, 0] != np.arange(12)).sum() == 3
+        assert (np.isnan(found) == np.isnan(table[row[:, 0]])).all()
+        assert 0.05 < (found > 0.5).mean() < 0.15
+    assert (
+        control(given, "partly-wrong", 3).table[:, 1:] == control(given, "partly-wrong", 3).table[:, 1:]
+    ).all()
+    assert (control(given, "shuffled", 3).table[:, 1:] == given.shuffled(3).table[:, 1:]).all()
+    assert given.table[0, 1] == 0.002
+
+
+def test_a_partly_wrong_table_of_classes_has_rows_moved_alone():
+    for c, moved in ((12, 3), (4, 2), (2, 2)):
+        source = MulticlassTask("letter", list("abcdefghijkl")[:c])
+        table = np.random.default_rng(0).dirichlet(np.ones(5), size=c)
+        given = Relation(source, MulticlassTask("group", list("vwxyz")), table)
+        found = control(given, "partly-wrong", 1).table
+        assert (found != table).all(axis=1).sum() == (found != table).any(axis=1).sum() == moved
+        assert (np.sort(found[:, 0]) == np.sort(table[:, 0])).all()
+    loose = Relation(source, MultilabelTask("sign", ["s", "t"]), sparse.csr_array(np.eye(2)))
+    with pytest.raises(DenseOnlyError, match="a partly wrong control needs all 2 x 2 cells"):
+        control(loose, "partly-wrong", 1)
+    with pytest.raises(UnknownNameError, match="unknown control table 'partly wrong'; did you mean"):
+        control(given, "partly wrong", 1)
 
 
 def test_a_table_is_estimated_without_a_row_annotated_for_both():

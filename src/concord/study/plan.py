@@ -94,15 +94,15 @@ class Regime(_Strict):
         overlap: Share of the scarcest task's rows that are annotated for all tasks, in [0, 1] or as `50 %`;
             the other rows carry one task's annotation each.
         table: The relation as given, as estimated from the training rows alone (from those annotated for
-            both tasks, or without any through cross-fitted networks), or with its rows shuffled (a wrong
-            table, as a control).
+            both tasks, or without any through cross-fitted networks), or as a wrong one for control, the same
+            in all runs: with its rows shuffled, or partly wrong (see `concord.study.tables.control`).
         network: The trunk, where it is not the plan's.
     """
 
     name: Name
     rows: dict[str, Count]
     overlap: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] = 0.0
-    table: Literal["given", "estimated", "shuffled"] = "given"
+    table: Literal["given", "estimated", "shuffled", "partly-wrong"] = "given"
     network: Network | None = None
 
     @property

@@ -1,17 +1,17 @@
-"""The relation of a regime: as given, with shuffled rows, or estimated from the training rows alone."""
+"""The relation of a regime: as given, wrong as a control, or estimated from the training rows alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from concord.decoding import temperature
-from concord.errors import StudyError
+from concord.errors import StudyError, UnknownNameError
 from concord.metrics import probabilities
 from concord.relation import Relation
 from concord.selection import train_shared
@@ -20,10 +20,43 @@ from concord.study.conditions.learner import StudyLearner
 from concord.study.plan import Regime
 from concord.tasks import MulticlassTask, Task
 
-__all__ = ["relations_of"]
+__all__ = ["Control", "control", "relations_of"]
+
+Control = Literal["shuffled", "partly-wrong"]
+"""Wrong tables: every row another's, or some rows and, class to label, some cells."""
+
+MOVED, FLIPPED = 0.25, 0.1
+"""Share of the rows that a partly wrong table has at other classes, and of the cells that it turns over."""
 
 SHUFFLE_SEED = 20
-"""Which wrong table the control is: the same in every run."""
+"""Which wrong table the control of a regime is: the same in every run."""
+
+
+def control(relation: Relation, kind: Control, seed: int) -> Relation:
+    """A wrong table in place of a right one.
+
+    Args:
+        relation: The right one.
+        kind: `shuffled`: rows in an order without a fixed point (`Relation.shuffled`). `partly-wrong`: a
+            quarter of the rows, at least two, trade places; after that, each known cell of a class-to-label
+            table is turned over (1 - cell) with probability 0.1.
+        seed: Seeds what is drawn.
+
+    Raises:
+        DenseOnlyError: A partly wrong table of a sparse one.
+        UnknownNameError: A kind of another name.
+    """
+    if kind not in get_args(Control):
+        raise UnknownNameError.of("control table", kind, get_args(Control))
+    if kind == "shuffled":
+        return relation.shuffled(seed)
+    table = relation.cells("a partly wrong control").copy()
+    rng, c = np.random.default_rng([seed, 77]), len(table)
+    moved = rng.permutation(c)[: max(2, round(MOVED * c))]
+    table[moved] = table[np.roll(moved, 1)]
+    if not relation.class_to_class:
+        table = np.where(rng.random(table.shape) < FLIPPED, 1 - table, table)  # 1 - NaN stays a gap
+    return Relation(relation.source, relation.target, table, prior=relation.prior)
 
 
 def relations_of(setting: Setting, given: Sequence[Relation], regime: Regime) -> Setting:
@@ -37,9 +70,9 @@ def relations_of(setting: Setting, given: Sequence[Relation], regime: Regime) ->
     """
     if regime.table == "given":
         return replace(setting, relations=tuple(given))
-    if regime.table == "shuffled":
-        return replace(setting, relations=tuple(r.shuffled(SHUFFLE_SEED) for r in given))
-    return replace(setting, relations=tuple(_estimated(setting, r, regime) for r in given))
+    if regime.table == "estimated":
+        return replace(setting, relations=tuple(_estimated(setting, r, regime) for r in given))
+    return replace(setting, relations=tuple(control(r, regime.table, SHUFFLE_SEED) for r in given))
 
 
 FOLDS, SHARE = 4, 0.45
