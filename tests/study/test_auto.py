@@ -18,10 +18,12 @@ from concord.selection import EFFORTS, train_shared
 from concord.study.cases.digits import problem
 from concord.study.cells import Cell, load
 from concord.study.compare import compare
-from concord.study.conditions import condition
+from concord.study.conditions import auto, condition
+from concord.study.conditions import two_stage as staged
 from concord.study.conditions.learner import StudyLearner
 from concord.study.plan import Network
 from concord.study.run import run, setting_of
+from concord.study.tables import control
 
 DIGITS = problem()
 TEST = torch.from_numpy(DIGITS.inputs[DIGITS.splits["test"][:50]])
@@ -88,6 +90,27 @@ def test_without_the_table_auto_is_not_shown_it():
     assert one.account["relations"][0]["verdict"] in ("estimated", "unrelated", "undecided")
 
 
+@pytest.mark.parametrize("kind", ["shuffled", "partly-wrong"])
+@pytest.mark.parametrize(
+    ("name", "home", "taker"), [("auto", auto, "select"), ("two-stage", staged, "two_stage")]
+)
+def test_a_wrong_table_is_the_control_of_the_seed(name, home, taker, kind, monkeypatch):
+    class Taken(Exception):
+        pass
+
+    def take(learner, rows, tasks, relations, **_):
+        raise Taken(relations)
+
+    monkeypatch.setattr(home, taker, take)
+    for seed in (0, 3):
+        one = replace(setting(), seed=seed)
+        with pytest.raises(Taken) as caught:
+            condition(name, table=kind).train(one)
+        [found] = caught.value.args[0]
+        assert (found.table == control(one.relations[0], kind, seed).table).all()
+        assert (found.table != one.relations[0].table).any()
+
+
 def test_two_stages_use_the_table_as_it_is():
     one = setting(steps=30)
     wrong = replace(setting(steps=30), relations=tuple(r.shuffled(1) for r in one.relations))
@@ -112,8 +135,10 @@ def test_options_of_auto_are_checked():
         condition("auto", effort="quick")
     with pytest.raises(UnknownNameError, match="artefact"):
         condition("auto", artefact="bag")
-    with pytest.raises(UnknownNameError, match="table"):
-        condition("auto", table="shown")
+    with pytest.raises(UnknownNameError, match="unknown table of condition 'auto' 'shuffle'; did you mean"):
+        condition("auto", table="shuffle")
+    with pytest.raises(UnknownNameError, match="table of condition 'two-stage' 'none'"):
+        condition("two-stage", table="none")
     with pytest.raises(UnknownNameError, match="effort"):
         condition("two-stage", effort="quick")
     with pytest.raises(StudyError, match="does not take these options: folds"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 
 import numpy as np
@@ -14,6 +15,7 @@ from concord.study.cases.digits import problem
 from concord.study.conditions import condition, condition_names
 from concord.study.conditions.coupled import task_weights
 from concord.study.run import setting_of
+from concord.study.tables import control
 
 DIGITS = problem()
 INSTALLED = [name for name in condition_names() if name != "upgrad" or find_spec("torchjd")]
@@ -73,6 +75,19 @@ def test_a_coupling_of_weight_zero_is_no_coupling():
     assert not torch.allclose(none["digit"], one["digit"], atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["shuffled", "partly-wrong"])
+def test_a_coupling_may_be_shown_a_wrong_table_which_changes_with_the_seed(kind):
+    one = setting()
+    given = one.relations[0]
+    tables = []
+    for seed in (0, 1):
+        [found] = condition("matching", table=kind).objective(replace(one, seed=seed)).relations.values()
+        assert (found.table == control(given, kind, seed).table).all()
+        tables.append(found.table)
+    assert (tables[0] != tables[1]).any()
+    assert list(condition("matching").objective(one).relations.values()) == [given]
+
+
 def test_weights_by_rows():
     assert task_weights(setting(), "rows") == {"digit": 0.25, "segments": 1.0}
     assert task_weights(setting(rows={"digit": 5, "segments": 200}), "rows")["digit"] == 0.1
@@ -83,7 +98,9 @@ def test_weights_by_rows():
 def test_options_are_checked():
     with pytest.raises(UnknownNameError, match="unknown condition 'matchin'; did you mean"):
         condition("matchin")
-    with pytest.raises(StudyError, match="these options: temperature; it takes weight, capacity, weighting"):
+    with pytest.raises(
+        StudyError, match="these options: temperature; it takes weight, capacity, weighting, table"
+    ):
         condition("matching", temperature=3)
     with pytest.raises(StudyError, match="does not take these options: weight; it takes none"):
         condition("single-task", weight=3)
@@ -93,6 +110,8 @@ def test_options_are_checked():
         condition("matching", weight=-1)
     with pytest.raises(UnknownNameError, match="weighting"):
         condition("matching", weighting="row")
+    with pytest.raises(UnknownNameError, match="unknown table of condition 'matching' 'wrong'; known: given"):
+        condition("matching", table="wrong")
 
 
 def test_a_capacity_keeps_tasks_apart():

@@ -20,10 +20,13 @@ from concord.study.conditions.learner import StudyLearner
 from concord.study.plan import Regime
 from concord.tasks import MulticlassTask, Task
 
-__all__ = ["Control", "control", "relations_of"]
+__all__ = ["Control", "Shown", "control", "relations_of", "shown"]
 
 Control = Literal["shuffled", "partly-wrong"]
 """Wrong tables: every row another's, or some rows and, class to label, some cells."""
+
+Shown = Literal["given", Control]
+"""What a condition may be shown: the regime's tables, or wrong ones in their place."""
 
 MOVED, FLIPPED = 0.25, 0.1
 """Share of the rows that a partly wrong table has at other classes, and of the cells that it turns over."""
@@ -57,6 +60,13 @@ def control(relation: Relation, kind: Control, seed: int) -> Relation:
     if not relation.class_to_class:
         table = np.where(rng.random(table.shape) < FLIPPED, 1 - table, table)  # 1 - NaN stays a gap
     return Relation(relation.source, relation.target, table, prior=relation.prior)
+
+
+def shown(setting: Setting, table: Shown) -> Setting:
+    """The setting with the tables that a condition is shown; wrong ones are others for each seed."""
+    if table == "given":
+        return setting
+    return replace(setting, relations=tuple(control(r, table, setting.seed) for r in setting.relations))
 
 
 def relations_of(setting: Setting, given: Sequence[Relation], regime: Regime) -> Setting:

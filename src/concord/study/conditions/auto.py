@@ -14,12 +14,13 @@ from concord.relation import Relation
 from concord.selection import EFFORTS, Artefact, Automatic, Choice, select
 from concord.study.conditions.base import Condition, Predictor, Setting
 from concord.study.conditions.learner import StudyLearner
+from concord.study.tables import Control, shown
 from concord.tasks import MulticlassTask, Task
 
 __all__ = ["Auto", "condition"]
 
-Table = Literal["given", "none"]
-"""Whether `auto` is shown the regime's tables, or must estimate the relations by itself."""
+Table = Literal["given", "none", Control]
+"""Tables that `auto` is shown: the regime's, none, so that it must estimate the relations, or wrong ones."""
 
 CLIP = 1e-9
 
@@ -33,7 +34,7 @@ class Auto(Condition):
     Args:
         effort: A name of `concord.selection.EFFORTS`.
         artefact: What it ends with, one network or a bag.
-        table: `given` or `none`.
+        table: `given`, `none`, `shuffled` or `partly-wrong`.
     """
 
     def __init__(self, effort: str, artefact: Artefact, table: Table) -> None:
@@ -42,9 +43,11 @@ class Auto(Condition):
     def train(self, setting: Setting) -> Predictor:
         """Choose and train; the setting's account is filled."""
         learner = StudyLearner(setting)
-        known: list[Relation | tuple[MulticlassTask, Task]] = list(setting.relations)
+        known: list[Relation | tuple[MulticlassTask, Task]]
         if self.table == "none":
             known = [(relation.source, relation.target) for relation in setting.relations]
+        else:
+            known = list(shown(setting, self.table).relations)
         outcome = select(
             learner,
             setting.rows,

@@ -20,6 +20,7 @@ from concord.errors import RangeError, UnknownNameError
 from concord.network import Capacity
 from concord.objective import CoupledObjective
 from concord.study.conditions.base import Condition, Predictor, Setting, joined
+from concord.study.tables import Shown, shown
 
 __all__ = ["COUPLINGS", "Coupled", "Weighting", "condition", "task_weights"]
 
@@ -52,12 +53,14 @@ class Coupled(Condition):
         weight: Factor of every coupling, >= 0.
         capacity: How the tasks share the network.
         weighting: Factors of the supervised losses.
+        table: The regime's tables, or wrong ones in their place.
     """
 
     couplings: Callable[[], list[Coupling]]
     weight: float = 1.0
     capacity: Capacity = "shared"
     weighting: Weighting | Mapping[str, float] = "equal"
+    table: Shown = "given"
 
     def train(self, setting: Setting) -> Predictor:
         """Train one network for all tasks."""
@@ -70,7 +73,7 @@ class Coupled(Condition):
             coupling.weight *= self.weight
         return CoupledObjective(
             setting.tasks,
-            setting.relations if couplings else (),
+            shown(setting, self.table).relations if couplings else (),
             couplings,
             task_weights=task_weights(setting, self.weighting),
         )
@@ -91,12 +94,13 @@ def condition(
     weight: float = 1.0,
     capacity: Capacity = "shared",
     weighting: Weighting | Mapping[str, float] = "equal",
+    table: Shown = "given",
 ) -> Condition:
-    """A condition of this file by name, with another weight, capacity or weighting of the tasks.
+    """A condition of this file by name, with another weight, capacity, weighting of the tasks, or tables.
 
     Raises:
         RangeError: A negative weight.
-        UnknownNameError: A capacity or weighting of another name.
+        UnknownNameError: A capacity, weighting or table of another name.
     """
     if not 0 <= weight < float("inf"):
         raise RangeError(f"condition {name!r}: the weight is finite and >= 0, found {weight}")
@@ -104,4 +108,6 @@ def condition(
         raise UnknownNameError.of(f"capacity of condition {name!r}", capacity, get_args(Capacity))
     if isinstance(weighting, str) and weighting not in get_args(Weighting):
         raise UnknownNameError.of(f"weighting of condition {name!r}", weighting, get_args(Weighting))
-    return Coupled(COUPLINGS[name], weight, capacity, weighting)
+    if table not in get_args(Shown):
+        raise UnknownNameError.of(f"table of condition {name!r}", table, get_args(Shown))
+    return Coupled(COUPLINGS[name], weight, capacity, weighting, table)

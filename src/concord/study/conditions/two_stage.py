@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from concord.errors import UnknownNameError
 from concord.selection import EFFORTS, two_stage
 from concord.study.conditions.base import Condition, Predictor, Setting, joined
 from concord.study.conditions.learner import StudyLearner
+from concord.study.tables import Shown, shown
 
 __all__ = ["TwoStage", "condition"]
 
@@ -15,10 +18,11 @@ class TwoStage(Condition):
 
     Args:
         effort: A name of `concord.selection.EFFORTS`: folds of the first stage.
+        table: The regime's tables, or wrong ones in their place.
     """
 
-    def __init__(self, effort: str) -> None:
-        self.effort = effort
+    def __init__(self, effort: str, table: Shown) -> None:
+        self.effort, self.table = effort, table
 
     def train(self, setting: Setting) -> Predictor:
         """Train both stages; the second network predicts."""
@@ -27,7 +31,7 @@ class TwoStage(Condition):
             learner,
             setting.rows,
             setting.tasks,
-            setting.relations,
+            shown(setting, self.table).relations,
             effort=EFFORTS[self.effort].for_steps(setting.budget.steps),
             seed=setting.seed,
             say=said.append,
@@ -37,12 +41,14 @@ class TwoStage(Condition):
         return joined([network])
 
 
-def condition(name: str = "two-stage", effort: str = "standard") -> Condition:
+def condition(name: str = "two-stage", effort: str = "standard", table: Shown = "given") -> Condition:
     """The condition `two-stage`.
 
     Raises:
-        UnknownNameError: An effort of another name.
+        UnknownNameError: An effort or table of another name.
     """
     if effort not in EFFORTS:
         raise UnknownNameError.of(f"effort of condition {name!r}", effort, EFFORTS)
-    return TwoStage(effort)
+    if table not in get_args(Shown):
+        raise UnknownNameError.of(f"table of condition {name!r}", table, get_args(Shown))
+    return TwoStage(effort, table)
