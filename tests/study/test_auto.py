@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from dataclasses import replace
 
 import numpy as np
@@ -11,12 +12,13 @@ import torch
 from study_plans import tiny
 
 from concord.errors import StudyError, UnknownNameError
+from concord.estimation import Contradiction, Observations, check_relation
 from concord.fit import predict_logits
 from concord.metrics import probabilities
 from concord.relation import Relation
 from concord.selection import EFFORTS, train_shared
 from concord.study.cases.digits import problem
-from concord.study.cells import Cell, load
+from concord.study.cells import Cell, cells, load
 from concord.study.compare import compare
 from concord.study.conditions import auto, condition
 from concord.study.conditions import two_stage as staged
@@ -101,6 +103,8 @@ def test_a_wrong_table_is_the_control_of_the_seed(name, home, taker, kind, monke
     def take(learner, rows, tasks, relations, **_):
         raise Taken(relations)
 
+    monkeypatch.setattr(auto, "first_stage", lambda *_, **__: None)
+    monkeypatch.setattr(auto, "_made", OrderedDict())
     monkeypatch.setattr(home, taker, take)
     for seed in (0, 3):
         one = replace(setting(), seed=seed)
@@ -183,3 +187,86 @@ def test_the_account_stands_in_the_record_and_the_summary(tmp_path):
     assert entry["cost"] == pytest.approx(np.mean([a["cost"] for a in held]), abs=1e-3)
     assert entry["sentences"] == held[0]["sentences"]
     assert load(tmp_path, plan, Cell("few-class", "uncoupled", 0))["account"] == {}
+
+
+@pytest.fixture
+def first_stages(monkeypatch):
+    """Seeds of the first stages that are trained, beginning with none kept."""
+    trained, train = [], auto.first_stage
+
+    def count(*arguments, **options):
+        trained.append(options["seed"])
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(auto, "first_stage", count)
+    monkeypatch.setattr(auto, "_made", OrderedDict())
+    return trained
+
+
+def test_the_first_stage_is_trained_once_for_all_conditions_and_that_changes_nothing(
+    tmp_path, first_stages, monkeypatch
+):
+    fast = {"effort": "fast", "artefact": "bagged"}  # the folds' own networks are kept, with their curves
+    conditions = [
+        "uncoupled",
+        {"name": "auto", "options": fast},
+        {"name": "auto-no-table", "use": "auto", "options": {**fast, "table": "none"}},
+    ]
+    plan = tiny(conditions=conditions, seeds=1, budget={"steps": 2, "rows_per_task": 8, "log_every": 2})
+    held, results = {}, {}
+    for kept in (8, 0):
+        monkeypatch.setattr(auto, "KEPT", kept)
+        auto._made.clear()
+        out = tmp_path / str(kept)
+        run(plan, out)
+        compare(plan, out)
+        results[kept] = (out / "results.csv").read_bytes(), (out / "curves.csv").read_bytes()
+        held[kept] = [load(out, plan, cell) for cell in cells(plan)]
+    assert first_stages == [0, 0, 0]  # once, then for each
+    assert results[8] == results[0]
+    for with_it, without in zip(held[8], held[0], strict=True):
+        assert with_it | {"seconds": 0} == without | {"seconds": 0}
+    assert held[8][1]["account"]["cost"] > 0
+
+
+def test_seconds_of_a_first_stage_count_wherever_it_is_used(first_stages, monkeypatch):
+    monkeypatch.setattr(auto, "first_stage", lambda *_, **__: None)
+    one, again = setting(), setting()
+    for each in (one, again):
+        auto._first_stage(each, StudyLearner(each), EFFORTS["fast"])
+    assert one.spared == []
+    assert again.spared == [made.seconds for made in auto._made.values()]
+
+
+def test_other_rows_seeds_or_budgets_have_a_first_stage_of_their_own(first_stages, monkeypatch):
+    monkeypatch.setattr(auto, "first_stage", lambda *_, **__: None)
+    one = setting()
+    other = replace(one.rows, targets={n: v.flip(0) for n, v in one.rows.targets.items()})
+    settings = [
+        one,
+        replace(one, seed=1),
+        replace(one, rows=other),
+        replace(one, rows=replace(one.rows, inputs=one.rows.inputs + 1)),
+        replace(one, budget=one.budget.model_copy(update={"learning_rate": 1.0})),
+        replace(one, network=Network(hidden=(3,))),
+        replace(one, metrics={"digit": "macro_f1"}),
+    ]
+    keys = [auto._key(each, EFFORTS["fast"]) for each in settings]
+    keys.append(auto._key(one, EFFORTS["standard"]))
+    assert len(set(keys)) == len(keys)
+    assert auto._key(replace(one, relations=()), EFFORTS["fast"]) == keys[0]
+    for seed in range(10):
+        auto._first_stage(replace(one, seed=seed), StudyLearner(one), EFFORTS["fast"])
+    assert list(auto._made) == [auto._key(replace(one, seed=s), EFFORTS["fast"]) for s in range(2, 10)]
+
+
+def test_the_account_of_a_relation_has_its_estimate_and_the_cells_that_are_contradicted():
+    relation = DIGITS.relations[0]
+    y, a = DIGITS.targets["digit"][:300], DIGITS.targets["segments"][:300]
+    p, q = np.eye(10)[y] * 0.9 + 0.01, np.clip(a, 0.05, 0.95)
+    found = check_relation(Observations(relation.source, relation.target, y, a, p, q), relation)
+    cell = Contradiction("1", "a", 1.0, 0.02, 0.01, 30.0)
+    said = auto._relation(replace(found, contradictions=(cell,)))
+    np.testing.assert_allclose(np.array(said["estimate"], float), found.estimate.table, atol=1e-6)
+    assert said["contradicted"] == [["1", "a"]]
+    assert said["contradictions"] == [str(cell)]

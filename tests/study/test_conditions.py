@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -12,7 +13,7 @@ from study_plans import tiny
 
 from concord.errors import RangeError, StudyError, UnknownNameError
 from concord.study.cases.digits import problem
-from concord.study.conditions import condition, condition_names
+from concord.study.conditions import auto, condition, condition_names
 from concord.study.conditions.coupled import task_weights
 from concord.study.run import setting_of
 from concord.study.tables import control
@@ -30,7 +31,9 @@ def setting(steps=6, kind="mlp", **regime):
 
 
 @pytest.mark.parametrize("name", INSTALLED)
-def test_every_condition_predicts_both_tasks_and_is_the_same_again(name):
+def test_every_condition_predicts_both_tasks_and_is_the_same_again(name, monkeypatch):
+    monkeypatch.setattr(auto, "_made", OrderedDict())
+    monkeypatch.setattr(auto, "KEPT", 0)
     inputs = torch.from_numpy(DIGITS.inputs[DIGITS.splits["test"][:9]])
     first, second = (condition(name).train(setting())(inputs) for _ in range(2))
     assert {k: tuple(v.shape) for k, v in first.items()} == {"digit": (9, 10), "segments": (9, 7)}

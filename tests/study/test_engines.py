@@ -142,7 +142,7 @@ def test_what_a_task_raises_is_one_line_and_the_others_are_cancelled(tmp_path, r
         kept(plan, problem, cell, out)
 
     monkeypatch.setattr(run_module, "run_cell", fail)
-    with pytest.raises(StudyError, match="run few-class~uncoupled~0 failed: the loss became nan") as caught:
+    with pytest.raises(StudyError, match="run few-class~uncoupled~1 failed: the loss became nan") as caught:
         run(tiny(), tmp_path, engine="ray")
     assert "\n" not in str(caught.value)
     assert [kind for kind, _ in ray.calls].count("cancel") == 2

@@ -118,9 +118,23 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch
     monkeypatch.setattr(run_module, "run_cell", fail)
     with pytest.raises(StudyError, match=r"run few-class~posterior~0 failed: the loss became nan"):
         run(tiny(), tmp_path)
-    assert len(finished(tmp_path, tiny())) == 4
-    with pytest.raises(StudyError, match="2 runs are not done yet"):
+    assert len(finished(tmp_path, tiny())) == 2
+    with pytest.raises(StudyError, match="4 runs are not done yet"):
         compare(tiny(), tmp_path)
+
+
+def test_the_conditions_of_a_seed_are_trained_one_after_the_other(tmp_path, monkeypatch):
+    """Whatever share a job has of the runs, which are dealt out in the order of results."""
+    monkeypatch.setattr(run_module, "run_cell", lambda *_: None)
+    regimes = [{"name": name, "rows": {"digit": 40, "segments": 120}} for name in ("b", "a")]
+    plan, done = tiny(regimes=regimes, seeds=[7, 2]), []
+    run(plan, tmp_path, on_done=done.append)
+    names = [c.name for c in plan.conditions]
+    assert done == [Cell(r, c, s) for r in ("b", "a") for s in (7, 2) for c in names]
+    half = []
+    run(plan, tmp_path, array=(0, 2), on_done=half.append)
+    assert set(half) == set(cells(plan)[::2])
+    assert half == [cell for cell in done if cell in half]
 
 
 def test_a_process_that_is_killed_is_said_in_words(tmp_path, monkeypatch):

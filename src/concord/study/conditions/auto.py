@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,8 +14,18 @@ from torch import Tensor
 
 from concord.errors import UnknownNameError
 from concord.estimation import RelationCheck
+from concord.fit import Rows
 from concord.relation import Relation
-from concord.selection import EFFORTS, Artefact, Automatic, Choice, select
+from concord.selection import (
+    EFFORTS,
+    Artefact,
+    Automatic,
+    Choice,
+    Effort,
+    FirstStage,
+    first_stage,
+    select,
+)
 from concord.study.conditions.base import Condition, Predictor, Setting
 from concord.study.conditions.learner import StudyLearner
 from concord.study.tables import Control, shown
@@ -48,14 +62,16 @@ class Auto(Condition):
             known = [(relation.source, relation.target) for relation in setting.relations]
         else:
             known = list(shown(setting, self.table).relations)
+        effort = EFFORTS[self.effort].for_steps(setting.budget.steps)
         outcome = select(
             learner,
             setting.rows,
             setting.tasks,
             known,
-            effort=EFFORTS[self.effort].for_steps(setting.budget.steps),
+            effort=effort,
             seed=setting.seed,
             artefact=self.artefact,
+            first=_first_stage(setting, learner, effort),
         )
         setting.account.update(account(outcome))
         _note_curves(setting, learner, outcome)
@@ -66,6 +82,59 @@ class Auto(Condition):
             return {task.name: _logits(task, torch.from_numpy(found[task.name])) for task in tasks}
 
         return predict
+
+
+KEPT = 8
+"""First stages that a process keeps."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    stage: FirstStage
+    curves: dict[int, list[dict[str, Any]]]
+    seconds: float
+
+
+_made: OrderedDict[str, _Made] = OrderedDict()
+
+
+def _first_stage(setting: Setting, learner: StudyLearner, effort: Effort) -> FirstStage:
+    """The first stage, trained once for all conditions of a seed: no relation has a part in it."""
+    key = _key(setting, effort)
+    if key in _made:
+        made = _made[key]
+        setting.spared.append(made.seconds)
+    else:
+        start = time.perf_counter()
+        stage = first_stage(learner, setting.rows, setting.tasks, effort=effort, seed=setting.seed)
+        made = _made[key] = _Made(stage, dict(learner.curves), time.perf_counter() - start)
+        while len(_made) > KEPT:
+            _made.popitem(last=False)
+    learner.curves.update(made.curves)
+    return made.stage
+
+
+def _key(setting: Setting, effort: Effort) -> str:
+    """What a first stage and its learning curves depend on."""
+    parts = (
+        setting.tasks,
+        setting.network,
+        setting.budget,
+        effort,
+        setting.seed,
+        sorted(setting.metrics.items()),
+    )
+    found = hashlib.sha256(repr((*parts, torch.get_num_threads())).encode())
+    for rows in (setting.rows, setting.validation):
+        for values in _tensors(rows):
+            found.update(repr((values.dtype, values.shape)).encode())
+            found.update(values.numpy().tobytes())
+    return found.hexdigest()
+
+
+def _tensors(rows: Rows) -> list[Tensor]:
+    by_task = (rows.targets, rows.soft, rows.weights)
+    return [rows.inputs, *(values[name] for values in by_task for name in sorted(values))]
 
 
 def account(outcome: Automatic) -> dict[str, Any]:
@@ -87,7 +156,9 @@ def _relation(check: RelationCheck) -> dict[str, Any]:
         "agreement": _plain(check.evidence.agreement),
         "z": _plain(check.evidence.z),
         "table": [[_plain(cell) for cell in row] for row in _dense(check.relation)],
+        "estimate": [[_plain(cell) for cell in row] for row in _dense(check.estimate)],
         "contradictions": [str(each) for each in check.contradictions],
+        "contradicted": [[each.source, each.target] for each in check.contradictions],
     }
 
 

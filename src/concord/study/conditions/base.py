@@ -42,6 +42,7 @@ class Setting:
         metrics: By task, the metric it is judged by.
         curves: Points of the learning curves: `task`, `metric`, `step`, `value`; filled while training.
         account: What the condition has to say of its choices, as plain data; goes into the run's record.
+        spared: Seconds that earlier runs had spent on what this one found done; its own seconds include them.
     """
 
     tasks: tuple[Task, ...]
@@ -54,6 +55,7 @@ class Setting:
     metrics: dict[str, str] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
     account: dict[str, Any] = field(default_factory=dict)
+    spared: list[float] = field(default_factory=list)
 
     def build(self, tasks: Sequence[Task], capacity: Capacity = "shared") -> MultiTaskNetwork:
         """A fresh network for some of the tasks; its weights depend on the seed alone.
