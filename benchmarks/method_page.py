@@ -1,15 +1,19 @@
-"""Write docs/method.md and its figures from the cells of the method's board."""
+"""Write docs/method.md and its figures from the finished studies of the method's board."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from scipy import stats
+
+import problems
+from concord.study.tables import control
 
 METRIC = {"class": "balanced_accuracy", "label": "mean_f1"}
 REAL = ("mnist10k_shape", "goemotions")
@@ -18,28 +22,90 @@ REGIMES = ["few-class", "few-label", "balanced", "partial", "full"]
 
 
 def load(out: Path) -> pl.DataFrame:
-    """All results of a board, one row a number."""
-    rows: list[dict[str, Any]] = []
-    for file in sorted((out / "cells").glob("*.json")):
-        rows += [{k: v for k, v in row.items() if k != "chosen"} for row in json.loads(file.read_text())]
-    return whole(pl.DataFrame(rows, infer_schema_length=None))
+    """All results of a kind of run, a row a number; of `auto`, with what it said. Empty where nothing is done."""
+    frames = [_study(folder) for folder in sorted(out.glob("*.*")) if (folder / "summary.json").exists()]
+    return pl.concat(frames, how="diagonal_relaxed") if frames else pl.DataFrame()
 
 
-def whole(frame: pl.DataFrame) -> pl.DataFrame:
-    """Packs, regimes and efforts that have run with all seeds; unfinished ones are left out and named."""
-    key = ["pack", "regime"]
-    main = frame.filter(pl.col("condition") == "single-task")
-    seeds = main.group_by(key).agg(pl.col("seed").n_unique())
-    most = seeds["seed"].max()
-    for row in seeds.filter(pl.col("seed") < most).iter_rows(named=True):
-        print(f"left out: {row['pack']} {row['regime']} has {row['seed']} of {most} seeds")
-    return frame.join(seeds.filter(pl.col("seed") == most).select(key), on=key)
+def _study(folder: Path) -> pl.DataFrame:
+    pack, _, regime = folder.name.partition(".")
+    plan = json.loads((folder / "config.json").read_text())
+    first, _ = plan["regimes"][0]["rows"]
+    name, table = pl.col("condition").str.split(".").list.get(0), pl.col("condition").str.split(".")
+    frame = pl.read_csv(folder / "results.csv").select(
+        pl.lit(pack).alias("pack"),
+        "regime",
+        "seed",
+        "metric",
+        "value",
+        pl.when(pl.col("task") == first).then(pl.lit("class")).otherwise(pl.lit("label")).alias("role"),
+        name.alias("condition"),
+        table.list.get(1, null_on_oob=True).fill_null("none").alias("table"),
+    )
+    said = [
+        {**key, **_account(json.loads((folder / "runs" / _run(regime, key)).read_text()), pack, key)}
+        for key in frame.filter(pl.col("condition").str.starts_with("auto-"))
+        .select("condition", "table", "seed")
+        .unique(maintain_order=True)
+        .iter_rows(named=True)
+    ]
+    return frame.join(pl.DataFrame(said), on=["condition", "table", "seed"], how="left") if said else frame
+
+
+def _run(regime: str, key: dict[str, Any]) -> str:
+    return f"{regime}~{key['condition']}.{key['table']}~{key['seed']}.json"
+
+
+def _account(record: dict[str, Any], pack: str, key: dict[str, Any]) -> dict[str, Any]:
+    """What `auto` said of its table, and how right that was."""
+    account = record["account"]
+    found = account["relations"][0]
+    given = problem(pack).relations[0]
+    estimate = np.array(found["estimate"], dtype=float)
+    out = {
+        "cost": account["cost"],
+        "verdict": found["verdict"],
+        "trust": found["trust"],
+        "estimate_error": float(np.nanmean(np.abs(estimate - observed(pack)))),
+    }
+    if given.class_to_class or key["table"] not in ("right", "partly-wrong"):
+        return out
+    shown = control(given, "partly-wrong", key["seed"]) if key["table"] == "partly-wrong" else given
+    with np.errstate(invalid="ignore"):
+        wrong = np.abs(shown.table - given.table) > 0.5
+    names = given.source.outputs, given.target.outputs
+    hits = [wrong[names[0].index(c), names[1].index(k)] for c, k in found["contradicted"]]
+    return {**out, "wrong_cells": int(wrong.sum()), "named": len(hits), "named_wrong": int(sum(hits))}
+
+
+@cache
+def problem(pack: str) -> problems.Problem:
+    """A pack, loaded once."""
+    found: problems.Problem = getattr(problems, pack)()
+    return found
+
+
+@cache
+def observed(pack: str) -> np.ndarray:
+    """The relation by counts over all training rows of a pack."""
+    return problems.observed(problem(pack))
 
 
 def ran(out: Path) -> str:
-    """Which code made the cells of `out`, and where."""
-    note = json.loads((out / "about.json").read_text())
-    return f"code {note['code']}, {note['begun']}, {note['machine']}"
+    """Which code made the studies of `out`, when, where and with what."""
+    code = json.loads((out / "about.json").read_text())["code"]
+    made = [json.loads(path.read_text()) for path in sorted(out.glob("*.*/environment.json"))]
+    days = sorted({each["started"][:10] for each in made})
+    versions, machine = made[-1]["versions"], made[-1]["machine"]
+    return (
+        f"code {', '.join(code)}, {' to '.join(dict.fromkeys((days[0], days[-1])))}, {machine['cores']} cores, "
+        f"Python {versions['python']}, torch {versions['torch']}"
+    )
+
+
+def said_of(out: Path) -> str:
+    """The command and circumstances of a kind of run."""
+    return f"Written from `python benchmarks/method.py run --kind {out.name}` ({ran(out)})"
 
 
 def differences(frame: pl.DataFrame, condition: str, table: str, baseline: str) -> pl.DataFrame:
@@ -198,30 +264,31 @@ def tables_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[st
     return text
 
 
-def cells_section(out: Path) -> list[str]:
+def cells_section(frame: pl.DataFrame, main: str) -> list[str]:
     """Which cells of partly wrong tables were named, and which of right ones."""
-    if not (out / "cells").exists():
-        return [f"Which wrong cells are named: not run, no cells in `{out}`.", ""]
-    frame = pl.DataFrame(
-        [row for file in sorted((out / "cells").glob("*.json")) for row in json.loads(file.read_text())]
-    )
-    seeds = sorted(frame["seed"].unique())
+    runs = one_row_a_run(frame, main)
+    if "named" not in runs.columns:
+        return []
+    runs = runs.filter(pl.col("named").is_not_null())
     rows = []
-    for pack in [*sorted(frame["pack"].unique()), "all"]:
-        own = frame if pack == "all" else frame.filter(pl.col("pack") == pack)
+    for pack in [*sorted(runs["pack"].unique()), "all", "all without goemotions"]:
+        own = runs.filter(pl.col("pack") == pack)
+        if pack.startswith("all"):
+            own = runs if pack == "all" else runs.filter(pl.col("pack") != "goemotions")
         for regime in ("few-class", "few-label"):
             part = own.filter(pl.col("regime") == regime)
             partly = part.filter(pl.col("table") == "partly-wrong")
             named, hits, wrong = (int(partly[c].sum()) for c in ("named", "named_wrong", "wrong_cells"))
             false = part.filter(pl.col("table") == "right")["named"].mean()
             precision, recall = (f"{hits / n:.2f}" if n else "-" for n in (named, wrong))
-            rows.append([pack, regime, precision, recall, str(wrong), f"{false:.1f}"])
+            rows.append(
+                [pack, regime, precision, recall, str(wrong), "-" if false is None else f"{false:.1f}"]
+            )
     return [
-        f"Written from the cells of `python benchmarks/method.py run --checks --out {out}` ({ran(out)}), seeds {seeds[0]} "
-        f"to {seeds[-1]}: cells of partly wrong tables (a quarter of the rows moved to other classes, a tenth of the "
-        "cells flipped) that differ from the right table by more than .5, how many of them were named, and how many "
-        "cells of a right table were named wrongly (a run). goemotions' table says what may occur: there a "
-        "frequency can contradict a cell that says never, and no other, so that hardly any of its cells can be named.",
+        "Cells of partly wrong tables (a quarter of the rows moved to other classes, a tenth of the cells flipped) "
+        "that differ from the right table by more than .5, how many of them were named, and how many cells of a "
+        "right table were named wrongly (a run). goemotions' table says what may occur: there a frequency can "
+        "contradict a cell that says never, and no other, so that hardly any of its cells can be named.",
         "",
         _table(rows, ["pack", "regime", "precision", "recall", "wrong cells", "named of a right table"]),
         "",
@@ -234,35 +301,34 @@ def _mean_error(runs: pl.DataFrame, pack: str, regime: str) -> str:
     return "-" if found is None else f"{found:.3f}"
 
 
-def cost_section(frame: pl.DataFrame, auto: list[str], main: str) -> list[str]:
+def cost_section(frame: pl.DataFrame, others: list[tuple[str, pl.DataFrame]], main: str) -> list[str]:
     """Cost of the efforts, and what the others gain or lose against the main one on common cells."""
     rows = []
-    for condition in auto:
-        cost = one_row_a_run(frame, condition)["cost"].drop_nulls()
-        row = [condition, f"{cost.mean():.1f}", f"{cost.max():.1f}"]
+    for condition, mine in [(main, frame), *others]:
+        if not len(mine):
+            rows.append([condition, "not run", "-", "-", "-", "-", "-"])
+            continue
+        cost = one_row_a_run(mine, condition)["cost"].drop_nulls()
+        row = [condition, ", ".join(sorted(mine["pack"].unique())), f"{cost.mean():.1f}", f"{cost.max():.1f}"]
         for role, metric in (("class", "balanced_accuracy"), ("label", "mean_f1"), ("label", "map")):
             if condition == main:
                 row.append("-")
                 continue
-            gaps = []
-            for table in ("right", "shuffled"):
-                mine = frame.filter((pl.col("condition") == condition) & (pl.col("table") == table))
-                other = frame.filter((pl.col("condition") == main) & (pl.col("table") == table))
-                joined = mine.join(other.select(*KEY, pl.col("value").alias("base")), on=KEY)
-                gaps.append(
-                    joined.with_columns((100 * (pl.col("value") - pl.col("base"))).alias("difference"))
-                )
-            row.append(
-                mean_se(pl.concat(gaps).filter((pl.col("role") == role) & (pl.col("metric") == metric)))
-            )
+            left = mine.filter(pl.col("condition") == condition)
+            right = frame.filter(pl.col("condition") == main)
+            key = [*KEY, "table"]
+            joined = left.join(right.select(*key, pl.col("value").alias("base")), on=key)
+            gaps = joined.with_columns((100 * (pl.col("value") - pl.col("base"))).alias("difference"))
+            row.append(mean_se(gaps.filter((pl.col("role") == role) & (pl.col("metric") == metric))))
         rows.append(row)
     return [
         "## Cost",
         "",
         "Training steps of `auto` with the pair of single-task models as 1, by its own account; differences to "
-        f"`{main}` in points on the cells that both have run, mean over packs (standard error):",
+        f"`{main}` in points with scarce classes and scarce labels, right table and none, mean over packs (standard "
+        "error): `--kind fast`, `--kind thorough`.",
         "",
-        _table(rows, ["effort", "mean", "most", "class", "label F1", "label AP"]),
+        _table(rows, ["effort", "packs", "mean", "most", "class", "label F1", "label AP"]),
         "",
     ]
 
@@ -270,9 +336,9 @@ def cost_section(frame: pl.DataFrame, auto: list[str], main: str) -> list[str]:
 def images_section(out: Path) -> list[str]:
     """The board on images, as a shorter table."""
     text = ["## Images, with a small residual net", ""]
-    if not (out / "cells").exists():
-        return [*text, f"Not run: no cells in `{out}`.", ""]
     frame = load(out)
+    if not len(frame):
+        return [*text, "Not run.", ""]
     main = next(c for c in sorted(frame["condition"].unique()) if c.startswith("auto-"))
     seeds = sorted(frame["seed"].unique())
     rows = []
@@ -280,7 +346,7 @@ def images_section(out: Path) -> list[str]:
         for regime in [
             r for r in REGIMES if r in set(frame.filter(pl.col("pack") == pack)["regime"].unique())
         ]:
-            for table in [t for t in ("right", "shuffled") if t in set(frame["table"].unique())]:
+            for table in [t for t in ("right", "shuffled", "none") if t in set(frame["table"].unique())]:
                 runs = one_row_a_run(frame, main).filter(
                     (pl.col("pack") == pack) & (pl.col("regime") == regime) & (pl.col("table") == table)
                 )
@@ -293,7 +359,7 @@ def images_section(out: Path) -> list[str]:
                 rows.append(row)
     return [
         *text,
-        f"Written from the cells of `python benchmarks/method.py run --images --out {out}` ({ran(out)}): {len(seeds)} paired seeds "
+        f"{said_of(out)}: {len(seeds)} paired seeds "
         f"({seeds[0]} to {seeds[-1]}), residual net of width 16, 350 steps. `clothing_to_fmnist` has two sources: photos "
         "annotated with garments, grey thumbnails annotated with attributes, no overlap; classes are tested on "
         f"photos, labels on thumbnails. `{main}`, differences in points with 95 % t-intervals.",
@@ -310,29 +376,28 @@ def images_section(out: Path) -> list[str]:
 def controls_section(out: Path) -> list[str]:
     """Tasks that are not related: verdicts and harm."""
     text = ["## Tasks that are not related", ""]
-    if not (out / "cells").exists():
-        return [*text, f"Not run: no cells in `{out}`.", ""]
-    frame = load(out).with_columns(pl.col("pack").str.split("~").list.get(1).alias("control"))
+    frame = load(out)
+    if not len(frame):
+        return [*text, "Not run.", ""]
+    frame = frame.with_columns(pl.col("pack").str.split("_").list.get(-1).alias("control"))
     main = next(c for c in sorted(frame["condition"].unique()) if c.startswith("auto-"))
     seeds = sorted(frame["seed"].unique())
     rows = []
-    for control in ("shuffled", "nuisance", "entangled"):
-        part = frame.filter(pl.col("control") == control)
+    for kind in ("shuffled", "nuisance", "entangled"):
+        part = frame.filter(pl.col("control") == kind)
         if not len(part):
             continue
         for table in ("none", "right"):
             runs = one_row_a_run(part, main).filter(pl.col("table") == table)
             unrelated = int((runs["verdict"] == "unrelated").sum())
-            row = [control, table, f"{unrelated} of {len(runs)}"]
+            row = [kind, table, f"{unrelated} of {len(runs)}"]
             for baseline in ("single-task", "balanced-shared"):
                 bad, cells, worst, where = harm(differences(part, main, table, baseline))
                 row.append(f"{bad} of {cells}; worst {worst:+.1f} ({where})")
             rows.append(row)
     return [
         *text,
-        f"Written from the cells of `python benchmarks/method.py run --controls --out {out}` ({ran(out)}), seeds "
-        f"{seeds[0]} to {seeds[-1]}: seeds 210 to 213 of these controls led to a change of the guard. `shuffled`: the labels of "
-        "other rows. `nuisance`: labels that follow from sixteen added features, independent of all else. `entangled`: "
+        f"{said_of(out)}, seeds {seeds[0]} to {seeds[-1]}. `shuffled`: the labels of other rows. `nuisance`: labels that follow from sixteen added features, independent of all else. `entangled`: "
         "labels that live in the class's own features and are independent of the class only once these are known. "
         "Table `right` is the pack's own, which says nothing of these labels.",
         "",
@@ -358,22 +423,29 @@ def interval(d: np.ndarray) -> str:
     return f"{d.mean():+.1f} [{d.mean() - half:+.1f}, {d.mean() + half:+.1f}]"
 
 
-def write(out: Path, images: Path, controls: Path, checks: Path, page: Path) -> None:
-    """Write the page; every number comes from the cells of the three runs."""
-    frame = load(out)
-    auto = sorted({c for c in frame["condition"].unique() if c.startswith("auto-")})
-    main = "auto-standard" if "auto-standard" in auto else auto[0]
+def write(out: Path, page: Path) -> None:
+    """Write the page; every number comes from the finished studies under `out`.
+
+    Raises:
+        SystemExit: None is finished.
+    """
+    frame, main = load(out / "features"), "auto-standard"
+    if not len(frame):
+        raise SystemExit(
+            f"no finished study under {out / 'features'}; run `python benchmarks/method.py run` first"
+        )
     packs = sorted(frame["pack"].unique())
     seeds = sorted(frame["seed"].unique())
     regimes = [r for r in REGIMES if r in set(frame["regime"].unique())]
-    tables = [t for t in ("right", "shuffled", "partly-wrong", "none") if t in set(frame["table"].unique())]
+    shown = set(frame.filter(pl.col("condition") == main)["table"].unique())
+    tables = [t for t in ("right", "shuffled", "partly-wrong", "none") if t in shown]
     text = [
         "# What the method does, measured",
         "",
-        "Written by `python benchmarks/method.py page --out runs/method` from the cells of",
-        "`python benchmarks/method.py run --out runs/method`. Do not edit by hand.",
+        "Written by `python benchmarks/method.py page` from the studies of `python benchmarks/method.py run`. Do not",
+        "edit by hand.",
         "",
-        f"Cells: {ran(out)}. {len(packs)} packs ({', '.join(packs)}); "
+        f"Studies: {ran(out / 'features')}. {len(packs)} packs ({', '.join(packs)}); "
         + "; ".join(f"{regime} on {_packs_of(frame, regime, packs)}" for regime in regimes)
         + ". "
         f"Seeds {seeds[0]} to {seeds[-1]} ({len(seeds)} paired), features and an MLP of 128 + 128 units; 800 steps "
@@ -407,7 +479,7 @@ def write(out: Path, images: Path, controls: Path, checks: Path, page: Path) -> 
     rows = []
     conditions = [(main, t) for t in tables] + [
         (c, t)
-        for c in sorted(set(frame["condition"].unique()) - {*auto, "single-task", "balanced-shared"})
+        for c in sorted(set(frame["condition"].unique()) - {main, "single-task", "balanced-shared"})
         for t in ("right", "shuffled")
     ]
     for condition, table in [("balanced-shared", "none"), *conditions]:
@@ -475,10 +547,10 @@ def write(out: Path, images: Path, controls: Path, checks: Path, page: Path) -> 
         _table(rows, ["pack", "regime", "against", "class", "label F1", "label AP"]),
         "",
         *tables_section(frame, main, tables),
-        *cells_section(checks),
-        *controls_section(controls),
-        *images_section(images),
-        *cost_section(frame, auto, main),
+        *cells_section(frame, main),
+        *controls_section(out / "controls"),
+        *images_section(out / "images"),
+        *cost_section(frame, [(f"auto-{kind}", load(out / kind)) for kind in ("fast", "thorough")], main),
     ]
     page.parent.mkdir(exist_ok=True)
     text += ["![Differences by pack](figures/method.svg)", ""]

@@ -1,8 +1,8 @@
-"""The problems that the benchmarks run on: features, two tasks, a relation, and how rows are drawn.
+"""The problems that the benchmarks run on: features or images, two tasks, a relation, and sizes of regimes.
 
 Open packs are read from the data root (`CONCORD_DATA`, or `../shared/data` beside the checkout); digits and
-the synthetic faces need no files. Every problem has a training pool, from which a regime draws its
-annotated rows, and test rows that nothing but the final comparison sees.
+the synthetic faces need no files. A plan names them as `problems:NAME`, and a control, whose tasks are not
+related, as `problems:NAME_shuffled`, `problems:NAME_nuisance` or `problems:NAME_entangled`.
 """
 
 from __future__ import annotations
@@ -10,111 +10,44 @@ from __future__ import annotations
 import gzip
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from concord import MulticlassTask, MultilabelTask, Relation, tables
-from concord.tasks import Task
+from concord.study.problem import Problem
 
 ROOT = Path(os.environ.get("CONCORD_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 SEGMENTS = ("abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg")
+VALIDATION = 300
+DEFAULT_SIZES = (100, 1500, 300)
+SIZES = {
+    "digits": (50, 600, 200),
+    "digits_images": (50, 600, 200),
+    "mnist_images": (100, 1000, 300),
+    "clothing_to_fmnist": (100, 600, 300),
+    "goemotions": (150, 3000, 600),
+    "grocery81": (240, 1500, 500),
+    "mushroom": (115, 1500, 300),
+    "clinc150": (450, 3000, 900),
+}
+"""Annotated rows of a scarce and of a rich task, and of each where both have as many."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Features with both annotations, of which a regime hides most."""
-
-    name: str
-    x: np.ndarray
-    y: np.ndarray
-    a: np.ndarray
-    relation: Relation
-    train: np.ndarray
-    test: np.ndarray
-    scarce: int = 100
-    rich: int = 1500
-    balanced: int = 300
-    source: np.ndarray | None = None  # 0: rows that can be annotated with a class, 1: with labels; None: all
-
-    @property
-    def tasks(self) -> list[Task]:
-        """The class task and the label (or second class) task."""
-        return [self.relation.source, self.relation.target]
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Annotated rows of one regime and seed: targets with gaps for `rows` of a problem."""
-
-    rows: np.ndarray
-    targets: dict[str, np.ndarray]
-
-
-def regimes(problem: Problem) -> dict[str, tuple[int, int, int]]:
-    """Rows annotated for the class alone, for the labels alone, and for both, by regime."""
-    s, r, b = problem.scarce, problem.rich, problem.balanced
+def regimes(name: str) -> dict[str, dict[str, Any]]:
+    """Rows annotated for the class (or first) task and for the other one, and their overlap, by regime."""
+    scarce, rich, same = SIZES.get(name.partition("~")[0], DEFAULT_SIZES)
     return {
-        "few-class": (s, r, 0),
-        "few-label": (r, s, 0),
-        "balanced": (b, b, 0),
-        "partial": (b - b // 4, b - b // 4, b // 4),
-        "full": (0, 0, r),
+        "few-class": {"rows": (scarce, rich)},
+        "few-label": {"rows": (rich, scarce)},
+        "balanced": {"rows": (same, same)},
+        "partial": {"rows": (same, same), "overlap": 0.25},
+        "full": {"rows": (rich, rich), "overlap": 1.0},
     }
-
-
-def draw(problem: Problem, regime: str, seed: int) -> Draw:
-    """Draw the rows of a regime; every class has a class-annotated row where the pool allows it."""
-    n_class, n_label, n_both = regimes(problem)[regime]
-    rng = np.random.default_rng([seed, 20_26])
-    if problem.source is not None:
-        return _draw_two(problem, n_class, n_label, rng)
-    pool = rng.permutation(problem.train)
-    first = _one_each(problem.y[pool], rng, problem.relation.source.width)
-    pool = np.concatenate([pool[first], np.delete(pool, first)])
-    total = min(n_class + n_label + n_both, len(pool))
-    scale = total / (n_class + n_label + n_both)
-    n_class, n_both = int(n_class * scale), int(n_both * scale)
-    rows = pool[:total]
-    order = np.arange(total)
-    has_y = order < n_class + n_both
-    has_a = (order >= n_class) | (order >= total)
-    y = np.where(has_y, problem.y[rows], -1)
-    if problem.relation.class_to_class:
-        a = np.where(has_a, problem.a[rows], -1)
-    else:
-        a = np.where(has_a[:, None], problem.a[rows], np.nan)
-    return Draw(rows, {problem.relation.source.name: y, problem.relation.target.name: a})
-
-
-def _draw_two(problem: Problem, n_class: int, n_label: int, rng: np.random.Generator) -> Draw:
-    """Class rows from one data set, label rows from the other: nothing overlaps."""
-    assert problem.source is not None
-    rows, parts = [], []
-    for kind, n in ((0, n_class), (1, n_label)):
-        pool = rng.permutation(problem.train[problem.source[problem.train] == kind])
-        if kind == 0:
-            first = _one_each(problem.y[pool], rng, problem.relation.source.width)
-            pool = np.concatenate([pool[first], np.delete(pool, first)])
-        rows.append(pool[:n])
-        parts.append(np.full(len(pool[:n]), kind))
-    index, kinds = np.concatenate(rows), np.concatenate(parts)
-    return Draw(
-        index,
-        {
-            problem.relation.source.name: np.where(kinds == 0, problem.y[index], -1),
-            problem.relation.target.name: np.where((kinds == 1)[:, None], problem.a[index], np.nan),
-        },
-    )
-
-
-def _one_each(y: np.ndarray, rng: np.random.Generator, classes: int) -> np.ndarray:
-    found = [np.flatnonzero(y == c)[:2] for c in range(classes)]
-    index = np.concatenate([f for f in found if len(f)])
-    return rng.permutation(index)
 
 
 def _sized(
@@ -125,11 +58,55 @@ def _sized(
     name: str,
     train: np.ndarray,
     test: np.ndarray,
-    **sizes: int,
 ) -> Problem:
+    """A problem of standardised features."""
     mean, std = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
     x = np.clip((x - mean) / std, -6, 6).astype(np.float32)
-    return Problem(name, x, y, a, relation, train, test, **sizes)
+    return _problem(relation, x, y, a, name, train, test)
+
+
+def _problem(
+    relation: Relation,
+    x: np.ndarray,
+    y: np.ndarray,
+    a: np.ndarray,
+    name: str,
+    train: np.ndarray,
+    test: np.ndarray,
+) -> Problem:
+    """A problem whose validation rows are taken from the training rows.
+
+    Labels that no test row or fewer than two training rows show cannot be judged and are left out.
+    """
+    if not relation.class_to_class:
+        shown = [(a[rows] == 1).sum(axis=0) for rows in (train, test)]
+        relation, a = _of_labels(relation, a, (shown[0] > 1) & (shown[1] > 0))
+    held = _validation(y, a, train)
+    return Problem(
+        name=name,
+        tasks=(relation.source, relation.target),
+        inputs=x,
+        targets={relation.source.name: y, relation.target.name: a},
+        splits={"train": np.setdiff1d(train, held), "val": held, "test": test},
+        relations=(relation,),
+    )
+
+
+def _of_labels(relation: Relation, a: np.ndarray, keep: np.ndarray) -> tuple[Relation, np.ndarray]:
+    if keep.all():
+        return relation, a
+    names = [label for label, kept in zip(relation.target.outputs, keep, strict=True) if kept]
+    labels = MultilabelTask(relation.target.name, names)
+    return Relation(relation.source, labels, relation.table[:, keep]), a[:, keep]
+
+
+def _validation(y: np.ndarray, a: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Rows of the training pool, a row of each class and label among them."""
+    pool = np.random.default_rng(3).permutation(train)
+    columns = [y[pool] == c for c in np.unique(y[pool]) if c >= 0]
+    columns += [a[pool] == c for c in np.unique(a[pool]) if c >= 0] if a.ndim == 1 else list(a[pool].T == 1)
+    first = [pool[np.flatnonzero(column)[0]] for column in columns if column.any()]
+    return np.unique(np.concatenate([first, pool[: VALIDATION - len(set(first))]]).astype(np.int64))
 
 
 def _csv(name: str) -> pl.DataFrame:
@@ -147,9 +124,7 @@ def digits() -> Problem:
         MulticlassTask("digit", range(10)), MultilabelTask("segments", list("abcdefg")), table
     )
     order = np.random.default_rng(7).permutation(len(x))
-    return _sized(
-        relation, x, y, table[y], "digits", order[800:], order[:800], scarce=50, rich=600, balanced=200
-    )
+    return _sized(relation, x, y, table[y], "digits", order[800:], order[:800])
 
 
 def synthetic() -> Problem:
@@ -165,22 +140,27 @@ def synthetic() -> Problem:
     return _sized(relation, x, y, a, "synthetic", np.arange(6000), np.arange(6000, 8000))
 
 
-def clothing10() -> Problem:
-    """Photos of garments; attributes derived from the hand-written class table."""
+def _clothing_index() -> tuple[pl.DataFrame, Relation, np.ndarray, dict[str, np.ndarray]]:
+    """Rows, relation, classes and splits of clothing10."""
     index = _csv("clothing10/index.csv.gz")
-    x = np.load(ROOT / "clothing10/features.npz")["x"].astype(np.float32)
-    y = index["class_id"].cast(pl.Int64).to_numpy()
     names = index.select("class_id", "class_name").unique().sort(pl.col("class_id").cast(pl.Int64))
     task = MulticlassTask("garment", names["class_name"].to_list())
     header = (ROOT / "clothing10/class_attribute.csv").read_text().splitlines()[0].split(",")[1:]
     relation = Relation.from_csv(
         task, MultilabelTask("attributes", header), ROOT / "clothing10/class_attribute.csv"
     )
+    held_out = (index["split"] == "test").to_numpy()
+    splits = {"train": np.flatnonzero(~held_out), "test": np.flatnonzero(held_out)}
+    return index, relation, index["class_id"].cast(pl.Int64).to_numpy(), splits
+
+
+def clothing10() -> Problem:
+    """Photos of garments; attributes derived from the hand-written class table."""
+    _, relation, y, splits = _clothing_index()
+    x = np.load(ROOT / "clothing10/features.npz")["x"].astype(np.float32)
     cell = relation.table[y]
     a = np.where(cell >= 0.9, 1.0, np.where(cell <= 0.1, 0.0, np.nan))
-    train = np.flatnonzero((index["split"] != "test").to_numpy())
-    test = np.flatnonzero((index["split"] == "test").to_numpy())
-    return _sized(relation, x, y, a, "clothing10", train, test)
+    return _sized(relation, x, y, a, "clothing10", splits["train"], splits["test"])
 
 
 def mnist10k_shape() -> Problem:
@@ -224,9 +204,6 @@ def goemotions() -> Problem:
         "goemotions",
         np.flatnonzero(keep & (split == "train")),
         np.flatnonzero(keep & (split == "test"))[:4000],
-        scarce=150,
-        rich=3000,
-        balanced=600,
     )
 
 
@@ -252,9 +229,6 @@ def grocery81() -> Problem:
         "grocery81",
         np.flatnonzero(split != "test"),
         np.flatnonzero(split == "test"),
-        scarce=240,
-        rich=1500,
-        balanced=500,
     )
 
 
@@ -300,9 +274,6 @@ def mushroom() -> Problem:
         "mushroom",
         np.flatnonzero(split == "train"),
         np.flatnonzero(split == "test"),
-        scarce=115,
-        rich=1500,
-        balanced=300,
     )
 
 
@@ -329,9 +300,6 @@ def clinc150() -> Problem:
         "clinc150",
         np.flatnonzero(inside & (split == "train")),
         np.flatnonzero(inside & (split == "test")),
-        scarce=450,
-        rich=3000,
-        balanced=900,
     )
 
 
@@ -347,7 +315,7 @@ def digits_images() -> Problem:
     from sklearn.datasets import load_digits
 
     x = (load_digits(return_X_y=True)[0].reshape(-1, 1, 8, 8) / 16).astype(np.float32)
-    return replace(given, name="digits_images", x=x)
+    return replace(given, name="digits_images", inputs=x)
 
 
 def mnist_images() -> Problem:
@@ -355,7 +323,8 @@ def mnist_images() -> Problem:
     given = mnist10k_shape()
     x = np.load(ROOT / "mnist10k_shape/data.npz")["x"].astype(np.float32) / 255
     x = x.reshape(-1, 1, 14, 2, 14, 2).mean(axis=(3, 5))
-    return replace(given, name="mnist_images", x=x, test=given.test[:1000], rich=1000)
+    splits = {**given.splits, "test": given.splits["test"][:1000]}
+    return replace(given, name="mnist_images", inputs=x, splits=splits)
 
 
 def clothing_to_fmnist() -> Problem:
@@ -369,8 +338,7 @@ def clothing_to_fmnist() -> Problem:
 
     from PIL import Image
 
-    index = _csv("clothing10/index.csv.gz")
-    photos = clothing10()
+    index, relation, classes, photos = _clothing_index()
     with zipfile.ZipFile(ROOT / "clothing10/images.zip") as archive:
         members = {Path(n).name: n for n in archive.namelist()}
         images = [
@@ -385,29 +353,16 @@ def clothing_to_fmnist() -> Problem:
     x = np.concatenate([255 - np.stack(images), thumbs])[:, None] / 255
     names = [str(n) for n in data["class_names"]]
     table = Relation.from_csv(
-        MulticlassTask("article", names), photos.relation.target, ROOT / "fmnist900/class_attribute.csv"
+        MulticlassTask("article", names), relation.target, ROOT / "fmnist900/class_attribute.csv"
     ).table[data["y"].astype(int)]
     labels = np.where(table >= 0.9, 1.0, np.where(table <= 0.1, 0.0, np.nan))
     n, m = len(images), len(thumbs)
-    source = np.concatenate([np.zeros(n, int), np.ones(m, int)])
     a = np.concatenate([np.full((n, labels.shape[1]), np.nan), labels])
-    y = np.concatenate([photos.y, np.full(m, -1)])
+    y = np.concatenate([classes, np.full(m, -1)])
     split = data["split"]
-    train = np.concatenate([photos.train, n + np.flatnonzero(split == "train")])
-    test = np.concatenate([photos.test, n + np.flatnonzero(split == "test")])
-    return Problem(
-        "clothing_to_fmnist",
-        x.astype(np.float32),
-        y,
-        a,
-        photos.relation,
-        train,
-        test,
-        scarce=100,
-        rich=600,
-        balanced=300,
-        source=source,
-    )
+    train = np.concatenate([photos["train"], n + np.flatnonzero(split == "train")])
+    test = np.concatenate([photos["test"], n + np.flatnonzero(split == "test")])
+    return _problem(relation, x.astype(np.float32), y, a, "clothing_to_fmnist", train, test)
 
 
 IMAGE_PROBLEMS: dict[str, Callable[[], Problem]] = {
@@ -415,57 +370,77 @@ IMAGE_PROBLEMS: dict[str, Callable[[], Problem]] = {
 }
 
 
+# -- controls: tasks that are not related ----------------------------------------------------------------
+
+
+def _with_labels(given: Problem, a: np.ndarray, inputs: np.ndarray | None = None) -> Problem:
+    _, target = given.tasks
+    targets = {**given.targets, target.name: a}
+    return replace(given, targets=targets, inputs=given.inputs if inputs is None else inputs)
+
+
 def shuffled(given: Problem) -> Problem:
-    """A control: the labels of other rows. Nothing relates the tasks, and labels cannot be learned."""
-    order = np.random.default_rng(31).permutation(len(given.a))
-    return replace(given, a=given.a[order])
+    """The labels of other rows of the same split: nothing relates the tasks, and labels cannot be learned."""
+    a = given.targets[given.tasks[1].name].copy()
+    rng = np.random.default_rng(31)
+    for rows in given.splits.values():
+        a[rows] = a[rng.permutation(rows)]
+    return _with_labels(given, a)
 
 
 def nuisance(given: Problem) -> Problem:
-    """A control: labels of a nuisance, which can be learned from features of its own.
+    """Labels of a nuisance, which can be learned from features of its own.
 
     Sixteen features that are independent of everything else are added, and labels are the signs of random
     projections of them.
     """
     rng = np.random.default_rng(32)
-    extra = rng.normal(size=(len(given.x), 16)).astype(np.float32)
-    a = (extra @ rng.normal(size=(16, given.relation.target.width)) > 0).astype(float)
-    return replace(given, x=np.concatenate([given.x, extra], axis=1), a=a)
+    extra = rng.normal(size=(len(given.inputs), 16)).astype(np.float32)
+    a = (extra @ rng.normal(size=(16, given.tasks[1].width)) > 0).astype(float)
+    return _with_labels(given, a, np.concatenate([given.inputs, extra], axis=1))
 
 
 def entangled(given: Problem) -> Problem:
-    """A harder control: labels that live in the same features as the class, independent of it by themselves.
+    """Labels that live in the same features as the class, independent of it by themselves: harder to tell.
 
     Signs of random projections of the features after each class's mean is taken away: a head that knows the
     class badly sees labels depend on what it takes for the class.
     """
     rng = np.random.default_rng(33)
-    residual = given.x.copy()
-    for c in np.unique(given.y):
-        residual[given.y == c] -= given.x[given.y == c].mean(axis=0)
-    a = (residual @ rng.normal(size=(given.x.shape[1], given.relation.target.width)) > 0).astype(float)
-    return replace(given, a=a)
+    y, residual = given.targets[given.tasks[0].name], given.inputs.copy()
+    for c in np.unique(y):
+        residual[y == c] -= given.inputs[y == c].mean(axis=0)
+    a = (residual @ rng.normal(size=(residual.shape[1], given.tasks[1].width)) > 0).astype(float)
+    return _with_labels(given, a)
 
 
 CONTROLS: dict[str, Callable[[Problem], Problem]] = {f.__name__: f for f in (shuffled, nuisance, entangled)}
 
 
-@cache
-def problem(name: str) -> Problem:
-    """A problem by name, loaded once; `NAME~shuffled`, `NAME~nuisance`, `NAME~entangled` are its controls."""
-    base, _, control = name.partition("~")
-    found = {**PROBLEMS, **IMAGE_PROBLEMS}[base]()
-    return CONTROLS[control](found) if control else found
+def _control(base: Callable[[], Problem], control: Callable[[Problem], Problem]) -> Problem:
+    return control(base())
+
+
+globals().update(
+    {
+        f"{name}_{kind}": partial(_control, base, control)
+        for name, base in PROBLEMS.items()
+        for kind, control in CONTROLS.items()
+    }
+)
 
 
 def observed(given: Problem) -> np.ndarray:
     """The relation as a table of counts over all training rows: what an estimate should find. (C, K)."""
-    y, a = given.y[given.train], given.a[given.train]
-    if given.relation.class_to_class:
-        a = np.eye(given.relation.target.width)[a.astype(int)]
-    out = np.full((given.relation.source.width, given.relation.target.width), np.nan)
+    source, target = given.tasks
+    rows = given.splits["train"]
+    y, a = given.targets[source.name][rows], given.targets[target.name][rows]
+    table = given.relations[0].table
+    if given.relations[0].class_to_class:
+        a = np.eye(target.width)[a.astype(int)]
+    out = np.full(table.shape, np.nan)
     for c in np.unique(y[y >= 0]):
-        rows = a[y == c]
-        seen = (~np.isnan(rows)).sum(axis=0)
-        out[c] = np.divide(np.nansum(rows, axis=0), seen, out=out[c], where=seen > 0)
-    return given.relation.table if np.isnan(out).all() else out
+        mine = a[y == c]
+        seen = (~np.isnan(mine)).sum(axis=0)
+        out[c] = np.divide(np.nansum(mine, axis=0), seen, out=out[c], where=seen > 0)
+    return table if np.isnan(out).all() else out
