@@ -103,6 +103,12 @@ def ran(out: Path) -> str:
     )
 
 
+def steps_of(out: Path) -> str:
+    """Steps of a final network."""
+    plans = (json.loads(path.read_text()) for path in sorted(out.glob("*.*/config.json")))
+    return " or ".join(sorted({str(plan["budget"]["steps"]) for plan in plans}))
+
+
 def said_of(out: Path) -> str:
     """The command and circumstances of a kind of run."""
     return f"Written from `python benchmarks/method.py run --kind {out.name}` ({ran(out)})"
@@ -360,7 +366,7 @@ def images_section(out: Path) -> list[str]:
     return [
         *text,
         f"{said_of(out)}: {len(seeds)} paired seeds "
-        f"({seeds[0]} to {seeds[-1]}), residual net of width 16, 350 steps. `clothing_to_fmnist` has two sources: photos "
+        f"({seeds[0]} to {seeds[-1]}), residual net of width 16, {steps_of(out)} steps. `clothing_to_fmnist` has two sources: photos "
         "annotated with garments, grey thumbnails annotated with attributes, no overlap; classes are tested on "
         f"photos, labels on thumbnails. `{main}`, differences in points with 95 % t-intervals.",
         "",
@@ -448,7 +454,7 @@ def write(out: Path, page: Path) -> None:
         f"Studies: {ran(out / 'features')}. {len(packs)} packs ({', '.join(packs)}); "
         + "; ".join(f"{regime} on {_packs_of(frame, regime, packs)}" for regime in regimes)
         + ". "
-        f"Seeds {seeds[0]} to {seeds[-1]} ({len(seeds)} paired), features and an MLP of 128 + 128 units; 800 steps "
+        f"Seeds {seeds[0]} to {seeds[-1]} ({len(seeds)} paired), features and an MLP of 128 + 128 units; {steps_of(out / 'features')} steps "
         "of 64 rows a task for every final network, single-task models included. Differences in points (x 100), "
         "balanced accuracy for classes, mean F1 at threshold .5 and mean average precision for labels (for the "
         "second class task of clinc150, balanced accuracy). Labels of digits, clothing10, grocery81, mushroom "
