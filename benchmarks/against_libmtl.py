@@ -60,7 +60,7 @@ from concord.study.conditions.base import Setting
 from concord.study.outcome import POINTS, Outcome
 from concord.study.plan import Plan, as_plan
 from concord.study.problem import Problem
-from concord.study.run import setting_of
+from concord.study.running import setting_of
 from concord.study.statistics import paired
 from concord.study.wording import METRIC_WORDS
 from concord.tasks import Task

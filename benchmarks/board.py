@@ -23,11 +23,11 @@ import numpy as np
 from concord import __version__
 from concord.errors import ConcordError
 from concord.study.cells import write_json
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.conditions import condition, condition_names
 from concord.study.load import problem_of
 from concord.study.plan import Plan, as_plan, read_plan
-from concord.study.run import run, setting_of
+from concord.study.running import run, setting_of
 from concord.study.statistics import mean_ranks
 from concord.study.wording import METRIC_WORDS
 

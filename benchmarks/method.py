@@ -24,9 +24,9 @@ from typing import Any
 import problems
 from concord.study import Plan, Problem
 from concord.study.cells import write_json
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.plan import as_plan
-from concord.study.run import run
+from concord.study.running import run
 from problems import CONTROLS, IMAGE_PROBLEMS, PROBLEMS
 
 HERE = Path(__file__).resolve().parent

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 import re
 from functools import cache
 from pathlib import Path
@@ -113,3 +115,11 @@ def test_the_picture_shows_the_rooms_of_each_floor_in_order():
 )
 def test_imports_are_seen_wherever_they_stand(code, found):
     assert list(imported(ast.parse(code))) == found
+
+
+@pytest.mark.parametrize("package", ["concord", "concord.data", "concord.study"])
+def test_no_lazy_name_is_that_of_a_module(package: str) -> None:
+    # Importing the module would put it in the place of what the package means by the name.
+    opened = importlib.import_module(package)
+    modules = {module.name for module in pkgutil.iter_modules(opened.__path__)}
+    assert not modules & set(opened._HOMES)

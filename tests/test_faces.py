@@ -264,10 +264,10 @@ def test_the_studies_are_plans_and_quick_is_smaller(name):
 )
 def test_a_study_walks_to_its_report_with_pictures(name, sizes, small, monkeypatch, tmp_path):
     from concord.study.cases import case
-    from concord.study.compare import compare
+    from concord.study.comparison import compare
     from concord.study.plan import as_plan
     from concord.study.report import write
-    from concord.study.run import run
+    from concord.study.running import run
 
     module = case(name)
     monkeypatch.setattr(module, sizes, small)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.plan import as_plan
-from concord.study.run import run
+from concord.study.running import run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 MODULES = ("problems", "method", "method_page")

@@ -15,7 +15,7 @@ from study_plans import tiny
 from concord.rows import RowFeed
 from concord.study.load import problem_of
 from concord.study.outcome import Outcome
-from concord.study.run import setting_of
+from concord.study.running import setting_of
 
 PLAN = {
     "problem": "digits",

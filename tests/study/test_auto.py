@@ -19,12 +19,12 @@ from concord.relation import Relation
 from concord.selection import EFFORTS, train_shared
 from concord.study.cases.digits import problem
 from concord.study.cells import Cell, cells, load
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.conditions import auto, condition
 from concord.study.conditions import two_stage as staged
 from concord.study.conditions.learner import StudyLearner
 from concord.study.plan import Network
-from concord.study.run import run, setting_of
+from concord.study.running import run, setting_of
 from concord.study.tables import control
 
 DIGITS = problem()

@@ -13,8 +13,8 @@ from study_plans import tiny
 from concord.study import claims as claims_module
 from concord.study.cells import Cell, cells, finished, open_folder
 from concord.study.claims import RENEW, STALE, Claims
-from concord.study.compare import compare
-from concord.study.run import run
+from concord.study.comparison import compare
+from concord.study.running import run
 
 CELL, OTHER = cells(tiny())[:2]
 
@@ -214,7 +214,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from study_plans import tiny
-from concord.study.run import run
+from concord.study.running import run
 done = []
 def kill(cell):
     done.append(cell)

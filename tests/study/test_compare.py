@@ -15,7 +15,7 @@ from concord.study import compare as public_compare
 from concord.study.artifacts import agreement
 from concord.study.cases.digits import problem
 from concord.study.cells import Cell, cells, open_folder, save
-from concord.study.compare import compare, summary
+from concord.study.comparison import compare, summary
 from concord.study.listed import tables
 from concord.study.results import collect
 from concord.study.wording import sentence
@@ -288,4 +288,4 @@ def test_who_wins_by_most_is_named_beside_who_wins_most_often():
 
 
 def test_compare_is_public():
-    assert public_compare.compare is compare or public_compare is compare
+    assert public_compare is compare

@@ -15,7 +15,7 @@ from concord.errors import RangeError, StudyError, UnknownNameError
 from concord.study.cases.digits import problem
 from concord.study.conditions import auto, condition, condition_names
 from concord.study.conditions.coupled import task_weights
-from concord.study.run import setting_of
+from concord.study.running import setting_of
 from concord.study.tables import control
 
 DIGITS = problem()

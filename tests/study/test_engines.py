@@ -13,11 +13,11 @@ import torch
 from study_plans import tiny
 
 from concord.errors import MissingExtraError, NotFiniteError, StudyError, UnknownNameError
-from concord.study import run as run_module
+from concord.study import running as run_module
 from concord.study.cells import Cell, finished, open_folder
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.engines import Here, Ray, check_engine, engine
-from concord.study.run import run
+from concord.study.running import run
 
 
 class TaskError(Exception):

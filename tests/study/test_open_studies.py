@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.plan import Plan, Sourced, as_plan, read_plan
 from concord.study.report import write
-from concord.study.run import run
+from concord.study.running import run
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "configs" / "studies"

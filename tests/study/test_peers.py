@@ -31,7 +31,7 @@ from concord.study.peers.pcgrad import PCGradObjective, projected
 from concord.study.peers.pseudo_labels import sure
 from concord.study.peers.uncertainty import UncertaintyLoss
 from concord.study.peers.upgrad import project
-from concord.study.run import setting_of
+from concord.study.running import setting_of
 from concord.tasks import MulticlassTask, MultilabelTask
 
 DIGITS = problem()

@@ -8,7 +8,7 @@ from study_plans import TINY, tiny
 from concord.errors import MissingDataError, StudyError, UnknownNameError
 from concord.study.cases import case, case_names
 from concord.study.plan import Plan, Regime, as_plan, read_plan
-from concord.study.run import setting_of
+from concord.study.running import setting_of
 
 REGIME = {"name": "a", "rows": {"digit": 10, "segments": 10}}
 

@@ -16,12 +16,12 @@ from study_plans import tiny
 from concord.errors import DenseOnlyError, NotFiniteError, StudyError, UnknownNameError
 from concord.relation import Relation
 from concord.study import engines
-from concord.study import run as run_module
+from concord.study import running as run_module
 from concord.study.cases.digits import problem
 from concord.study.cells import Cell, cells, finished, load, logits, open_folder
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.plan import Budget
-from concord.study.run import candidates, cells_of, default_processes, run, run_cell, setting_of
+from concord.study.running import candidates, cells_of, default_processes, run, run_cell, setting_of
 from concord.study.tables import SHUFFLE_SEED, control
 from concord.tasks import MulticlassTask, MultilabelTask
 

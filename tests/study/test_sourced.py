@@ -22,10 +22,10 @@ from concord.errors import (
     StudyError,
     UnknownNameError,
 )
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.load import problem_of
 from concord.study.plan import as_plan, read_plan
-from concord.study.run import run
+from concord.study.running import run
 from config_worlds import SHAPE, SIDE, TABLE, world, write
 
 PLAN = {
@@ -241,7 +241,7 @@ def test_a_gain_over_nothing_is_left_out():
     """Single-task networks that find none of the labels: no relative gain, and the file is still JSON."""
     from types import SimpleNamespace
 
-    from concord.study.compare import _delta_m
+    from concord.study.comparison import _delta_m
 
     plan = as_plan({**PLAN, "problem": "digits", "conditions": ["single-task", "uncoupled", "posterior"]})
 

@@ -108,7 +108,7 @@ def _run(
 ) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from concord.study.run import default_processes, run
+    from concord.study.running import default_processes, run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done: list[Any] = []
@@ -146,7 +146,7 @@ def _run(
 
 
 def _conclude(console: Console, plan: Plan, folder: Path) -> None:
-    from concord.study.compare import compare
+    from concord.study.comparison import compare
     from concord.study.listed import tables
     from concord.study.report import write
 

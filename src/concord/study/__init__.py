@@ -14,20 +14,20 @@ _HOMES = {
     "Plan": "concord.study.plan",
     "Problem": "concord.study.problem",
     "Regime": "concord.study.plan",
-    "compare": "concord.study.compare",
+    "compare": "concord.study.comparison",
     "read_plan": "concord.study.plan",
-    "run": "concord.study.run",
+    "run": "concord.study.running",
 }
 
 __all__ = ["Plan", "Problem", "Regime", "compare", "read_plan", "run"]
 
 if TYPE_CHECKING:
-    from concord.study.compare import compare as compare
+    from concord.study.comparison import compare as compare
     from concord.study.plan import Plan as Plan
     from concord.study.plan import Regime as Regime
     from concord.study.plan import read_plan as read_plan
     from concord.study.problem import Problem as Problem
-    from concord.study.run import run as run
+    from concord.study.running import run as run
 
 
 def __getattr__(name: str) -> Any:

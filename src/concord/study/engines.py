@@ -270,7 +270,7 @@ def _work(cell: Cell) -> None:
 
 
 def _work_on(plan: str, out: str, cell: Cell) -> None:
-    from concord.study.run import run_cell
+    from concord.study.running import run_cell
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -10,11 +10,11 @@ from native_trees import make
 from concord.config import read_config
 from concord.data.registry import reader
 from concord.errors import MissingDataError
-from concord.study.compare import compare
+from concord.study.comparison import compare
 from concord.study.load import problem_of
 from concord.study.plan import as_plan, read_plan
 from concord.study.report import write
-from concord.study.run import run
+from concord.study.running import run
 from concord.training import evaluate, train
 
 CONFIGS = Path(__file__).parents[3] / "configs"
