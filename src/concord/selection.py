@@ -1,13 +1,13 @@
 """`auto`: which coupling, if any, each task gets; and the guard that keeps it from doing harm.
 
 In short: cross-validated single-task and balanced shared networks are trained first. Their out-of-sample
-predictions say whether the tasks are related, and how (`estimation`). If so, a third family is trained
-whose class head also learns from the posterior of the class given the annotated labels, and label
-predictions are offered a second form, moved by what the class head implies (`decoding`). For each task the
-guard takes what lowers the out-of-fold log-loss beyond noise without lowering the metric. It starts from
-the balanced shared network; where the tasks turn out not to be related, from the single-task one; where a
-scarce class task is related by a supplied table beyond doubt, from the coupled one. What it settles on is
-trained once more on all rows, or stays a bag.
+predictions say whether the tasks are related, and how (`estimation`). If so, a third family is trained whose
+class head also learns from the posterior of the class given the annotated labels, and label predictions are
+offered a second form, moved by what the class head implies (`decoding`). Classes are judged by a relation
+that knows none of the fold's. For each task the guard takes what lowers the out-of-fold log-loss beyond
+noise without lowering the metric. It starts from the balanced shared network; where the tasks turn out not
+to be related, from the single-task one; where a scarce class task is related by a supplied table beyond
+doubt, from the coupled one. What it settles on is trained once more on all rows, or stays a bag.
 
 Networks, optimisers and devices are the business of a `Learner`; this room only decides.
 """
@@ -469,14 +469,7 @@ def select(
     blind = {task.name: _blind(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
 
-    def judging(task: Task, k: int) -> list[RelationCheck]:
-        # Labels are judged by the relation itself: a fold of them is many rows to a cell, so that leaving it
-        # out takes away little chance, and much of what the final relation knows.
-        mine = [c for c in active if task.name in (c.relation.source.name, c.relation.target.name)]
-        if not isinstance(task, MulticlassTask):
-            return mine
-        return [replace(check, relation=first.without(k, task, check)) for check in mine]
-
+    judging = {task.name: _judging(first, task, active, effort.folds) for task in tasks}
     notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
     if active:
         sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
@@ -484,7 +477,11 @@ def select(
         soft = [
             {
                 t.name: _class_targets(
-                    shared.probabilities(t, shared.logits[t.name][k]), rows, judging(t, k), t, blind[t.name]
+                    shared.probabilities(t, shared.logits[t.name][k]),
+                    rows,
+                    judging[t.name][k],
+                    t,
+                    blind[t.name],
                 )
                 for t in sources
             }
@@ -505,7 +502,7 @@ def select(
             families,
             rows,
             fold,
-            [[check.relation for check in judging(task, k)] for k in range(effort.folds)],
+            [[check.relation for check in each] for each in judging[task.name]],
             classes,
             blind[task.name],
             average=artefact == "bagged",
@@ -543,6 +540,20 @@ def select(
     for sentence in outcome.sentences():
         say(sentence)
     return outcome
+
+
+def _judging(
+    first: FirstStage, task: Task, active: Sequence[RelationCheck], folds: int
+) -> list[list[RelationCheck]]:
+    """By fold, what a task is judged by there.
+
+    Labels are judged by the relations themselves: a fold of them is many rows to a cell, so that leaving it
+    out takes away little chance, and much of what the final relation knows.
+    """
+    mine = [c for c in active if task.name in (c.relation.source.name, c.relation.target.name)]
+    if not isinstance(task, MulticlassTask):
+        return [mine] * folds
+    return [[replace(c, relation=first.without(k, task, c)) for c in mine] for k in range(folds)]
 
 
 def two_stage(
