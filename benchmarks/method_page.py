@@ -18,6 +18,7 @@ from concord.study.tables import control
 METRIC = {"class": "balanced_accuracy", "label": "mean_f1"}
 REAL = ("mnist10k_shape", "goemotions")
 KEY = ["pack", "regime", "seed", "role", "metric"]
+SCARCE = ("few-class", "few-label")
 REGIMES = ["few-class", "few-label", "balanced", "partial", "full"]
 
 
@@ -276,20 +277,17 @@ def cells_section(frame: pl.DataFrame, main: str) -> list[str]:
     if "named" not in runs.columns:
         return []
     runs = runs.filter(pl.col("named").is_not_null())
-    rows = []
-    for pack in [*sorted(runs["pack"].unique()), "all", "all without goemotions"]:
-        own = runs.filter(pl.col("pack") == pack)
-        if pack.startswith("all"):
-            own = runs if pack == "all" else runs.filter(pl.col("pack") != "goemotions")
-        for regime in ("few-class", "few-label"):
-            part = own.filter(pl.col("regime") == regime)
-            partly = part.filter(pl.col("table") == "partly-wrong")
-            named, hits, wrong = (int(partly[c].sum()) for c in ("named", "named_wrong", "wrong_cells"))
-            false = part.filter(pl.col("table") == "right")["named"].mean()
-            precision, recall = (f"{hits / n:.2f}" if n else "-" for n in (named, wrong))
-            rows.append(
-                [pack, regime, precision, recall, str(wrong), "-" if false is None else f"{false:.1f}"]
-            )
+    packs = sorted(runs["pack"].unique())
+    judged = [pack for pack in packs if pack != "goemotions"]
+    rows = [
+        [name, regime, *_named(runs.filter(pl.col("regime") == regime), among)]
+        for name, among in [*((pack, [pack]) for pack in packs), ("all but goemotions", judged)]
+        for regime in SCARCE
+    ]
+    for regime in SCARCE:
+        shares = [_shares(runs.filter(pl.col("regime") == regime), [pack]) for pack in judged]
+        means = (f"{np.nanmean(share):.2f}" for share in zip(*shares, strict=True))
+        rows.append(["mean of these packs", regime, *means, "", ""])
     return [
         "Cells of partly wrong tables (a quarter of the rows moved to other classes, a tenth of the cells flipped) "
         "that differ from the right table by more than .5, how many of them were named, and how many cells of a "
@@ -299,6 +297,21 @@ def cells_section(frame: pl.DataFrame, main: str) -> list[str]:
         _table(rows, ["pack", "regime", "precision", "recall", "wrong cells", "named of a right table"]),
         "",
     ]
+
+
+def _shares(runs: pl.DataFrame, packs: list[str]) -> tuple[float, float]:
+    """Precision and recall of the cells that were named."""
+    partly = runs.filter(pl.col("pack").is_in(packs) & (pl.col("table") == "partly-wrong"))
+    named, hits, wrong = (int(partly[c].sum()) for c in ("named", "named_wrong", "wrong_cells"))
+    return (hits / named if named else np.nan, hits / wrong if wrong else np.nan)
+
+
+def _named(runs: pl.DataFrame, packs: list[str]) -> list[str]:
+    own = runs.filter(pl.col("pack").is_in(packs))
+    wrong = int(own.filter(pl.col("table") == "partly-wrong")["wrong_cells"].sum())
+    false = own.filter(pl.col("table") == "right")["named"].mean()
+    shares = ("-" if np.isnan(share) else f"{share:.2f}" for share in _shares(runs, packs))
+    return [*shares, str(wrong), "-" if false is None else f"{false:.1f}"]
 
 
 def _mean_error(runs: pl.DataFrame, pack: str, regime: str) -> str:
@@ -395,8 +408,10 @@ def controls_section(out: Path) -> list[str]:
             continue
         for table in ("none", "right"):
             runs = one_row_a_run(part, main).filter(pl.col("table") == table)
-            unrelated = int((runs["verdict"] == "unrelated").sum())
-            row = [kind, table, f"{unrelated} of {len(runs)}"]
+            said = dict(runs["verdict"].value_counts(sort=True).iter_rows())
+            unrelated = said.pop("unrelated", 0)
+            others = ", ".join(f"{verdict} {n}" for verdict, n in said.items())
+            row = [kind, table, f"{unrelated} of {len(runs)}{f' ({others})' if others else ''}"]
             for baseline in ("single-task", "balanced-shared"):
                 bad, cells, worst, where = harm(differences(part, main, table, baseline))
                 row.append(f"{bad} of {cells}; worst {worst:+.1f} ({where})")
