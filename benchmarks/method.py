@@ -1,7 +1,7 @@
 """The method's board: packs x regimes x tables x conditions x paired seeds, each pack and regime a study.
 
     python benchmarks/method.py run [--processes 2]                  # resumable; as long as it must
-    python benchmarks/method.py run --quick --out runs/quick         # a few packs, one seed
+    python benchmarks/method.py run --quick --out runs/quick         # a few packs, two seeds
     python benchmarks/method.py run --kind fast                      # what less effort costs in gain
     python benchmarks/method.py run --kind images                    # small residual nets
     python benchmarks/method.py run --kind controls                  # tasks that are not related
@@ -18,10 +18,12 @@ import argparse
 import json
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import problems
+from concord.selection import EFFORTS
 from concord.study import Plan, Problem
 from concord.study.cells import write_json
 from concord.study.comparison import compare
@@ -35,15 +37,17 @@ FIRST_SEED = 300
 TABLES = {"right": "given", "shuffled": "shuffled", "partly-wrong": "partly-wrong", "none": "none"}
 FIXED = ("paper",)
 STEPS = {"features": 600, "images": 350}
-FIXED_REGIMES = ("few-class", "few-label")  # elsewhere unguarded couplings would only cost time
 SCARCE = ("few-class", "few-label")
-EFFORTS = {"fast": "fast", "thorough": "thorough"}  # by kind; the others are of standard effort
 IMAGE_NETWORKS = {
     "digits_images": {"kind": "resnet", "width": 16, "stages": 2, "stem_stride": 1},
     "mnist_images": {"kind": "resnet", "width": 16, "stages": 2, "stem_stride": 2},
     "clothing_to_fmnist": {"kind": "resnet", "width": 16, "stages": 2, "stem_stride": 2},
 }
-QUICK = ("digits", "clothing10", "mnist10k_shape")
+QUICK = (  # two seeds of these
+    "digits",
+    "clothing10",
+    "mnist10k_shape",
+)
 CONTROLLED = ("digits", "synthetic", "clothing10", "mushroom", "mnist10k_shape")
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "features": (tuple(PROBLEMS), tuple(problems.regimes("digits")), tuple(TABLES)),
@@ -73,9 +77,9 @@ def plan_of(kind: str, pack: str, regime: str, seeds: int) -> Plan:
         "single-task",
         {"name": "balanced-shared", "use": "uncoupled", "options": shared},
     ]
-    effort = EFFORTS.get(kind, "standard")
+    effort = kind if kind in EFFORTS else "standard"
     conditions += [_with_table(f"auto-{effort}", "auto", table, effort=effort) for table in KINDS[kind][2]]
-    if kind == "features" and regime in FIXED_REGIMES:
+    if kind == "features" and regime in SCARCE:  # elsewhere they would only cost time
         conditions += [_with_table(name, name, table) for name in FIXED for table in ("right", "shuffled")]
     two_classes = problem.relations[0].class_to_class
     metrics = {first: "balanced_accuracy", second: "balanced_accuracy" if two_classes else "mean_f1"}
@@ -108,8 +112,10 @@ def _base(pack: str) -> str:
     return name if control in CONTROLS else pack
 
 
-def note_code(path: Path) -> None:
-    """Add the commit that runs to those that made the studies beside."""
+def note_code(path: Path, cells: int, done: int) -> None:
+    """Add the commit that runs, where it has anything to do, to those that made the studies beside."""
+    if done == cells:
+        return
     told = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
     )
@@ -121,14 +127,17 @@ def note_code(path: Path) -> None:
 def run_all(args: argparse.Namespace) -> None:
     """Run what is missing, a study for each regime and pack."""
     packs, names, _ = KINDS[args.kind]
-    note_code(args.out / args.kind / "about.json")
-    packs = args.packs or (QUICK if args.quick else packs)
-    names = args.regimes or (SCARCE if args.quick else names)
+    if args.quick:
+        packs = tuple(pack for pack in packs if _base(pack) in QUICK) or packs[:1]
+        names = tuple(name for name in names if name in SCARCE)
+    packs, names = args.packs or packs, args.regimes or names
     for regime in names:
         for pack in packs:
-            plan = plan_of(args.kind, pack, regime, 1 if args.quick else args.seeds)
+            plan = plan_of(args.kind, pack, regime, 2 if args.quick else args.seeds)
             out = args.out / args.kind / f"{pack}.{regime}"
-            left = run(plan, out, processes=args.processes)
+            left = run(
+                plan, out, processes=args.processes, on_start=partial(note_code, out.parent / "about.json")
+            )
             if left:
                 print(f"{out}: {left} cells are at other jobs", flush=True)
                 continue
@@ -145,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("what", choices=("run", "page"))
     parser.add_argument("--out", type=Path, default=Path("runs/method"))
     parser.add_argument("--kind", choices=sorted(KINDS), default="features")
-    parser.add_argument("--quick", action="store_true", help="three packs, two regimes, one seed")
+    parser.add_argument("--quick", action="store_true", help="a few packs, scarce regimes, two seeds")
     parser.add_argument("--packs", nargs="+")
     parser.add_argument("--regimes", nargs="+", choices=tuple(problems.regimes("digits")))
     parser.add_argument("--seeds", type=int, default=5)

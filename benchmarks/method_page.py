@@ -15,7 +15,6 @@ from scipy import stats
 import problems
 from concord.study.tables import control
 
-METRIC = {"class": "balanced_accuracy", "label": "mean_f1"}
 REAL = ("mnist10k_shape", "goemotions")
 KEY = ["pack", "regime", "seed", "role", "metric"]
 SCARCE = ("few-class", "few-label")
@@ -118,15 +117,11 @@ def said_of(out: Path) -> str:
 def differences(frame: pl.DataFrame, condition: str, table: str, baseline: str) -> pl.DataFrame:
     """Paired differences in points of the two main metrics and of average precision."""
     left = frame.filter((pl.col("condition") == condition) & (pl.col("table") == table))
-    left = left.unique(KEY, maintain_order=True)
-    right = frame.filter(pl.col("condition") == baseline).unique(
-        KEY, maintain_order=True
-    )  # one for each effort
-    right = right.select(*KEY, pl.col("value").alias("base"))
+    right = frame.filter(pl.col("condition") == baseline).select(*KEY, pl.col("value").alias("base"))
     main = ((pl.col("role") == "class") & (pl.col("metric") == "balanced_accuracy")) | (
         (pl.col("role") == "label") & pl.col("metric").is_in(["mean_f1", "map", "balanced_accuracy"])
     )
-    joined = left.join(right, on=KEY).filter(main)
+    joined = left.join(right, on=KEY, validate="1:1").filter(main)
     return joined.with_columns((100 * (pl.col("value") - pl.col("base"))).alias("difference"))
 
 
@@ -161,7 +156,7 @@ def simulated_worst(found: pl.DataFrame, draws: int = 2000) -> tuple[float, floa
     Each cell keeps its own standard error as measured; cells are drawn independently.
     """
     errors = []
-    for _, part in found.group_by(["pack", "regime", "role", "metric"]):
+    for _, part in found.group_by(["pack", "regime", "role", "metric"], maintain_order=True):
         d = part["difference"].to_numpy()
         if len(d) >= 2:
             errors.append(d.std(ddof=1) / np.sqrt(len(d)))
@@ -171,7 +166,9 @@ def simulated_worst(found: pl.DataFrame, draws: int = 2000) -> tuple[float, floa
 
 def mean_se(values: pl.DataFrame) -> str:
     """Mean over packs of each pack's mean, with the standard error over packs."""
-    means = values.group_by("pack").agg(pl.col("difference").mean())["difference"].to_numpy()
+    means = (
+        values.group_by("pack", maintain_order=True).agg(pl.col("difference").mean())["difference"].to_numpy()
+    )
     if not len(means):
         return "-"
     if len(means) == 1:
@@ -183,7 +180,7 @@ def better_of_two(frame: pl.DataFrame, condition: str, table: str) -> pl.DataFra
     """Differences to the better reference, chosen for each task and regime on the mean over packs."""
     st, sh = (differences(frame, condition, table, b) for b in ("single-task", "balanced-shared"))
     parts = []
-    for (regime, role, metric), part in sh.group_by(["regime", "role", "metric"]):
+    for (regime, role, metric), part in sh.group_by(["regime", "role", "metric"], maintain_order=True):
         other = st.filter(
             (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") == metric)
         )
@@ -238,7 +235,7 @@ def tables_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[st
     trust = {t: runs.filter(pl.col("table") == t)["trust"].drop_nulls().to_numpy() for t in tables}
     if "right" in tables and "shuffled" in tables:
         kept = sum(said["right"][v] for v in ("kept", "calibrated"))
-        seen = sum(said["shuffled"][v] for v in ("dropped", "unrelated"))
+        seen = sum(said["shuffled"][v] for v in ("dropped", "unrelated", "undecided"))
         text += [
             f"Right tables kept or calibrated: {kept} of {sum(said['right'].values())}. Shuffled tables recognised "
             f"(dropped, or no coupling at all): {seen} of {sum(said['shuffled'].values())}. Area under the curve of "
@@ -286,8 +283,9 @@ def cells_section(frame: pl.DataFrame, main: str) -> list[str]:
     ]
     for regime in SCARCE:
         shares = [_shares(runs.filter(pl.col("regime") == regime), [pack]) for pack in judged]
-        means = (f"{np.nanmean(share):.2f}" for share in zip(*shares, strict=True))
-        rows.append(["mean of these packs", regime, *means, "", ""])
+        if np.isfinite(shares).any(axis=0).all():
+            means = (f"{mean:.2f}" for mean in np.nanmean(shares, axis=0))
+            rows.append(["mean of these packs", regime, *means, "", ""])
     return [
         "Cells of partly wrong tables (a quarter of the rows moved to other classes, a tenth of the cells flipped) "
         "that differ from the right table by more than .5, how many of them were named, and how many cells of a "
@@ -323,10 +321,11 @@ def _mean_error(runs: pl.DataFrame, pack: str, regime: str) -> str:
 def cost_section(frame: pl.DataFrame, others: list[tuple[str, pl.DataFrame]], main: str) -> list[str]:
     """Cost of the efforts, and what the others gain or lose against the main one on common cells."""
     rows = []
-    for condition, mine in [(main, frame), *others]:
-        if not len(mine):
+    for condition, found in [(main, frame), *others]:
+        if not len(found):
             rows.append([condition, "not run", "-", "-", "-", "-", "-"])
             continue
+        mine = found.filter(pl.col("regime").is_in(SCARCE) & pl.col("table").is_in(["right", "none"]))
         cost = one_row_a_run(mine, condition)["cost"].drop_nulls()
         row = [condition, ", ".join(sorted(mine["pack"].unique())), f"{cost.mean():.1f}", f"{cost.max():.1f}"]
         for role, metric in (("class", "balanced_accuracy"), ("label", "mean_f1"), ("label", "map")):

@@ -14,6 +14,7 @@ from concord.estimation import (
     CLIP,
     Contradiction,
     Observations,
+    Way,
     agreement,
     calibrate,
     check_relation,
@@ -354,3 +355,14 @@ def test_wrong_shapes_are_named() -> None:
         Observations(obs.source, obs.target, obs.y, obs.a, obs.p[:, 1:], obs.q)
     with raises(ShapeError, "a has shape (10, 8)"):
         Observations(obs.source, obs.target, obs.y, obs.a[:4], obs.p, obs.q)
+
+
+def test_a_class_to_class_table_on_the_scale_of_the_data_stays_a_distribution() -> None:
+    world = classes_world(3, n=900)
+    smooth = with_table(world, 0.9 * world.table + 0.1 / world.table.shape[1])
+    check = check_relation(world.observations(), smooth)
+    assert check.verdict in ("kept", "calibrated")
+    for strength in (np.inf, 20.0):
+        table = Way(smooth.table, scaled=True, strength=strength)(world.observations())
+        np.testing.assert_allclose(table.sum(axis=1), 1)
+        assert np.abs(table - world.table).mean() < np.abs(smooth.table - world.table).mean()

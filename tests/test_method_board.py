@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -82,8 +83,7 @@ def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path) -> None:
     }
     plan = as_plan({**plan.model_dump(), **small})
     out = tmp_path / "features" / "digits.few-class"
-    board.method.note_code(out.parent / "about.json")
-    run(plan, out)
+    run(plan, out, on_start=partial(board.method.note_code, out.parent / "about.json"))
     compare(plan, out)
     (tmp_path / "features" / "digits.balanced").mkdir()
     page = tmp_path / "docs" / "method.md"

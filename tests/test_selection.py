@@ -14,7 +14,7 @@ import concord as cc
 from asserts import raises
 from concord import selection
 from concord.errors import RangeError, ShapeError, UnknownNameError
-from concord.estimation import check_relation
+from concord.estimation import Way, check_relation
 from concord.priors import prior_shift, source_prior
 from concord.rows import Rows
 from concord.selection import (
@@ -395,21 +395,98 @@ def test_the_order_of_rows_tasks_and_relations_changes_nothing_but_order(artefac
         np.testing.assert_allclose(p[name], q[name], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("make", [labels_world, classes_world])
-def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any) -> None:
-    learner, rows, tasks = problem(make(9, n=600))
-    first = first_stage(learner, rows, tasks, effort=FAST, seed=0)
-    check = first.check((tasks[0], tasks[1]))
+def changed(rows: Rows, tasks: Sequence[Task], where: np.ndarray, hide: bool = False) -> Rows:
+    """The rows with the classes of some of them dealt out anew, or hidden."""
+    targets = dict(rows.targets)
     for task in (task for task in tasks if isinstance(task, cc.MulticlassTask)):
-        y = rows.targets[task.name]
-        mine = torch.from_numpy(np.flatnonzero((first.fold == 0) & (y.numpy() >= 0)))
-        others = torch.from_numpy(np.flatnonzero((first.fold == 1) & (y.numpy() >= 0)))
-        for hidden, heard in ((mine, False), (others, True)):
-            moved = y.clone()
-            moved[hidden] = y[hidden.roll(1)]
-            other = replace(first, rows=Rows(rows.inputs, {**rows.targets, task.name: moved}))
-            before, after = (each.without(0, task, check).table for each in (first, other))
-            assert np.array_equal(before, after) is not heard
+        y = targets[task.name]
+        mine = torch.from_numpy(np.flatnonzero(where & (y.numpy() >= 0)))
+        targets[task.name] = y.clone()
+        targets[task.name][mine] = -1 if hide else y[mine.roll(1)]
+    return Rows(rows.inputs, targets)
+
+
+WAYS = {"free": Way(), "prior": Way(strength=20.0), "calibrated": Way(scaled=True, strength=np.inf)}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("make", [labels_world, classes_world])
+def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str) -> None:
+    world = make(9, n=600)
+    learner, rows, tasks = problem(world)
+    # One class has all its rows in the first fold: its network has never heard of it.
+    y = rows.targets[tasks[0].name]
+    fold = first_stage(learner, rows, tasks, effort=FAST, seed=0).fold
+    y[torch.from_numpy(fold == 1) & (y == 3)] = -1
+    first = replace(first_stage(learner, rows, tasks, effort=FAST, seed=0), fold=fold)
+    table = None if way == "free" else world.table
+    check = replace(first.check((tasks[0], tasks[1])), way=replace(WAYS[way], table=table))
+
+    def judging(rows: Rows) -> np.ndarray:
+        return np.asarray(replace(first, rows=rows).without(0, check).table)
+
+    before = judging(rows)
+    np.testing.assert_array_equal(before, judging(changed(rows, tasks, fold == 0)))
+    np.testing.assert_array_equal(before, judging(changed(rows, tasks, fold == 0, hide=True)))
+    assert not np.array_equal(before, judging(changed(rows, tasks, fold == 1)))
+
+    heard: list[np.ndarray] = []
+
+    class Spy(Way):
+        def __call__(self, observations: Any) -> Any:
+            heard.append(observations.p)
+            return super().__call__(observations)
+
+    first.without(0, replace(check, way=Spy(world.table)))
+    np.testing.assert_allclose(heard[0][:, 3], 1 / heard[0].shape[1])
+
+
+@pytest.mark.parametrize("make", [labels_world, classes_world])
+def test_what_trains_and_judges_a_fold_has_not_seen_its_classes(
+    make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make(9, n=600)
+    taught: list[np.ndarray] = []
+    moved: list[tuple[np.ndarray, int]] = []
+    inner = selection._class_targets, selection._decoded
+
+    def targets(p: Any, rows: Any, active: Any, *rest: Any) -> Any:
+        taught.append(active[0].relation.table)
+        return inner[0](p, rows, active, *rest)
+
+    def decoded(q: Any, task: Any, relations: Any, *rest: Any) -> Any:
+        if isinstance(task, cc.MulticlassTask):
+            moved.append((relations[0].table, len(q)))
+        return inner[1](q, task, relations, *rest)
+
+    monkeypatch.setattr(selection, "_class_targets", targets)
+    monkeypatch.setattr(selection, "_decoded", decoded)
+    seen = []
+    learner, rows, tasks = problem(world, {"coupled": (0.2, 0.2)})
+    fold = first_stage(learner, rows, tasks, effort=FAST, seed=0).fold
+    first = first_stage(learner, rows, tasks, effort=FAST, seed=0)
+    for given in (rows, changed(rows, tasks, fold == 0)):
+        taught.clear()
+        moved.clear()
+        stage = replace(first, rows=given)
+        outcome = select(learner, given, tasks, [(tasks[0], tasks[1])], effort=FAST, seed=0, first=stage)
+        assert outcome.checks[0].exponent > 0, "nothing is taught where nothing is found"
+        seen.append(([*taught[:2]], [table for table, n in moved if n == (fold == 0).sum()][:1]))
+    (before, judged), (after, judged_after) = seen
+    np.testing.assert_array_equal(before[0], after[0])
+    assert not np.array_equal(before[1], after[1])
+    assert not np.array_equal(before[0], before[1])
+    assert len(judged) == (make is classes_world)
+    assert not judged or not np.array_equal(moved[0][0], moved[1][0]), "each fold by a relation of its own"
+    for one, other in zip(judged, judged_after, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_first_stage_of_other_folds_is_refused() -> None:
+    learner, rows, tasks = problem(labels_world(9, n=300))
+    first = first_stage(learner, rows, tasks, effort=Effort(3, 0.25), seed=0)
+    with raises(RangeError, "3 folds, the effort 2"):
+        select(learner, rows, tasks, [], effort=FAST, seed=0, first=first)
 
 
 def test_an_all_unknown_table_equals_an_absent_one() -> None:

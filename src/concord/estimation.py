@@ -680,7 +680,7 @@ def free_estimate(
     return _em(observations, table, np.where(np.isnan(table), FREE_STRENGTH, strength))[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Way:
     """A way to arrive at a relation: called on `Observations`, it gives a table (C, K).
 
@@ -699,6 +699,8 @@ class Way:
         start = self.table
         if start is not None and self.scaled:
             start = calibrate(start, free_estimate(observations), np.ones(len(start)))
+            if observations.class_to_class:  # each column had a line of its own
+                start = start / np.maximum(start.sum(axis=1, keepdims=True), SMALLEST)
         if start is not None and np.isinf(self.strength):
             return start
         return free_estimate(observations, start, self.strength)

@@ -374,21 +374,25 @@ class FirstStage:
         verdict = found.verdict if own.exponent > 0 else own.verdict
         return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
 
-    def without(self, k: int, task: MulticlassTask, check: RelationCheck) -> Relation:
-        """A checked relation as it would be, had fold `k` no class of `task`: what judges classes there.
+    def without(self, k: int, check: RelationCheck) -> Relation:
+        """A checked relation as it would be, had fold `k` no class: what judges classes there.
 
         Where classes have few rows, most of what an estimate says of them comes from the very rows that would
-        judge it. Of the task speaks the network that has not seen the fold.
+        judge it. Of classes speaks the network that has not seen the fold. Labels of the fold are left in,
+        classes of a target are not.
         """
         seen, held_out = self.observations(check.relation.source, check.relation.target), self.fold == k
-        own = self.families["shared"].probabilities(task, self.families["shared"].logits[task.name][k])
-        if task.name == seen.source.name:
-            seen = replace(seen, p=own, y=np.where(held_out, MISSING_CLASS, seen.y))
-        else:
-            seen = replace(seen, q=own, a=np.where(held_out, MISSING_CLASS, seen.a))
+        shared = self.families["shared"]
+        p, q = (shared.probabilities(t, shared.logits[t.name][k]) for t in (seen.source, seen.target))
+        y = np.where(held_out, MISSING_CLASS, seen.y)
         if check.way.table is not None:
+            # A class whose only rows are in the fold is one that its network has never heard of.
+            rest = Rows(self.rows.inputs, {**self.rows.targets, seen.source.name: torch.from_numpy(y)})
             known = Relation(seen.source, seen.target, check.way.table)
-            seen = replace(seen, p=_opened(seen.p, covered(self.rows, seen.source, known)))
+            p = _opened(p, covered(rest, seen.source, known))
+        seen = replace(seen, y=y, p=p)
+        if seen.class_to_class:
+            seen = replace(seen, a=np.where(held_out, MISSING_CLASS, seen.a), q=q)
         return check.relation.replace(table=check.way(seen))
 
 
@@ -453,7 +457,8 @@ def select(
         say: Told what is about to happen and what it costs.
 
     Raises:
-        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds; a first stage of another
+            number of folds.
         ShapeError: Groups of another number of rows.
         UnknownNameError: An artefact of another name.
     """
@@ -464,12 +469,14 @@ def select(
         f"steps, then one network: about {effort.cost():.1f} times the pair of single-task models"
     )
     first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed, groups=groups)
+    if (folds := len(first.families["shared"].networks)) != effort.folds:
+        raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")
     fold, families = first.fold, dict(first.families)
     checks = tuple(first.check(relation) for relation in relations)
     blind = {task.name: _blind(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
 
-    judging = {task.name: _judging(first, task, active, effort.folds) for task in tasks}
+    judging = {task.name: _judging(first, task, active) for task in tasks}
     notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
     if active:
         sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
@@ -542,18 +549,17 @@ def select(
     return outcome
 
 
-def _judging(
-    first: FirstStage, task: Task, active: Sequence[RelationCheck], folds: int
-) -> list[list[RelationCheck]]:
+def _judging(first: FirstStage, task: Task, active: Sequence[RelationCheck]) -> list[list[RelationCheck]]:
     """By fold, what a task is judged by there.
 
     Labels are judged by the relations themselves: a fold of them is many rows to a cell, so that leaving it
     out takes away little chance, and much of what the final relation knows.
     """
     mine = [c for c in active if task.name in (c.relation.source.name, c.relation.target.name)]
+    folds = range(len(first.families["shared"].networks))
     if not isinstance(task, MulticlassTask):
-        return [mine] * folds
-    return [[replace(c, relation=first.without(k, task, c)) for c in mine] for k in range(folds)]
+        return [mine for _ in folds]
+    return [[replace(c, relation=first.without(k, c)) for c in mine] for k in folds]
 
 
 def two_stage(

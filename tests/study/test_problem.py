@@ -203,3 +203,28 @@ def test_what_a_module_itself_lacks_is_not_taken_for_its_absence(beside):
     with pytest.raises(ModuleNotFoundError, match="there_is_no_such_module") as caught:
         problem_of(tiny(problem="a_problem:small", folder=str(beside)))
     assert not isinstance(caught.value, MissingDataError)
+
+
+def test_a_function_may_import_what_stands_beside_the_plan(beside):
+    (beside / "a_problem.py").write_text(
+        "def small():\n    from beside_a_problem import digits\n\n    return digits()\n"
+    )
+    found = problem_of(tiny(problem="a_problem:small", folder=str(beside)))
+    assert (found.inputs == DIGITS.inputs).all()
+    assert str(beside) not in sys.path
+
+
+def test_folders_of_modules_are_told_apart(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name / "a_folder").mkdir(parents=True)
+        (tmp_path / name / "a_folder" / "m.py").write_text(
+            "from concord.study.cases.digits import problem as small\n"
+        )
+    try:
+        problem_of(tiny(problem="a_folder.m:small", folder=str(tmp_path / "first")))
+        problem_of(tiny(problem="a_folder.m:small", folder=str(tmp_path / "first")))
+        with pytest.raises(StudyError, match="a module 'a_folder' from elsewhere is imported already"):
+            problem_of(tiny(problem="a_folder.m:small", folder=str(tmp_path / "second")))
+    finally:
+        for name in ("a_folder", "a_folder.m"):
+            sys.modules.pop(name, None)

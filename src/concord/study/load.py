@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from inspect import isfunction
 from types import ModuleType
 
@@ -41,12 +43,13 @@ def problem_of(plan: Plan) -> Problem:
 def _returned(given: str, folder: str) -> Problem:
     """What the function of `module:function` returns."""
     name, _, function = given.partition(":")
-    module = _module(name, folder)
-    make = getattr(module, function, None)
-    if not callable(make):
-        known = [key for key, value in vars(module).items() if isfunction(value)]
-        raise UnknownNameError.of(f"function of module {name!r}", function, known)
-    found = make()
+    with _looking_in(folder) as first:
+        module = _module(name, first)
+        make = getattr(module, function, None)
+        if not callable(make):
+            known = [key for key, value in vars(module).items() if isfunction(value)]
+            raise UnknownNameError.of(f"function of module {name!r}", function, known)
+        found = make()
     if not isinstance(found, Problem):
         raise StudyError(
             f"problem {given!r}: the function must return a concord.study.Problem, found "
@@ -55,9 +58,20 @@ def _returned(given: str, folder: str) -> Problem:
     return found
 
 
-def _module(name: str, folder: str) -> ModuleType:
-    """Import a module, from a folder rather than from elsewhere."""
+@contextmanager
+def _looking_in(folder: str) -> Iterator[list[str]]:
+    """Have Python look for modules in a folder first, where there is one."""
     first = [os.path.realpath(folder)] if folder else []
+    sys.path[:0] = first
+    try:
+        yield first
+    finally:
+        for path in first:
+            sys.path.remove(path)
+
+
+def _module(name: str, first: list[str]) -> ModuleType:
+    """Import a module, from a folder rather than from elsewhere."""
     top = name.partition(".")[0]
     invalidate_caches()
     own, held = PathFinder.find_spec(top, first), sys.modules.get(top)
@@ -66,7 +80,6 @@ def _module(name: str, folder: str) -> ModuleType:
         raise StudyError(
             f"a module {top!r} from elsewhere is imported already: give the one in {first[0]} another name"
         )
-    sys.path[:0] = first
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -74,10 +87,11 @@ def _module(name: str, folder: str) -> ModuleType:
             raise  # the module is there; something that it imports is not
         place = f"in {first[0]}, nor where" if first else "where"
         raise MissingDataError(f"no module {error.name!r} {place} Python looks for modules") from None
-    finally:
-        for path in first:
-            sys.path.remove(path)
 
 
-def _origin(spec: object) -> str:
-    return os.path.realpath(getattr(spec, "origin", None) or "")
+def _origin(spec: ModuleSpec | None) -> list[str]:
+    """Where a module comes from; a folder without `__init__.py` has places in place of a file."""
+    if spec is None:
+        return []
+    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
+    return [os.path.realpath(place) for place in places]

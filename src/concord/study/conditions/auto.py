@@ -84,8 +84,8 @@ class Auto(Condition):
         return predict
 
 
-KEPT = 8
-"""First stages that a process keeps."""
+KEPT = 2
+"""First stages that a process keeps: runs of one seed follow each other."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def _first_stage(setting: Setting, learner: StudyLearner, effort: Effort) -> Fir
     key = _key(setting, effort)
     if key in _made:
         made = _made[key]
+        _made.move_to_end(key)
         setting.spared.append(made.seconds)
     else:
         start = time.perf_counter()
