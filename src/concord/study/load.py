@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module, invalidate_caches
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from inspect import isfunction
+from pathlib import Path
 from types import ModuleType
 
 from concord.errors import MissingDataError, StudyError, UnknownNameError
@@ -72,26 +73,19 @@ def _looking_in(folder: str) -> Iterator[list[str]]:
 
 def _module(name: str, first: list[str]) -> ModuleType:
     """Import a module, from a folder rather than from elsewhere."""
-    top = name.partition(".")[0]
     invalidate_caches()
-    own, held = PathFinder.find_spec(top, first), sys.modules.get(top)
-    if own and held and _origin(own) != _origin(held.__spec__):
-        # Python would hand out the one that it knows, and the study would run on other data.
-        raise StudyError(
-            f"a module {top!r} from elsewhere is imported already: give the one in {first[0]} another name"
-        )
+    top = name.partition(".")[0]
+    beside = PathFinder.find_spec(top, first) is not None
     try:
-        return import_module(name)
+        module = import_module(name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # the module is there; something that it imports is not
         place = f"in {first[0]}, nor where" if first else "where"
         raise MissingDataError(f"no module {error.name!r} {place} Python looks for modules") from None
-
-
-def _origin(spec: ModuleSpec | None) -> list[str]:
-    """Where a module comes from; a folder without `__init__.py` has places in place of a file."""
-    if spec is None:
-        return []
-    places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or ())
-    return [os.path.realpath(place) for place in places]
+    if beside and not Path(os.path.realpath(module.__file__ or "")).is_relative_to(first[0]):
+        # Python handed out the one that it knew, and the study would run on other data.
+        raise StudyError(
+            f"a module {name!r} from elsewhere is imported already: give the one in {first[0]} another name"
+        )
+    return module
