@@ -223,7 +223,7 @@ def test_folders_of_modules_are_told_apart(tmp_path):
     try:
         problem_of(tiny(problem="a_folder.m:small", folder=str(tmp_path / "first")))
         problem_of(tiny(problem="a_folder.m:small", folder=str(tmp_path / "first")))
-        with pytest.raises(StudyError, match="a module 'a_folder.m' from elsewhere is imported already"):
+        with pytest.raises(StudyError, match=r"a module 'a_folder\.m' from elsewhere is imported already"):
             problem_of(tiny(problem="a_folder.m:small", folder=str(tmp_path / "second")))
     finally:
         for name in ("a_folder", "a_folder.m"):
