@@ -29,7 +29,7 @@ SIZES = {
     "digits": (50, 600, 200),
     "digits_images": (50, 600, 200),
     "mnist_images": (100, 1000, 300),
-    "clothing_to_fmnist": (100, 600, 300),
+    "clothing_to_fmnist": (100, 500, 250),
     "goemotions": (150, 3000, 600),
     "grocery81": (240, 1500, 500),
     "mushroom": (115, 1500, 300),
