@@ -50,21 +50,6 @@ def regimes(name: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _sized(
-    relation: Relation,
-    x: np.ndarray,
-    y: np.ndarray,
-    a: np.ndarray,
-    name: str,
-    train: np.ndarray,
-    test: np.ndarray,
-) -> Problem:
-    """A problem of standardised features."""
-    mean, std = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
-    x = np.clip((x - mean) / std, -6, 6).astype(np.float32)
-    return _problem(relation, x, y, a, name, train, test)
-
-
 def _problem(
     relation: Relation,
     x: np.ndarray,
@@ -73,6 +58,8 @@ def _problem(
     name: str,
     train: np.ndarray,
     test: np.ndarray,
+    *,
+    standardise: bool = True,
 ) -> Problem:
     """A problem whose validation rows are taken from the training rows.
 
@@ -81,6 +68,9 @@ def _problem(
     if not relation.class_to_class:
         shown = [(a[rows] == 1).sum(axis=0) for rows in (train, test)]
         relation, a = _of_labels(relation, a, (shown[0] > 1) & (shown[1] > 0))
+    if standardise:
+        mean, std = x[train].mean(axis=0), x[train].std(axis=0) + 1e-6
+        x = np.clip((x - mean) / std, -6, 6).astype(np.float32)
     held = _validation(y, a, train)
     return Problem(
         name=name,
@@ -124,7 +114,7 @@ def digits() -> Problem:
         MulticlassTask("digit", range(10)), MultilabelTask("segments", list("abcdefg")), table
     )
     order = np.random.default_rng(7).permutation(len(x))
-    return _sized(relation, x, y, table[y], "digits", order[800:], order[:800])
+    return _problem(relation, x, y, table[y], "digits", order[800:], order[:800])
 
 
 def synthetic() -> Problem:
@@ -137,7 +127,7 @@ def synthetic() -> Problem:
     z = a * rng.uniform(0.5, 1.5, (n, 17)) + 0.6 * rng.normal(size=(n, 17))
     w1, w2 = rng.normal(size=(17, 64)) / 4, rng.normal(size=(64, 64)) / 8
     x = np.tanh(np.tanh(z @ w1) @ w2) + 0.05 * rng.normal(size=(n, 64))
-    return _sized(relation, x, y, a, "synthetic", np.arange(6000), np.arange(6000, 8000))
+    return _problem(relation, x, y, a, "synthetic", np.arange(6000), np.arange(6000, 8000))
 
 
 def _clothing_index() -> tuple[pl.DataFrame, Relation, np.ndarray, dict[str, np.ndarray]]:
@@ -160,7 +150,7 @@ def clothing10() -> Problem:
     x = np.load(ROOT / "clothing10/features.npz")["x"].astype(np.float32)
     cell = relation.table[y]
     a = np.where(cell >= 0.9, 1.0, np.where(cell <= 0.1, 0.0, np.nan))
-    return _sized(relation, x, y, a, "clothing10", splits["train"], splits["test"])
+    return _problem(relation, x, y, a, "clothing10", splits["train"], splits["test"])
 
 
 def mnist10k_shape() -> Problem:
@@ -174,7 +164,7 @@ def mnist10k_shape() -> Problem:
     task = MulticlassTask("digit", range(10))
     labels = MultilabelTask("shape", [str(v) for v in data["attr_names"]])
     relation = Relation.from_csv(task, labels, ROOT / "mnist10k_shape/class_attribute.csv")
-    return _sized(
+    return _problem(
         relation,
         (x - mean) @ basis[:64].T,
         data["y"].astype(int),
@@ -196,7 +186,7 @@ def goemotions() -> Problem:
     y = task.encode(frame["ekman"].to_list())
     keep = y >= 0
     split = frame["split"].to_numpy()
-    return _sized(
+    return _problem(
         relation,
         data["x"].astype(np.float32),
         y,
@@ -221,7 +211,7 @@ def grocery81() -> Problem:
     cell = relation.table[y]
     a = np.where(np.isnan(cell), np.nan, (cell >= 0.5).astype(float))
     split = index["split"].to_numpy()
-    return _sized(
+    return _problem(
         relation,
         x,
         y,
@@ -266,7 +256,7 @@ def mushroom() -> Problem:
         cell = frame[columns.get(column, column)].to_numpy()
         a[:, k] = np.where(cell == "", np.nan, (cell == value).astype(float))
     split = frame["split"].to_numpy()
-    return _sized(
+    return _problem(
         relation,
         x,
         task.encode(frame["family"].to_list()),
@@ -292,7 +282,7 @@ def clinc150() -> Problem:
     y[inside] = domain.encode(frame["domain"].to_numpy()[inside].tolist())
     a[inside] = intent.encode(frame["intent"].to_numpy()[inside].tolist())
     split = frame["split"].to_numpy()
-    return _sized(
+    return _problem(
         relation,
         x,
         y,
@@ -362,7 +352,9 @@ def clothing_to_fmnist() -> Problem:
     split = data["split"]
     train = np.concatenate([photos["train"], n + np.flatnonzero(split == "train")])
     test = np.concatenate([photos["test"], n + np.flatnonzero(split == "test")])
-    return _problem(relation, x.astype(np.float32), y, a, "clothing_to_fmnist", train, test)
+    return _problem(
+        relation, x.astype(np.float32), y, a, "clothing_to_fmnist", train, test, standardise=False
+    )
 
 
 IMAGE_PROBLEMS: dict[str, Callable[[], Problem]] = {
