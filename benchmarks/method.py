@@ -8,8 +8,8 @@
     python benchmarks/method.py page                                 # writes docs/method.md of what is done
 
 CONCORD_DATA names the folder of the packs. Every finished study holds its `results.csv` and can be looked at
-with `concord report`. Seeds 300.. are the reported ones; none of them, and no draw of these rows, was used
-while choosing. The test rows of a pack are the same for all seeds.
+with `concord report`. Seeds 300.. are the reported ones; nothing was chosen by their results, and none of
+their draws was seen before. The test rows of a pack are the same for all seeds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from concord.study.cells import write_json
 from concord.study.comparison import compare
 from concord.study.plan import as_plan
 from concord.study.running import run
-from problems import CONTROLS, IMAGE_PROBLEMS, PROBLEMS
+from problems import CONTROLS, IMAGE_PROBLEMS, PROBLEMS, SCARCE
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "method.md"
@@ -37,17 +37,12 @@ FIRST_SEED = 300
 TABLES = {"right": "given", "shuffled": "shuffled", "partly-wrong": "partly-wrong", "none": "none"}
 FIXED = ("paper",)
 STEPS = {"features": 600, "images": 350}
-SCARCE = ("few-class", "few-label")
 IMAGE_NETWORKS = {
     "digits_images": {"kind": "resnet", "width": 16, "stages": 2, "stem_stride": 1},
     "mnist_images": {"kind": "resnet", "width": 16, "stages": 2, "stem_stride": 2},
     "clothing_to_fmnist": {"kind": "resnet", "width": 16, "stages": 2, "stem_stride": 2},
 }
-QUICK = (  # two seeds of these
-    "digits",
-    "clothing10",
-    "mnist10k_shape",
-)
+QUICK = ("digits", "clothing10", "mnist10k_shape")
 CONTROLLED = ("digits", "synthetic", "clothing10", "mushroom", "mnist10k_shape")
 KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "features": (tuple(PROBLEMS), tuple(problems.regimes("digits")), tuple(TABLES)),

@@ -13,11 +13,13 @@ import polars as pl
 from scipy import stats
 
 import problems
+from concord.study.cells import Cell
+from concord.study.statistics import holm, paired
 from concord.study.tables import control
+from problems import SCARCE
 
 REAL = ("mnist10k_shape", "goemotions")
 KEY = ["pack", "regime", "seed", "role", "metric"]
-SCARCE = ("few-class", "few-label")
 REGIMES = ["few-class", "few-label", "balanced", "partial", "full"]
 
 
@@ -31,7 +33,7 @@ def _study(folder: Path) -> pl.DataFrame:
     pack, _, regime = folder.name.partition(".")
     plan = json.loads((folder / "config.json").read_text())
     first, _ = plan["regimes"][0]["rows"]
-    name, table = pl.col("condition").str.split(".").list.get(0), pl.col("condition").str.split(".")
+    parts = pl.col("condition").str.split(".")
     frame = pl.read_csv(folder / "results.csv").select(
         pl.lit(pack).alias("pack"),
         "regime",
@@ -39,11 +41,14 @@ def _study(folder: Path) -> pl.DataFrame:
         "metric",
         "value",
         pl.when(pl.col("task") == first).then(pl.lit("class")).otherwise(pl.lit("label")).alias("role"),
-        name.alias("condition"),
-        table.list.get(1, null_on_oob=True).fill_null("none").alias("table"),
+        parts.list.get(0).alias("condition"),
+        parts.list.get(1, null_on_oob=True).fill_null("none").alias("table"),
     )
     said = [
-        {**key, **_account(json.loads((folder / "runs" / _run(regime, key)).read_text()), pack, key)}
+        {
+            **key,
+            **_account(json.loads((folder / "runs" / f"{_run(regime, key).id}.json").read_text()), pack, key),
+        }
         for key in frame.filter(pl.col("condition").str.starts_with("auto-"))
         .select("condition", "table", "seed")
         .unique(maintain_order=True)
@@ -52,8 +57,8 @@ def _study(folder: Path) -> pl.DataFrame:
     return frame.join(pl.DataFrame(said), on=["condition", "table", "seed"], how="left") if said else frame
 
 
-def _run(regime: str, key: dict[str, Any]) -> str:
-    return f"{regime}~{key['condition']}.{key['table']}~{key['seed']}.json"
+def _run(regime: str, key: dict[str, Any]) -> Cell:
+    return Cell(regime, f"{key['condition']}.{key['table']}", key["seed"])
 
 
 def _account(record: dict[str, Any], pack: str, key: dict[str, Any]) -> dict[str, Any]:
@@ -125,15 +130,6 @@ def differences(frame: pl.DataFrame, condition: str, table: str, baseline: str) 
     return joined.with_columns((100 * (pl.col("value") - pl.col("base"))).alias("difference"))
 
 
-def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's adjusted p-values."""
-    order = np.argsort(p)
-    adjusted = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
-    out = np.empty_like(p)
-    out[order] = np.minimum(adjusted, 1.0)
-    return out
-
-
 def harm(found: pl.DataFrame) -> tuple[int, int, float, str]:
     """Cells significantly below zero after Holm, number of cells, the worst cell's mean, and which it is."""
     groups, p, means = [], [], []
@@ -141,10 +137,8 @@ def harm(found: pl.DataFrame) -> tuple[int, int, float, str]:
         d = part["difference"].to_numpy()
         if len(d) < 2:
             continue
-        error = d.std(ddof=1) / np.sqrt(len(d))
-        t = d.mean() / error if error > 0 else (0.0 if d.mean() == 0 else np.sign(d.mean()) * 1e9)
         groups.append("/".join(str(k) for k in key))
-        p.append(float(stats.t.cdf(t, len(d) - 1)))
+        p.append(float(paired(-d).p_worse))
         means.append(float(d.mean()))
     worst = int(np.argmin(means))
     return int((holm(np.array(p)) < 0.05).sum()), len(p), means[worst], groups[worst]
@@ -446,8 +440,8 @@ def interval(d: np.ndarray) -> str:
     """Mean and 95 % t-interval."""
     if len(d) < 2:
         return "-"
-    half = stats.t.ppf(0.975, len(d) - 1) * d.std(ddof=1) / np.sqrt(len(d))
-    return f"{d.mean():+.1f} [{d.mean() - half:+.1f}, {d.mean() + half:+.1f}]"
+    found = paired(d)
+    return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
 def write(out: Path, page: Path) -> None:

@@ -24,6 +24,8 @@ from concord.study.problem import Problem
 ROOT = Path(os.environ.get("CONCORD_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 SEGMENTS = ("abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg")
 VALIDATION = 300
+SCARCE = ("few-class", "few-label")
+"""Regimes in which one task has few rows."""
 DEFAULT_SIZES = (100, 1500, 300)
 SIZES = {
     "digits": (50, 600, 200),
@@ -40,7 +42,7 @@ SIZES = {
 
 def regimes(name: str) -> dict[str, dict[str, Any]]:
     """Rows annotated for the class (or first) task and for the other one, and their overlap, by regime."""
-    scarce, rich, same = SIZES.get(name.partition("~")[0], DEFAULT_SIZES)
+    scarce, rich, same = SIZES.get(name, DEFAULT_SIZES)
     return {
         "few-class": {"rows": (scarce, rich)},
         "few-label": {"rows": (rich, scarce)},

@@ -383,15 +383,16 @@ class FirstStage:
         """
         seen, held_out = self.observations(check.relation.source, check.relation.target), self.fold == k
         shared = self.families["shared"]
-        p, q = (shared.probabilities(t, shared.logits[t.name][k]) for t in (seen.source, seen.target))
+        source, target = seen.source, seen.target
+        p = shared.probabilities(source, shared.logits[source.name][k])
         y = np.where(held_out, MISSING_CLASS, seen.y)
         if check.way.table is not None:
             # A class whose only rows are in the fold is one that its network has never heard of.
-            rest = Rows(self.rows.inputs, {**self.rows.targets, seen.source.name: torch.from_numpy(y)})
-            known = Relation(seen.source, seen.target, check.way.table)
-            p = _opened(p, covered(rest, seen.source, known))
+            rest = Rows(self.rows.inputs, {**self.rows.targets, source.name: torch.from_numpy(y)})
+            p = _opened(p, covered(rest, source, Relation(source, target, check.way.table)))
         seen = replace(seen, y=y, p=p)
         if seen.class_to_class:
+            q = shared.probabilities(target, shared.logits[target.name][k])
             seen = replace(seen, a=np.where(held_out, MISSING_CLASS, seen.a), q=q)
         return check.relation.replace(table=check.way(seen))
 
@@ -475,8 +476,11 @@ def select(
     checks = tuple(first.check(relation) for relation in relations)
     blind = {task.name: _blind(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
-
-    judging = {task.name: _judging(first, task, active) for task in tasks}
+    # What a fold's classes are judged by. Its labels are judged by the relations themselves: a fold of them
+    # is many rows to a cell, so that leaving it out takes away little chance, and much of what they know.
+    judging = [
+        [replace(check, relation=first.without(k, check)) for check in active] for k in range(effort.folds)
+    ]
     notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
     if active:
         sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
@@ -486,7 +490,7 @@ def select(
                 t.name: _class_targets(
                     shared.probabilities(t, shared.logits[t.name][k]),
                     rows,
-                    judging[t.name][k],
+                    judging[k],
                     t,
                     blind[t.name],
                 )
@@ -509,7 +513,10 @@ def select(
             families,
             rows,
             fold,
-            [[check.relation for check in each] for each in judging[task.name]],
+            [
+                [check.relation for check in (each if isinstance(task, MulticlassTask) else active)]
+                for each in judging
+            ],
             classes,
             blind[task.name],
             average=artefact == "bagged",
@@ -547,19 +554,6 @@ def select(
     for sentence in outcome.sentences():
         say(sentence)
     return outcome
-
-
-def _judging(first: FirstStage, task: Task, active: Sequence[RelationCheck]) -> list[list[RelationCheck]]:
-    """By fold, what a task is judged by there.
-
-    Labels are judged by the relations themselves: a fold of them is many rows to a cell, so that leaving it
-    out takes away little chance, and much of what the final relation knows.
-    """
-    mine = [c for c in active if task.name in (c.relation.source.name, c.relation.target.name)]
-    folds = range(len(first.families["shared"].networks))
-    if not isinstance(task, MulticlassTask):
-        return [mine for _ in folds]
-    return [[replace(c, relation=first.without(k, c)) for c in mine] for k in folds]
 
 
 def two_stage(
