@@ -53,7 +53,7 @@ def out(tmp_path_factory):
     for cell in cells(PLAN):
         logits = made_up(*WRONG[cell.condition], cell.seed)
         record = {
-            "plan": PLAN.digest,
+            "plan": PLAN.digest_of(cell.regime, cell.condition),
             "rows": {"digit": 40, "segments": 120},
             "curves": [{"task": "digit", "metric": "accuracy", "step": 6, "value": 0.5}],
             "relations": {},

@@ -70,14 +70,33 @@ def test_an_interrupted_study_goes_on_and_nothing_is_done_twice(tmp_path):
     assert len(done) == 6
 
 
+def test_a_plan_may_grow_and_not_shrink(tmp_path):
+    small = tiny(conditions=["single-task", "posterior"], seeds=[0])
+    regimes = [{"name": "more", "rows": {"digit": 50, "segments": 90}}, *tiny().model_dump()["regimes"]]
+    grown = tiny(regimes=regimes, conditions=["uncoupled", "posterior", "single-task"], seeds=[1, 0])
+    run(small, tmp_path / "a")
+    made = {path: path.read_bytes() for path in (tmp_path / "a" / "runs").iterdir()}
+    done = []
+    assert run(grown, tmp_path / "a", on_done=done.append) == 0
+    assert {path: path.read_bytes() for path in made} == made
+    assert len(done) == len(cells(grown)) - 2
+    run(grown, tmp_path / "b")
+    for cell in cells(grown):
+        apart, at_once = (logits(tmp_path / folder, cell) for folder in "ab")
+        assert all(np.array_equal(apart[task], at_once[task]) for task in at_once)
+    compare(grown, tmp_path / "a")
+    with pytest.raises(StudyError, match=r'regimes is \["more", "few-class"\] there, \["few-class"\] here'):
+        run(small, tmp_path / "a")
+
+
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     open_folder(tmp_path / "a", tiny())
     before = (tmp_path / "a" / "config.json").read_bytes()
     with pytest.raises(StudyError, match=r"another plan \(margin is 1.0 there, 2.0 here\)"):
         run(tiny(margin=2.0), tmp_path / "a")
-    more = [*tiny().model_dump()["regimes"], {"name": "more", "rows": {"digit": 9, "segments": 9}}]
-    with pytest.raises(StudyError, match=r'regimes is \["few-class"\] there, \["few-class", "more"\] here'):
-        run(tiny(regimes=more), tmp_path / "a")
+    other = [{"name": "more", "rows": {"digit": 9, "segments": 9}}]
+    with pytest.raises(StudyError, match=r'regimes is \["few-class"\] there, \["more"\] here'):
+        run(tiny(regimes=other), tmp_path / "a")
     wider = [{"name": "few-class", "rows": {"digit": 41, "segments": 120}}]
     with pytest.raises(StudyError, match=r"regimes.few-class.rows.digit is 40 there, 41 here"):
         run(tiny(regimes=wider), tmp_path / "a")

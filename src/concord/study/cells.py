@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import StudyError
-from concord.study.plan import Plan
+from concord.study.plan import GROWING, Plan
 
 __all__ = [
     "Cell",
@@ -62,7 +62,10 @@ def cells(plan: Plan) -> list[Cell]:
 
 
 def open_folder(out: Path, plan: Plan) -> None:
-    """Take a folder for a plan: a new or empty one, or one that holds the same plan.
+    """Take a folder for a plan: a new or empty one, or one that holds the same plan, or less of it.
+
+    A plan may gain regimes, conditions and seeds. It may not lose any, so that no run which was made is left
+    out of the results, nor change how verdicts come about once runs are there.
 
     Raises:
         StudyError: The folder holds another plan, or other things; nothing is written then.
@@ -73,9 +76,12 @@ def open_folder(out: Path, plan: Plan) -> None:
             held = json.loads(config.read_text(encoding="utf-8"))
         except (UnicodeDecodeError, json.JSONDecodeError) as error:
             raise StudyError(f"{config} is not readable as a plan; choose another --out") from error
-        difference = _difference(held, plan.resolved())
+        wanted = plan.resolved()
+        difference = _difference(held, _without_growth(held, wanted))
         if difference:
             raise StudyError(f"{out} holds another plan ({difference}); choose another --out")
+        if held != wanted:
+            write_json(config, wanted)
         return
     if out.exists() and (not out.is_dir() or any(map(_foreign, out.iterdir()))):
         raise StudyError(f"{out} exists and holds no study; choose another --out")
@@ -124,7 +130,7 @@ def load(out: Path, plan: Plan, cell: Cell) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise StudyError(f"{path} is damaged; delete it and start the study again") from error
-    if record.get("plan") != plan.digest:
+    if record.get("plan") != plan.digest_of(cell.regime, cell.condition):
         raise StudyError(f"{path} belongs to another plan; delete it and start the study again")
     return record
 
@@ -161,6 +167,23 @@ def _json(out: Path, cell: Cell) -> Path:
 
 def _npz(out: Path, cell: Cell) -> Path:
     return out / "runs" / f"{cell.id}.npz"
+
+
+def _without_growth(held: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A plan without the entries that a held one has not; a field that lacks any of the held ones stays."""
+    there = held if isinstance(held, dict) else {}
+    return {**wanted, **{key: _shared(there.get(key), wanted[key]) for key in GROWING}}
+
+
+def _shared(there: Any, here: list[Any]) -> list[Any]:
+    entries = {_name(value): value for value in here}
+    if not isinstance(there, list) or not all(_name(value) in entries for value in there):
+        return here
+    return [entries[_name(value)] for value in there]
+
+
+def _name(value: Any) -> str:
+    return json.dumps(value["name"] if isinstance(value, dict) and "name" in value else value)
 
 
 def _difference(held: Any, wanted: Any, where: str = "") -> str:

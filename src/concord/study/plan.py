@@ -223,6 +223,10 @@ def _listed(value: Any) -> Any:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+GROWING = ("regimes", "conditions", "seeds")
+"""Fields of a plan that may have more entries than when its folder was begun."""
+
+
 class Plan(_Strict):
     """A study: everything that its results depend on.
 
@@ -340,8 +344,28 @@ class Plan(_Strict):
 
     @property
     def digest(self) -> str:
-        """Fingerprint of the plan; runs carry it."""
-        return hashlib.sha256(json.dumps(self.resolved(), sort_keys=True).encode()).hexdigest()[:16]
+        """Fingerprint of the plan."""
+        return _digest(self.resolved())
+
+    def digest_of(self, regime: str, condition: str) -> str:
+        """Fingerprint of what the runs of a condition in a regime depend on; they carry it.
+
+        Other regimes, conditions and seeds are not in it, so that a plan may grow, nor how runs are compared.
+        """
+        plain = self.resolved()
+        for name in (*GROWING, "title", "margin", "level", "resamples"):
+            del plain[name]
+        mine = [
+            next(r for r in self.regimes if r.name == regime),
+            next(c for c in self.conditions if c.name == condition),
+        ]
+        return _digest(
+            {"plan": plain, "of": [each.model_dump(mode="json", exclude_none=True) for each in mine]}
+        )
+
+
+def _digest(plain: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:

@@ -166,7 +166,7 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
     inputs, _ = problem.of("test")
     logits = {name: z.numpy().astype(np.float32) for name, z in predict(torch.from_numpy(inputs)).items()}
     record = {
-        "plan": plan.digest,
+        "plan": plan.digest_of(cell.regime, cell.condition),
         "regime": cell.regime,
         "condition": cell.condition,
         "seed": cell.seed,
