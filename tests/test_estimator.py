@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy import sparse
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 from torch import nn
 
@@ -645,3 +646,167 @@ def test_a_verbose_fit_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert "times the pair of single-task models" in printed
     assert printed.splitlines() == model.report_
+
+
+# -- settings, refused before anything is trained ---------------------------------------------------------
+
+NONSENSE: list[tuple[dict[str, Any], type[Exception], str]] = [
+    *[
+        ({"steps": value}, RangeError, "steps is a whole number >= 1")
+        for value in (0, -1, 1.5, None, True, "5")
+    ],
+    ({"rows_per_task": 2.5}, RangeError, "rows_per_task is a whole number >= 1"),
+    *[
+        ({"learning_rate": value}, RangeError, "learning_rate is a number > 0 and finite")
+        for value in (0, -1, np.nan, np.inf, "1e-3", None)
+    ],
+    ({"weight_decay": -1}, RangeError, "weight_decay is a number >= 0 and finite, found -1"),
+    *[({"dropout": value}, RangeError, "dropout is a number >= 0 and < 1") for value in (1, -0.1, np.nan)],
+    ({"hidden": 64}, ShapeError, "hidden is a list of widths, found int"),
+    ({"hidden": ()}, ShapeError, "hidden is a list of at least one width, found none"),
+    ({"hidden": (0,)}, RangeError, "a width in hidden is a whole number >= 1, found 0"),
+    ({"hidden": (8.5,)}, ShapeError, "hidden is a list of widths, found a float in it"),
+    ({"effort": "fastt", "coupling": None}, UnknownNameError, "did you mean 'fast'"),
+    ({"effort": ["fast"]}, UnknownNameError, "effort"),
+    ({"artefact": "x", "coupling": None}, UnknownNameError, "artefact"),
+    ({"coupling": 3}, ShapeError, "coupling is a list of couplings, or a name, or None, found int"),
+    ({"coupling": cc.couplings.HardCoannotation}, ShapeError, "coupling is a list of"),
+    ({"coupling": ["posterior"]}, ShapeError, "found a str in it"),
+    ({"coupling": "posterio"}, UnknownNameError, "did you mean 'posterior'"),
+    ({"tasks": KIND}, ShapeError, "tasks is a list of tasks"),
+    ({"tasks": ["kind", "marks"]}, ShapeError, "found a str in it"),
+    ({"relations": RELATION}, ShapeError, "relations is a list of relations"),
+    ({"relations": [TABLE]}, ShapeError, "found a ndarray in it"),
+    ({"class_weight": 3}, ShapeError, "class_weight is 'balanced', None or a dictionary"),
+    ({"class_weight": {"kind": {"c0": "2"}}}, RangeError, "class_weight of 'c0' is a number >= 0"),
+    ({"trunk": "resnet18"}, ShapeError, "trunk is a module, or a function that makes one"),
+    ({"trunk": lambda: None}, ShapeError, "one that made None"),
+    ({"trunk": nn.Linear(5, 8)}, ShapeError, "the trunk does not take inputs of shape"),
+    ({"device": "gpu"}, RangeError, "device 'gpu' cannot be used on this machine"),
+    ({"device": "meta"}, RangeError, "holds no numbers"),
+]
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), NONSENSE)
+def test_settings_that_nothing_can_be_trained_with(changes: Any, error: Any, message: str) -> None:
+    x, y, _ = draw(0)
+    options = {"tasks": [KIND, MARKS], "relations": [RELATION], "coupling": None, **SMALL, **changes}
+    with raises(error, message):
+        CoupledClassifier(**options).fit(x, y)
+
+
+def test_a_refused_fit_changes_nothing() -> None:
+    x, y, _ = draw(3)
+    model = made("posterior", steps=3).fit(x, y)
+    before = model.predict_proba(x)
+    with raises(NoAnnotationError, "annotation"):
+        model.fit(100 * x + 50, {"kind": y["kind"], "marks": np.full_like(y["marks"], np.nan)})
+    assert same(before, model.predict_proba(x))
+    new = made("posterior")
+    with raises(NoAnnotationError, "annotation"):
+        new.fit(x, {"kind": y["kind"], "marks": np.full_like(y["marks"], np.nan)})
+    with pytest.raises(NotFittedError):
+        new.predict(x)
+
+
+def test_a_coupling_carries_nothing_from_one_fit_to_the_next() -> None:
+    x, y, _ = draw(3)
+    model = made("posterior", steps=20, coupling=cc.couplings.PopulationMatching(momentum=0.9))
+    first = model.fit(x, y).predict_proba(x)
+    assert same(first, model.fit(x, y).predict_proba(x))
+
+
+def test_with_a_trunk_frames_and_arrays_are_the_same_numbers() -> None:
+    x, y, _ = draw(3)
+    x = 50 + 9 * x
+    frame = pd.DataFrame(x, columns=[f"f{i}" for i in range(x.shape[1])])
+    model = made("posterior", steps=3, trunk=_trunk())
+    of_array, of_frame = model.fit(x, y).predict_proba(x), model.fit(frame, y).predict_proba(frame)
+    assert same(of_array, of_frame)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict_proba(frame[frame.columns[::-1]])
+    assert same(of_array, model.fit(sparse.csr_array(x), y).predict_proba(sparse.csr_array(x)))
+
+
+def test_groups_are_checked_whatever_the_coupling() -> None:
+    x, y, _ = draw(3)
+    for way in ("posterior", "two-stage"):
+        with raises(ShapeError, "groups has shape (240,), found (2,)"):
+            made(way, steps=2).fit(x, y, groups=[1, 2])
+        for gap in (None, np.nan, pd.NA):
+            with raises(AnnotationError, "groups: row 239 has none"):
+                made(way, steps=2).fit(x, y, groups=["a"] * 239 + [gap])
+    made("two-stage", steps=2).fit(x, y, groups=[*range(239), "a"])
+
+
+def test_targets_in_another_container_are_named() -> None:
+    x, y, _ = draw(3)
+    for other in (y["kind"], [y["kind"], y["marks"]], pd.DataFrame({"kind": y["kind"]})):
+        with raises(ShapeError, "y is a dictionary by task name"):
+            made("posterior").fit(x, other)
+    with raises(ShapeError, "y is a dictionary by task name"):  # names of its own, in an order of its own
+        CoupledClassifier([KIND], **SMALL).fit(x, y["kind"])
+    with raises(NotFiniteError, "too large"):
+        made("posterior").fit(x * 1e200, y)
+
+
+def test_a_score_is_of_the_tasks_that_were_meant() -> None:
+    x, y, truth = draw(3)
+    model = made("posterior", steps=3).fit(x, y)
+    with raises(UnknownNameError, "did you mean 'marks'"):
+        model.score(x, {"kind": truth["kind"], "mark": truth["marks"]})
+    with raises(ShapeError, "unweighted"):
+        model.score(x, truth, sample_weight=np.ones(len(x)))
+    with raises(ShapeError, "X has 10 rows, but y['kind'] has 240"):
+        model.score(x[:10], truth)
+    with raises(ShapeError, "y is a dictionary"):
+        model.score(x, truth["kind"])
+    single = CoupledClassifier(**{**SMALL, "steps": 2}).fit(x, truth["kind"])
+    with raises(ShapeError, "one-dimensional"):
+        single.score(x, {"y": truth["kind"]})
+
+
+def test_warnings_point_at_the_line_that_fits() -> None:
+    x, y, _ = draw(3)
+    y = y | {"kind": np.where(y["kind"] == 3, -1, y["kind"])}
+    model = made("posterior", steps=2)
+    with pytest.warns(ConcordWarning, match="no annotated row of c3") as found:
+        model.fit(x, y)
+    with pytest.warns(ConcordWarning, match="no annotated row of c3") as cross:
+        model.cross_fit(x, y)
+    assert {each.filename for each in [*found, *cross]} == {__file__}
+
+
+# -- what a saved model keeps -----------------------------------------------------------------------------
+
+
+def test_a_saved_model_keeps_names_and_relations(tmp_path: Path) -> None:
+    x, y, _ = draw(3)
+    frame = pd.DataFrame(x, columns=[f"f{i}" for i in range(x.shape[1])])
+    model = made("posterior", steps=3, hidden=np.array([8, 8]), device=torch.device("cpu")).fit(frame, y)
+    model.save(tmp_path / "model")
+    again = CoupledClassifier.load(tmp_path / "model")
+    assert [relation.name for relation in again.relations_] == ["kind->marks"]
+    with pytest.raises(ValueError, match="feature names"):
+        again.predict_proba(frame[frame.columns[::-1]])
+    assert same(clone(again).fit(frame, y).predict_proba(frame), model.predict_proba(frame))
+
+
+def test_what_a_saved_model_cannot_keep_is_missed_by_name(tmp_path: Path) -> None:
+    x, y, _ = draw(3)
+    made("a-coupling", steps=3).fit(x, y).save(tmp_path / "coupling")
+    with raises(UnknownNameError, "of objects, which are not saved"):
+        CoupledClassifier.load(tmp_path / "coupling").fit(x, y)
+    made("posterior", steps=3, trunk=_trunk()).fit(x, y).save(tmp_path / "trunk")
+    with raises(CheckpointError, "give trunk="):
+        CoupledClassifier.load(tmp_path / "trunk")
+
+
+def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
+    x, y, _ = draw(3)
+    model = made("posterior", steps=2).fit(x, y)
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with raises(CheckpointError, "no model can be written to"):
+            model.save(folder)
+    assert (tmp_path / "file").read_text() == ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy import sparse
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
@@ -23,6 +25,7 @@ from torch import nn
 
 from concord import couplings as coupling_room
 from concord import metrics, selection
+from concord.checkpoint import write_file
 from concord.couplings import Coupling
 from concord.errors import (
     AnnotationError,
@@ -40,7 +43,9 @@ from concord.fit import Recipe, Rows, fit
 from concord.network import Capacity, MultiTaskNetwork, mlp_network
 from concord.objective import CoupledObjective
 from concord.priors import PriorShift
+from concord.records import relation_of, relation_record, task_of, task_record
 from concord.relation import Relation
+from concord.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
 from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
 
 __all__ = ["COUPLINGS", "EXPECTED_FAILED_CHECKS", "CoupledClassifier"]
@@ -58,7 +63,10 @@ COUPLINGS: dict[str, Callable[[], list[Coupling]]] = {
     "posterior": lambda: [coupling_room.PosteriorCoannotation(), coupling_room.ClassToLabels()],
     "marginal": lambda: [coupling_room.MarginalLikelihood(exponent=0.5, weight=1 / 3)],
 }
-"""Couplings by name, with the weights they run at; `auto`, `two-stage` and None are ways to train."""
+"""Couplings by name, with the weights they run at."""
+
+CHOOSING = ("auto", "two-stage")
+"""Names of ways to train that choose or stage couplings themselves."""
 
 EXPECTED_FAILED_CHECKS: dict[str, str] = {
     f"check_sample_weight_equivalence_on_{kind}_data": "training draws batches of rows: a row of weight 2 is "
@@ -72,6 +80,9 @@ For `sklearn.utils.estimator_checks.check_estimator(model, expected_failed_check
 
 SINGLE = "y"
 """Name of the task that is made from a one-dimensional y."""
+
+STATE = ("_mean", "_std", "_single", "_seed", "_network", "_automatic", "_example_shape")
+"""What a fit finds beside the attributes that end in an underscore."""
 
 
 class CoupledClassifier(ClassifierMixin, BaseEstimator):
@@ -182,7 +193,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """Train.
 
         Args:
-            X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of your own, what it takes.
+            X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of
+                your own also an array (n, ...), which it gets in float32.
             y: By task name, targets with gaps: (n,) class names or indices with -1 or None, (n, K) labels
                 with NaN. Or one-dimensional (n,), for a single task made on the spot.
             sample_weight: (n,) >= 0, weights of rows in every supervised loss; not all 0 where a task is
@@ -200,7 +212,22 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             UnknownNameError: A coupling, effort, artefact, task or class of another name.
             ValueError: Features that are no (n, d) array of finite numbers.
         """
+        fitted = self._unfitted()
+        fitted._fit(X, y, sample_weight, groups)
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def _unfitted(self) -> CoupledClassifier:
+        """The same settings without what a fit has found, so that a fit that is refused changes nothing."""
+        other = copy.copy(self)
+        for name in [name for name in vars(other) if name.endswith("_") or name in STATE]:
+            delattr(other, name)
+        return other
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+        self._check_settings()
         rows, missing = self._rows(X, y, sample_weight)
+        groups = group_of_rows(groups, len(rows))
         learner = _Learner(self)
         relations = self._relations()
         self.checks_: tuple[Any, ...] = ()
@@ -224,7 +251,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 relations,
                 effort=effort,
                 seed=self._seed,
-                groups=None if groups is None else np.asarray(groups),
+                groups=groups,
                 say=self._say,
             )
             self.cost_ = effort.folds * effort.share + 1.0
@@ -239,7 +266,6 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             self.zero_shot_ = _covered(rows, self.tasks_, relations if chosen else ())
         self.relations_ = relations if self._automatic is None else list(self._automatic.relations)
         self._say_missing(missing)
-        return self
 
     def cross_fit(
         self, X: Any, y: Mapping[str, Any], sample_weight: Any = None, groups: Any = None
@@ -278,8 +304,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """
         if len(self.tasks or ()) < 2:
             raise ShapeError("cross-fitting needs a model with two or more tasks=[...]")
-        effort = self._effort()
-        model = clone(self)  # what fitting would write stays off this model
+        model = self._unfitted()  # what fitting would write stays off this model
+        model._check_settings()
+        effort = model._effort()
         rows, _ = model._rows(X, y, sample_weight)
         return selection.first_stage(
             _Learner(model),
@@ -287,7 +314,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             model.tasks_,
             effort=effort,
             seed=model._seed,
-            groups=None if groups is None else np.asarray(groups),
+            groups=group_of_rows(groups, len(rows)),
         )
 
     def predict_proba(self, X: Any) -> Any:
@@ -302,14 +329,17 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         return out[SINGLE] if self._single else out
 
     def predict(self, X: Any) -> Any:
-        """Predictions for X (n, d): by task, class names (n,) or 0/1 labels (n, K); or values of y."""
+        """Predictions for X (n, d): by task, class names (n,) or labels (n, K); or values of y.
+
+        A label is 1 from a probability of .5 on.
+        """
         probabilities = self.predict_proba(X)
         if self._single:
             return self.classes_[probabilities.argmax(axis=1)]
         return {
             task.name: task.decode(probabilities[task.name].argmax(axis=1))
             if isinstance(task, MulticlassTask)
-            else (probabilities[task.name] > 0.5).astype(np.int64)
+            else (probabilities[task.name] >= 0.5).astype(np.int64)
             for task in self.tasks_
         }
 
@@ -322,28 +352,65 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             sample_weight: (n,), where there is a single task.
 
         Raises:
-            NoAnnotationError: Targets of none of the tasks.
+            NoAnnotationError: Targets of none of the tasks, or a given one without any annotation, or of
+                labels without one that is present.
+            UnknownNameError: A task of another name.
+            ShapeError: Targets of another number of rows than X; weights where there are several tasks.
         """
         if not isinstance(y, Mapping):
+            if not self._single:
+                raise ShapeError(f"y is a dictionary by task name, found {type(y).__name__}")
             return float(super().score(X, y, sample_weight))
+        if self._single:
+            raise ShapeError("the model was fitted on a one-dimensional y, found a dictionary")
+        if sample_weight is not None:
+            raise ShapeError("sample_weight is for a single task; metrics of several are unweighted")
+        self._check_names(y)
         probabilities = self.predict_proba(X)
         values = []
         for task in self.tasks_:
             if task.name in y:
-                found = (
+                evaluate = (
                     metrics.class_metrics if isinstance(task, MulticlassTask) else metrics.label_metrics
-                )(task.encode(y[task.name]), probabilities[task.name], task.outputs)
-                values.append(found[metrics.main_metric(task)])
+                )
+                truth, p = task.encode(y[task.name]), probabilities[task.name]
+                if len(truth) != len(p):
+                    raise ShapeError(f"X has {len(p)} rows, but y[{task.name!r}] has {len(truth)}")
+                values.append(evaluate(truth, p, task.outputs)[metrics.main_metric(task)])
         if not values:
             raise NoAnnotationError("y holds targets of none of the tasks; nothing can be scored")
         return float(np.mean(values))
 
     # -- input -------------------------------------------------------------------------------------
 
+    def _check_settings(self) -> None:
+        """Refuse settings that nothing can be trained with."""
+        whole("steps", self.steps)
+        whole("rows_per_task", self.rows_per_task)
+        number("learning_rate", self.learning_rate, 0, above=True)
+        number("weight_decay", self.weight_decay, 0)
+        number("dropout", self.dropout, 0, 1)
+        one_of("effort", self.effort, selection.EFFORTS)
+        one_of("artefact", self.artefact, get_args(selection.Artefact))
+        if not sequence_of("hidden", self.hidden, Integral, "widths"):
+            raise ShapeError("hidden is a list of at least one width, found none")
+        for width in self.hidden:
+            whole("a width in hidden", width)
+        sequence_of("tasks", self.tasks, (MulticlassTask, MultilabelTask), "tasks")
+        sequence_of("relations", self.relations, Relation, "relations")
+        self._couplings()
+        if not (self.trunk is None or callable(self.trunk)):
+            raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")
+        check_device(self.device)
+
     def _rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, dict[str, list[str]]]:
         """Training rows, and what of each task is never annotated; starts the report, draws the seed."""
+        if self.tasks is not None and not isinstance(y, Mapping):
+            raise ShapeError(
+                f"y is a dictionary by task name where tasks=[...] are given, found {type(y).__name__}"
+            )
         inputs = self._inputs(X, y if not isinstance(y, Mapping) else None, reset=True)
-        targets = self._targets(y, len(inputs))
+        targets = self._targets(y)
         rows = Rows.of(inputs, targets, self.tasks_)
         self.report_: list[str] = []
         missing = self._check_targets(rows)
@@ -352,37 +419,42 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         return rows, missing
 
     def _inputs(self, X: Any, y: Any, *, reset: bool) -> Array:
-        if self.trunk is not None and not hasattr(X, "columns"):
-            array = np.asarray(X)
-            if reset:
-                self._mean, self._std = np.zeros(()), np.ones(())
-                self.n_features_in_ = int(np.prod(array.shape[1:]))
-            elif array.shape[1:] != tuple(self._example_shape):
-                raise ShapeError(
-                    f"inputs have shape (n, {', '.join(map(str, self._example_shape))}), found {array.shape}"
-                )
-            array = array.astype(np.float32)
-            if not np.isfinite(array).all():
-                raise NotFiniteError("inputs are finite numbers, found NaN or infinity")
-            return array
+        if self.trunk is not None:
+            return self._trunk_inputs(X, reset=reset)
         if y is None:
             array = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=reset)
         else:
             array, _ = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
         array = array.toarray() if sparse.issparse(array) else array
         if reset:
-            self._mean = array.mean(axis=0)
-            spread = array.std(axis=0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._mean, spread = array.mean(axis=0), array.std(axis=0)
+            if not (np.isfinite(self._mean) & np.isfinite(spread)).all():
+                raise NotFiniteError("features are too large: their mean or spread is no finite number")
             self._std = np.where(spread > 1e-12 * np.maximum(1.0, np.abs(self._mean)), spread, 1.0)
         return ((array - self._mean) / self._std).astype(np.float32)
 
-    def _targets(self, y: Any, n: int) -> dict[str, Any]:
+    def _trunk_inputs(self, X: Any, *, reset: bool) -> Array:
+        """Inputs as they are: a trunk of the user's knows its own scale."""
+        if hasattr(X, "columns"):
+            array = validate_data(self, X, dtype=np.float32, reset=reset)  # which keeps the columns' names
+        else:
+            array = np.asarray(X.toarray() if sparse.issparse(X) else X)
+            if array.dtype.kind not in "biuf" or not array.ndim:
+                raise ShapeError(f"inputs are an array (n, ...) of numbers, found {type(X).__name__}")
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        if reset:
+            self._mean, self._std = np.zeros(()), np.ones(())
+            self.n_features_in_ = int(np.prod(array.shape[1:]))
+        elif array.shape[1:] != tuple(self._example_shape):
+            raise ShapeError(f"inputs have shape (n, {_commas(self._example_shape)}), found {array.shape}")
+        if not np.isfinite(array).all():
+            raise NotFiniteError("inputs are finite numbers, found NaN or infinity")
+        return array
+
+    def _targets(self, y: Any) -> dict[str, Any]:
         self._single = not isinstance(y, Mapping)
         if self._single:
-            if self.tasks is not None and len(self.tasks) != 1:
-                raise ShapeError(
-                    f"y is a dictionary by task name where there are {len(self.tasks)} tasks, found an array"
-                )
             values = column_or_1d(y, warn=True)
             check_classification_targets(values)
             self.classes_, index = np.unique(values, return_inverse=True)
@@ -398,15 +470,22 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             )
         task_names(self.tasks)
         self.tasks_ = list(self.tasks)
-        for name in y:
-            if name not in {task.name for task in self.tasks_}:
-                raise UnknownNameError.of("task in y", name, [task.name for task in self.tasks_])
+        self._check_names(y)
         return dict(y)
+
+    def _check_names(self, y: Mapping[str, Any]) -> None:
+        names = [task.name for task in self.tasks_]
+        for name in y:
+            if name not in names:
+                raise UnknownNameError.of("task in y", name, names)
 
     def _row_weights(self, rows: Rows, sample_weight: Any) -> dict[str, torch.Tensor]:
         out: dict[str, torch.Tensor] = {}
         if sample_weight is not None:
-            weight = np.asarray(sample_weight, dtype=np.float32)
+            try:
+                weight = np.asarray(sample_weight, dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise ShapeError(f"sample_weight has shape ({len(rows)},), numbers: {error}") from error
             if weight.shape != (len(rows),):
                 raise ShapeError(f"sample_weight has shape ({len(rows)},), found {weight.shape}")
             if not ((weight >= 0) & np.isfinite(weight)).all():
@@ -447,8 +526,12 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                         f"{type(value).__name__}"
                     )
             given = given.get(task.name)
-        if isinstance(given, str) and given != "balanced":
-            raise UnknownNameError.of("class_weight", given, ["balanced"])
+        if isinstance(given, str):
+            one_of("class_weight", given, ["balanced"])
+        elif not (given is None or isinstance(given, Mapping)):
+            raise ShapeError(
+                f"class_weight is 'balanced', None or a dictionary of weights, found {type(given).__name__}"
+            )
         if isinstance(given, Mapping) and isinstance(task, MultilabelTask):
             raise ShapeError(f"class_weight is for classes, but task {task.name!r} has labels")
         return given
@@ -464,9 +547,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 index = int(name)
             else:
                 raise UnknownNameError.of("class in class_weight", name, names)
-            if not 0 <= weight < np.inf:
-                raise RangeError(f"class_weight of {name!r} is finite and >= 0, found {weight}")
-            out[index] = weight
+            out[index] = number(f"class_weight of {name!r}", weight, 0)
         return out
 
     def _check_targets(self, rows: Rows) -> dict[str, list[str]]:
@@ -492,17 +573,16 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 missing = [name for c, name in enumerate(task.classes) if c not in found]
                 if missing:
                     out[task.name] = missing
-                    warnings.warn(
+                    _warn(
                         f"task {task.name!r}: no annotated row of {', '.join(missing[:8])}; such a class can "
                         "only be predicted through a relation",
                         ConcordWarning,
-                        stacklevel=3,
                     )
             else:
                 never = _named(task, torch.isnan(known).all(dim=0))
                 if never:
                     message = f"task {task.name!r}: label {', '.join(never[:8])} is never annotated"
-                    warnings.warn(message, ConcordWarning, stacklevel=3)
+                    _warn(message, ConcordWarning)
                     self._say(message)
                 absent = [name for name in _named(task, ~(known == 1).any(dim=0)) if name not in never]
                 if absent:
@@ -553,15 +633,14 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         if self.coupling is None:
             return []
         if isinstance(self.coupling, str):
-            if self.coupling not in COUPLINGS:
-                raise UnknownNameError.of("coupling", self.coupling, ["auto", "two-stage", *COUPLINGS])
-            return COUPLINGS[self.coupling]()
-        return [self.coupling] if isinstance(self.coupling, Coupling) else list(self.coupling)
+            name = one_of("coupling", self.coupling, (*CHOOSING, *COUPLINGS))
+            return [] if name in CHOOSING else COUPLINGS[name]()
+        given = [self.coupling] if isinstance(self.coupling, Coupling) else self.coupling
+        # A copy: a coupling may hold running sums, which are one training's and not the next one's.
+        return copy.deepcopy(sequence_of("coupling", given, Coupling, "couplings, or a name, or None"))
 
     def _fit_automatic(self, learner: _Learner, rows: Rows, relations: list[Relation], groups: Any) -> None:
         effort = self._effort()
-        if self.artefact not in get_args(selection.Artefact):
-            raise UnknownNameError.of("artefact", self.artefact, get_args(selection.Artefact))
         for relation in relations:
             relation.cells('coupling="auto", which weighs it against the data,')
         pairs: list[Relation | tuple[MulticlassTask, Task]] = list(relations)
@@ -574,7 +653,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 f"no relation was given between {'; '.join(apart[:8])}: none is estimated, none coupled"
             )
         for message in _shifts(rows, self.tasks_):
-            warnings.warn(message, SourceShiftWarning, stacklevel=3)
+            _warn(message, SourceShiftWarning)
             self._say(message)
         self._automatic = selection.select(
             learner,
@@ -584,7 +663,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             effort=effort,
             seed=self._seed,
             artefact=self.artefact,  # type: ignore[arg-type]
-            groups=None if groups is None else np.asarray(groups),
+            groups=groups,
             say=self._say,
         )
         self.checks_, self.choices_ = self._automatic.checks, self._automatic.choices
@@ -593,12 +672,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.shifts_ = self._automatic.shifts
         for shift in self.shifts_:
             if shift.real:
-                warnings.warn(str(shift), SourceShiftWarning, stacklevel=3)
+                _warn(str(shift), SourceShiftWarning)
                 self._say(str(shift))
 
     def _effort(self) -> selection.Effort:
-        if self.effort not in selection.EFFORTS:
-            raise UnknownNameError.of("effort", self.effort, selection.EFFORTS)
         return selection.EFFORTS[self.effort].for_steps(self.steps)
 
     def _say(self, message: str) -> None:
@@ -611,16 +688,16 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def save(self, folder: str | Path) -> None:
         """Write the model: `model.json` and `weights.safetensors`; nothing is pickled.
 
+        Not kept are a trunk of your own, which `load` takes; a coupling that was given as an object, without
+        which a loaded model predicts but cannot be fitted again; `checks_`, whose words are in `report_`; and
+        `shifts_`.
+
         Raises:
             CheckpointError: The folder holds something already, or cannot be written.
         """
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         check_is_fitted(self, "tasks_")
-        target = Path(folder)
-        if target.exists() and any(target.iterdir()):
-            raise CheckpointError(f"{target} is not empty; give a new folder")
-        target.mkdir(parents=True, exist_ok=True)
         tensors: dict[str, torch.Tensor] = {}
         families: dict[str, Any] = {}
         if self._automatic is None:
@@ -632,34 +709,46 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 for i, each in enumerate(family.networks):
                     for task, network in each.items():
                         tensors |= _prefixed(f"{name}/{i}/{task}", network)
+        weights = save({k: v.contiguous().clone() for k, v in tensors.items()})
+        names = getattr(self, "feature_names_in_", None)
         record: dict[str, Any] = {
             "format": FORMAT,
             "parameters": _plain_parameters(self.get_params(deep=False)),
-            "tasks": [_task_record(task) for task in self.tasks_],
+            "supplied": None if self.relations is None else [relation_record(r) for r in self.relations],
+            "own_trunk": self.trunk is not None,
+            "tasks": [task_record(task) for task in self.tasks_],
             "single": self._single,
-            "classes": self.classes_.tolist() if self._single else None,
+            "classes": _listed(self.classes_) if self._single else None,
             "classes_dtype": str(self.classes_.dtype) if self._single else None,
             "features": self.n_features_in_,
+            "feature_names": None if names is None else names.tolist(),
             "mean": np.asarray(self._mean).tolist(),
             "std": np.asarray(self._std).tolist(),
             "families": families,
             "automatic": self._automatic is not None,
-            "relations": [
-                _relation_record(relation)
-                for relation in (self._automatic.relations if self._automatic else ())
-            ],
+            "relations": [relation_record(relation) for relation in self.relations_],
             "choices": {name: asdict(choice) for name, choice in self.choices_.items()},
             "report": self.report_,
             "cost": self.cost_,
             "zero_shot": self.zero_shot_,
             "example": list(self._example_shape),
+            "weights": hashlib.sha256(weights).hexdigest(),
         }
-        weights = target / "weights.safetensors"
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, weights)
-        record["weights"] = hashlib.sha256(weights.read_bytes()).hexdigest()
         text = json.dumps(record, default=lambda value: value.item())
         record = json.loads(text) | {"digest": hashlib.sha256(text.encode()).hexdigest()}
-        (target / "model.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        target = Path(folder)
+        try:
+            if target.exists() and any(target.iterdir()):
+                raise CheckpointError(f"{target} is not empty; give a new folder")
+            target.mkdir(parents=True, exist_ok=True)
+            write_file(target / "weights.safetensors", weights)
+            write_file(target / "model.json", json.dumps(record, indent=1).encode())
+        except CheckpointError:
+            raise
+        except OSError as error:
+            raise CheckpointError(
+                f"no model can be written to {target}: {error.strerror or error}"
+            ) from error
 
     @classmethod
     def load(cls, folder: str | Path, *, trunk: Any = None) -> CoupledClassifier:
@@ -691,6 +780,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise CheckpointError(f"{source} holds no complete model ({_line(error)})") from error
         if record["format"] != FORMAT:
             raise CheckpointError(f"{source} is of format {record['format']}, this version reads {FORMAT}")
+        if record["own_trunk"] and trunk is None:
+            raise CheckpointError(f"{source} was trained with a trunk of its own; give trunk=")
         try:
             return _restored(cls, record, tensors, trunk)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -773,7 +864,26 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         trunk = copy.deepcopy(owner.trunk) if isinstance(owner.trunk, nn.Module) else owner.trunk()
-        return MultiTaskNetwork(trunk, tasks, torch.zeros(2, *shape))
+        if not isinstance(trunk, nn.Module):
+            raise ShapeError(f"trunk is a function that makes a module, found one that made {trunk!r}")
+        try:
+            return MultiTaskNetwork(trunk, tasks, torch.zeros(2, *shape))
+        except RuntimeError as error:
+            raise ShapeError(
+                f"the trunk does not take inputs of shape (n, {_commas(shape)}): {error}"
+            ) from error
+
+
+def _commas(shape: Iterable[int]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside this file that called the estimator."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename == __file__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
 
 
 def _named(task: Task, which: torch.Tensor) -> list[str]:
@@ -844,7 +954,7 @@ def _shifts(rows: Rows, tasks: Sequence[Task]) -> list[str]:
 # -- records -------------------------------------------------------------------------------------------
 
 
-FORMAT = 2
+FORMAT = 3
 
 
 def _line(error: Exception) -> str:
@@ -852,13 +962,22 @@ def _line(error: Exception) -> str:
 
 
 def _plain_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON holds them; what it cannot hold is left to its default."""
-    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in params.items()}
-    for key, kinds in (("coupling", str), ("random_state", (int, np.integer))):
-        if plain[key] is not None and not isinstance(plain[key], kinds):
-            del plain[key]
+    """Parameters as JSON holds them; a random state that it cannot hold is left to its default."""
+    plain = {key: value for key, value in params.items() if key not in ("tasks", "relations", "trunk")}
+    if not (plain["coupling"] is None or isinstance(plain["coupling"], str)):
+        plain["coupling"] = "of objects, which are not saved"  # a name that no fit takes
+    if not isinstance(plain["random_state"], (int, np.integer)):
+        del plain["random_state"]
+    plain["hidden"] = [int(width) for width in plain["hidden"]]
+    plain["device"] = str(plain["device"])
     plain["class_weight"] = _pairs_of(plain["class_weight"])
-    return {key: value for key, value in plain.items() if key not in ("tasks", "relations", "trunk")}
+    return plain
+
+
+def _listed(values: Array) -> list[Any]:
+    """An array as a list that JSON holds; dates as text."""
+    found: list[Any] = (values.astype(str) if values.dtype.kind in "mM" else values).tolist()
+    return found
 
 
 def _pairs_of(weights: Any) -> Any:
@@ -876,50 +995,22 @@ def _prefixed(prefix: str, network: nn.Module) -> dict[str, torch.Tensor]:
     return {f"{prefix}/{name}": value.detach().cpu() for name, value in network.state_dict().items()}
 
 
-def _task_record(task: Task) -> dict[str, Any]:
-    return {
-        "kind": "multiclass" if isinstance(task, MulticlassTask) else "multilabel",
-        "name": task.name,
-        "outputs": list(task.outputs),
-    }
-
-
-def _task_of(record: Mapping[str, Any]) -> Task:
-    kind = MulticlassTask if record["kind"] == "multiclass" else MultilabelTask
-    return kind(record["name"], record["outputs"])
-
-
-def _relation_record(relation: Relation) -> dict[str, Any]:
-    def plain(values: Array | None) -> Any:
-        if values is None:
-            return None
-        return (
-            [None if np.isnan(v) else float(v) for v in values]
-            if values.ndim == 1
-            else list(map(plain, values))
-        )
-
-    return {
-        "source": relation.source.name,
-        "target": relation.target.name,
-        "table": plain(relation.table),
-        "prior": plain(relation.prior),
-        "base_rate": plain(relation.base_rate),
-    }
-
-
 def _restored(
     cls: type[CoupledClassifier], record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], trunk: Any
 ) -> CoupledClassifier:
-    tasks = [_task_of(each) for each in record["tasks"]]
+    tasks = [task_of(each) for each in record["tasks"]]
     single = record["single"]
     parameters = dict(record["parameters"])
     parameters["class_weight"] = _dictionary(parameters["class_weight"])
-    model = cls(tasks=None if single else tasks, trunk=trunk, **parameters)
+    supplied = record["supplied"]
+    relations = None if supplied is None else [relation_of(each, tasks) for each in supplied]
+    model = cls(None if single else tasks, relations, trunk=trunk, **parameters)
     model.tasks_, model._single = tasks, single
     if single:
         model.classes_ = np.asarray(record["classes"], dtype=record["classes_dtype"])
     model.n_features_in_ = record["features"]
+    if record["feature_names"] is not None:
+        model.feature_names_in_ = np.asarray(record["feature_names"], dtype=object)
     model._mean, model._std = np.asarray(record["mean"]), np.asarray(record["std"])
     model.report_, model.cost_ = record["report"], record["cost"]
     model.choices_ = {name: selection.Choice(**each) for name, each in record["choices"].items()}
@@ -934,21 +1025,10 @@ def _restored(
         net.load_state_dict(state)
         return net.eval()
 
+    model.relations_ = [relation_of(each, tasks) for each in record["relations"]]
     if not record["automatic"]:
         model._network = network("network", tasks, "shared" if len(tasks) == 1 else "half-shared")
-        model.relations_ = []
         return model
-    relations = [
-        Relation(
-            known[each["source"]],  # type: ignore[arg-type]
-            known[each["target"]],
-            np.asarray(each["table"], dtype=np.float64),
-            prior=None if each["prior"] is None else np.asarray(each["prior"]),
-            base_rate=None if each["base_rate"] is None else np.asarray(each["base_rate"]),
-        )
-        for each in record["relations"]
-    ]
-    model.relations_ = relations
     families = {}
     for name, each in record["families"].items():
         networks = []
@@ -960,6 +1040,6 @@ def _restored(
             networks.append(nets)
         families[name] = selection.Family(name, networks, {}, each["scale"])
     model._automatic = selection.Automatic(
-        tuple(tasks), (), model.choices_, families, model.cost_, relations=tuple(relations)
+        tuple(tasks), (), model.choices_, families, model.cost_, relations=tuple(model.relations_)
     )
     return model

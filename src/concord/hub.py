@@ -23,8 +23,9 @@ from concord.checkpoint import read_tensors, write_file
 from concord.decoding import JointDecoder
 from concord.errors import CheckpointError, ConfigError, MissingExtraError
 from concord.network import MultiTaskNetwork, TaskwiseNetwork
+from concord.records import relation_of, relation_record, task_of, task_record
 from concord.relation import Relation
-from concord.tasks import MulticlassTask, MultilabelTask, Task
+from concord.tasks import Task
 
 if TYPE_CHECKING:
     from concord.trunks.named import NamedTrunk
@@ -33,7 +34,6 @@ __all__ = ["Card", "Pretrained", "TrunkRecord", "from_pretrained", "save_pretrai
 
 FORMAT = 1
 CONFIG, WEIGHTS, README, TOKENIZER = "config.json", "model.safetensors", "README.md", "tokenizer"
-RELATION_FIELDS = ("table", "strength", "interval", "prior", "base_rate")
 SHOWN_CELLS = 400
 """Tables of up to so many cells are drawn in the model card."""
 
@@ -168,14 +168,14 @@ def save_pretrained(
     config: dict[str, Any] = {
         "format": FORMAT,
         "library": {"name": "concord", "version": __version__},
-        "tasks": [_task_record(task) for task in tasks],
+        "tasks": [task_record(task) for task in tasks],
         "inputs": _example_record(example),
         "trunk": None if trunk is None else _trunk_record(trunk),
         "chosen": chosen,
         "normalization": None
         if normalization is None
         else [list(map(float, part)) for part in normalization],
-        "relations": [_relation_record(relation) for relation in relations],
+        "relations": [relation_record(relation) for relation in relations],
         "decoders": [
             {
                 "relation": decoder.relation.name,
@@ -208,11 +208,6 @@ def _weights(network: nn.Module) -> bytes:
     return bytes(save(state, metadata={"format": "pt"}))
 
 
-def _task_record(task: Task) -> dict[str, Any]:
-    kind = "multiclass" if isinstance(task, MulticlassTask) else "multilabel"
-    return {"name": task.name, "kind": kind, "outputs": list(task.outputs)}
-
-
 def _example_record(example: Any) -> Any:
     if isinstance(example, Mapping):
         return {name: _example_record(value) for name, value in example.items()}
@@ -227,26 +222,6 @@ def _trunk_record(trunk: TrunkRecord) -> dict[str, Any]:
         "resolved": dict(trunk.resolved),
         "standardize": trunk.standardize,
     }
-
-
-def _relation_record(relation: Relation) -> dict[str, Any]:
-    return {
-        "source": relation.source.name,
-        "target": relation.target.name,
-        **{name: _cells(getattr(relation, name)) for name in RELATION_FIELDS},
-    }
-
-
-def _cells(values: Any) -> Any:
-    if values is None:
-        return None
-    if hasattr(values, "tocsr"):
-        parts = {name: getattr(values, name).tolist() for name in ("data", "indices", "indptr")}
-        return {"shape": list(values.shape), **parts}
-    array = np.asarray(values, dtype=np.float64)
-    out = array.astype(object)
-    out[np.isnan(array)] = None  # NaN is not JSON
-    return out.tolist()
 
 
 # -- the model card --------------------------------------------------------------------------------
@@ -264,7 +239,7 @@ def _readme(
     header: dict[str, Any] = {"library_name": "concord"}
     if card.license is not None:
         header["license"] = card.license
-    header["tags"] = ["multi-task", *sorted({str(_task_record(task)["kind"]) for task in tasks})]
+    header["tags"] = ["multi-task", *sorted({str(task_record(task)["kind"]) for task in tasks})]
     if card.data:
         header["datasets"] = list(card.data)
     if card.metrics:
@@ -279,7 +254,7 @@ def _readme(
         "## Tasks\n\n"
         + _table(
             ["task", "kind", "outputs"],
-            [[t.name, _task_record(t)["kind"], ", ".join(t.outputs)] for t in tasks],
+            [[t.name, task_record(t)["kind"], ", ".join(t.outputs)] for t in tasks],
         ),
         f"## Trunk\n\n{f'`{trunk.name}`' if trunk else 'Given by the user; it has no name.'}",
         "## Relation\n\n" + ("\n\n".join(map(_relation_section, relations)) or "None."),
@@ -363,8 +338,8 @@ def from_pretrained(
         folder = _from_hub(str(name_or_folder), download, revision)
     config = _read_config(folder / CONFIG)
     try:
-        tasks = tuple(_task(record) for record in config["tasks"])
-        relations = tuple(_relation(record, tasks) for record in config["relations"])
+        tasks = tuple(task_of(record) for record in config["tasks"])
+        relations = tuple(relation_of(record, tasks) for record in config["relations"])
         decoders = tuple(_decoder(record, relations) for record in config["decoders"])
         example = _example(config["inputs"])
         expected = config["weights"]["sha256"]
@@ -431,31 +406,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} has format {found}, this version reads {FORMAT}")
     checked: dict[str, Any] = config
     return checked
-
-
-def _task(record: Mapping[str, Any]) -> Task:
-    kinds: dict[str, Any] = {"multiclass": MulticlassTask, "multilabel": MultilabelTask}
-    task: Task = kinds[record["kind"]](record["name"], record["outputs"])
-    return task
-
-
-def _relation(record: Mapping[str, Any], tasks: Sequence[Task]) -> Relation:
-    by_name: dict[str, Any] = {task.name: task for task in tasks}
-
-    return Relation(
-        by_name[record["source"]],
-        by_name[record["target"]],
-        **{name: _array(record[name]) for name in RELATION_FIELDS},
-    )
-
-
-def _array(values: Any) -> Any:
-    if isinstance(values, Mapping):
-        from scipy import sparse
-
-        parts = tuple(values[name] for name in ("data", "indices", "indptr"))
-        return sparse.csr_array(parts, shape=tuple(values["shape"]))
-    return None if values is None else np.asarray(values, dtype=np.float64)  # null becomes NaN
 
 
 def _decoder(record: Mapping[str, Any], relations: Sequence[Relation]) -> JointDecoder:
