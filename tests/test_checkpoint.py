@@ -31,6 +31,7 @@ from training_problem import (
     survive_as_nobody,
     survive_in_limits,
     survive_plainly,
+    survive_to_14,
     survive_until,
     survive_until_half_a_file,
 )
@@ -293,7 +294,7 @@ def damage_renamed(path: Path) -> None:
     ],
 )
 def test_damaged_checkpoints_are_refused_by_name(damage: Any, words: str, tmp_path: Path):
-    survive(tmp_path, steps=14)
+    survive_to_14(tmp_path)
     damage(tmp_path / "checkpoints" / "step-00000014")
     with pytest.raises(CheckpointError, match=words) as caught:
         survive(tmp_path)
@@ -352,7 +353,7 @@ def test_another_training_is_refused(tmp_path: Path):
 def test_a_full_disk_is_one_line_and_leaves_the_last_one_whole(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    survive(tmp_path, steps=14)
+    survive_to_14(tmp_path)
 
     def full(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -371,7 +372,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_one_whole(
 
 
 def test_a_file_that_cannot_grow_is_one_line(tmp_path: Path, processes: Any):
-    survive(tmp_path, steps=14)
+    survive_to_14(tmp_path)
     child = processes.Process(target=survive_in_limits, args=(str(tmp_path), 60, 4096))
     child.start()
     child.join(60)
@@ -383,7 +384,7 @@ def test_a_file_that_cannot_grow_is_one_line(tmp_path: Path, processes: Any):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_folder_of_another_user_is_one_line(tmp_path: Path, processes: Any):
-    survive(tmp_path, steps=14)
+    survive_to_14(tmp_path)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     child = processes.Process(target=survive_as_nobody, args=(str(tmp_path), 60))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import copy
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 import concord as cc
+from concord.checkpoint import Checkpoints
 from concord.errors import (
+    CheckpointError,
+    ConcordWarning,
     EmptyDataError,
     NoAnnotationError,
     NotFiniteError,
@@ -305,9 +310,66 @@ def test_selected_network_serves_each_task_its_own():
 def test_validation_without_annotation_of_a_task_says_nothing_of_it():
     blank = rows(20)
     blank.targets["marks"].fill_(math.nan)
-    history = fit(network(), objective(), rows(), steps=4, validation=Validation(blank, select="metric"))
-    assert set(history.selected) == {"shape"}
+    net = network()
+    with pytest.warns(ConcordWarning, match="cannot judge 'marks'"):
+        history = fit(net, objective(), rows(), steps=4, validation=Validation(blank, select="metric"))
     assert not any(name.startswith("val/marks") for name in history.validation[0])
+    assert history.selected["marks"].step == 4
+    assert math.isnan(history.selected["marks"].score)
+    assert set(selected_network(net, history)(blank.inputs)) == {"shape", "marks"}
+
+
+def test_labels_of_which_none_is_present_are_judged_by_log_loss_alone():
+    absent = rows(20)
+    absent.targets["marks"].fill_(0.0)
+    validation = Validation(absent, every=2, select="log-loss")
+    history = fit(network(), objective(), rows(), steps=4, validation=validation)
+    assert {"val/marks/log-loss"} == {key for key in history.validation[0] if key.startswith("val/marks")}
+    assert history.selected["marks"].score > -math.inf
+
+
+def test_pieces_are_counted_once_in_running_statistics():
+    def net() -> cc.MultiTaskNetwork:
+        torch.manual_seed(0)
+        trunk = torch.nn.Sequential(torch.nn.Linear(WIDTH, 8), torch.nn.BatchNorm1d(8))
+        return cc.MultiTaskNetwork(trunk, [SHAPE, MARKS], torch.zeros(2, WIDTH))
+
+    cut = net()
+    fit(cut, objective(), rows(), steps=5, rows_per_task=8, recipe=Recipe(accumulate=2))
+    assert int(cut.trunk[1].num_batches_tracked) == 10  # type: ignore[index]
+
+
+@pytest.mark.parametrize("change", ["steps", "coupling", "weight", "table"])
+def test_another_training_is_not_gone_on_with(change: str, tmp_path: Path):
+    def loss(**changes: Any) -> cc.CoupledObjective:
+        options = {"exponent": 1.0, "weights": None, "cell": 0.9} | changes
+        table = np.full((3, 4), 0.2)
+        table[0, 0] = options["cell"]
+        coupling = cc.couplings.PosteriorCoannotation(exponent=options["exponent"])
+        return cc.CoupledObjective(
+            [SHAPE, MARKS], [cc.Relation(SHAPE, MARKS, table)], [coupling], task_weights=options["weights"]
+        )
+
+    def train(objective: cc.CoupledObjective, steps: int = 4) -> None:
+        checkpoints = Checkpoints(tmp_path, every=2)
+        fit(
+            network(),
+            objective,
+            rows(),
+            steps=steps,
+            checkpoints=checkpoints,
+            recipe=Recipe(schedule="cosine"),
+        )
+
+    train(loss())
+    train(loss())
+    options: dict[str, Any] = {
+        "coupling": {"exponent": 0.5},
+        "weight": {"weights": {"marks": 0.1}},
+        "table": {"cell": 0.8},
+    }.get(change, {})
+    with pytest.raises(CheckpointError, match="is of another training"):
+        train(loss(**options), steps=8 if change == "steps" else 4)
 
 
 @settings(max_examples=20)

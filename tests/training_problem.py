@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,17 @@ def survive(
         **options,
     )
     return net, history
+
+
+def survive_to_14(folder: Path) -> None:
+    """Train, and stop behind the checkpoint of step 14."""
+
+    def stop(record: dict[str, float]) -> None:
+        if record["step"] > 14:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        survive(folder, on_log=stop)
 
 
 def equal(first: torch.nn.Module, second: torch.nn.Module) -> bool:

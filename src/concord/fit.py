@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from concord.checkpoint import Checkpoints, random_state, set_random_state
-from concord.errors import CheckpointError, NotFiniteError, RangeError, UnknownNameError
+from concord.errors import CheckpointError, ConcordWarning, NotFiniteError, RangeError, UnknownNameError
 from concord.launch import keep_freed_memory, on_first
 from concord.objective import CoupledObjective, ObjectiveResult
 from concord.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
@@ -70,6 +71,7 @@ class Recipe:
         accumulate: Pieces that a batch is cut into, so that a large one fits into memory, >= 1. The loss is
             that of the whole batch, couplings and all (gradient caching: Gao et al., "Scaling deep
             contrastive learning batch size under memory limited setup", 2021), for one more forward pass.
+            Statistics of a batch that the network itself takes (BatchNorm) are those of a piece.
         average: Decay of an exponential moving average of the weights, which is then the result; or None.
         precision: `32-true`, `bf16-mixed`, `16-mixed`, `64-true`; of the training's own Fabric.
         channels_last: Whether images and convolutions lie in memory channels last.
@@ -111,7 +113,8 @@ class Selected:
 
     Attributes:
         step: When.
-        score: Its metric, or minus its temperature-scaled log-loss.
+        score: Its metric, or minus its temperature-scaled log-loss; NaN where the validation rows could not
+            judge the task, and the last weights were kept.
         weights: State of the whole network at that step, on the CPU.
     """
 
@@ -289,11 +292,15 @@ class _Loop:
             "weight_decay": weight_decay,
             "tasks": {name: list(task.outputs) for name, task in objective.tasks.items()},
             **identity,
+            # A digest of every relation is for those that may go on, not for each small training.
+            **({} if checkpoints is None else objective.identity()),
             **{
                 key: list(value) if isinstance(value, tuple) else value
                 for key, value in asdict(recipe).items()
                 if key != "compile"
             },
+            # Where the rate falls towards the last step, it is another course with another number of them.
+            "steps": None if recipe.schedule == "constant" else steps,
         }
         self.frozen = freeze(network, recipe.frozen)
         if recipe.channels_last:
@@ -371,6 +378,8 @@ class _Loop:
             if self.checkpoints and self._due(self.checkpoints.every):
                 _finite(float(result.loss.detach()), self.step)
                 self._save(scores)
+        if self.validation is not None and self.validation.select != "final":
+            self._take_last([name for name in self.objective.tasks if name not in self.selected])
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.steps
@@ -423,10 +432,14 @@ class _Loop:
     ) -> ObjectiveResult:
         parts = pieces(inputs, max(1, -(-length(inputs) // self.recipe.accumulate)))
         states, chunks = [], []
+        buffers = [buffer.clone() for buffer in self.network.buffers()]
         with torch.no_grad():
             for part in parts:
                 states.append(random_state(self.device))
                 chunks.append(self.forward(part))
+            # Running statistics take a piece in once, when it has its gradient.
+            for buffer, before in zip(self.network.buffers(), buffers, strict=True):
+                buffer.copy_(before)
         logits = {
             name: torch.cat([chunk[name] for chunk in chunks]).detach().requires_grad_() for name in chunks[0]
         }
@@ -500,8 +513,25 @@ class _Loop:
             t for t, score in scores.items() if t not in self.selected or score > self.selected[t].score
         ]
         if better:
-            weights = {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
+            weights = self._weights()
             self.selected |= {task: Selected(self.step, scores[task], weights) for task in better}
+
+    def _take_last(self, tasks: Sequence[str]) -> None:
+        """The last weights for tasks that no evaluation could judge."""
+        if not tasks:
+            return
+        warnings.warn(
+            f"the validation rows cannot judge {', '.join(map(repr, tasks))}: none is annotated, or no label "
+            "is present in any; the last weights are kept there",
+            ConcordWarning,
+            stacklevel=5,
+        )
+        with self.average.applied() if self.average else nullcontext():
+            weights = self._weights()
+        self.selected |= {task: Selected(self.step, float("nan"), weights) for task in tasks}
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {k: v.detach().to("cpu", copy=True) for k, v in self.network.state_dict().items()}
 
     # -- surviving -------------------------------------------------------------------------------------
 

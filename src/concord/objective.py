@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +28,7 @@ from concord.losses import (
     soft_multilabel_loss,
 )
 from concord.population import Local, Population
+from concord.records import relation_record
 from concord.relation import Relation
 from concord.tasks import MulticlassTask, Task, task_names
 
@@ -108,6 +112,21 @@ class CoupledObjective(nn.Module):
         self.soft_weights = _weights("soft target", soft_weights, names)
         self.validate = validate
         self._population: Population = Local()
+
+    def identity(self) -> dict[str, Any]:
+        """What its loss depends on, as JSON holds it: couplings by their settings, relations by a digest."""
+        return {
+            "task_weights": dict(self.task_weights),
+            "soft_weights": dict(self.soft_weights),
+            "couplings": [
+                {"part": part, "coupling": type(coupling).__name__, **_plain_settings(coupling)}
+                for part, coupling in zip(self.part_names, self.couplings, strict=True)
+            ],
+            "relations": {
+                name: hashlib.sha256(json.dumps(relation_record(relation)).encode()).hexdigest()
+                for name, relation in self.relations.items()
+            },
+        }
 
     @property
     def population(self) -> Population:
@@ -283,6 +302,17 @@ def _pairs(
                     f"coupling {coupling.name!r} has no relation to work on; give relations=[...]"
                 )
     return pairs
+
+
+def _plain_settings(coupling: nn.Module) -> dict[str, Any]:
+    """Numbers, names and switches that a coupling was made with."""
+    return {
+        name: value
+        for name, value in vars(coupling).items()
+        if not name.startswith("_")
+        and name != "training"
+        and isinstance(value, (str, int, float, type(None)))
+    }
 
 
 def _part_names(pairs: Sequence[tuple[str, Coupling]]) -> list[str]:

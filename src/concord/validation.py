@@ -69,15 +69,21 @@ class Validation:
                 raise UnknownNameError.of(f"metric of task {name!r}", metric, metric_names(tasks[name]))
 
     def score(self, task: Task, targets: Tensor, logits: Tensor) -> tuple[float | None, dict[str, float]]:
-        """Score of a task (larger is better; None without annotated rows), and its metrics by name."""
+        """Score of a task (larger is better; None where the rows cannot tell), and its metrics by name."""
         y, z = targets.numpy(), logits.double().numpy()
         try:
-            found = evaluate(task, y, z)
+            loss = scaled_log_loss(task, y, z)
         except NoAnnotationError:
             return None, {}
-        loss = scaled_log_loss(task, y, z)
+        try:
+            found = evaluate(task, y, z)
+        except NoAnnotationError:  # labels none of which is present have a log-loss, and no F1
+            found = {}
         chosen = self.metrics.get(task.name, main_metric(task))
-        score = -loss if self.select == "log-loss" else found[chosen] * (-1 if chosen == "ece" else 1)
+        if self.select == "log-loss":
+            score: float | None = -loss
+        else:
+            score = found[chosen] * (-1 if chosen == "ece" else 1) if found else None
         return score, found | {"log-loss": loss}
 
 
