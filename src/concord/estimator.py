@@ -23,10 +23,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 from torch import nn
 
-from concord import couplings as coupling_room
 from concord import metrics, selection
 from concord.checkpoint import write_file
 from concord.couplings import Coupling
+from concord.couplings.named import COUPLINGS
 from concord.errors import (
     AnnotationError,
     CheckpointError,
@@ -51,19 +51,6 @@ from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
 __all__ = ["COUPLINGS", "EXPECTED_FAILED_CHECKS", "CoupledClassifier"]
 
 Array = npt.NDArray[Any]
-
-COUPLINGS: dict[str, Callable[[], list[Coupling]]] = {
-    "paper-matching": lambda: [coupling_room.DistributionMatching("paper")],
-    "paper-coannotation": lambda: [coupling_room.SoftCoannotation("paper")],
-    "paper": lambda: [coupling_room.DistributionMatching("paper"), coupling_room.SoftCoannotation("paper")],
-    "hard-coannotation": lambda: [coupling_room.HardCoannotation()],
-    "coannotation": lambda: [coupling_room.SoftCoannotation(temperature=0.2)],
-    "matching": lambda: [coupling_room.DistributionMatching()],
-    "population": lambda: [coupling_room.PopulationMatching()],
-    "posterior": lambda: [coupling_room.PosteriorCoannotation(), coupling_room.ClassToLabels()],
-    "marginal": lambda: [coupling_room.MarginalLikelihood(exponent=0.5, weight=1 / 3)],
-}
-"""Couplings by name, with the weights they run at."""
 
 CHOOSING = ("auto", "two-stage")
 """Names of ways to train that choose or stage couplings themselves."""
@@ -93,11 +80,11 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         relations: Relations between pairs of the tasks; None estimates them where the coupling is
             ``"auto"``, from each class task to each other task.
         coupling: ``"auto"`` chooses per task, with the balanced shared network and the single-task model
-            among the candidates; None is the balanced shared network; a name of `COUPLINGS`, a coupling or
-            a list of them trains one shared network with it; ``"two-stage"`` trains a cross-fitted balanced
-            shared network and then one that also learns its class posteriors given the annotated targets,
-            through the supplied relations as they are: no guard, no check of a table. One task alone is the
-            single-task model.
+            among the candidates; None is the balanced shared network; a name of `COUPLINGS` (in
+            `concord.couplings.named`), a coupling or a list of them trains one shared network with it;
+            ``"two-stage"`` trains a cross-fitted balanced shared network and then one that also learns its
+            class posteriors given the annotated targets, through the supplied relations as they are: no
+            guard, no check of a table. One task alone is the single-task model.
         effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend, at most 4.0, 7.9 and
             26.5 times the pair of single-task models (more where `steps` are below 600 and 334: the networks
             of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.

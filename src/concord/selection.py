@@ -70,7 +70,7 @@ MIN_GAIN_Z = 1.64
 PROVEN_Z = 5.0
 """So many standard errors put a table beyond doubt: the rows of a scarce task need not prove it again."""
 MIN_ROWS = 20
-"""Below so many annotated rows nothing can be proved, and a task stays with the balanced shared network."""
+"""Below so many annotated rows nothing can be proved, and a task stays where it starts."""
 ROUNDS = 4
 ROUNDS_OF_SHARES = 10
 

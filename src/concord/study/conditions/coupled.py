@@ -6,41 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from concord.couplings import (
-    ClassToLabels,
-    Coupling,
-    DistributionMatching,
-    HardCoannotation,
-    MarginalLikelihood,
-    PopulationMatching,
-    PosteriorCoannotation,
-    SoftCoannotation,
-)
+from concord.couplings import Coupling
+from concord.couplings.named import COUPLINGS
 from concord.errors import RangeError, UnknownNameError
 from concord.network import Capacity
 from concord.objective import CoupledObjective
+from concord.selection import balance_weights
 from concord.study.conditions.base import Condition, Predictor, Setting, joined
 from concord.study.tables import Shown, shown
 
-__all__ = ["COUPLINGS", "Coupled", "Weighting", "condition", "task_weights"]
+__all__ = ["WAYS", "Coupled", "Weighting", "condition", "task_weights"]
 
 Weighting = Literal["equal", "rows"]
 """Factors of the supervised losses: 1 for all, or the task's annotated rows over the richest task's."""
 
-FLOOR = 0.1
-
-COUPLINGS: dict[str, Callable[[], list[Coupling]]] = {
-    "uncoupled": list,
-    "paper-matching": lambda: [DistributionMatching("paper")],
-    "paper-coannotation": lambda: [SoftCoannotation("paper")],
-    "paper": lambda: [DistributionMatching("paper"), SoftCoannotation("paper")],
-    "hard-coannotation": lambda: [HardCoannotation()],
-    "matching": lambda: [DistributionMatching()],
-    "coannotation": lambda: [SoftCoannotation()],
-    "population": lambda: [PopulationMatching()],
-    "posterior": lambda: [PosteriorCoannotation(), ClassToLabels()],
-    "marginal": lambda: [MarginalLikelihood()],
-}
+WAYS: dict[str, Callable[[], list[Coupling]]] = {"uncoupled": list, **COUPLINGS}
 """Couplings of every condition of this kind, made anew for each run."""
 
 
@@ -85,8 +65,7 @@ def task_weights(setting: Setting, weighting: Weighting | Mapping[str, float]) -
         return dict(weighting)
     if weighting == "equal":
         return {}
-    counts = {task.name: len(setting.rows.annotated(task)) for task in setting.tasks}
-    return {name: max(FLOOR, n / max(counts.values())) for name, n in counts.items()}
+    return balance_weights(setting.rows, setting.tasks)
 
 
 def condition(
@@ -110,4 +89,4 @@ def condition(
         raise UnknownNameError.of(f"weighting of condition {name!r}", weighting, get_args(Weighting))
     if table not in get_args(Shown):
         raise UnknownNameError.of(f"table of condition {name!r}", table, get_args(Shown))
-    return Coupled(COUPLINGS[name], weight, capacity, weighting, table)
+    return Coupled(WAYS[name], weight, capacity, weighting, table)
