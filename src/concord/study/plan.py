@@ -93,9 +93,11 @@ class Regime(_Strict):
         rows: Annotated rows of each task, >= 1.
         overlap: Share of the scarcest task's rows that are annotated for all tasks, in [0, 1] or as `50 %`;
             the other rows carry one task's annotation each.
-        table: The relation as given, as estimated from the training rows alone (from those annotated for
-            both tasks, or without any through cross-fitted networks), or as a wrong one for control, the same
-            in all runs: with its rows shuffled, or partly wrong (see `concord.study.tables.control`).
+        table: The relation as given (where a config counts it from rows, all training rows are counted, more
+            than the regime shows to the networks), as estimated from the regime's rows alone (from those
+            annotated for both tasks, or without any through cross-fitted networks), or as a wrong one for
+            control, the same in all runs: with its rows shuffled, or partly wrong (see
+            `concord.study.tables.control`).
         network: The trunk, where it is not the plan's.
     """
 
