@@ -341,6 +341,24 @@ def test_a_head_that_knows_nothing_decides_nothing(kind: str) -> None:
 
 
 @kinds
+def test_a_table_is_weighed_by_the_other_head_where_that_of_the_classes_knows_nothing(kind: str) -> None:
+    world = MAKE[kind](0)
+    obs = world.observations()
+    blank = replace(obs, p=np.full_like(obs.p, 1 / obs.p.shape[1]))
+    check = check_relation(blank, world.relation)
+    assert check.verdict == "kept"
+    np.testing.assert_array_equal(check.relation.table, world.table)
+    assert check.exponent > 0
+    assert "knows too little to weigh the table" in check.sentences()[0]
+    rng = np.random.default_rng(1)
+    for _ in range(10):
+        order = rng.permutation(len(world.table))
+        if (order != np.arange(len(order))).mean() > 0.7:
+            other = check_relation(blank, world.relation.replace(table=world.table[order]))
+            assert (other.verdict, other.exponent) == ("undecided", 0.0)
+
+
+@kinds
 def test_annotations_that_fit_are_no_proof_against_where_nobody_can_predict_them(kind: str) -> None:
     obs = MAKE[kind](0).observations()
     flat = np.tile(obs.base_rates() if obs.q.ndim == 2 else obs.q.mean(0), (len(obs.q), 1))

@@ -228,6 +228,11 @@ class Evidence:
     agreement: float
     z: float
 
+    @property
+    def shown(self) -> bool:
+        """Whether it is above noise."""
+        return self.agreement > MIN_AGREEMENT and self.z > MIN_Z
+
 
 def agreement(observations: Observations, table: Array, exponent: float, rates: Array) -> Array:
     """Gain in nats of each label-annotated row: log sum p e^(s ll) - log sum mean(p) e^(s ll). (m,)."""
@@ -256,9 +261,7 @@ def fit_exponent(observations: Observations, table: Array, rates: Array | None =
         mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
         if mean > best.agreement:
             best = Evidence(exponent, mean, mean / max(error, 1e-12))
-    return (
-        best if best.agreement > MIN_AGREEMENT and best.z > MIN_Z else Evidence(0.0, best.agreement, best.z)
-    )
+    return best if best.shown else Evidence(0.0, best.agreement, best.z)
 
 
 def _em(
@@ -608,7 +611,8 @@ class RelationCheck:
     """What the data say of a relation.
 
     Attributes:
-        verdict: ``"kept"`` the table as supplied; ``"calibrated"`` on the scale of the data;
+        verdict: ``"kept"`` the table as supplied, which the annotations fit or, where the class head knows
+            too little to tell, what the other head says of annotated classes; ``"calibrated"`` on the scale of the data;
             ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by the data's own
             estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and classes have
             nothing to say of each other, and no coupling should be made; ``"undecided"`` no relation was
@@ -645,8 +649,14 @@ class RelationCheck:
             f"{found.agreement:.2f} nats a row, z = {found.z:.1f}" for found in (self.evidence, self.reverse)
         )
         skill, other = (f"{s.lift:+.2f}, z = {s.z:.1f}" for s in (self.skill, self.target_skill))
+        fits = (
+            f"the table fits the data (trust {self.trust:.2f})"
+            if self.evidence.shown
+            else f"the head of {self.relation.source.name} knows too little to weigh the table, but what "
+            f"that of {self.relation.target.name} says of rows with a class fits it ({back})"
+        )
         said = {
-            "kept": f"{name}: the table fits the data (trust {self.trust:.2f}); it is used as supplied.",
+            "kept": f"{name}: {fits}; it is used as supplied.",
             "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), but its "
             "numbers are no probabilities of these data; it is used calibrated.",
             "partly wrong": f"{name}: the table is right in part (trust {self.trust:.2f}); it is used as a "
@@ -752,7 +762,7 @@ def check_relation(
             ways = {"partly wrong": [anchored], "dropped": [Way()]}
     verdict, way, found = _closest_good(observations, ways, rates)
     reverse = class_direction(observations, way, rates, crossed)
-    agrees = found.agreement > MIN_AGREEMENT and found.z > MIN_Z
+    agrees = found.shown
     open_gate = agrees and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
     chosen = way(observations)
     exponent = fit_exponent(observations, chosen, rates).exponent if open_gate else 0.0
@@ -762,6 +772,14 @@ def check_relation(
         # predicted ones tell no class, it takes a head that can predict them.
         could_tell = skills[0].some and bool(observations.seen.any())
         verdict = "unrelated" if could_tell and (not agrees or skills[1].some) else "undecided"
+    if verdict == "undecided" and table is not None:
+        # A class head that knows nothing cannot weigh a table. A head that knows the labels can: what it says
+        # of rows with a class fits the table or not, and nothing of the table was fitted to them.
+        as_supplied = Way(table, strength=np.inf)
+        told = class_direction(observations, as_supplied, rates, crossed)
+        if told.agreement > MIN_AGREEMENT and told.z > MIN_REVERSE_Z:
+            verdict, way, chosen = "kept", as_supplied, table
+            exponent, reverse = told.exponent, told
     estimate = _with_intervals(observations, rates)
     return RelationCheck(
         verdict,
