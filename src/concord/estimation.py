@@ -612,7 +612,8 @@ class RelationCheck:
 
     Attributes:
         verdict: ``"kept"`` the table as supplied, which the annotations fit or, where the class head knows
-            too little to tell, what the other head says of annotated classes; ``"calibrated"`` on the scale of the data;
+            too little to tell, what the other head says of annotated classes; ``"calibrated"`` on the scale
+            of the data;
             ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by the data's own
             estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and classes have
             nothing to say of each other, and no coupling should be made; ``"undecided"`` no relation was
