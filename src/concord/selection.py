@@ -63,6 +63,7 @@ __all__ = [
 
 Array = npt.NDArray[np.float64]
 Artefact = Literal["distilled", "bagged"]
+Start = Literal["shared", "single-task", "coupled"]
 
 FLOOR = 0.1
 MIN_GAIN_Z = 1.64
@@ -481,59 +482,17 @@ def select(
     judging = [
         [replace(check, relation=first.without(k, check)) for check in active] for k in range(effort.folds)
     ]
-    notes: list[str] = [] if relations else ["no relation was given and none can be estimated; no coupling"]
     if active:
-        sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
-        shared = families["shared"]
-        soft = [
-            {
-                t.name: _class_targets(
-                    shared.probabilities(t, shared.logits[t.name][k]),
-                    rows,
-                    judging[k],
-                    t,
-                    blind[t.name],
-                )
-                for t in sources
-            }
-            for k in range(effort.folds)
-        ]
-        families["coupled"] = _train_family(learner, rows, tasks, fold, effort, seed, "coupled", soft)
-        _fit_scales({"coupled": families["coupled"]}, rows, tasks, fold)
+        families["coupled"] = _coupled_family(learner, first, active, judging, blind, effort, seed)
+    choices = _choose(first, families, checks, judging, blind, average=artefact == "bagged")
     in_use = tuple(check.relation for check in active)
-    choices: dict[str, Choice] = {}
-    done: dict[str, Array] = {}
-    for task in _ordered(tasks, in_use):
-
-        def classes(source: Task) -> Array:
-            return done[source.name] if source.name in done else families["shared"].held_out(source, fold)
-
-        choices[task.name], done[task.name] = _guard(
-            task,
-            families,
-            rows,
-            fold,
-            [
-                [check.relation for check in (each if isinstance(task, MulticlassTask) else active)]
-                for each in judging
-            ],
-            classes,
-            blind[task.name],
-            average=artefact == "bagged",
-            start="single-task"
-            if _unrelated(task, rows, checks)
-            else "coupled"
-            if blind[task.name].any() or _proven(task, rows, active)
-            else "shared",
-        )
     spent = effort.folds * effort.share * (2 + bool(active))
     used = _families_in_use(choices, in_use, tasks)
     shifts = _prior_shifts(families["shared"], rows, tasks, fold, seed)
     if artefact == "distilled":
-        final = used
         families = _final(learner, rows, tasks, families, active, blind, choices, used, seed)
         spent += sum(
-            1.0 if name != "single-task" else len(families[name].networks[0]) / len(tasks) for name in final
+            1.0 if name != "single-task" else len(families[name].networks[0]) / len(tasks) for name in used
         )
     outcome = Automatic(
         tuple(tasks),
@@ -541,19 +500,90 @@ def select(
         choices,
         {name: families[name] for name in used},
         spent,
-        tuple(notes),
+        () if relations else ("no relation was given and none can be estimated; no coupling",),
         in_use,
-        {
-            task.name: tuple(task.outputs[c] for c in np.flatnonzero(blind[task.name]))
-            for task in tasks
-            if blind[task.name].any()
-            and "coupled" in {n.partition("/")[0] for n in choices[task.name].weights}
-        },
+        _through_a_relation_alone(tasks, choices, blind),
         shifts,
     )
     for sentence in outcome.sentences():
         say(sentence)
     return outcome
+
+
+def _coupled_family(
+    learner: Learner,
+    first: FirstStage,
+    active: Sequence[RelationCheck],
+    judging: Sequence[Sequence[RelationCheck]],
+    blind: Mapping[str, npt.NDArray[np.bool_]],
+    effort: Effort,
+    seed: int,
+) -> Family:
+    """A coupled network for each fold, taught by what the shared one of the fold says of the classes."""
+    rows, tasks, fold, shared = first.rows, first.tasks, first.fold, first.families["shared"]
+    sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
+    soft = [
+        {
+            t.name: _class_targets(
+                shared.probabilities(t, shared.logits[t.name][k]), rows, judging[k], t, blind[t.name]
+            )
+            for t in sources
+        }
+        for k in range(effort.folds)
+    ]
+    coupled = _train_family(learner, rows, tasks, fold, effort, seed, "coupled", soft)
+    _fit_scales({"coupled": coupled}, rows, tasks, fold)
+    return coupled
+
+
+def _choose(
+    first: FirstStage,
+    families: Mapping[str, Family],
+    checks: Sequence[RelationCheck],
+    judging: Sequence[Sequence[RelationCheck]],
+    blind: Mapping[str, npt.NDArray[np.bool_]],
+    *,
+    average: bool,
+) -> dict[str, Choice]:
+    """The guard's choice for every task; sources before what is decoded through them."""
+    rows, fold = first.rows, first.fold
+    active = [check for check in checks if check.exponent > 0]
+    choices: dict[str, Choice] = {}
+    done: dict[str, Array] = {}
+
+    def classes(source: Task) -> Array:
+        return done[source.name] if source.name in done else families["shared"].held_out(source, fold)
+
+    for task in _ordered(first.tasks, [check.relation for check in active]):
+        of_folds = judging if isinstance(task, MulticlassTask) else [active] * len(judging)
+        start: Start = "shared"
+        if _unrelated(task, rows, checks):
+            start = "single-task"
+        elif blind[task.name].any() or _proven(task, rows, active):
+            start = "coupled"
+        choices[task.name], done[task.name] = _guard(
+            task,
+            families,
+            rows,
+            fold,
+            [[check.relation for check in each] for each in of_folds],
+            classes,
+            blind[task.name],
+            average=average,
+            start=start,
+        )
+    return choices
+
+
+def _through_a_relation_alone(
+    tasks: Sequence[Task], choices: Mapping[str, Choice], blind: Mapping[str, npt.NDArray[np.bool_]]
+) -> dict[str, tuple[str, ...]]:
+    """By task, classes without an annotated row that the chosen network predicts all the same."""
+    return {
+        task.name: tuple(task.outputs[c] for c in np.flatnonzero(blind[task.name]))
+        for task in tasks
+        if blind[task.name].any() and "coupled" in {n.partition("/")[0] for n in choices[task.name].weights}
+    }
 
 
 def two_stage(
@@ -895,7 +925,7 @@ def _guard(
     blind: npt.NDArray[np.bool_],
     *,
     average: bool,
-    start: Literal["shared", "single-task", "coupled"],
+    start: Start,
 ) -> tuple[Choice, Array]:
     """The choice for a task, and its held-out probabilities of all rows.
 
