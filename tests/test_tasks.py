@@ -4,14 +4,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 import concord as cc
 import strategies
 from asserts import raises
-from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError
+from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError, UnknownNameError
 from concord.tasks import check_probability, task_names
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
@@ -49,6 +51,65 @@ def test_a_gap_may_be_written_in_many_ways(gap: object) -> None:
         np.testing.assert_array_equal(ONE.encode(np.array([1, gap], dtype=object)), [[1.0], [np.nan]])
 
 
+def test_a_list_may_mix_names_numbers_and_gaps() -> None:
+    np.testing.assert_array_equal(PET.encode(["cat", float("nan"), -1, None, "", 1]), [0, -1, -1, -1, -1, 1])
+    people = cc.MulticlassTask("person", ["nan", "ann"])
+    np.testing.assert_array_equal(people.encode(["nan", float("nan"), "ann"]), [0, -1, 1])
+    np.testing.assert_array_equal(
+        ONE.encode(["1", float("nan"), "nan", True]), [[1], [np.nan], [np.nan], [1]]
+    )
+
+
+@pytest.mark.parametrize("as_held", [list, np.array, pd.Series, pl.Series])
+def test_truth_values_are_names_of_classes(as_held: Any) -> None:
+    task = cc.MulticlassTask("smokes", [True, False])
+    np.testing.assert_array_equal(task.encode(as_held([True, False, True])), [0, 1, 0])
+    assert task.decode(task.encode(as_held([True, False]))).tolist() == ["True", "False"]
+
+
+def test_truth_values_beside_gaps_are_names_of_classes() -> None:
+    task = cc.MulticlassTask("smokes", [True, False])
+    for values in ([True, float("nan")], [True, None], pd.array([True, None]), pl.Series([True, None])):
+        np.testing.assert_array_equal(task.encode(values), [0, -1])
+
+
+def test_what_is_masked_is_a_gap() -> None:
+    np.testing.assert_array_equal(PET.encode(np.ma.array([1, 2], mask=[False, True])), [1, -1])
+    np.testing.assert_array_equal(PET.encode(list(np.ma.array(["dog", "cat"], mask=[False, True]))), [1, -1])
+    labels = np.ma.array([[1, 0], [0, 1]], mask=[[False, True], [False, False]])
+    np.testing.assert_array_equal(TRAIT.encode(labels), [[1, np.nan], [0, 1]])
+
+
+def test_named_columns_are_taken_by_name_and_others_by_position() -> None:
+    turned = {"barks": [0, 1, 1], "purrs": [1, 0, None]}
+    expected = [[1, 0], [0, 1], [np.nan, 1]]
+    nullable = pd.DataFrame(turned, dtype="Int64")
+    for table in (pd.DataFrame(turned), nullable, nullable.astype("boolean"), pl.DataFrame(turned)):
+        np.testing.assert_array_equal(TRAIT.encode(table), expected)
+    plain = np.array([[0, 1], [1, 0], [1, np.nan]])
+    for table in (pd.DataFrame(plain), pl.DataFrame(plain), pd.DataFrame(plain, index=["x", "y", "z"])):
+        np.testing.assert_array_equal(TRAIT.encode(table), plain)
+    odd = cc.MultilabelTask("odd", ["column_1", "column_0"])
+    np.testing.assert_array_equal(odd.encode(pl.DataFrame([[1], [0]], orient="col")), [[0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "said"),
+    [
+        (["purr", "barks"], UnknownNameError, "unknown column 'purr'; did you mean 'purrs'?"),
+        (["barks"], ShapeError, "no column 'purrs'"),
+        (["purrs", "barks", "purrs"], DuplicateNameError, "'purrs' occurs twice"),
+    ],
+)
+def test_columns_of_other_names_are_named(columns: list[str], error: Any, said: str) -> None:
+    with raises(error, "'trait'", said):
+        TRAIT.encode(pd.DataFrame(np.ones((2, len(columns))), columns=columns))
+
+
+def test_sparse_labels_are_made_dense() -> None:
+    np.testing.assert_array_equal(TRAIT.encode(sparse.csr_array(np.eye(2))), np.eye(2))
+
+
 def test_labels_of_one_column_may_be_flat() -> None:
     np.testing.assert_array_equal(ONE.encode([True, False]), [[1.0], [0.0]])
     assert ONE.encode([0, 1]).dtype == np.float32
@@ -63,7 +124,10 @@ def test_labels_of_one_column_may_be_flat() -> None:
         ([0.5], AnnotationError, "found 0.5"),
         ([0.0, np.inf], AnnotationError, "found inf"),
         (["cat", "cow"], AnnotationError, "unknown class 'cow' in row 1"),
-        (["cat", 7], AnnotationError, "unknown class '7' in row 1"),
+        (["cat", 7], AnnotationError, "found 7 in row 1"),
+        ([1, True], AnnotationError, "unknown class 'True' in row 1"),
+        (np.array([True, False]), AnnotationError, "unknown class 'True' in row 0"),
+        ([["cat"], ["dog", "cat"]], ShapeError, "in row 1"),
         (np.array(["cat", 7], dtype=object), AnnotationError, "found 7 in row 1"),
         (np.array([None, {"a": 1}], dtype=object), AnnotationError, "a name or an index"),
     ],
@@ -80,6 +144,8 @@ def test_bad_classes_are_named(values: Any, error: Any, said: str) -> None:
         ([[0, 1, 1]], ShapeError, "shape (n, 2)"),
         ([[0, 1], [1, 0.5]], AnnotationError, "found 0.5 in row 1, label 'barks'"),
         ([["yes", "no"]], AnnotationError, "no number"),
+        ([[0, 1], [1]], ShapeError, "in row 1"),
+        ([None] * 80 + [[1, 0]], ShapeError, "in row 80"),
     ],
 )
 def test_bad_labels_are_named(values: Any, error: Any, said: str) -> None:

@@ -1,7 +1,7 @@
 """Classification tasks: their names, their encoding, and the one convention for gaps.
 
 A *gap* is a missing annotation: class index -1 in a multiclass task, NaN in a multilabel task. Inputs
-may write a gap in the ways people do (None, NaN, empty text); `encode` brings all to the convention.
+may write a gap in the ways people do (None, NaN, empty text, a mask); `encode` brings all to the convention.
 This room knows NumPy only: neither devices nor files.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError
+from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError, UnknownNameError
 
 __all__ = ["MISSING_CLASS", "MulticlassTask", "MultilabelTask", "Task", "task_names"]
 
@@ -112,8 +112,9 @@ class MulticlassTask(Task):
         """Bring class names or indices to indices.
 
         Args:
-            values: Shape (n,): class names, or integer indices in -1 .. C-1. None, NaN and empty text
-                are gaps. Text is always a name and a number always an index.
+            values: Shape (n,): class names, or integer indices in -1 .. C-1. None, NaN, empty text and
+                masked values are gaps. Text is always a name (`"nan"` too), a number always an index, and
+                a truth value the name `True` or `False`.
 
         Returns:
             int64 array of shape (n,) in -1 .. C-1.
@@ -122,25 +123,28 @@ class MulticlassTask(Task):
             ShapeError: Not one-dimensional.
             AnnotationError: A name that is no class, or an index out of range.
         """
-        array = np.asarray(values)
+        array = as_array(f"task {self.name!r}", values)
         if array.ndim != 1:
             raise ShapeError(f"task {self.name!r}: class targets have shape (n,), found {array.shape}")
         if array.dtype.kind in "iuf":
             return self._check_indices(array)
         return self._from_objects(array.astype(object))
 
-    def _check_indices(self, indices: Array, first_row: int = 0) -> npt.NDArray[np.int64]:
+    def _check_indices(self, indices: Array) -> npt.NDArray[np.int64]:
         # Checked in the dtype they came in: a cast first could turn nonsense into an index or a gap.
         if indices.dtype.kind == "f":
             indices = np.where(np.isnan(indices), MISSING_CLASS, indices)
         bad = (indices < MISSING_CLASS) | (indices >= self.width) | (indices != np.floor(indices))
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
-            raise AnnotationError(
-                f"task {self.name!r}: class indices are whole numbers in -1 (missing) .. {self.width - 1}, "
-                f"found {indices.flat[row]} in row {first_row + row}"
-            )
+            raise self._no_index(indices.flat[row], row)
         return indices.astype(np.int64)
+
+    def _no_index(self, value: object, row: int) -> AnnotationError:
+        return AnnotationError(
+            f"task {self.name!r}: class indices are whole numbers in -1 (missing) .. {self.width - 1}, "
+            f"found {value} in row {row}"
+        )
 
     def _from_objects(self, array: Array) -> npt.NDArray[np.int64]:
         index = {name: i for i, name in enumerate(self.classes)}
@@ -148,15 +152,18 @@ class MulticlassTask(Task):
         for row, value in enumerate(array):
             if _is_gap(value):
                 out[row] = MISSING_CLASS
-            elif isinstance(value, str):
-                if value not in index:
+            elif isinstance(value, (str, bool, np.bool_)):  # before numbers: bool is a kind of int
+                name = str(value)
+                if name not in index:
                     raise AnnotationError(
-                        f"task {self.name!r}: unknown class {value!r} in row {row}; "
+                        f"task {self.name!r}: unknown class {name!r} in row {row}; "
                         f"known: {', '.join(self.classes[:12])}"
                     )
-                out[row] = index[value]
+                out[row] = index[name]
             elif isinstance(value, (int, float, np.integer, np.floating)):
-                out[row] = self._check_indices(np.asarray([value]), row)[0]
+                if not MISSING_CLASS <= value < self.width or value != int(value):
+                    raise self._no_index(value, row)
+                out[row] = int(value)
             else:
                 raise AnnotationError(
                     f"task {self.name!r}: a class is a name or an index, found {value!r} in row {row}"
@@ -208,28 +215,29 @@ class MultilabelTask(Task):
         """Bring labels to float32 with NaN for gaps.
 
         Args:
-            values: Shape (n, K), or (n,) where K is 1: 0/1, booleans, and None, NaN or empty text for a
-                gap.
+            values: Shape (n, K), or (n,) where K is 1: 0/1, booleans, and None, NaN, empty text or a
+                masked value for a gap. Text is read as the number that it spells, `"nan"` among them.
+                Columns of a pandas or polars table that have names are taken by name, in any order; such
+                without (integers, `column_0` ...) by position. A sparse array is made dense.
 
         Returns:
             float32 array of shape (n, K) holding 0, 1 or NaN.
 
         Raises:
-            ShapeError: Another number of columns than labels.
+            ShapeError: Another number of columns than labels, or rows of different lengths.
+            UnknownNameError: A named column that is no label.
+            DuplicateNameError: A named column that occurs twice.
             AnnotationError: A value other than 0, 1 or a gap.
         """
-        array = np.asarray(values)
+        array = as_array(f"task {self.name!r}", values, None, self.labels)
         if array.ndim == 1 and self.width == 1:
             array = array[:, None]
         if array.ndim != 2 or array.shape[1] != self.width:
             raise ShapeError(
                 f"task {self.name!r}: label targets have shape (n, {self.width}), found {array.shape}"
             )
-        if array.dtype.kind in "OU":
-            array = array.astype(object)
-            array = np.where(np.vectorize(_is_gap, otypes=[bool])(array), np.nan, array)
         try:
-            numbers = array.astype(np.float64)
+            numbers = _floats(array)
         except (TypeError, ValueError) as error:
             raise AnnotationError(
                 f"task {self.name!r}: labels are 0, 1 or missing, found a value that is no number"
@@ -252,8 +260,104 @@ class MultilabelTask(Task):
         return np.full((n, self.width), np.nan, dtype=np.float32)
 
 
+def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
+    """An array of what people hold their data in, keeping what NumPy alone would lose.
+
+    That is the mask of a masked array (None, in an array of objects); in a list with text or truth values,
+    what is a number or a gap (NumPy makes one dtype of all); and the names of a table. A sparse array is
+    made dense.
+
+    Args:
+        owner: Whose values they are, for messages.
+        values: A list, an array, or a table or column of pandas or polars.
+        names: For each axis, the names in the order to bring it to where `values` names it by text; None
+            leaves it as it comes.
+
+    Raises:
+        ShapeError: Rows of different lengths, or a name that the table lacks.
+        UnknownNameError: A name that the axis does not have.
+        DuplicateNameError: A name that occurs twice.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        array = values.data.astype(object)
+        array[np.ma.getmaskarray(values)] = None
+        return array
+    if hasattr(values, "toarray"):  # SciPy's sparse arrays
+        values = values.toarray()
+    mixed = isinstance(values, (list, tuple)) and any(isinstance(v, (str, bool, np.bool_)) for v in values)
+    try:
+        array = np.asarray(values, dtype=object if mixed else None)
+    except ValueError as error:
+        lengths = [len(row) if hasattr(row, "__len__") else None for row in values]
+        odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
+        raise ShapeError(
+            f"{owner}: rows have one length, found another in row {odd} than in row 0; a row without any "
+            "annotation holds a gap (None) in each column"
+        ) from error
+    for axis, (said, wanted) in enumerate(zip(_axes(values), names, strict=False)):
+        order = None if said is None or wanted is None else _order(owner, axis, said, wanted)
+        if order is not None:
+            array = array.take(order, axis=axis)
+    return array
+
+
+def _axes(values: Any) -> list[Any]:
+    axes = getattr(values, "axes", None)  # pandas: index and columns
+    return axes if isinstance(axes, list) else [None, getattr(values, "columns", None)]
+
+
+def _order(owner: str, axis: int, said: Iterable[object], wanted: Sequence[str]) -> list[int] | None:
+    """Where each wanted name stands among those said; None where that is in order, or nothing is named."""
+    place: dict[str, int] = {}
+    twice: list[str] = []
+    for i, name in enumerate(map(str, said)):
+        twice += [name] if place.setdefault(name, i) != i else []
+    unnamed = not any(isinstance(name, str) for name in said)
+    numbered = [f"column_{i}" for i in range(len(place))]  # what polars calls columns without names
+    known = set(wanted)
+    if unnamed or (list(place) == numbered and set(place) != known):
+        return None
+    if list(place) == list(wanted) and not twice:
+        return None
+    kind = "column" if axis else "row"
+    for name in place:
+        if name not in known:
+            raise UnknownNameError(
+                f"{owner}: {UnknownNameError.of(kind, name, wanted)}; an array without names is taken by "
+                "position"
+            )
+    if twice:
+        raise DuplicateNameError(f"{owner}: {kind} {twice[0]!r} occurs twice")
+    for name in wanted:
+        if name not in place:
+            raise ShapeError(f"{owner}: the table has no {kind} {name!r}")
+    return [place[name] for name in wanted]
+
+
+def as_numbers(owner: str, what: str, values: Any, *names: Sequence[str] | None) -> npt.NDArray[np.float64]:
+    """A new float64 array with NaN for gaps; `values` and `names` are those of `as_array`.
+
+    Raises:
+        ShapeError: What is no number, or rows of different lengths, or a name that the table lacks.
+        UnknownNameError: A name that the axis does not have.
+        DuplicateNameError: A name that occurs twice.
+    """
+    array = as_array(f"{owner}, {what}", values, *names)
+    try:
+        return _floats(array)
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{owner}: {what} must be an array of numbers ({error})") from error
+
+
+def _floats(array: Array) -> npt.NDArray[np.float64]:
+    if array.dtype.kind in "OU":
+        array = array.astype(object)
+        array = np.where(np.vectorize(_is_gap, otypes=[bool])(array), np.nan, array)
+    return array.astype(np.float64)
+
+
 def _is_gap(value: object) -> bool:
-    if value is None:
+    if value is None or value is np.ma.masked:
         return True
     if isinstance(value, str):
         return not value.strip()
