@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from concord.errors import (
     TableFormatError,
     UnknownNameError,
 )
+from concord.relation import read_table
 from strategies import relations
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
@@ -66,20 +69,63 @@ def test_membership_is_normalised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "error"),
+    ("text", "error", "said"),
     [
-        ("x,purrs,barks\ncat,0.1,high\n", TableFormatError),
-        ("x,purrs,barks\ncat,0.1\n", TableFormatError),
-        ("", TableFormatError),
-        ("x,purrs,barks\ncat,0.1,inf\n", TableFormatError),
-        ("x,purrs,barks\ncat,0.1,1.5\n", RangeError),
-        ("x,purrs,purrs\ncat,0.1,0.5\n", DuplicateNameError),
-        ("x,purrs\ncat,0.1\ncat,0.2\n", DuplicateNameError),
+        ("x,purrs,barks\ncat,0.1,high\n", TableFormatError, "line 2: 'high' in column 'barks'"),
+        ("x,purrs,barks\n\ncat,0.1,high\n", TableFormatError, "line 3: 'high'"),
+        ("x,purrs,barks\ncat,0.1\n", TableFormatError, "line 2: 3 columns expected"),
+        ("", TableFormatError, "header"),
+        ("x,purrs,barks\ncat,0.1,inf\n", TableFormatError, "line 2: 'inf' in column 'barks'"),
+        ("x;purrs;barks\ncat;0.1;0.2\n", TableFormatError, "line 1: only one column; is the separator ';'?"),
+        ("x\tpurrs\ncat\t0.1\n", TableFormatError, "is the separator '\\t'?"),
+        ("x,purrs,barks\ncat,0.1,1.5\n", RangeError, "line 2: 1.5 in column 'barks'"),
+        ("x,purrs,barks\ncat,,0\ndog,-.1,0\n", RangeError, "line 3: -0.1 in column 'purrs'"),
+        ("x,purrs\ncat,90\n", RangeError, "line 2: 90 in column 'purrs' is no probability"),
+        ("x,purrs\ncat,90\n", RangeError, "percentages divide by 100"),
+        ("x,purrs,purrs\ncat,0.1,0.5\n", DuplicateNameError, "line 1: column 'purrs' occurs twice"),
+        ("x,purrs\ncat,0.1\ncat,0.2\n", DuplicateNameError, "line 3: row 'cat' occurs twice"),
+        ("x,purr\ncat,0.1\n", UnknownNameError, "line 1: unknown label 'purr'; did you mean 'purrs'?"),
+        ("x,purrs\ncat,0.1\ncow,0.2\n", UnknownNameError, "line 3: unknown class 'cow'"),
     ],
 )
-def test_bad_files_are_named(tmp_path: Path, text: str, error: Any) -> None:
-    with raises(error):
-        cc.Relation.from_csv(PET, TRAIT, written(tmp_path / "bad.csv", text))
+def test_bad_files_are_named(tmp_path: Path, text: str, error: Any, said: str) -> None:
+    path = written(tmp_path / "bad.csv", text)
+    with raises(error, str(path), said):
+        cc.Relation.from_csv(PET, TRAIT, path)
+
+
+def test_a_turned_file_is_named_either_way(tmp_path: Path) -> None:
+    turned = written(tmp_path / "t.csv", "x,cat,dog\npurrs,0.1,0\n")
+    said = "its rows are label names of 'trait' and its columns class names of 'pet'"
+    with raises(UnknownNameError, str(turned), said, "transpose=True"):
+        cc.Relation.from_csv(PET, TRAIT, turned)
+    with raises(UnknownNameError, "transpose=True"):
+        cc.Relation.from_csv(PET, TRAIT, turned, extra="ignore")
+    upright = written(tmp_path / "u.csv", "x,purrs\ncat,0.1\n")
+    with raises(UnknownNameError, "its rows are class names of 'pet'", "transpose=False"):
+        cc.Relation.from_csv(PET, TRAIT, upright, transpose=True)
+    with raises(UnknownNameError, "'ignroe'", "did you mean 'ignore'?"):
+        cc.Relation.from_csv(PET, TRAIT, upright, extra="ignroe")  # type: ignore[arg-type]
+
+
+def test_what_is_ignored_need_be_no_probability_and_counts_are_normalised(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "x,purrs,n\ncat,0.1,120\ncow,7,9\n")
+    found = cc.Relation.from_csv(PET, TRAIT, path, extra="ignore")
+    assert found.table[0, 0] == 0.1
+    path = written(tmp_path / "b.csv", "x,small,large\ncat,30,10\n")
+    found = cc.Relation.from_csv(PET, SIZE, path, normalize=True)
+    np.testing.assert_array_equal(found.table[0], [0.75, 0.25])
+    path = written(tmp_path / "c.csv", "x,small,large\ncat,-1,2\n")
+    with raises(RangeError, "line 2: -1 in column 'small'"):
+        cc.Relation.from_csv(PET, SIZE, path, normalize=True)
+
+
+def test_names_in_quotes_may_hold_commas(tmp_path: Path) -> None:
+    source = cc.MulticlassTask("pet", ["cat, tabby", "dog"])
+    path = written(tmp_path / "a.csv", '"pet, of all",purrs,"barks, loud"\n"cat, tabby",1,0\ndog,0,1\n')
+    assert read_table(path).name == "pet, of all"
+    found = cc.Relation.from_csv(source, cc.MultilabelTask("t", ["purrs", "barks, loud"]), path)
+    np.testing.assert_array_equal(found.table, np.eye(2))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -88,6 +134,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         cc.Relation.from_csv(PET, TRAIT, tmp_path / "latin.csv")
     with raises(MissingDataError, "none.csv"):
         cc.Relation.from_csv(PET, TRAIT, tmp_path / "none.csv")
+    with raises(MissingDataError, "no folder"):
+        cc.Relation(PET, TRAIT, TABLE).to_csv(tmp_path / "none" / "table.csv")
 
 
 # -- lists ----------------------------------------------------------------------------------------------
@@ -106,6 +154,8 @@ def test_prototypes_make_ones_weights_and_unknown_rows() -> None:
         cc.Relation.from_prototypes(PET, TRAIT, {"cat": ["purrs", "purrs"]})
     with raises(DuplicateNameError, "'purrs' twice"):
         cc.Relation.from_prototypes(PET, TRAIT, {"cat": ["purrs"]}, {"cat": {"purrs": 0.5}})
+    with raises(ShapeError, "'cat'", "list of names, found 'purrs'"):
+        cc.Relation.from_prototypes(PET, TRAIT, {"cat": "purrs"})
 
 
 @pytest.mark.parametrize("name", cc.tables.BUILTIN)
@@ -170,6 +220,10 @@ def test_annotations_that_cannot_be_counted_are_named() -> None:
         cc.Relation.from_annotations(PET, TRAIT, [-1, 1], [[0, 1, 1], [np.nan] * 3])
     with raises(RangeError, "weights"):
         cc.Relation.from_annotations(PET, TRAIT, [1], [[0, 1, 1]], weights=[-1.0])
+    with raises(RangeError, "weights have shape (2,), are finite"):
+        cc.Relation.from_annotations(PET, TRAIT, [0, 1], [[0, 1, 1]] * 2, weights=[1, np.inf])
+    with raises(ShapeError, "found MultilabelTask 'trait'; source and target are swapped"):
+        cc.Relation.from_annotations(TRAIT, PET, [[0, 1, 1]], [1])  # type: ignore[arg-type]
     with raises(RangeError, "prior"):
         cc.Relation.from_annotations(PET, TRAIT, [1], [[0, 1, 1]], pseudo_count=0)
     with raises(RangeError, "level"):
@@ -177,6 +231,41 @@ def test_annotations_that_cannot_be_counted_are_named() -> None:
 
 
 # -- what it says ---------------------------------------------------------------------------------------
+
+
+def test_named_rows_and_columns_are_taken_by_name() -> None:
+    cells = pd.DataFrame(TABLE, index=PET.classes, columns=TRAIT.labels)
+    turned = cells.loc[["fish", "cat", "dog"], ["swims", "purrs", "barks"]]
+    prior = pd.Series({"dog": 0.5, "fish": 0.3, "cat": 0.2})
+    rate = pd.Series({"barks": 0.1, "purrs": 0.2, "swims": 0.3})
+    found = cc.Relation(PET, TRAIT, turned, strength=turned.fillna(0) * 10, prior=prior, base_rate=rate)
+    np.testing.assert_array_equal(found.table, TABLE)
+    np.testing.assert_array_equal(found.strength, np.nan_to_num(TABLE) * 10)
+    np.testing.assert_array_equal(found.prior, [0.2, 0.5, 0.3])
+    np.testing.assert_array_equal(found.base_rate, [0.2, 0.1, 0.3])
+    for columns_alone in (
+        turned.loc[list(PET.classes)].reset_index(drop=True),
+        pl.DataFrame(cells.to_dict("list")),
+    ):
+        np.testing.assert_array_equal(cc.Relation(PET, TRAIT, columns_alone).table, TABLE)
+    for unnamed in (pd.DataFrame(TABLE), pl.DataFrame(TABLE, orient="row")):
+        np.testing.assert_array_equal(cc.Relation(PET, TRAIT, unnamed).table, TABLE)
+    with raises(UnknownNameError, "relation pet->trait: table", "unknown row 'cow'"):
+        cc.Relation(PET, TRAIT, cells.rename(index={"dog": "cow"}))
+    with raises(ShapeError, "no column 'swims'"):
+        cc.Relation(PET, TRAIT, cells[["purrs", "barks"]])
+    labels = pd.DataFrame([[0, 1, 1]], columns=["swims", "barks", "purrs"])
+    counted = cc.Relation.from_annotations(PET, TRAIT, ["cat"], labels)
+    plain = cc.Relation.from_annotations(PET, TRAIT, ["cat"], [[1, 1, 0]])
+    np.testing.assert_array_equal(counted.table, plain.table)
+
+
+def test_masked_and_nullable_cells_are_unknown() -> None:
+    masked = np.ma.array(np.nan_to_num(TABLE), mask=np.isnan(TABLE))
+    nullable = pd.DataFrame(TABLE).convert_dtypes()
+    assert nullable.isna().sum().sum() == 1
+    for table in (masked, nullable, [[v if v == v else None for v in row] for row in TABLE]):  # noqa: PLR0124
+        np.testing.assert_array_equal(cc.Relation(PET, TRAIT, table).table, TABLE)
 
 
 def test_rates_follow_from_prior_and_table_unless_given() -> None:
@@ -232,6 +321,9 @@ def test_orders_and_forms_that_there_are_not() -> None:
     ("changes", "error", "said"),
     [
         ({"source": TRAIT}, ShapeError, "MultilabelTask"),
+        ({"source": TRAIT, "target": PET}, ShapeError, "swapped"),
+        ({"target": "trait"}, ShapeError, "found str 'trait'"),
+        ({"target": PET, "table": np.eye(3)}, DuplicateNameError, "'pet' as source and target"),
         ({"table": [[1.0]]}, ShapeError, "(3, 3)"),
         ({"table": "many"}, ShapeError, "array of numbers"),
         ({"table": np.full((3, 3), 2.0)}, RangeError, "[0, 1]"),
@@ -241,6 +333,8 @@ def test_orders_and_forms_that_there_are_not() -> None:
         ({"interval": np.ones((3, 3))}, ShapeError, "interval"),
         ({"prior": [0.5, 0.1, 0.1]}, RangeError, "prior"),
         ({"base_rate": [0.5, 1.1, 0.1]}, RangeError, "base_rate"),
+        ({"base_rate": [0.5, np.nan, 0.1]}, RangeError, "base_rate of 'barks' is NaN"),
+        ({"target": SIZE, "table": [[0.5, 0.5]] * 3, "base_rate": [0.5, 0.4]}, RangeError, "sums to 0.9"),
     ],
 )
 def test_bad_relations_are_named(changes: dict[str, Any], error: Any, said: str) -> None:

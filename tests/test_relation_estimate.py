@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from scipy.special import softmax
 
 import concord as cc
 from asserts import raises
-from concord.errors import NoAnnotationError, RangeError, ShapeError
+from concord.errors import NoAnnotationError, RangeError, ShapeError, UnknownNameError
 from concord.estimation import estimate_relation, observed
 
 C, K = 4, 5
@@ -144,6 +146,7 @@ def test_neither_overlap_nor_predictions():
         ),
         ({"p": np.full((50, 4), 0.5)}, RangeError, "each row sums to 1"),
         ({"weights": np.zeros(50)}, RangeError, "not all 0"),
+        ({"source": TRAIT, "target": PET}, ShapeError, "source and target are swapped"),
         ({"level": 1.0}, RangeError, "level"),
         ({"pseudo_count": 0.0}, RangeError, "weight of the prior"),
     ],
@@ -151,7 +154,19 @@ def test_neither_overlap_nor_predictions():
 def test_bad_input_is_named(changes, error, said):
     _, y, a, p, q = world(5, n=50)
     with raises(error, said):
-        cc.Relation.estimate(PET, TRAIT, **({"classes": y, "targets": a, "p": p, "q": q} | changes))
+        cc.Relation.estimate(
+            **({"source": PET, "target": TRAIT, "classes": y, "targets": a, "p": p, "q": q} | changes)
+        )
+
+
+def test_named_predictions_are_taken_by_name():
+    _, y, a, p, q = world(5, n=50)
+    named = pd.DataFrame(p, columns=PET.classes)[list(PET.classes[::-1])]
+    labels = pl.DataFrame(q, schema=list(TRAIT.labels)).select(TRAIT.labels[::-1])
+    found = cc.Relation.estimate(PET, TRAIT, y, a, p=named, q=labels)
+    np.testing.assert_array_equal(found.table, cc.Relation.estimate(PET, TRAIT, y, a, p=p, q=q).table)
+    with raises(UnknownNameError, "predictions of 'pet'", "unknown column 'cow'"):
+        cc.Relation.estimate(PET, TRAIT, y, a, p=named.rename(columns={"c0": "cow"}))
 
 
 def test_estimation_knows_its_observations():

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
 from concord.errors import NoAnnotationError, RangeError, ShapeError
-from concord.relation import Relation
-from concord.tasks import MISSING_CLASS, MulticlassTask, Task
+from concord.relation import Relation, check_ends, row_weights
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task, as_numbers
 
 __all__ = [
     "Contradiction",
@@ -148,20 +148,20 @@ def observed(
     Raises:
         ShapeError: Arrays of different lengths or of another width than their task.
         RangeError: A probability outside [0, 1], class probabilities that do not sum to 1, a bad weight.
+        UnknownNameError: A named column of p or q that is no class or label.
         NoAnnotationError: A task without any annotation.
     """
+    check_ends(source, target)
     y, a = source.encode(classes), target.encode(targets)
     if len(y) != len(a):
         raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
     for task, values in ((source, y), (target, a)):
         if not task.annotated(values).any():
             raise NoAnnotationError(f"no row is annotated for {task.name!r}; both tasks need annotations")
-    w = None if weights is None else np.asarray(weights, dtype=np.float64)
-    if w is not None and (w.shape != y.shape or not ((w >= 0) & np.isfinite(w)).all() or not w.any()):
-        raise RangeError(f"weights have shape ({len(y)},) and are >= 0, not all 0")
+    w = None if weights is None else row_weights(weights, len(y))
     blank = np.zeros((len(y), target.width))
-    p = np.asarray(p, dtype=np.float64)
-    guess = blank if q is None else np.asarray(q, dtype=np.float64)
+    p = as_numbers(f"predictions of {source.name!r}", p, None, source.outputs)
+    guess = blank if q is None else as_numbers(f"predictions of {target.name!r}", q, None, target.outputs)
     rows = Observations(source, target, y, a.astype(y.dtype if a.ndim == 1 else np.float64), p, guess, w)
     if q is None:
         rows = replace(rows, q=np.broadcast_to(rows.base_rates(), blank.shape))
@@ -333,7 +333,7 @@ def calibrate(table: Array, estimate: Array, mass: Array) -> Array:
     mean_x, mean_y = (weight * x).sum(axis=0) / total, (weight * estimate).sum(axis=0) / total
     cov = (weight * (x - mean_x) * (estimate - mean_y)).sum(axis=0)
     var = (weight * (x - mean_x) ** 2).sum(axis=0)
-    # A ridge worth a tenth of an observation: a label whose column is constant keeps slope 0.
+    # A ridge of next to nothing, so that a label whose column is constant keeps slope 0.
     slope = np.clip(cov / (var + 1e-6 * total), 0.0, 1.2)
     return np.where(known, np.clip(mean_y + slope * (x - mean_x), 0.0, 1.0), np.nan)
 
@@ -341,8 +341,9 @@ def calibrate(table: Array, estimate: Array, mass: Array) -> Array:
 def halves(observations: Observations) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Two halves of the label-annotated rows, alike in how sure the class head is.
 
-    They depend on no order of rows or classes: rows are ranked by the head's confidence and dealt out in
-    turn. Rows without labels belong to neither, and so to every fit.
+    Rows are ranked by the head's confidence, then by their number of labels, and dealt out in turn: neither
+    the order of classes nor that of rows matters, but for rows equal in both, which keep the order they come
+    in. Rows without labels belong to neither, and so to every fit.
     """
     labelled = np.asarray(observations.seen.any(axis=1))
     confidence = np.round((observations.p**2).sum(axis=1), 9)

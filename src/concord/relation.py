@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from concord.errors import (
     TableFormatError,
     UnknownNameError,
 )
-from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, check_probability
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, as_numbers, check_probability
 
 __all__ = ["Relation"]
 
@@ -38,31 +38,37 @@ Array = npt.NDArray[np.float64]
 Table = Any
 """An `Array`, or a `csr_array` of SciPy, which has no types."""
 ROW_SUM_TOLERANCE = 1e-6
+Extra = Literal["error", "ignore"]
 
 
 @dataclass(frozen=True, eq=False)
 class Relation:
     """P(target | class of the source), as a table with unknown cells.
 
+    Where `table`, `strength`, `prior` or `base_rate` is a table of pandas or polars, or a series of pandas,
+    that names its rows or columns by text, these are taken by name, in any order; otherwise by position.
+
     Args:
         source: The multiclass task that the rows belong to (C classes).
-        target: A multilabel task (K labels; cells are P(label = 1 | class), each in [0, 1]) or a
+        target: A multilabel task (K labels; cells are P(label = 1 | class), each in [0, 1]) or another
             multiclass task (K classes; a row is a distribution and sums to 1, or is unknown as a whole).
-        table: Shape (C, K), in [0, 1], NaN where unknown. Or a sparse array of SciPy, kept as CSR: its stored
-            cells (stored zeros among them) are the known ones. From class to class a row with stored cells
-            is known as a whole: they sum to 1, so the others are 0.
+        table: Shape (C, K), in [0, 1]; NaN, None or masked where unknown. Or a sparse array of SciPy, kept
+            as CSR: its stored cells (stored zeros among them) are the known ones. From class to class a row
+            with stored cells is known as a whole: they sum to 1, so the others are 0.
         strength: Shape (C, K), >= 0: how many observations each cell is worth; None if nobody said. Sparse
             where the table is.
         interval: Shape (2, C, K): lower and upper bound of each cell, where the table was estimated.
         prior: Shape (C,): class probabilities in the population; None means uniform.
-        base_rate: Shape (K,): probability of each label (or target class) in the population; None
-            means that it follows from prior and table.
+        base_rate: Shape (K,): probability of each label (or target class, a distribution) in the
+            population; None means that it follows from prior and table.
 
     Raises:
-        ShapeError: A shape that does not fit the tasks.
+        ShapeError: A shape that does not fit the tasks, or a source or target that is no such task.
         RangeError: A cell outside [0, 1], a row of a class-to-class table that does not sum to 1, a
-            negative strength, a prior that is no distribution.
-        DuplicateNameError: A sparse table that stores a cell twice.
+            negative strength, a prior or base rate that is none.
+        UnknownNameError: A named row or column that is no class or label.
+        DuplicateNameError: A sparse table that stores a cell twice, a named row or column that occurs
+            twice, or one task as source and target.
 
     Example:
         >>> from concord import MulticlassTask, MultilabelTask
@@ -83,26 +89,24 @@ class Relation:
     _name: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.source, MulticlassTask):
-            raise ShapeError(
-                f"the source of a relation is a multiclass task, found {type(self.source).__name__}"
-            )
+        check_ends(self.source, self.target)
         object.__setattr__(self, "_name", f"{self.source.name}->{self.target.name}")
         owner, shape = f"relation {self.name}", (self.source.width, self.target.width)
-        table = _table(owner, "table", self.table, shape)
+        names = self.source.outputs, self.target.outputs
+        table = _table(owner, "table", self.table, shape, *names)
         check_probability(owner, table.data if self.sparse else table)
         if isinstance(self.target, MulticlassTask):
             _check_rows(owner, self.source, table)
         object.__setattr__(self, "table", table)
         if self.strength is not None:
-            strength = _table(owner, "strength", self.strength, shape)
+            strength = _table(owner, "strength", self.strength, shape, *names)
             if not ((strength.data if _is_sparse(strength) else strength) >= 0).all():
                 raise RangeError(f"{owner}: strengths are counts >= 0")
             object.__setattr__(self, "strength", strength)
         if self.interval is not None:
             object.__setattr__(self, "interval", _array(owner, "interval", self.interval, (2, *shape)))
         if self.prior is not None:
-            prior = _array(owner, "prior", self.prior, shape[:1])
+            prior = _array(owner, "prior", self.prior, shape[:1], names[0])
             if not (prior >= 0).all() or abs(prior.sum() - 1) > ROW_SUM_TOLERANCE:
                 raise RangeError(
                     f"{owner}: the prior is a distribution over {shape[0]} classes, it sums to "
@@ -110,8 +114,18 @@ class Relation:
                 )
             object.__setattr__(self, "prior", prior)
         if self.base_rate is not None:
-            rate = _array(owner, "base_rate", self.base_rate, shape[1:])
+            rate = _array(owner, "base_rate", self.base_rate, shape[1:], names[1])
             check_probability(f"{owner}, base_rate", rate)
+            if np.isnan(rate).any():
+                raise RangeError(
+                    f"{owner}: the base_rate of {names[1][int(np.isnan(rate).argmax())]!r} is NaN; leave out "
+                    "base_rate as a whole where it is not known"
+                )
+            if self.class_to_class and abs(rate.sum() - 1) > ROW_SUM_TOLERANCE:
+                raise RangeError(
+                    f"{owner}: the base_rate is a distribution over {shape[1]} classes, it sums to "
+                    f"{rate.sum():.6g}"
+                )
             object.__setattr__(self, "base_rate", rate)
 
     # -- making one ------------------------------------------------------------------------------
@@ -125,12 +139,13 @@ class Relation:
         *,
         transpose: bool = False,
         normalize: bool = False,
-        extra: Literal["error", "ignore"] = "error",
+        extra: Extra = "error",
     ) -> Relation:
         """Read a table: a header with the target's names, then a row for each class.
 
         Rows and columns may come in any order; the first column holds the class name, whatever its
-        header. A blank cell is unknown, and so is a class or label that the file does not list.
+        header. A blank cell is unknown, and so is a class or label that the file does not list. What is
+        wrong in the file is named by file, line and column.
 
         Args:
             source: The task of the rows.
@@ -142,20 +157,37 @@ class Relation:
 
         Raises:
             MissingDataError: No such file.
-            TableFormatError: A cell that is no number, or a row of another length; names file and line.
-            UnknownNameError: A row or column that is no class or label (unless `extra="ignore"`).
+            TableFormatError: A cell that is no number, or a row of another length.
+            UnknownNameError: A row or column that is no class or label (unless `extra="ignore"`), a file
+                that is turned, or another `extra`.
             DuplicateNameError: A row or column that occurs twice.
-            RangeError: A cell outside [0, 1].
+            RangeError: A cell outside [0, 1] (with `normalize`, below 0).
         """
-        rows, columns, cells = _read_csv(Path(path))
-        if transpose:
-            rows, columns, cells = columns, rows, cells.T
-        table = np.full((source.width, target.width), np.nan)
-        row_index = _positions(f"{path}: class", rows, source.outputs, extra)
-        column_index = _positions(f"{path}: label", columns, target.outputs, extra)
-        table[np.ix_(list(row_index.values()), list(column_index.values()))] = cells[
-            np.ix_(list(row_index), list(column_index))
-        ]
+        check_ends(source, target)
+        if extra not in get_args(Extra):
+            raise UnknownNameError.of("value of extra", extra, get_args(Extra))
+        file = read_table(path)
+        of_rows, of_columns = (target, source) if transpose else (source, target)
+        if _turned(file, of_rows, of_columns):
+            raise UnknownNameError(
+                f"{path}: its rows are {_kind(of_columns)} names of {of_columns.name!r} and its columns "
+                f"{_kind(of_rows)} names of {of_rows.name!r}; read it with transpose={not transpose}"
+            )
+        rows = _positions([file.place(i) for i in range(len(file.rows))], file.rows, of_rows, extra)
+        columns = _positions([file.place(None)] * len(file.columns), file.columns, of_columns, extra)
+        read = np.ix_(list(rows), list(columns))
+        cells = file.cells[read]
+        wrong = np.argwhere((cells < 0) | ((cells > 1) & (not normalize)))
+        if len(wrong):
+            i, j = list(rows)[wrong[0][0]], list(columns)[wrong[0][1]]
+            percent = "; percentages divide by 100" if 1 < file.cells[i, j] <= 100 else ""
+            raise RangeError(
+                f"{file.place(i)}: {file.cells[i, j]:g} in column {file.columns[j]!r} is no probability; "
+                f"these lie in [0, 1]{percent}"
+            )
+        table = np.full((of_rows.width, of_columns.width), np.nan)
+        table[np.ix_(list(rows.values()), list(columns.values()))] = cells
+        table = np.ascontiguousarray(table.T) if transpose else table
         if normalize:
             total = np.nansum(table, axis=1, keepdims=True)
             table = np.divide(np.nan_to_num(table), total, out=np.full_like(table, np.nan), where=total > 0)
@@ -182,7 +214,9 @@ class Relation:
         Raises:
             UnknownNameError: A class or label that the tasks do not have.
             DuplicateNameError: A label that is both, or twice, in the lists of a class.
+            ShapeError: A text in place of a list of labels.
         """
+        check_ends(source, target)
         observational = observational or {}
         table = np.full((source.width, target.width), np.nan)
         rows = {name: i for i, name in enumerate(source.classes)}
@@ -226,16 +260,18 @@ class Relation:
             source: The task of the rows.
             target: The task of the columns.
             classes: Shape (n,): classes as names or indices, with gaps.
-            targets: Shape (n, K) labels, or (n,) classes of the target, with gaps.
+            targets: Shape (n, K) labels, or (n,) classes of the target, with gaps; see `encode` of the task.
             weights: Shape (n,), >= 0: how many samples a row counts for; None counts each once.
             pseudo_count: Weight of the prior, in observations, > 0.
             level: Probability mass of the intervals, in (0, 1).
 
         Raises:
-            ShapeError: Another number of rows.
-            RangeError: A negative weight, a prior weight that is not > 0, a level outside (0, 1).
+            ShapeError: Another number of rows, or a source or target that is no such task.
+            RangeError: A weight that is negative or not finite, a prior weight that is not > 0, a level
+                outside (0, 1).
             NoAnnotationError: No sample carries both annotations.
         """
+        check_ends(source, target)
         if not 0 < pseudo_count < np.inf:
             raise RangeError(f"the weight of the prior is finite and > 0, found {pseudo_count}")
         if not 0 < level < 1:
@@ -243,9 +279,7 @@ class Relation:
         y, a = source.encode(classes), target.encode(targets)
         if len(y) != len(a):
             raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
-        w = np.ones(len(y)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if w.shape != y.shape or not (w >= 0).all():
-            raise RangeError(f"weights have shape ({len(y)},) and are >= 0")
+        w = np.ones(len(y)) if weights is None else row_weights(weights, len(y))
         both = (y != MISSING_CLASS) & target.annotated(a) & (w > 0)
         if not both.any():
             raise NoAnnotationError(
@@ -312,8 +346,9 @@ class Relation:
             source: The task of the rows.
             target: The task of the columns.
             classes: Shape (n,): classes as names or indices, with gaps.
-            targets: Shape (n, K) labels, or (n,) classes of the target, with gaps.
-            p: Shape (n, C): class probabilities, out of sample; None where there are none.
+            targets: Shape (n, K) labels, or (n,) classes of the target, with gaps; see `encode` of the task.
+            p: Shape (n, C): class probabilities, out of sample; None where there are none. Named columns of a
+                table are taken by name.
             q: Shape (n, K): probabilities of the target, likewise; None takes the base rates for them.
             weights: Shape (n,), >= 0: how many samples a row counts for; None counts each once.
             pseudo_count: Weight of a label's base rate, in observations, > 0; None is 1 without
@@ -573,8 +608,11 @@ class Relation:
 
         Raises:
             DenseOnlyError: The table is sparse; `scipy.sparse.save_npz` keeps `table`.
+            MissingDataError: There is no such folder.
         """
         table = self.cells("a CSV file")
+        if not Path(path).parent.is_dir():
+            raise MissingDataError(f"cannot write {path}: there is no folder {Path(path).parent}")
         with Path(path).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([self.source.name, *self.target.outputs])
@@ -582,12 +620,55 @@ class Relation:
                 writer.writerow([name, *("" if np.isnan(v) else repr(float(v)) for v in row)])
 
 
+def check_ends(source: object, target: object) -> None:
+    """Check what a relation leads from and to.
+
+    Raises:
+        ShapeError: A source that is no multiclass task, or a target that is no task.
+        DuplicateNameError: One task as both.
+    """
+    if not isinstance(source, MulticlassTask):
+        swapped = isinstance(source, Task) and isinstance(target, MulticlassTask)
+        raise ShapeError(
+            f"the source of a relation is a multiclass task, found {_said(source)}"
+            + ("; source and target are swapped" if swapped else "")
+        )
+    if not isinstance(target, Task):
+        raise ShapeError(
+            f"the target of a relation is a multilabel or multiclass task, found {_said(target)}"
+        )
+    if source == target:
+        raise DuplicateNameError(
+            f"a relation leads from one task to another, found {source.name!r} as source and target"
+        )
+
+
+def _said(value: object) -> str:
+    name = value.name if isinstance(value, Task) else value
+    return type(value).__name__ + (f" {name!r}" if isinstance(name, str) else "")
+
+
+def row_weights(weights: Any, n: int) -> Array:
+    """Weights of n rows, checked: (n,).
+
+    Raises:
+        ShapeError: What is no number.
+        RangeError: Another shape, or a weight that is negative or not finite, or none above 0.
+    """
+    w = as_numbers("weights", weights)
+    if w.shape != (n,) or not ((w >= 0) & np.isfinite(w)).all() or not w.any():
+        raise RangeError(f"weights have shape ({n},), are finite and >= 0, and not all 0")
+    return w
+
+
 def _is_sparse(values: Any) -> bool:
     return hasattr(values, "tocsr")  # SciPy's mark of a sparse array, without importing it
 
 
-def _table(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Any:
-    return (_csr if _is_sparse(values) else _array)(owner, what, values, shape)
+def _table(owner: str, what: str, values: Any, shape: tuple[int, ...], *names: Sequence[str]) -> Any:
+    if _is_sparse(values):
+        return _csr(owner, what, values, shape)
+    return _array(owner, what, values, shape, *names)
 
 
 def _csr(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Any:
@@ -609,11 +690,8 @@ def _csr(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Any:
     return array
 
 
-def _array(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Array:
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ShapeError(f"{owner}: {what} must be an array of numbers of shape {shape}") from error
+def _array(owner: str, what: str, values: Any, shape: tuple[int, ...], *names: Sequence[str]) -> Array:
+    array = np.array(as_numbers(f"{owner}: {what}", values, *names))
     if array.shape != shape:
         raise ShapeError(f"{owner}: {what} has shape {shape}, found {array.shape}")
     array.setflags(write=False)
@@ -641,6 +719,8 @@ def _check_rows(owner: str, source: MulticlassTask, table: Any) -> None:
 
 
 def _once(owner: str, labels: Iterable[str]) -> list[str]:
+    if isinstance(labels, str):
+        raise ShapeError(f"class {owner!r}: prototypical labels are a list of names, found {labels!r}")
     out = list(labels)
     seen: set[str] = set()
     for label in out:
@@ -650,50 +730,111 @@ def _once(owner: str, labels: Iterable[str]) -> list[str]:
     return out
 
 
-def _positions(
-    what: str, names: Sequence[str], known: Sequence[str], extra: Literal["error", "ignore"]
-) -> dict[int, int]:
-    index, out, seen = {name: i for i, name in enumerate(known)}, {}, set()
+def _kind(task: Task) -> str:
+    return "class" if isinstance(task, MulticlassTask) else "label"
+
+
+def _turned(file: TableFile, of_rows: Task, of_columns: Task) -> bool:
+    """Whether rows and columns are the other way round: a file that could be read in no other way."""
+    rows, columns = set(file.rows), set(file.columns)
+    other_way = rows & set(of_columns.outputs) and columns & set(of_rows.outputs)
+    return bool(other_way) and not rows & set(of_rows.outputs)
+
+
+def _positions(places: Sequence[str], names: Sequence[str], task: Task, extra: Extra) -> dict[int, int]:
+    index, out = {name: i for i, name in enumerate(task.outputs)}, {}
     for i, name in enumerate(names):
-        if name in seen:
-            raise DuplicateNameError(f"{what} {name!r} occurs twice")
-        seen.add(name)
         if name in index:
             out[i] = index[name]
         elif extra == "error":
-            raise UnknownNameError.of(what, name, known)
+            raise UnknownNameError(f"{places[i]}: {UnknownNameError.of(_kind(task), name, task.outputs)}")
     return out
 
 
-def _read_csv(path: Path) -> tuple[list[str], list[str], Array]:
+@dataclass(frozen=True, eq=False)
+class TableFile:
+    """A table as it stands in its file.
+
+    Attributes:
+        path: The file.
+        name: The header of the first column.
+        rows: Names of the rows.
+        columns: Names of the columns, without the first one.
+        cells: Shape (rows, columns), NaN where blank.
+        lines: Line of the header, then of each row.
+    """
+
+    path: Path
+    name: str
+    rows: list[str]
+    columns: list[str]
+    cells: Array
+    lines: list[int]
+
+    def place(self, row: int | None) -> str:
+        """File and line of a row, or of the header, for messages."""
+        return f"{self.path}, line {self.lines[0 if row is None else row + 1]}"
+
+
+def read_table(path: str | Path) -> TableFile:
+    """Read a CSV file of names and numbers.
+
+    Raises:
+        MissingDataError: No such file.
+        TableFormatError: Not such a file; the message names line and column.
+        DuplicateNameError: A row or column that occurs twice.
+    """
+    path = Path(path)
     if not path.is_file():
         raise MissingDataError(f"no relation table at {path}")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = [(n, row) for n, row in enumerate(csv.reader(file), 1) if any(map(str.strip, row))]
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            lines = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
     except (UnicodeDecodeError, csv.Error) as error:
         raise TableFormatError(f"{path}: not a UTF-8 CSV file ({error})") from error
     if len(lines) < 2:
         raise TableFormatError(f"{path}: a header and at least one class row are needed")
-    columns = [name.strip() for name in lines[0][1][1:]]
-    rows, cells = [], np.full((len(lines) - 1, len(columns)), np.nan)
-    for i, (number, line) in enumerate(lines[1:]):
-        if len(line) != len(columns) + 1:
-            raise TableFormatError(
-                f"{path}, line {number}: {len(columns) + 1} columns expected, found {len(line)}"
-            )
-        rows.append(line[0].strip())
+    header = [name.strip() for name in lines[0][1]]
+    columns = header[1:]
+    if not columns:
+        other = next((mark for mark in "\t|" if mark in header[0]), ";")
+        raise TableFormatError(
+            f"{path}, line {lines[0][0]}: only one column; is the separator {other!r}? It has to be a comma"
+        )
+    file = TableFile(
+        path, header[0], [], columns, np.full((len(lines) - 1, len(columns)), np.nan), [n for n, _ in lines]
+    )
+    for i, (_, line) in enumerate(lines[1:]):
+        if len(line) != len(header):
+            raise TableFormatError(f"{file.place(i)}: {len(header)} columns expected, found {len(line)}")
+        file.rows.append(line[0].strip())
         for j, cell in enumerate(line[1:]):
             if cell.strip():
                 try:
-                    cells[i, j] = float(cell)
+                    file.cells[i, j] = float(cell)
                 except ValueError as error:
                     raise TableFormatError(
-                        f"{path}, line {number}: {cell!r} in column {columns[j]!r} is no number"
+                        f"{file.place(i)}: {cell!r} in column {columns[j]!r} is no number"
                     ) from error
-                if not np.isfinite(cells[i, j]):
+                if not np.isfinite(file.cells[i, j]):
                     raise TableFormatError(
-                        f"{path}, line {number}: {cell!r} in column {columns[j]!r}; leave a cell "
-                        "blank that nobody knows"
+                        f"{file.place(i)}: {cell!r} in column {columns[j]!r}; leave a cell blank that nobody "
+                        "knows"
                     )
-    return rows, columns, cells
+    _distinct("column", columns, [file.place(None)] * len(columns))
+    _distinct("row", file.rows, [file.place(i) for i in range(len(file.rows))])
+    return file
+
+
+def _distinct(kind: str, names: Sequence[str], places: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name, place in zip(names, places, strict=True):
+        if name in seen:
+            raise DuplicateNameError(f"{place}: {kind} {name!r} occurs twice")
+        seen.add(name)
+
+
+def _read_csv(path: Path) -> tuple[list[str], list[str], Array]:
+    file = read_table(path)
+    return file.rows, file.columns, file.cells

@@ -334,26 +334,26 @@ def _order(owner: str, axis: int, said: Iterable[object], wanted: Sequence[str])
     return [place[name] for name in wanted]
 
 
-def as_numbers(owner: str, what: str, values: Any, *names: Sequence[str] | None) -> npt.NDArray[np.float64]:
-    """A new float64 array with NaN for gaps; `values` and `names` are those of `as_array`.
+def as_numbers(what: str, values: Any, *names: Sequence[str] | None) -> npt.NDArray[np.float64]:
+    """A float64 array with NaN for gaps, copied only where it is none; otherwise as `as_array`.
 
     Raises:
         ShapeError: What is no number, or rows of different lengths, or a name that the table lacks.
         UnknownNameError: A name that the axis does not have.
         DuplicateNameError: A name that occurs twice.
     """
-    array = as_array(f"{owner}, {what}", values, *names)
+    array = as_array(what, values, *names)
     try:
         return _floats(array)
     except (TypeError, ValueError) as error:
-        raise ShapeError(f"{owner}: {what} must be an array of numbers ({error})") from error
+        raise ShapeError(f"{what} must be an array of numbers ({error})") from error
 
 
 def _floats(array: Array) -> npt.NDArray[np.float64]:
     if array.dtype.kind in "OU":
         array = array.astype(object)
         array = np.where(np.vectorize(_is_gap, otypes=[bool])(array), np.nan, array)
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=False)
 
 
 def _is_gap(value: object) -> bool:
