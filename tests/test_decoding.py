@@ -4,6 +4,7 @@ from math import exp, log
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,7 @@ from concord.decoding import (
     row_loss,
     temperature,
 )
-from concord.errors import NoAnnotationError, RangeError, ShapeError
+from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
 from strategies import relations
 from worlds import World, classes_world, labels_world
 
@@ -217,6 +218,46 @@ def test_bad_probabilities_are_named() -> None:
     for bad in (-0.1, 1.1, np.nan):
         with raises(RangeError, "'marks'", "[0, 1]"):
             decoder.decode(p, np.full_like(q, bad))
+    with raises(RangeError, "'kind'", "each row sums to 1, found 0.5 in row 0"):
+        decoder.decode(p / 2, q)
+    with raises(ShapeError, "20 rows of predictions, but 5 of 'kind'"):
+        decoder.fit(p, q, world.y[:5])
+    with raises(ShapeError, "20 rows of predictions, but 5 of 'marks'"):
+        decoder.fit(p, q, world.y, world.a[:5])
+    with raises(NoAnnotationError, "annotated validation rows"):
+        decoder.fit(p[:0], q[:0], world.y[:0])
+    with raises(ShapeError, "(n, 5)"):
+        decoder.decode(0.5, q)
+    with raises(ShapeError, "needs a Relation, found ndarray"):
+        JointDecoder(world.table)  # type: ignore[arg-type]
+
+
+def test_nothing_is_decoded_before_a_fit_or_a_strength() -> None:
+    world = labels_world(0, n=20)
+    p, q = _heads(world)
+    decoder = JointDecoder(world.relation)
+    assert (decoder.target_strength, decoder.class_strength) == (0.0, 0.0)
+    with raises(NotFittedError, "not fitted", "target_strength"):
+        decoder.decode(p, q)
+    decoder.class_strength = 0.0  # on purpose
+    np.testing.assert_array_equal(decoder.decode(p, q)[0], p)
+    for none, width in zip(decoder.decode(p[:0], q[:0]), (p.shape[1], q.shape[1]), strict=True):
+        assert none.shape == (0, width)
+    for bad in (-0.1, 7, np.nan):
+        with raises(RangeError, "class_strength lies in [0, 1]"):
+            decoder.class_strength = bad
+        with raises(RangeError, "target_strength lies in [0, 1]"):
+            decoder.target_strength = bad
+
+
+def test_named_predictions_are_decoded_by_name() -> None:
+    world = labels_world(0, n=20)
+    p, q = _heads(world)
+    decoder = JointDecoder(world.relation)
+    decoder.target_strength = decoder.class_strength = 0.5
+    named = pd.DataFrame(p, columns=world.source.outputs)[list(world.source.outputs[::-1])]
+    for found, expected in zip(decoder.decode(named, q), decoder.decode(p, q), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_strength_must_gain_more_than_noise() -> None:

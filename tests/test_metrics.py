@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -140,6 +141,12 @@ def test_evaluate_turns_logits_into_probabilities():
     assert strict == pytest.approx(label_metrics(a, q, TRAITS.labels, 0.7))
 
 
+def test_named_probabilities_are_taken_by_name():
+    y, p = classes_of(1)
+    named = pd.DataFrame(p, columns=PET.classes)[["eel", "cat", "dog"]]
+    assert class_metrics(y, named, PET.classes) == class_metrics(y, p, PET.classes)
+
+
 def test_names():
     assert main_metric(PET) == "accuracy"
     assert main_metric(TRAITS) == "mean_f1"
@@ -154,6 +161,10 @@ def test_bad_input_is_named():
         class_metrics([-1, -1], np.ones((2, 3)) / 3, PET.classes)
     with pytest.raises(NoAnnotationError, match="present"):
         label_metrics(np.zeros((2, 4)), np.ones((2, 4)) / 2, TRAITS.labels)
+    with pytest.raises(NoAnnotationError, match="task 'pet' has no annotation"):
+        class_metrics([-1, -1], np.ones((2, 3)) / 3, PET.classes, name="pet")
+    with pytest.raises(NoAnnotationError, match="task 'traits' has no label"):
+        label_metrics(np.zeros((2, 4)), np.ones((2, 4)) / 2, TRAITS.labels, name="traits")
     with pytest.raises(NotFiniteError, match="'pet'"):
         evaluate(PET, [0], [[np.nan, 0, 0]])
     with pytest.raises(ShapeError, match=r"\(n, 3\)"):

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, log_softmax, logit, softmax
 
-from concord.errors import NoAnnotationError, RangeError, ShapeError
+from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
 from concord.relation import Relation
+from concord.tasks import as_numbers, check_predictions
 
 __all__ = ["JointDecoder", "decode_classes", "decode_targets", "implied"]
 
@@ -137,14 +138,13 @@ class JointDecoder:
     """Combine the predictions of two heads, or of two networks trained elsewhere, through a relation.
 
     How strongly each direction is used is fitted on validation rows, by log-loss; a direction that helps
-    no more than noise is left out.
+    no more than noise is left out. Before `decode`, call `fit`, or set `target_strength` or `class_strength`.
 
     Args:
         relation: From the class task to the label task (or second class task).
 
-    Attributes:
-        target_strength: How much classes move targets, in [0, 1]; fitted.
-        class_strength: How much targets move classes, in [0, 1]; fitted.
+    Raises:
+        ShapeError: Something else than a relation.
 
     Example:
         >>> import numpy as np, concord as cc
@@ -158,9 +158,35 @@ class JointDecoder:
     """
 
     def __init__(self, relation: Relation) -> None:
+        if not isinstance(relation, Relation):
+            raise ShapeError(f"joint decoding needs a Relation, found {type(relation).__name__}")
         self.relation = relation
-        self.target_strength = 0.0
-        self.class_strength = 0.0
+        self._target_strength = self._class_strength = 0.0
+        self._fitted = False
+
+    @property
+    def target_strength(self) -> float:
+        """How much classes move targets, in [0, 1]; fitted, or set; 0 before."""
+        return self._target_strength
+
+    @target_strength.setter
+    def target_strength(self, value: float) -> None:
+        self._target_strength = self._strength("target_strength", value)
+
+    @property
+    def class_strength(self) -> float:
+        """How much targets move classes, in [0, 1]; fitted, or set; 0 before."""
+        return self._class_strength
+
+    @class_strength.setter
+    def class_strength(self, value: float) -> None:
+        self._class_strength = self._strength("class_strength", value)
+
+    def _strength(self, name: str, value: float) -> float:
+        if not 0 <= value <= 1:
+            raise RangeError(f"relation {self.relation.name}: {name} lies in [0, 1], found {value}")
+        self._fitted = True
+        return float(value)
 
     def fit(self, p: Any, q: Any, y: Any = None, a: Any = None) -> JointDecoder:
         """Fit both strengths on validation rows, which neither network was trained on.
@@ -173,11 +199,16 @@ class JointDecoder:
 
         Raises:
             NoAnnotationError: Neither y nor a holds an annotation.
+            ShapeError: Another number of rows, classes or targets.
+            RangeError: Predictions that are no probabilities, or of classes and do not sum to 1.
         """
         p, q = self._checked(p, q)
         source, target = self.relation.source, self.relation.target
         classes = source.gaps(len(p)) if y is None else source.encode(y)
         targets = target.gaps(len(p)) if a is None else target.encode(a)
+        for task, encoded in ((source, classes), (target, targets)):
+            if len(encoded) != len(p):
+                raise ShapeError(f"{len(p)} rows of predictions, but {len(encoded)} of {task.name!r}")
         has_y, has_a = source.annotated(classes), target.annotated(targets)
         if not (has_y.any() or has_a.any()):
             raise NoAnnotationError("joint decoding is fitted on annotated validation rows, found none")
@@ -208,25 +239,37 @@ class JointDecoder:
         twice.
 
         Args:
-            p: What the class head says: (n, C), in [0, 1].
-            q: What the other head says: (n, K), in [0, 1].
+            p: What the class head says: (n, C), in [0, 1], rows sum to 1. Named columns of a table are taken
+                by name.
+            q: What the other head says: (n, K), in [0, 1]; of classes, rows sum to 1.
+
+        Raises:
+            NotFittedError: Neither `fit` was called nor a strength set.
+            ShapeError: Another number of rows, classes or targets.
+            RangeError: Predictions that are no probabilities, or of classes and do not sum to 1.
         """
         p, q = self._checked(p, q)
+        if not self._fitted:
+            raise NotFittedError(
+                f"the joint decoder of {self.relation.name} is not fitted and would change nothing; call fit "
+                "with annotated validation rows, or set target_strength and class_strength"
+            )
         return (
             decode_classes(p, q, self.relation, self.class_strength) if self.class_strength else p,
             decode_targets(p, q, self.relation, self.target_strength) if self.target_strength else q,
         )
 
     def _checked(self, p: Any, q: Any) -> tuple[Array, Array]:
-        p, q = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
-        for task, values in ((self.relation.source, p), (self.relation.target, q)):
+        source, target = self.relation.source, self.relation.target
+        p = as_numbers(f"probabilities of {source.name!r}", p, None, source.outputs)
+        q = as_numbers(f"probabilities of {target.name!r}", q, None, target.outputs)
+        for task, values in ((source, p), (target, q)):
             if values.ndim != 2 or values.shape[1] != task.width or len(values) != len(p):
+                n = len(p) if p.ndim else "n"
                 raise ShapeError(
-                    f"probabilities of {task.name!r} have shape ({len(p)}, {task.width}), "
-                    f"found {values.shape}"
+                    f"probabilities of {task.name!r} have shape ({n}, {task.width}), found {values.shape}"
                 )
-            if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-                raise RangeError(f"probabilities of {task.name!r} lie in [0, 1]")
+            check_predictions(task, values)
         return p, q
 
 

@@ -86,6 +86,12 @@ class EmptyDataError(ConcordError, ValueError):
     page = "howto/refused#no-annotation-no-rows"
 
 
+class NotFittedError(ConcordError, ValueError):
+    """Something is asked for that needs a fit first."""
+
+    page = "howto/refused#not-fitted"
+
+
 class NotFiniteError(ConcordError, FloatingPointError, ValueError):
     """NaN or infinity where a finite number is needed."""
 

@@ -17,7 +17,7 @@ from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
 from concord.errors import NoAnnotationError, RangeError, ShapeError
 from concord.relation import Relation, check_ends, row_weights
-from concord.tasks import MISSING_CLASS, MulticlassTask, Task, as_numbers
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task, as_numbers, check_predictions
 
 __all__ = [
     "Contradiction",
@@ -45,7 +45,6 @@ EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
 MIN_AGREEMENT = 0.01
 FEWEST = 4
 MIN_Z = 3.0
-SUM_TOLERANCE = 1e-3
 SMALLEST = 1e-12
 
 
@@ -166,10 +165,7 @@ def observed(
     if q is None:
         rows = replace(rows, q=np.broadcast_to(rows.base_rates(), blank.shape))
     for task, values in ((source, rows.p), (target, rows.q)):
-        if not ((values >= 0) & (values <= 1)).all():
-            raise RangeError(f"predictions of {task.name!r} are probabilities, all in [0, 1]")
-        if isinstance(task, MulticlassTask) and (np.abs(values.sum(axis=1) - 1) > SUM_TOLERANCE).any():
-            raise RangeError(f"predictions of {task.name!r} are probabilities of classes, each row sums to 1")
+        check_predictions(task, values)
     return rows
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import NoAnnotationError, NotFiniteError, ShapeError, UnknownNameError
-from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, as_numbers
 
 __all__ = [
     "CLASS_METRICS",
@@ -70,7 +70,7 @@ def probabilities(task: Task, logits: Any) -> Array:
     """
     from scipy.special import expit, softmax
 
-    z = np.asarray(logits, dtype=np.float64)
+    z = _numbers(task, "logits", logits)
     if z.ndim != 2 or z.shape[1] != task.width:
         raise ShapeError(f"task {task.name!r}: logits have shape (n, {task.width}), found {z.shape}")
     if not np.isfinite(z).all():
@@ -78,13 +78,14 @@ def probabilities(task: Task, logits: Any) -> Array:
     return softmax(z, axis=1) if isinstance(task, MulticlassTask) else expit(z)
 
 
-def class_metrics(y: Any, probabilities: Any, classes: Any) -> dict[str, float]:
+def class_metrics(y: Any, probabilities: Any, classes: Any, *, name: str = "classes") -> dict[str, float]:
     """Metrics of a multiclass task over its annotated rows.
 
     Args:
         y: (n,) class indices, -1 for a gap; or class names.
         probabilities: (n, C), rows sum to 1.
         classes: The C class names.
+        name: What messages call the task.
 
     Returns:
         `accuracy`; `balanced_accuracy`, the mean recall, and `macro_f1`, both over classes that occur;
@@ -94,11 +95,13 @@ def class_metrics(y: Any, probabilities: Any, classes: Any) -> dict[str, float]:
         ShapeError: Another number of rows or classes.
         NoAnnotationError: No row has a class.
     """
-    task = MulticlassTask("classes", classes)
-    return _all(task, task.encode(y), np.asarray(probabilities, dtype=np.float64), CLASS_METRICS, 0.5)
+    task = MulticlassTask(name, classes)
+    return _all(task, task.encode(y), _numbers(task, "probabilities", probabilities), CLASS_METRICS, 0.5)
 
 
-def label_metrics(a: Any, probabilities: Any, labels: Any, threshold: float = 0.5) -> dict[str, float]:
+def label_metrics(
+    a: Any, probabilities: Any, labels: Any, threshold: float = 0.5, *, name: str = "labels"
+) -> dict[str, float]:
     """Metrics of a multilabel task over its annotated cells.
 
     Args:
@@ -106,6 +109,7 @@ def label_metrics(a: Any, probabilities: Any, labels: Any, threshold: float = 0.
         probabilities: (n, K) in [0, 1].
         labels: The K label names.
         threshold: A label counts as predicted from here on, in (0, 1).
+        name: What messages call the task.
 
     Returns:
         `mean_f1` and `map` (average precision), means over labels that are annotated as present at least
@@ -116,8 +120,9 @@ def label_metrics(a: Any, probabilities: Any, labels: Any, threshold: float = 0.
         ShapeError: Another number of rows or labels.
         NoAnnotationError: No cell is annotated, or none as present.
     """
-    task = MultilabelTask("labels", labels)
-    return _all(task, task.encode(a), np.asarray(probabilities, dtype=np.float64), LABEL_METRICS, threshold)
+    task = MultilabelTask(name, labels)
+    p = _numbers(task, "probabilities", probabilities)
+    return _all(task, task.encode(a), p, LABEL_METRICS, threshold)
 
 
 def evaluate(
@@ -197,6 +202,10 @@ def finish(metric: str, sums: Array) -> Array:
             return _mean(sums[..., 0, :] / sums[..., 1, :], sums[..., 1, :] > 0)
         hits, actual, predicted = sums[..., 0, :], sums[..., 1, :], sums[..., 2, :]
         return _mean(2 * hits / (actual + predicted), actual > 0)
+
+
+def _numbers(task: Task, what: str, values: Any) -> Array:
+    return as_numbers(f"task {task.name!r}: {what}", values, None, task.outputs)
 
 
 def _mean(values: Array, valid: npt.NDArray[np.bool_]) -> Array:

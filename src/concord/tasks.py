@@ -22,6 +22,9 @@ __all__ = ["MISSING_CLASS", "MulticlassTask", "MultilabelTask", "Task", "task_na
 MISSING_CLASS = -1
 """Class index of a sample that is not annotated for a multiclass task."""
 
+SUM_TOLERANCE = 1e-3
+"""How far predicted class probabilities, perhaps of half precision, may be from a sum of 1."""
+
 Array = npt.NDArray[Any]
 
 
@@ -388,3 +391,17 @@ def check_probability(owner: str, table: Array) -> None:
     bad = known[(known < 0) | (known > 1)]
     if bad.size:
         raise RangeError(f"{owner}: probabilities lie in [0, 1], found {bad[0]}")
+
+
+def check_predictions(task: Task, values: Array) -> None:
+    """Raise `RangeError` unless predictions of a task are probabilities; of classes, each row sums to 1."""
+    if not ((values >= 0) & (values <= 1)).all():
+        raise RangeError(f"predictions of {task.name!r} are probabilities, all in [0, 1]")
+    if isinstance(task, MulticlassTask):
+        total = values.sum(axis=1)
+        wrong = np.flatnonzero(np.abs(total - 1) > SUM_TOLERANCE)
+        if len(wrong):
+            raise RangeError(
+                f"predictions of {task.name!r} are probabilities of classes, each row sums to 1, found "
+                f"{total[wrong[0]]:.6g} in row {wrong[0]}"
+            )
