@@ -294,8 +294,8 @@ def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
         lengths = [len(row) if hasattr(row, "__len__") else None for row in values]
         odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
         raise ShapeError(
-            f"{owner}: rows have one length, found another in row {odd} than in row 0; a row without any "
-            "annotation holds a gap (None) in each column"
+            f"{owner}: rows have one length, found another in row {odd} than in row 0; a row of which "
+            "nothing is known holds a gap (None) in each column"
         ) from error
     for axis, (said, wanted) in enumerate(zip(_axes(values), names, strict=False)):
         order = None if said is None or wanted is None else _order(owner, axis, said, wanted)
