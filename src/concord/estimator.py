@@ -363,7 +363,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 truth, p = task.encode(y[task.name]), probabilities[task.name]
                 if len(truth) != len(p):
                     raise ShapeError(f"X has {len(p)} rows, but y[{task.name!r}] has {len(truth)}")
-                values.append(evaluate(truth, p, task.outputs)[metrics.main_metric(task)])
+                values.append(evaluate(truth, p, task.outputs, name=task.name)[metrics.main_metric(task)])
         if not values:
             raise NoAnnotationError("y holds targets of none of the tasks; nothing can be scored")
         return float(np.mean(values))
