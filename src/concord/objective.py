@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +26,7 @@ from concord.losses import (
     soft_multilabel_loss,
 )
 from concord.population import Local, Population
-from concord.records import relation_record
+from concord.records import relation_digest
 from concord.relation import Relation
 from concord.tasks import MulticlassTask, Task, task_names
 
@@ -122,10 +120,7 @@ class CoupledObjective(nn.Module):
                 {"part": part, "coupling": type(coupling).__name__, **_plain_settings(coupling)}
                 for part, coupling in zip(self.part_names, self.couplings, strict=True)
             ],
-            "relations": {
-                name: hashlib.sha256(json.dumps(relation_record(relation)).encode()).hexdigest()
-                for name, relation in self.relations.items()
-            },
+            "relations": {name: relation_digest(relation) for name, relation in self.relations.items()},
         }
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from concord.relation import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
-__all__ = ["relation_of", "relation_record", "task_of", "task_record"]
+__all__ = ["relation_digest", "relation_of", "relation_record", "task_of", "task_record"]
 
 FIELDS = ("table", "strength", "interval", "prior", "base_rate")
 
@@ -53,6 +54,18 @@ def relation_of(record: Mapping[str, Any], tasks: Sequence[Task]) -> Relation:
         by_name[record["target"]],
         **{name: _array(record[name]) for name in FIELDS},
     )
+
+
+def relation_digest(relation: Relation) -> str:
+    """Fingerprint of what a relation says, in time and memory of its known cells."""
+    found = blake2b(digest_size=16)
+    table: Any = relation.table
+    cells = (table.data, table.indices, table.indptr) if relation.sparse else (table,)
+    for part in (*cells, relation.prior, relation.base_rate):
+        content = b"" if part is None else np.ascontiguousarray(part).tobytes()
+        found.update(len(content).to_bytes(8, "big"))  # else a byte could move from one part to the next
+        found.update(content)
+    return found.hexdigest()
 
 
 def _plain(values: Any) -> Any:
