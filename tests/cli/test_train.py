@@ -103,6 +103,15 @@ def test_without_validation_rows_it_says_so(concord, tmp_path):
     )
 
 
+def test_a_finished_training_says_that_it_is(concord, tmp_path):
+    config = write(world(tmp_path), tmp_path / "mine.yaml")
+    assert f"wrote {tmp_path / 'out'}" in concord("train", config)[1]
+    status, out, _ = concord("train", config)
+    assert status == 0
+    assert f"{tmp_path / 'out'} is finished already" in out
+    assert "wrote" not in out
+
+
 def test_other_ranks_say_nothing(concord, tmp_path, monkeypatch):
     config = write(world(tmp_path), tmp_path / "mine.yaml")
     monkeypatch.setenv("RANK", "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -120,6 +121,55 @@ def test_another_configs_folder_is_refused(tmp_path):
     (tmp_path / "out" / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json does not say of what"):
         train(config_of(values))
+
+
+def changed_classes(folder):
+    path = folder / "classed.parquet"
+    manifest = Manifest.read(path)
+    names = manifest.frame["shape"].cast(str).to_list()
+    frame = manifest.frame.with_columns(pl.Series("shape", [*names[1:], names[0]]))
+    Manifest(frame, (SHAPE,), folder, "classed").write(path)
+
+
+def changed_rows(folder):
+    path = folder / "labelled.parquet"
+    manifest = Manifest.read(path)
+    replace(manifest, frame=manifest.frame.with_columns(pl.col("row").reverse())).write(path)
+
+
+def changed_table(folder):
+    (folder / "table.csv").write_text("shape,m1,m2\ncircle,.9,.1\nsquare,.1,.9\nstar,.8,.7\n")
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (changed_classes, "the annotations of task 'shape' in source 'classed'"),
+        (changed_rows, "the rows of source 'labelled'"),
+        (changed_table, "the table of relation shape->marks"),
+    ],
+)
+def test_a_folder_of_other_data_is_refused(tmp_path, done, change, what):
+    config = config_of(world(tmp_path))
+    train(config)
+    if not done:
+        (tmp_path / "out" / "run.json").unlink()
+        os.rename(Checkpoints(tmp_path / "out" / "checkpoints").all()[-1], tmp_path / "gone")
+    change(tmp_path)
+    with pytest.raises(ConfigError, match=rf"holds a training of other data: {what} changed since; train in"):
+        train(config)
+
+
+def test_rows_that_are_neither_trained_on_nor_watched_may_change(tmp_path):
+    config = config_of(world(tmp_path))
+    before = weights(train(config))
+    path = tmp_path / "classed.parquet"
+    Manifest.read(path).filter("split <> 'test'").write(path)
+    assert same(weights(train(config)), before)
+    (tmp_path / "out" / "data.json").unlink()  # as a folder of an earlier version
+    changed_table(tmp_path)
+    assert train(config).facts["steps"] == 6
 
 
 def test_a_folder_in_which_nothing_came_to_be_is_used(tmp_path):
@@ -290,8 +340,6 @@ def test_a_run_of_another_network_or_with_parts_missing(finished, tmp_path):
 
 
 def test_a_run_that_cannot_be_written(finished, tmp_path, monkeypatch):
-    from dataclasses import replace
-
     with pytest.raises(CheckpointError, match="cannot write to"):
         save_run(replace(finished, folder=tmp_path / "none"))
     with pytest.raises(CheckpointError, match=r"cannot write .*metrics-test\.json"):
@@ -299,8 +347,6 @@ def test_a_run_that_cannot_be_written(finished, tmp_path, monkeypatch):
 
 
 def test_a_tokenizer_travels_with_its_run(tmp_path):
-    from dataclasses import replace
-
     run = train(config_of(world(tmp_path, "texts")))
 
     class Saving:

@@ -33,14 +33,16 @@ def train(config: Given, *, overrides: Overrides = None, out: OutputOption = Non
     """Train what a config says. Interrupted, the same command goes on where it stopped."""
     asked = _config(config, overrides, out)
     from concord.training import train as run_training
+    from concord.training.train import finished
 
+    before = finished(asked)
     try:
         run = run_training(asked)
     except KeyboardInterrupt:
         typer.echo("concord: stopped; the same command goes on from the last checkpoint", err=True)
         raise typer.Exit(130) from None
     if _is_first():
-        _tell(run)
+        _tell(run, before)
 
 
 def evaluate(
@@ -143,7 +145,7 @@ def _is_first() -> bool:
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
 
 
-def _tell(run: Run) -> None:
+def _tell(run: Run, finished: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -162,4 +164,4 @@ def _tell(run: Run) -> None:
             f"targets move classes by {strength['class']:g}",
             soft_wrap=True,
         )
-    console.print(f"wrote {run.folder}", soft_wrap=True)
+    console.print(f"{run.folder} is finished already" if finished else f"wrote {run.folder}", soft_wrap=True)

@@ -22,6 +22,7 @@ from concord.metrics import probabilities
 from concord.network import TaskwiseNetwork
 from concord.tasks import MulticlassTask, Task
 from concord.training.build import Built, build
+from concord.training.contents import digests
 from concord.training.decoders import Decoders
 from concord.training.run import RUN_FILE, Run, save_run
 from concord.training.stages import begun, teach
@@ -31,9 +32,10 @@ from concord.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["CHECKPOINTS", "CONFIG_FILE", "LOG_FILE", "train"]
+__all__ = ["CHECKPOINTS", "CONFIG_FILE", "DATA_FILE", "LOG_FILE", "finished", "train"]
 
 CONFIG_FILE = "config.json"
+DATA_FILE = "data.json"
 LOG_FILE = "log.jsonl"
 CHECKPOINTS = "checkpoints"
 
@@ -41,8 +43,9 @@ CHECKPOINTS = "checkpoints"
 def train(config: Config) -> Run:
     """Train as a config says, and write the result to its output folder.
 
-    A folder that holds an unfinished training of the same config is gone on with, to the same weights bit
-    by bit; one of another config is refused.
+    A folder that holds an unfinished training of the same config and data is gone on with, to the same
+    weights bit by bit; one of another config, of other rows, annotations or tables is refused. Inputs in
+    files (images, feature rows) are not compared.
 
     Args:
         config: With an output folder.
@@ -51,7 +54,7 @@ def train(config: Config) -> Run:
         The finished run; on every rank.
 
     Raises:
-        ConfigError: Parts that do not fit together, or a folder of another config.
+        ConfigError: Parts that do not fit together, or a folder of another config or of other data.
         CheckpointError: A folder that cannot be written, or a checkpoint that cannot be read.
         ConcordError: What data, trunks and couplings raise.
     """
@@ -60,10 +63,12 @@ def train(config: Config) -> Run:
     folder, training = Path(config.output), config.training
     _check_folder(folder, config)
     built = build(config)
+    content = digests(built)
+    _check_data(folder, content)
     _check_selection(built)
     fabric = launch(training.accelerator, training.devices, training.nodes, training.precision)
     if fabric.is_global_zero:
-        _claim(folder, config)
+        _claim(folder, config, content)
     options: dict[str, Any] = {
         "learning_rate": training.learning_rate,
         "weight_decay": training.weight_decay,
@@ -104,27 +109,61 @@ def train(config: Config) -> Run:
 # -- the folder --------------------------------------------------------------------------------------
 
 
+def finished(config: Config) -> bool:
+    """Whether the output folder of a config holds a training that has nothing left to do."""
+    folder = Path(config.output or "")
+    last = Checkpoints(folder / CHECKPOINTS).latest()
+    steps = 0 if last is None else int(last.name.removeprefix("step-"))
+    return (folder / RUN_FILE).exists() and steps == config.training.steps
+
+
 def _check_folder(folder: Path, config: Config) -> None:
-    saved = Checkpoints(folder / CHECKPOINTS).latest() is not None
-    if not (saved or begun(folder) or (folder / RUN_FILE).exists()):
+    if not _holds_training(folder):
         return  # nothing is lost
-    path = folder / CONFIG_FILE
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder} holds a training, but {path} does not say of what ({error}); train into another folder"
-        ) from error
-    for key, before, now in differences(known, config.identity()):
+    for key, before, now in differences(_kept(folder / CONFIG_FILE), config.identity()):
         raise ConfigError(
             f"{folder} holds a training of another config: {key} was {json.dumps(before)}, here it is "
             f"{json.dumps(now)}; train into another folder (--out), or remove that one"
         )
 
 
-def _claim(folder: Path, config: Config) -> None:
+def _check_data(folder: Path, content: Mapping[str, str]) -> None:
+    # A folder of an earlier version does not say what it was trained on.
+    if not _holds_training(folder) or not (folder / DATA_FILE).exists():
+        return
+    changed = [what for what, _, _ in differences(_kept(folder / DATA_FILE), dict(content))]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a training of other data: {_listed(changed)} changed since; train into another "
+            "folder (--out), or remove that one"
+        )
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _holds_training(folder: Path) -> bool:
+    saved = Checkpoints(folder / CHECKPOINTS).latest() is not None
+    return saved or begun(folder) or (folder / RUN_FILE).exists()
+
+
+def _kept(path: Path) -> Any:
+    """What the folder says of the training that it holds."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.parent} holds a training, but {path} does not say of what ({error}); train into another "
+            "folder"
+        ) from error
+
+
+def _claim(folder: Path, config: Config, content: Mapping[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / DATA_FILE, json.dumps(content, indent=1).encode())
         write_file(folder / CONFIG_FILE, json.dumps(config.identity(), indent=1).encode())
     except OSError as error:
         raise CheckpointError(f"cannot write to {folder}: {error.strerror or error}") from error

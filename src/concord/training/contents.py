@@ -1,0 +1,70 @@
+"""What a training rests on beside its config, as digests: a folder is gone on with on the same data only."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from concord.data.images import BOX
+from concord.data.manifest import LOCATORS
+from concord.data.source import Source
+from concord.relation import Relation
+from concord.training.build import Built
+
+__all__ = ["digests"]
+
+ROWS = 1 << 16
+"""Rows of a manifest that are written out at a time."""
+
+
+def digests(built: Built) -> dict[str, str]:
+    """A digest of everything that a training reads, by what it is in words; inputs in files are left out.
+
+    That is, of the training and validation rows: where their inputs lie, splits and groups, columns that are
+    inputs themselves, annotations; and classes, labels and tables.
+    """
+    out = {}
+    for task in built.tasks:
+        out[f"the names in task {task.name!r}"] = _digest([json.dumps(task.outputs).encode()])
+    for relation in built.relations:
+        out[f"the table of relation {relation.name}"] = _digest(_cells(relation))
+    for name, plan in built.config.sources.items():
+        sources = [part[name] for part in (built.training, built.validation) if name in part]
+        columns = [*LOCATORS, "split", "group", *BOX, "landmarks", *(plan.inputs.columns or [])]
+        out[f"the rows of source {name!r}"] = _digest(_rows(sources, columns))
+        for task in built.tasks:
+            targets = [source.targets(task).values for source in sources]
+            out[f"the annotations of task {task.name!r} in source {name!r}"] = _digest(map(_bytes, targets))
+    return out
+
+
+def _cells(relation: Relation) -> Iterator[bytes]:
+    for values in (relation.dense().table, relation.prior, relation.base_rate):
+        yield _bytes(values)
+
+
+def _rows(sources: Iterable[Source], columns: Iterable[str]) -> Iterator[bytes]:
+    for source in sources:
+        frame = source.manifest.frame
+        frame = frame.select(name for name in dict.fromkeys(columns) if name in frame.columns)
+        for part in frame.iter_slices(ROWS):
+            written = io.BytesIO()
+            part.write_ndjson(written)
+            yield written.getvalue()
+
+
+def _bytes(values: Any) -> bytes:
+    return b"" if values is None else np.ascontiguousarray(values).tobytes()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8))  # else a byte could move from one part to the next
+        digest.update(part)
+    return digest.hexdigest()
