@@ -6,9 +6,9 @@ couplings see. Beside each column that is filled stand columns of how sure that 
 - of a class task: `TASK:weight`, `TASK:provenance`, and `TASK:CLASS:probability` for every class;
 - of a label task, for every label: `TASK:LABEL:weight`, `TASK:LABEL:provenance`, `TASK:LABEL:probability`.
 
-A weight is 1 for an annotation, the probability (hard: the cell of the relation) for a filled value, and
-null for a gap. A provenance is `annotated`, or method and relation as in `soft:expression->action_units`. A
-probability is 0 or 1 for an annotation; hard co-annotation has none.
+A weight is 1 for an annotation, the probability (hard: the cell of the relation, which is 1) for a filled
+value, and null for a gap. A provenance is `annotated`, or method and relation as in
+`soft:expression->action_units`. A probability is 0 or 1 for an annotation; hard co-annotation has none.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ import torch
 from torch import Tensor
 
 from concord.couplings import View, class_posterior, hard_classes, hard_labels, soft_classes
+from concord.couplings.hard_coannotation import PROTOTYPICAL
 from concord.data.manifest import Manifest, class_type, task_columns
 from concord.errors import DuplicateNameError, RangeError, ShapeError, UnknownNameError
 from concord.relation import Relation
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
-__all__ = ["ANNOTATED", "Fill", "Method", "Neutral", "annotate", "filled_counts"]
+__all__ = ["ANNOTATED", "Fill", "Method", "Neutral", "annotate", "evidence", "filled_counts"]
 
 Method = Literal["hard", "soft", "posterior"]
 Fill = Literal["both", "source", "target"]
@@ -81,8 +82,9 @@ def annotate(
 ) -> Manifest:
     """Fill the gaps of two tasks from each other.
 
-    From a class to labels, `"hard"` gives its prototypical labels as present with weight 1 and its
-    observational ones with their cell as weight; `"soft"` and `"posterior"` give every label with a known
+    From a class to labels, `"hard"` gives its prototypical labels (cell 1) as present and nothing else: in
+    training an observational label has its cell as weight, but a value that is written may be read without
+    its weight. `"soft"` and `"posterior"` give every label with a known
     cell, as the likelier of present and absent. From labels to the class, `"hard"` gives a class if all
     its prototypical labels are present; `"soft"` the likeliest by the indicator scores; `"posterior"` the
     likeliest by Bayes' rule, with the relation's prior. A tie gives nothing but probabilities. Only what is
@@ -168,7 +170,8 @@ def _given(view: View, hard: bool) -> _Values:
         weights = hard_labels(view)
         if view.relation.class_to_class:
             return _Values(weights.argmax(dim=-1).numpy(), weights.amax(dim=-1).numpy(), None)
-        return _Values(np.ones(weights.shape), weights.numpy(), None)
+        certain = torch.where(weights >= PROTOTYPICAL, weights, torch.zeros_like(weights))
+        return _Values(np.ones(certain.shape), certain.numpy(), None)
     rows, known = view.table_rows
     if view.relation.class_to_class:
         return _likeliest(rows, known.amax(dim=-1) > 0)
@@ -200,7 +203,7 @@ def _filled(
 
 def _views(manifest: Manifest, relation: Relation) -> Iterator[View]:
     """The evidence, in parts: annotated values only, in double precision."""
-    targets = {task.name: _evidence(manifest, task) for task in (relation.source, relation.target)}
+    targets = {task.name: evidence(manifest, task) for task in (relation.source, relation.target)}
     for start in range(0, len(manifest), CHUNK):
         part = {name: torch.from_numpy(values[start : start + CHUNK]) for name, values in targets.items()}
         logits = {
@@ -210,7 +213,8 @@ def _views(manifest: Manifest, relation: Relation) -> Iterator[View]:
         yield View(logits, part, relation)
 
 
-def _evidence(manifest: Manifest, task: Task) -> Array:
+def evidence(manifest: Manifest, task: Task) -> Array:
+    """Encoded targets of a task that somebody annotated; what was filled in before is a gap."""
     values = manifest.select(task.name).targets()[task.name]
     for number, (_, output) in enumerate(_value_columns(task)):
         place = f"{_beside(task, output)}:provenance"
@@ -248,7 +252,7 @@ def _columns(manifest: Manifest, task: Task, given: _Values, provenance: str) ->
 
 
 def _probability_columns(manifest: Manifest, task: Task, given: Array) -> list[pl.Series]:
-    targets = _evidence(manifest, task)
+    targets = evidence(manifest, task)
     if isinstance(task, MulticlassTask):
         own = np.eye(task.width)[targets]
         own[targets == MISSING_CLASS] = np.nan
