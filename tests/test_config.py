@@ -16,6 +16,7 @@ import concord as cc
 from concord.config import Config, as_config, differences, example, read_config, template
 from concord.config.schema import COUPLINGS
 from concord.config.template import START
+from concord.config.yaml_text import parsed_yaml
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
 
 SMALL = {"sources": {"mine": {"manifest": "m.csv", "inputs": {"kind": "texts"}}}}
@@ -108,6 +109,11 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest(change, message):
     [
         ({"training": {"steps": 0}}, "training.steps: input should be greater than or equal to 1"),
         ({"training": {"devices": "many"}}, "training.devices: input should be"),
+        ({"training": {"steps": True}}, "training.steps: a whole number is needed, found true"),
+        ({"training": {"devices": False}}, "training.devices: a whole number is needed, found false"),
+        ({"mixing": {"workers": True}}, "mixing.workers: a whole number is needed, found true"),
+        ({"training": {"learning_rate": float("inf")}}, "training.learning_rate: input should be a finite"),
+        ({"mixing": {"temperature": float("nan")}}, "mixing.temperature: input should be"),
         ({"training": {"average": 1}}, "training.average: input should be less than 1"),
         ({"sources": {}}, "sources: "),
         ({"sources": {"a": {"manifest": "m.csv"}}}, "sources.a.inputs: is missing"),
@@ -204,6 +210,8 @@ def test_any_slip_of_a_key_is_refused_by_its_path(path, place, letter):
         ("a.yaml", "- 1\n", "a config is a mapping of keys, found list"),
         ("a.toml", "a = = 1", "cannot be read"),
         ("a.yaml", b"\xff\xfe\x00", "cannot be read"),
+        ("a.yaml", "a: 1\nb:\n  c: 2\n  d: 3\n  c: 4\n", "line 5: key 'c' is given twice, first in line 3"),
+        ("a.json", '{"a": 1, "a": 2}', "line 1: key 'a' is given twice"),
     ],
 )
 def test_a_file_that_is_no_config(tmp_path, name, content, message):
@@ -218,6 +226,19 @@ def test_a_file_that_is_no_config(tmp_path, name, content, message):
 def test_no_file(tmp_path):
     with pytest.raises(MissingDataError, match=r"concord init .*none\.yaml` writes one"):
         read_config(tmp_path / "none.yaml")
+    for name in ("none", "runs/none", "none.toml", "none.json"):
+        with pytest.raises(MissingDataError) as caught:
+            read_config(tmp_path / name)
+        assert str(caught.value) == f"no config and no output folder at {tmp_path / name}"
+
+
+def test_keys_that_are_merged_are_not_given_twice():
+    text = "base: &b {<<: &a {x: 1, y: 1}, y: 2}\nmine: {<<: *b, x: 3}\nagain: *b\n"
+    assert parsed_yaml(text) == {
+        "base": {"x": 1, "y": 2},
+        "mine": {"x": 3, "y": 2},
+        "again": {"x": 1, "y": 2},
+    }
 
 
 # -- overrides ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from concord.config.schema import Config
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
 
-__all__ = ["ENVIRONMENT", "as_config", "differences", "overridden", "read_config"]
+__all__ = ["ENVIRONMENT", "as_config", "differences", "origin_of", "overridden", "read_config"]
 
 ENVIRONMENT = "CONCORD_"
 """Variables that begin so override a config: `CONCORD_TRAINING__STEPS=100`, `CONCORD_DATA=...`."""
@@ -106,6 +106,8 @@ def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
+        if path.suffix not in (".yaml", ".yml"):
+            raise MissingDataError(f"no config and no output folder at {path}")
         raise MissingDataError(f"no config at {path}; `concord init {path}` writes one to start from")
     try:
         text = path.read_text(encoding="utf-8")
@@ -118,12 +120,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _yaml(text: str) -> Any:
-    import yaml
+    from concord.config.yaml_text import parsed_yaml
 
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+    return parsed_yaml(text)
+
+
+def origin_of(data: str) -> str:
+    """What to add to an error about a missing file: that the environment chose the folder of the data."""
+    name = f"{ENVIRONMENT}DATA"
+    given = os.environ.get(name)
+    if given is None or _folder(Path.cwd(), given) != _folder(Path.cwd(), data):
+        return ""
+    return f" (data is {data}, from {name})"
 
 
 def _folder(base: Path, given: Any) -> Path:

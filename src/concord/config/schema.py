@@ -6,9 +6,10 @@ Nothing here imports torch, so that a mistake in a config is told at once.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = [
     "COUPLINGS",
@@ -43,8 +44,16 @@ CouplingName = Literal[
 
 COUPLINGS: tuple[str, ...] = get_args(CouplingName)
 
-Count = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"a whole number is needed, found {str(value).lower()}")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_no_truth), Field(ge=0)]
+Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
 Split = Literal["train", "val", "test"]
 Kind = Literal["images", "arrays", "features", "columns", "texts"]
 
@@ -59,7 +68,7 @@ FIELDS_OF_KIND: dict[str, frozenset[str]] = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TaskPlan(_Strict):
@@ -178,7 +187,6 @@ class SourcePlan(_Strict):
     share: float | None = Field(
         default=None,
         gt=0,
-        allow_inf_nan=False,
         description="Share of the batches, relative to the other sources'; give all or none",
     )
 
@@ -264,7 +272,7 @@ class Stages(_Strict):
         "are trained first, and the final one learns, on rows without a class, the posterior of the class "
         "given what is annotated there, through every relation",
     )
-    folds: int = Field(
+    folds: Count = Field(
         default=4,
         ge=2,
         description="two-stage: networks of the first stage, each trained without one part of the rows, "
@@ -293,14 +301,14 @@ class Mixing(_Strict):
         "the sources themselves come first",
     )
     temperature: float = Field(default=2.0, gt=0, description="1 is by size, larger is closer to equal")
-    workers: int = Field(default=0, ge=0, description="Processes that load inputs; 0 loads in this one")
+    workers: Whole = Field(default=0, description="Processes that load inputs; 0 loads in this one")
 
 
 class Augmentation(_Strict):
     """Changes of training images."""
 
     flip: float = Field(default=0.0, ge=0, le=1, description="Probability of mirroring left and right")
-    shift: int = Field(default=0, ge=0, description="Largest shift, in pixels")
+    shift: Whole = Field(default=0, description="Largest shift, in pixels")
 
 
 class Training(_Strict):
@@ -314,7 +322,7 @@ class Training(_Strict):
     schedule: Literal["constant", "cosine", "linear"] = Field(
         default="constant", description="Course of the learning rate after the warm-up"
     )
-    warmup: int = Field(default=0, ge=0, description="Steps in which the learning rate rises linearly")
+    warmup: Whole = Field(default=0, description="Steps in which the learning rate rises linearly")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
         default="32-true", description="Of the arithmetic"
     )
@@ -327,7 +335,7 @@ class Training(_Strict):
     )
     channels_last: bool = Field(default=False, description="Whether images lie in memory channels last")
     compile: str | None = Field(default=None, description="Backend of torch.compile, such as inductor")
-    seed: int = Field(default=0, ge=0, description="Of initial weights, order of rows and dropout")
+    seed: Whole = Field(default=0, description="Of initial weights, order of rows and dropout")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="What it runs on")
     devices: Count | Literal["auto"] = Field(
         default=1, description="Devices on each machine; a launcher's number (torchrun, SLURM) comes first"
@@ -383,7 +391,8 @@ class Config(_Strict):
         min_length=1, description="Where samples come from, by a name of your choice"
     )
     tasks: dict[str, TaskPlan] = Field(
-        default_factory=dict, description="What is learnt; all tasks of the sources unless given"
+        default_factory=dict,
+        description="What is learnt: these tasks alone; all tasks of the sources unless given",
     )
     relations: list[RelationPlan] = Field(
         default_factory=list, description="How tasks are related: tables of P(label | class)"
@@ -428,6 +437,13 @@ class Config(_Strict):
                 f"{self.couplings[0].name} out, or train in a single stage"
             )
         return self
+
+    def files(self) -> list[Path]:
+        """Files that it names: manifests, inputs and tables; what lies in folders is not listed."""
+        named = [relation.table for relation in self.relations]
+        for source in self.sources.values():
+            named += [name for name in (source.manifest, source.inputs.file) if name is not None]
+        return [Path(self.data) / name for name in named]
 
     def identity(self) -> dict[str, Any]:
         """What the result of a training depends on, as plain data: without places and machines."""

@@ -222,7 +222,11 @@ def _kind_of(problem: Any) -> str:
 
 
 def _listed(value: Any) -> Any:
-    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if value < 1:
+        raise ValueError(f"at least one seed is needed, found {value}")
+    return list(range(value))
 
 
 GROWING = ("regimes", "conditions", "seeds")
@@ -462,14 +466,14 @@ def read_plan(path: str | Path, quick: bool = False) -> Plan:
         StudyError: Not YAML, or not a plan; names file and field.
         UnknownNameError: A condition or problem that there is not.
     """
-    import yaml
+    from concord.config.yaml_text import parsed_yaml
 
     path = Path(path)
     if not path.is_file():
         raise MissingDataError(f"no study plan at {path}")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = parsed_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # UnicodeDecodeError is one
         reason = " ".join(str(error).split())
         raise StudyError(f"{path}: not readable as YAML ({reason})") from error
     if not isinstance(values, dict):
