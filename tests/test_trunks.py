@@ -37,6 +37,7 @@ def works(trunk: Any) -> int:
 
 def test_builtin_trunks():
     assert works(build_trunk("builtin:mlp", shape=(5,), options={"hidden": [7, 9]})) == 9
+    assert works(build_trunk("builtin:mlp", shape=(5,), options={"hidden": []})) == 5
     assert works(build_trunk("builtin:resnet", shape=(1, 8, 8), options={"width": 8})) == 32
     bag = build_trunk("builtin:bag-of-words", options={"width": 6, "buckets": 50})
     assert works(bag) == 6
@@ -54,6 +55,10 @@ def test_builtin_trunks():
         ("builtin:resnet", {"options": {"widht": 8}}, ConfigError, "did you mean 'width'"),
         ("builtin:mlp", {"shape": (3,), "pretrained": True}, ConfigError, "no pretrained weights"),
         ("builtin:bag-of-words", {"options": {"words": 0}}, RangeError, "words >= 1"),
+        ("builtin:mlp", {"shape": (3,), "options": {"hidden": [-8]}}, RangeError, r">= 1, found \(-8,\)"),
+        ("builtin:mlp", {"shape": (3,), "options": {"hidden": "abc"}}, RangeError, "found 'abc'"),
+        ("builtin:mlp", {"shape": (3,), "options": {"hidden": 8}}, RangeError, "lists widths of layers"),
+        ("builtin:mlp", {"shape": (3,), "options": {"hidden": [2.5]}}, RangeError, "whole numbers"),
     ],
 )
 def test_mistakes_in_names_and_options(name: str, options: Any, error: Any, words: str):

@@ -21,6 +21,7 @@ from concord.errors import (
     ConfigError,
     DataFormatError,
     MissingDataError,
+    NotFiniteError,
     RangeError,
     ShapeError,
     UnknownNameError,
@@ -145,8 +146,28 @@ def test_a_table_of_other_names_is_matched_by_name(case):
     np.testing.assert_array_equal(given.table[:, 1:], TABLE)
     assert np.isnan(given.table[:, 0]).all()
     write_table(case / "t.csv", more, ("w", "x", "y", "z"), list("abcde"))
-    with pytest.raises(UnknownNameError, match="no class and label in common"):
+    with pytest.raises(
+        UnknownNameError, match="in common with the annotations: it lists w, x, y, a, b, c, they"
+    ):
         concord("check", case / "t.csv", case / "a.csv", *COLUMNS, "--predictions", case / "p.npz")
+
+
+def test_a_table_of_no_use_is_named_for_what_it_is(case):
+    arguments = ["check", case / "t.csv", case / "a.csv", *COLUMNS, "--predictions", case / "p.npz"]
+    write_table(case / "t.csv", TABLE.T, UNITS, MOODS)
+    with pytest.raises(ConfigError, match=r"t\.csv is transposed: its rows are AU1, AU4, AU12"):
+        concord(*arguments)
+    (case / "t.csv").write_text("mood,AU1,AU4\ncalm,,\nglad,,\n")
+    with pytest.raises(ConfigError, match=r"t\.csv is blank"):
+        concord(*arguments)
+
+
+def test_a_trust_above_one_is_explained():
+    rows = observed(MOOD, UNIT, *disjoint())
+    found = check_relation(rows, Relation(MOOD, UNIT, TABLE))
+    given, own = Relation(MOOD, UNIT, TABLE), estimate_relation(rows)
+    assert "above 1: better than that" in "".join(_account(replace(found, trust=1.49), given, own))
+    assert "above 1" not in "".join(_account(replace(found, trust=0.9), given, own))
 
 
 def test_disjoint_annotations_estimate_a_table_from_features(case):
@@ -184,6 +205,11 @@ def test_features_and_predictions_answer_alike(case):
         (["--predictions", "bad.parquet"], DataFormatError, "cannot be read"),
         (["--predictions", "short.npz"], ShapeError, r"shape \(900, 3\), found \(2, 3\)"),
         (["--predictions", "nan.npz"], RangeError, "all in"),
+        (["--predictions", "cut.npz"], DataFormatError, "cannot be read"),
+        (["--predictions", "text.npz"], DataFormatError, "predictions of 'mood' are numbers, found <U1"),
+        (["--features", "cut.npz"], DataFormatError, "expected a .npy, .npz"),
+        (["--features", "text.npy"], DataFormatError, "features are numbers, found <U1"),
+        (["--features", "nan.npy"], NotFiniteError, "found NaN or infinity in row 7"),
     ],
 )
 def test_mistakes_are_one_line(case, options, error, message):
@@ -192,6 +218,12 @@ def test_mistakes_are_one_line(case, options, error, message):
     *_, p, q = world()
     np.savez(case / "short.npz", mood=p[:2], units=q)
     np.savez(case / "nan.npz", mood=p * np.nan, units=q)
+    np.savez(case / "text.npz", mood=np.full(p.shape, "x"), units=q)
+    np.save(case / "text.npy", np.full(p.shape, "x"))
+    x = np.zeros((len(p), 2))
+    x[[7, 9], 1] = np.nan
+    np.save(case / "nan.npy", x)
+    (case / "cut.npz").write_bytes((case / "p.npz").read_bytes()[:2000])
     paths = [case / each if "." in each else each for each in options]
     with pytest.raises(error, match=message) as caught:
         concord("check", case / "t.csv", case / "a.csv", *COLUMNS, *paths)
@@ -227,9 +259,12 @@ def test_features_find_their_rows_by_number(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(6.0).reshape(3, 2))
     assert read_features(tmp_path / "x.npy", manifest).tolist() == [[4, 5], [0, 1]]
     np.save(tmp_path / "x.npy", np.zeros((2, 2)))
-    with pytest.raises(ShapeError, match="2 rows, but the manifest counts up to row 2"):
+    with pytest.raises(ShapeError, match=r"names row 2, but .* has rows 0 \.\. 1"):
         read_features(tmp_path / "x.npy", manifest)
     np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(ShapeError, match=r"shape \(n, \.\.\.\), not empty, found"):
+        read_features(tmp_path / "x.npy", manifest)
+    np.save(tmp_path / "x.npy", np.zeros((3, 2, 2)))
     with pytest.raises(ShapeError, match=r"shape \(2, d\), found"):
         read_features(tmp_path / "x.npy", manifest)
 

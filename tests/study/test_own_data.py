@@ -14,6 +14,7 @@ from concord.errors import (
     ConcordError,
     DataFormatError,
     MissingDataError,
+    NotFiniteError,
     ShapeError,
     StudyError,
     UnknownNameError,
@@ -129,6 +130,7 @@ def test_a_plan_is_walked_from_yaml_to_the_report(folder):
             "'huge.small' needs 90 training",
         ),
         ({"seeds": [0, 1, 0]}, "seed 0 occurs twice"),
+        ({"seeds": 0}, "seeds: at least one seed is needed, found 0"),
         ({"sedes": 3}, "unknown key 'sedes'; did you mean 'seeds'"),
         ({"metrics": {"pet": "mean_f1"}}, "metric of task 'pet'"),
         ({"regimes": [{"name": "a", "rows": {"pet": 9, "trai": 9}}]}, "unknown task 'trai'"),
@@ -142,6 +144,21 @@ def test_bad_plans_are_one_line_and_leave_nothing(folder, changes, message):
     assert message in str(result.exception)
     assert "\n" not in str(result.exception)
     assert not out.exists()
+
+
+def test_a_key_given_twice_is_refused(folder):
+    path = written(folder)
+    path.write_text(path.read_text() + "title: again\n")
+    with pytest.raises(StudyError, match=r"key 'title' is given twice, first in line \d+"):
+        read_plan(path)
+
+
+def test_a_trainings_folder_is_said_to_be_one(folder):
+    (folder / "out" / "checkpoints").mkdir(parents=True)
+    (folder / "out" / "config.json").write_text("{}")
+    result = CliRunner().invoke(app, ["study", str(written(folder)), "--out", str(folder / "out")])
+    assert isinstance(result.exception, StudyError)
+    assert "out holds a training; choose another --out" in str(result.exception)
 
 
 def test_a_split_without_a_class_is_refused(folder):
@@ -167,18 +184,27 @@ def test_the_folder_of_another_plan_is_left_alone(folder):
 
 
 def test_data_that_do_not_fit_are_refused(folder):
-    with pytest.raises(MissingDataError, match="no features at"):
+    with pytest.raises(MissingDataError, match="no feature file at"):
         of(folder, features="none.npz")
-    with pytest.raises(UnknownNameError, match=r"array in pets.npz 'feature'; did you mean 'features'"):
+    with pytest.raises(UnknownNameError, match=r"array in .*pets.npz 'feature'; did you mean 'features'"):
         of(folder, array="feature")
     (folder / "text.npy").write_text("no numbers")
-    with pytest.raises(DataFormatError, match=r"not a \.npy or \.npz file"):
+    with pytest.raises(DataFormatError, match=r"expected a \.npy, \.npz"):
         of(folder, features="text.npy")
     np.save(folder / "flat.npy", np.zeros(180))
-    with pytest.raises(DataFormatError, match="shape"):
+    with pytest.raises(ShapeError, match=r"shape \(n, \.\.\.\)"):
         of(folder, features="flat.npy")
+    np.save(folder / "text.npy", np.full((180, 2), "x"))
+    with pytest.raises(DataFormatError, match="features are numbers"):
+        of(folder, features="text.npy")
+    (folder / "cut.npz").write_bytes((folder / "pets.npz").read_bytes()[:900])
+    with pytest.raises(DataFormatError, match=r"cut\.npz"):
+        of(folder, features="cut.npz")
+    np.save(folder / "nan.npy", np.full((180, 2), np.nan))
+    with pytest.raises(NotFiniteError, match="found NaN or infinity in row"):
+        of(folder, features="nan.npy")
     np.save(folder / "few.npy", np.zeros((20, 3)))
-    with pytest.raises(ShapeError, match="20 rows, but the manifest asks for row 179"):
+    with pytest.raises(ShapeError, match=r"names row 179, but .* has rows 0 \.\. 19"):
         of(folder, features="few.npy")
     turned = {"source": "trait", "target": "pet", "table": "table.csv"}
     with pytest.raises(StudyError, match="its source must be a class task"):

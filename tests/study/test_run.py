@@ -231,7 +231,12 @@ def test_damaged_or_foreign_runs_are_named(tmp_path):
     with pytest.raises(StudyError, match="is damaged"):
         compare(tiny(), tmp_path)
     path.write_text(json.dumps(record))
-    (tmp_path / "runs" / f"{cell.id}.npz").write_bytes(b"PK")
+    arrays = tmp_path / "runs" / f"{cell.id}.npz"
+    whole = arrays.read_bytes()
+    arrays.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(StudyError, match=r"npz is damaged"):
+        compare(tiny(), tmp_path)
+    arrays.write_bytes(b"PK")
     with pytest.raises(StudyError, match=r"npz is damaged"):
         compare(tiny(), tmp_path)
 

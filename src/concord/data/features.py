@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from concord.data.inputs import Inputs, Keyer, Loaded, Rows, column
 from concord.data.manifest import Manifest
 from concord.errors import DataFormatError, MissingDataError, NotFiniteError, ShapeError, UnknownNameError
 
-__all__ = ["FeatureRows"]
+__all__ = ["FeatureRows", "read_arrays"]
+
+UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises on a .npy or .npz file that is truncated, or none."""
 
 LOCAL_HEADER = 30
 """Bytes of a zip member's local header before its name."""
@@ -106,7 +110,7 @@ class FeatureRows(Inputs):
             if self.path.suffix == ".npz":
                 return _npz(self.path, self.key)
             return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
-        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+        except UNREADABLE as error:
             raise DataFormatError(
                 f"{self.path}: expected a .npy, .npz, .parquet or .csv file of numbers; {error}"
             ) from error
@@ -131,15 +135,43 @@ class FeatureRows(Inputs):
         Raises:
             NotFiniteError: NaN or infinity among the values; names the row.
         """
-        taken = self._array.take(keys, axis=0)
-        values = torch.from_numpy(taken.astype(taken.dtype.newbyteorder("="), copy=False)).to(self.dtype)
-        finite = torch.isfinite(values)
-        if not finite.all():
-            row = int(keys[int((~finite.flatten(1).all(dim=1)).nonzero()[0])])
-            raise NotFiniteError(
-                f"{self._owner}: features must be finite, found NaN or infinity in row {row}"
-            )
+        values = torch.from_numpy(self._taken(keys)).to(self.dtype)
+        self._check_finite(torch.isfinite(values).flatten(1).all(dim=1).numpy(), keys)
         return Loaded(values)
+
+    def take(self, keys: Rows) -> npt.NDArray[Any]:
+        """Some rows as the array holds them, of its own type.
+
+        Raises:
+            NotFiniteError: NaN or infinity among the values; names the row.
+        """
+        taken = self._taken(keys)
+        self._check_finite(np.isfinite(taken).reshape(len(taken), -1).all(axis=1), keys)
+        return taken
+
+    def _taken(self, keys: Rows) -> npt.NDArray[Any]:
+        taken = self._array.take(keys, axis=0)
+        return taken.astype(taken.dtype.newbyteorder("="), copy=False)
+
+    def _check_finite(self, finite: npt.NDArray[np.bool_], keys: Rows) -> None:
+        if not finite.all():
+            raise NotFiniteError(
+                f"{self._owner}: features must be finite, found NaN or infinity in row "
+                f"{int(keys[finite.argmin()])}"
+            )
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of a .npz file, by name; read without pickle.
+
+    Raises:
+        DataFormatError: A file that cannot be read.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except UNREADABLE as error:
+        raise DataFormatError(f"{path} cannot be read: {error}") from error
 
 
 def _array(values: Any, columns: tuple[str, ...] | None) -> npt.NDArray[Any]:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import polars as pl
 
-from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, task_columns
+from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, check_columns, task_columns
 from concord.errors import (
+    ConfigError,
     DataFormatError,
     DuplicateNameError,
     EmptyDataError,
@@ -107,6 +108,7 @@ def from_frame(
         parsed = (parse_labels(frame[name], spellings) for name in matched)
         made.extend(column.alias(name) for column, name in zip(parsed, task_columns(task), strict=True))
         used.update(matched)
+    check_columns(tasks)
     return Manifest(
         frame.drop(used).with_columns(made), tuple(tasks), None if root is None else Path(root), name
     )
@@ -300,7 +302,10 @@ def read_table(path: Path, separator: str = ",") -> pl.DataFrame:
         EmptyDataError: No line after the header.
         DataFormatError: Not UTF-8, a NUL, a line with another number of cells than the header, two columns
             of one name; names file and line.
+        ConfigError: A separator that is no single ASCII character.
     """
+    if len(separator) != 1 or not separator.isascii():
+        raise ConfigError(f"the separator of cells is one character, such as ; or tab, found {separator!r}")
     if not path.is_file():
         raise MissingDataError(
             f"expected a CSV file at {path}, found {'a folder' if path.exists() else 'nothing'}"

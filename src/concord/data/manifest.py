@@ -28,7 +28,7 @@ from concord.errors import (
 )
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, task_names
 
-__all__ = ["LOCATORS", "SPLITS", "Manifest", "RowError", "class_type", "task_columns"]
+__all__ = ["LOCATORS", "SPLITS", "Manifest", "RowError", "check_columns", "class_type", "task_columns"]
 
 SPLITS = ("train", "val", "test")
 """The only values of the column `split`, beside null."""
@@ -86,7 +86,7 @@ class Manifest:
         tasks = tuple(self.tasks)
         object.__setattr__(self, "tasks", tasks)
         object.__setattr__(self, "root", None if self.root is None else Path(self.root))
-        _check_columns(tasks)
+        check_columns(tasks)
         object.__setattr__(self, "frame", _checked(self.frame, tasks))
 
     def __len__(self) -> int:
@@ -238,7 +238,12 @@ def class_type(task: MulticlassTask) -> pl.Enum:
     return pl.Enum(task.classes)
 
 
-def _check_columns(tasks: Sequence[Task]) -> None:
+def check_columns(tasks: Sequence[Task]) -> None:
+    """Refuse tasks that need the same column, or one that every manifest has.
+
+    Raises:
+        DuplicateNameError: Two tasks of one name, or of one column; names both.
+    """
     if tasks:
         task_names(tasks)
     owner: dict[str, str] = dict.fromkeys(RESERVED, "every manifest")

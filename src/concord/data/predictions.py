@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from concord.data.features import FeatureRows, read_arrays
 from concord.data.manifest import Manifest
 from concord.errors import ConfigError, DataFormatError, MissingDataError, ShapeError, UnknownNameError
 from concord.tasks import Task
@@ -40,11 +41,11 @@ def read_predictions(path: str | Path, manifest: Manifest, tasks: Sequence[Task]
     """
     file = _existing(path, (".csv", ".parquet", ".npz"))
     if file.suffix == ".npz":
-        arrays = _arrays(file)
+        arrays = read_arrays(file)
         for task in tasks:
             if task.name not in arrays:
                 raise UnknownNameError.of(f"array in {file}", task.name, arrays)
-        out = {task.name: np.asarray(arrays[task.name], dtype=np.float64) for task in tasks}
+        out = {task.name: _numbers(arrays[task.name], task, file) for task in tasks}
     else:
         try:
             frame = pl.read_csv(file) if file.suffix == ".csv" else pl.read_parquet(file)
@@ -72,25 +73,17 @@ def read_features(path: str | Path, manifest: Manifest, key: str = "x") -> npt.N
     Raises:
         MissingDataError: No such file.
         ConfigError: Another kind of file.
-        DataFormatError: A file that cannot be read.
+        DataFormatError: A file that cannot be read, or that holds no numbers.
         UnknownNameError: No such array.
         ShapeError: Other than two dimensions, or another number of rows than the manifest.
+        NotFiniteError: NaN or infinity among them; names the row.
     """
-    file = _existing(path, (".npy", ".npz"))
-    arrays = _arrays(file)
-    if file.suffix == ".npy":
-        key = ""
-    elif key not in arrays:
-        raise UnknownNameError.of(f"array in {file}", key, arrays)
-    x = np.asarray(arrays[key])
-    if "row" in manifest.frame.columns and not manifest.frame["row"].has_nulls():
-        index = manifest.frame["row"].to_numpy()
-        if len(index) and not 0 <= index.min() <= index.max() < len(x):
-            raise ShapeError(f"{file} has {len(x)} rows, but the manifest counts up to row {index.max()}")
-        x = x[index]
-    if x.ndim != 2 or len(x) != len(manifest):
-        raise ShapeError(f"{file}: features have shape ({len(manifest)}, d), found {x.shape}")
-    return x
+    rows = FeatureRows(_existing(path, (".npy", ".npz")), key=key)
+    numbered = "row" in manifest.frame.columns and not manifest.frame["row"].has_nulls()
+    if len(rows.shape) != 2 or not (numbered or len(rows) == len(manifest)):
+        raise ShapeError(f"{path}: features have shape ({len(manifest)}, d), found {rows.shape}")
+    chosen = np.arange(len(manifest))
+    return rows.take(rows.keys(manifest)(chosen) if numbered else chosen)
 
 
 def _existing(path: str | Path, kinds: Sequence[str]) -> Path:
@@ -102,12 +95,10 @@ def _existing(path: str | Path, kinds: Sequence[str]) -> Path:
     return file
 
 
-def _arrays(file: Path) -> dict[str, npt.NDArray[Any]]:
-    try:
-        loaded = np.load(file, allow_pickle=False)
-        return {"": loaded} if file.suffix == ".npy" else dict(loaded)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataFormatError(f"{file} cannot be read: {error}") from error
+def _numbers(values: npt.NDArray[Any], task: Task, file: Path) -> Array:
+    if values.dtype.kind not in "fiub":
+        raise DataFormatError(f"{file}: predictions of {task.name!r} are numbers, found {values.dtype}")
+    return values.astype(np.float64)
 
 
 def _in_order(frame: pl.DataFrame, manifest: Manifest, file: Path) -> pl.DataFrame:

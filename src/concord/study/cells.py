@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from concord.errors import StudyError
+from concord.errors import DataFormatError, StudyError
 from concord.study.plan import GROWING, Plan
 
 __all__ = [
@@ -141,11 +141,12 @@ def logits(out: Path, cell: Cell) -> dict[str, npt.NDArray[np.float32]]:
     Raises:
         StudyError: The file is damaged.
     """
+    from concord.data.features import read_arrays
+
     path = _npz(out, cell)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+        return read_arrays(path)
+    except DataFormatError as error:
         raise StudyError(f"{path} is damaged; delete it and start the study again") from error
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from concord.data.features import FeatureRows
 from concord.data.manifest import Manifest
-from concord.errors import DataFormatError, MissingDataError, ShapeError, StudyError, UnknownNameError
+from concord.errors import StudyError
 from concord.relation import Relation
 from concord.study.plan import Data, RelationPlan
 from concord.study.problem import SPLITS, Problem
@@ -30,6 +30,7 @@ def own_problem(data: Data, folder: str) -> Problem:
     Raises:
         MissingDataError: A file that is not there.
         DataFormatError: Features that are no array of numbers.
+        NotFiniteError: Features with NaN or infinity; names the first such row.
         ShapeError: Fewer features than the manifest's rows point to.
         UnknownNameError: A relation of a task or table that there is not.
         StudyError: A manifest without rows of a split, or without a column `row`.
@@ -43,37 +44,16 @@ def own_problem(data: Data, folder: str) -> Problem:
     for name, rows in splits.items():
         if len(rows) == 0:
             raise StudyError(f"{data.manifest}: no row of split {name!r}; `concord data split` draws one")
-    index = manifest.frame["row"].to_numpy()
-    features = _features(root / data.features, data.array)
-    if index.max() >= len(features):
-        raise ShapeError(
-            f"{data.features}: {len(features)} rows, but the manifest asks for row {index.max()}"
-        )
+    rows = FeatureRows(root / data.features, key=data.array)
+    features = rows.take(rows.keys(manifest)(np.arange(len(manifest)))).astype(np.float32)
     return Problem(
         name=manifest.name or Path(data.manifest).stem,
         tasks=manifest.tasks,
-        inputs=standardised(features[index], splits["train"]),
+        inputs=standardised(features, splits["train"]),
         targets=manifest.targets(),
         splits=splits,
         relations=tuple(_relation(manifest, relation, root) for relation in data.relations),
     )
-
-
-def _features(path: Path, array: str) -> npt.NDArray[np.float32]:
-    if not path.is_file():
-        raise MissingDataError(f"no features at {path}")
-    try:
-        loaded: Any = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataFormatError(f"{path}: not a .npy or .npz file of numbers") from error
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        with loaded:
-            if array not in loaded.files:
-                raise UnknownNameError.of(f"array in {path.name}", array, loaded.files)
-            loaded = loaded[array]
-    if loaded.ndim < 2 or loaded.dtype.kind not in "fiu":
-        raise DataFormatError(f"{path}: features have shape (n, width), found {loaded.shape}")
-    return loaded.astype(np.float32)
 
 
 def standardised(x: npt.NDArray[np.float32], train: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
