@@ -69,6 +69,9 @@ def test_options_reach_the_method(folder):
     assert record["relation"]["prior"] == pytest.approx([1 / 3, 2 / 3, 0])
     assert done.frame["expression:weight"][3] == pytest.approx(2 / 3, abs=1e-5)
     assert done.frame["units.AU6"].null_count() == 4
+    run(folder, "--fill", "source", out="first.parquet")
+    _, again, _ = run(folder, "--prior", "data", manifest="first.parquet")  # counts what somebody annotated
+    assert again["relation"]["prior"] == pytest.approx([1 / 3, 2 / 3, 0])
     done, _, _ = run(folder, "--method", "hard", "--min-weight", "0.6")
     assert done.frame["units.AU6"].null_count() == 4
     assert done.frame["units.AU12"].to_list() == [1, 1, 0, 1]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from concord import MulticlassTask, MultilabelTask
 from concord.cli import app
 from concord.data import Manifest
-from concord.errors import ConcordError, ConfigError, UnknownNameError
+from concord.errors import ConcordError, ConfigError, DuplicateNameError, UnknownNameError
 
 PET = MulticlassTask("pet", ["cat", "dog"])
 CSV = "image,who,part,expression,AU1,AU2\n" + "".join(
@@ -207,3 +207,16 @@ def test_errors_of_commands_are_errors_of_the_package(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path\na\n")
     with pytest.raises(ConcordError):
         run("split", tmp_path / "m.csv", "--out", tmp_path / "n.csv")
+
+
+def test_a_task_cannot_be_called_as_a_column_of_every_manifest(tmp_path: Path) -> None:
+    (tmp_path / "pets.csv").write_text("path,pet,row\na.png,cat,0\nb.png,dog,1\n")
+    columns = ("table", tmp_path / "pets.csv", "--task", "pet", "--out", tmp_path / "x.parquet")
+    for name in ("path", "row"):
+        with pytest.raises(DuplicateNameError, match=f"task '{name}' needs column '{name}', which belongs"):
+            run(*columns, "--task", name)
+
+
+def test_a_share_of_the_rows_is_one_at_most(pets: Path, tmp_path: Path) -> None:
+    assert run("split", pets, "--train", 2, "--out", tmp_path / "x.parquet").exit_code == 2
+    assert not (tmp_path / "x.parquet").exists()

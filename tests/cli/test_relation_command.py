@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from concord import MulticlassTask, MultilabelTask, Relation
 from concord.cli import app
-from concord.errors import ConcordError
+from concord.errors import ConcordError, ConfigError
 
 
 def concord(*arguments):
@@ -105,3 +105,27 @@ def test_annotations_without_both_are_refused(tmp_path):
         concord("estimate", path, *columns, "--source", "units")
     with pytest.raises(ConcordError, match="one class task is needed, found none"):
         concord("estimate", path, "--labels", "units=AU*", "--out", tmp_path / "t.csv")
+    with pytest.raises(
+        ConcordError, match="other task is needed, found none; name its columns with --labels"
+    ):
+        concord("estimate", path, "--task", "mood", "--out", tmp_path / "t.csv")
+
+
+def test_names_are_printed_as_they_are(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("[i]mood,a [b],very [/x]\nglad,1,0\nvery [/sad],0,1\n[dim],0,1\n")
+    output = concord("show", path).output
+    for name in ("[i]mood", "a [b]", "very [/x]", "very [/sad]"):
+        assert name in output
+    assert "cannot tell apart: very [/sad], [dim]" in output
+
+
+@pytest.mark.parametrize("separator", ["tab", "\\t", "\t"])
+def test_cells_between_tabs(tmp_path, separator):
+    path = tmp_path / "a.csv"
+    path.write_text("mood\tAU1\tAU12\nhappy\t0\t1\nsad\t1\t0\n")
+    columns = ["--task", "mood", "--labels", "units=AU*", "--out", tmp_path / "t.csv"]
+    assert concord("estimate", path, *columns, "--separator", separator).exit_code == 0
+    for wrong in (";;", "", "\u00a7"):
+        with pytest.raises(ConfigError, match="the separator of cells is one character"):
+            concord("estimate", path, *columns, "--separator", wrong)

@@ -112,6 +112,18 @@ def test_a_finished_training_says_that_it_is(concord, tmp_path):
     assert "wrote" not in out
 
 
+def test_the_environment_is_named_where_it_chose_the_data(concord, tmp_path, monkeypatch):
+    config = write(world(tmp_path), tmp_path / "mine.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setenv("CONCORD_DATA", str(tmp_path / "elsewhere"))
+    status, _, err = concord("train", config)
+    assert status == 2
+    assert f"found nothing (data is {tmp_path / 'elsewhere'}, from CONCORD_DATA)" in err
+    monkeypatch.delenv("CONCORD_DATA")
+    status, _, err = concord("train", config, "--set", f"data={tmp_path / 'elsewhere'}")
+    assert "CONCORD_DATA" not in err
+
+
 def test_other_ranks_say_nothing(concord, tmp_path, monkeypatch):
     config = write(world(tmp_path), tmp_path / "mine.yaml")
     monkeypatch.setenv("RANK", "1")
@@ -157,6 +169,15 @@ def test_init_replaces_nothing_unasked(concord, tmp_path):
             "trunk: unknown source of a trunk 'nosuch'",
         ),
         (["evaluate", "{tmp}/mine.yaml"], "no finished training in"),
+        (["evaluate", "{tmp}/none"], "no config and no output folder at"),
+        (
+            ["train", "{tmp}/mine.yaml", "--set", "training.devices=9999"],
+            "training.devices: on a CPU each is a process; this machine has",
+        ),
+        (
+            ["train", "{tmp}/mine.yaml", "--set", "trunk.options.hidden=[-8]"],
+            "trunk: hidden lists widths of layers, whole numbers >= 1",
+        ),
         (["predict", "{tmp}", "x.csv"], "no finished training in"),
     ],
 )

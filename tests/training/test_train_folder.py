@@ -16,9 +16,11 @@ from concord.checkpoint import Checkpoints
 from concord.data import Manifest
 from concord.errors import (
     CheckpointError,
+    ConcordWarning,
     ConfigError,
     EmptyDataError,
     MissingDataError,
+    ShapeError,
     UnknownNameError,
 )
 from concord.metrics import class_metrics
@@ -170,6 +172,31 @@ def test_rows_that_are_neither_trained_on_nor_watched_may_change(tmp_path):
     (tmp_path / "out" / "data.json").unlink()  # as a folder of an earlier version
     changed_table(tmp_path)
     assert train(config).facts["steps"] == 6
+
+
+def test_a_task_that_is_not_listed_is_named(tmp_path):
+    values = world(tmp_path)
+    values["tasks"] = {"shape": {"weight": 2}}
+    with pytest.raises(UnknownNameError, match="task 'marks' is not learnt, since `tasks` does not list it"):
+        train(config_of(values))
+    values["relations"], values["couplings"] = [], []
+    with pytest.warns(ConcordWarning, match="not learnt, since `tasks` does not list it: marks"):
+        run = train(config_of(values))
+    assert [task.name for task in run.tasks] == ["shape"]
+
+
+def test_features_of_another_width_are_refused(tmp_path, finished):
+    np.save(tmp_path / "wide.npy", np.zeros((3, 9)))
+    with pytest.raises(ShapeError, match=r"wide\.npy: the network was trained on rows of shape \(6\), found"):
+        predict(finished, tmp_path / "wide.npy")
+    np.savez(finished.folder.parent / "wide.npz", x=np.zeros((240, 9)))
+    wide = replace(finished, inputs={
+        name: plan.model_copy(update={"file": "wide.npz"}) for name, plan in finished.inputs.items()
+    })  # fmt: skip
+    with pytest.raises(ShapeError, match=r"sources\.classed\.inputs: .*wide\.npz: the network was"):
+        evaluate(wide)
+    with pytest.raises(UnknownNameError, match="cannot be read 'skp'; did you mean 'skip'"):
+        predict(finished, tmp_path / "wide.npy", on_error="skp")
 
 
 def test_a_folder_in_which_nothing_came_to_be_is_used(tmp_path):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from concord.cli.outputs import check_outputs
+
 if TYPE_CHECKING:
     from concord.data.manifest import Manifest
     from concord.relation import Relation
@@ -50,6 +52,7 @@ def annotate(
     that the manifest lacks is made from the names in the table.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from concord.data.annotate import annotate as fill_gaps
@@ -57,6 +60,7 @@ def annotate(
     from concord.data.manifest import Manifest
     from concord.relation import Relation
 
+    check_outputs({"--out": out}, [manifest, relation])
     read = Manifest.read(manifest)
     tasks = _tasks(read, relation, source, target, transpose=transpose, classes=classes)
     table = Relation.from_csv(
@@ -87,7 +91,7 @@ def annotate(
     shown = Table("column", "annotated", "filled in")
     for column, origins in counts.items():
         annotated = origins.get("annotated", 0)
-        shown.add_row(column, f"{annotated:,}", f"{sum(origins.values()) - annotated:,}")
+        shown.add_row(escape(column), f"{annotated:,}", f"{sum(origins.values()) - annotated:,}")
     Console().print(shown)
     typer.echo(f"wrote {out}: {done!r}")
 
@@ -128,14 +132,18 @@ def _names(table: Path) -> tuple[list[str], list[str]]:
 def _with_prior(manifest: Manifest, relation: Relation, prior: str) -> Relation:
     import numpy as np
 
+    from concord.data.annotate import evidence
     from concord.errors import NoAnnotationError, UnknownNameError
+    from concord.tasks import MISSING_CLASS
 
     if prior not in ("uniform", "data"):
         raise UnknownNameError.of("prior", prior, ("uniform", "data"))
     if prior == "uniform":
         return relation
-    targets = manifest.targets().get(relation.source.name, np.array([], dtype=np.int64))
-    counts = np.bincount(targets[targets >= 0], minlength=relation.source.width)
+    counts = np.zeros(relation.source.width)
+    if any(task.name == relation.source.name for task in manifest.tasks):
+        targets = evidence(manifest, relation.source)
+        counts = np.bincount(targets[targets != MISSING_CLASS], minlength=relation.source.width)
     if not counts.sum():
         raise NoAnnotationError(
             f"no row is annotated for {relation.source.name!r}, so the data give no prior; use "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +46,11 @@ TextOption = Annotated[str | None, typer.Option("--text", help="Column of the te
 RowOption = Annotated[str | None, typer.Option("--row", help="Column of the rows in a feature file.")]
 SplitOption = Annotated[str | None, typer.Option("--split", help="Column of the splits.")]
 GroupOption = Annotated[str | None, typer.Option("--group", help="Column of subjects or videos.")]
-SeparatorOption = Annotated[str, typer.Option("--separator", help="Character between the cells.")]
+SeparatorOption = Annotated[
+    str, typer.Option("--separator", help="Character between the cells; tab for a tabulator.")
+]
+SEPARATORS = {"tab": "\t", "\\t": "\t"}
+"""Names of what cannot be typed."""
 
 
 @app.command()
@@ -82,6 +87,7 @@ def inspect(
 
     from concord.data import inspect as look
 
+    check_outputs({"--out": out, "--json": json_out}, manifests)
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group}
     mapping = _mapping(task, labels, gap, columns, separator)
     opened = [_open(file, mapping) for file in manifests]
@@ -107,6 +113,7 @@ def index(
     """Read a data set in its native layout and write its manifest."""
     from concord.data import read
 
+    check_outputs({"--out": out}, [root])
     _write(read(name, root, **_options(option or [])), out)
 
 
@@ -143,6 +150,7 @@ def table(
     root: Annotated[Path | None, typer.Option(help="What the paths are relative to.")] = None,
 ) -> None:
     """Make a manifest of a plain CSV file."""
+    check_outputs({"--out": out}, [file])
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group, "root": root}
     mapping = _mapping(task, labels, gap, columns, separator)
     if not (mapping["classes"] or mapping["labels"]):
@@ -164,6 +172,7 @@ def join(
     from concord.data.joining import merge, stack
     from concord.data.manifest import Manifest
 
+    check_outputs({"--out": out}, manifests)
     opened = [Manifest.read(file) for file in manifests]
     if conflict not in ("error", "first", "gap"):
         raise ConfigError(f"--conflict is error, first or gap, found {conflict!r}")
@@ -182,6 +191,7 @@ def filter_(
     """Keep some of the rows (--where) and some of the tasks (--task)."""
     from concord.data.manifest import Manifest
 
+    check_outputs({"--out": out}, [manifest])
     kept = Manifest.read(manifest)
     if task:
         kept = kept.select(*task)
@@ -193,9 +203,9 @@ def split(
     manifest: One,
     *,
     out: Out,
-    train: Annotated[float, typer.Option(min=0, help="Share of the rows; 0 for none.")] = 0.8,
-    val: Annotated[float, typer.Option(min=0)] = 0.1,
-    test: Annotated[float, typer.Option(min=0)] = 0.1,
+    train: Annotated[float, typer.Option(min=0, max=1, help="Share of the rows; 0 for none.")] = 0.8,
+    val: Annotated[float, typer.Option(min=0, max=1)] = 0.1,
+    test: Annotated[float, typer.Option(min=0, max=1)] = 0.1,
     groups: Annotated[bool, typer.Option(help="Keep the rows of a group (subject, video) together.")] = True,
     stratify: Annotated[
         list[str] | None, typer.Option(help="Task whose classes or labels get their share; may be repeated.")
@@ -212,6 +222,7 @@ def split(
     from concord.data.manifest import Manifest
     from concord.data.splitting import resplit, split_shares
 
+    check_outputs({"--out": out}, [manifest])
     kept = keep or []
     shares = {
         name: share
@@ -256,13 +267,13 @@ def _mapping(
         "labels": patterns,
         "columns": {task: column for task, column in named.items() if column},
         "gaps": gaps or [],
-        "separator": separator,
+        "separator": SEPARATORS.get(separator, separator),
         **columns,
     }
 
 
 def _options(entries: list[str]) -> dict[str, Any]:
-    import yaml
+    from concord.config.yaml_text import parsed_yaml
 
     out = {}
     for entry in entries:
@@ -270,7 +281,7 @@ def _options(entries: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise ConfigError(f"an option is KEY=VALUE, found {entry!r}")
         try:
-            out[key.replace("-", "_")] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            out[key.replace("-", "_")] = parsed_yaml(value)
+        except ValueError as error:
             raise ConfigError(f"option {key!r}: cannot read the value {value!r}") from error
     return out

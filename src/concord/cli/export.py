@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ def export(
         raise ConfigError("--out is an ONNX file and --hub a folder: give one of them")
     from concord.cli.train import loaded
 
-    found, _ = loaded(run, None, None)
+    found, asked = loaded(run, None, None)
+    from concord.training.run import RUN_FILE, WEIGHTS_FILE
+
+    own = [found.folder / name for name in (RUN_FILE, WEIGHTS_FILE)]
+    check_outputs({"--out": out}, [run, *own, *asked.files()])
     if hub is None:
         _onnx(found, out or found.folder / "model.onnx", tolerance)
     else:

@@ -16,6 +16,7 @@ from concord.cli.data import (
     _mapping,
     _open,
 )
+from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from concord.data.manifest import Manifest
+    from concord.errors import ConcordError
     from concord.estimation import RelationCheck
     from concord.relation import Relation
     from concord.selection import FirstStage
@@ -93,12 +95,11 @@ def show(
     """Print a table, the classes that it cannot tell apart, and the labels that tell nothing."""
     from rich.console import Console
 
+    check_outputs({"--out": out}, [Path(table)])
     relation = _relation(table, classes)
-    console = Console()
-    _print(console, relation, tolerance)
+    _print(Console(), relation, tolerance)
     if out is not None:
-        relation.to_csv(out)
-        console.print(f"wrote {out}", soft_wrap=True)
+        _write_table(relation, out)
 
 
 @app.command()
@@ -142,6 +143,7 @@ def estimate(
 
     if figure is not None:
         check_figure(figure)
+    check_outputs({"--out": out, "--cells": cells, "--figure": figure}, [annotations, predictions, features])
     manifest = _manifest(annotations, task, labels, gap, group, separator)
     first, second = _tasks(manifest, source, target)
     _one_of(predictions, features)
@@ -161,19 +163,17 @@ def estimate(
         level=level,
         pseudo_count=prior,
     )
-    console = Console()
-    _print(console, relation, 0.0)
-    relation.to_csv(out)
-    console.print(f"wrote {out}", soft_wrap=True)
+    _print(Console(), relation, 0.0)
+    _write_table(relation, out)
     if cells is not None:
         _write_cells(relation, cells)
-        console.print(f"wrote {cells}", soft_wrap=True)
+        typer.echo(f"wrote {cells}")
     if figure is not None:
         assert relation.interval is not None
         low, high = relation.interval
         panels = [Panel("estimated", relation.table), Panel(f"width of the {level:.0%} interval", high - low)]
         draw_panels(figure, panels, first.outputs, second.outputs)
-        console.print(f"drew {figure}", soft_wrap=True)
+        typer.echo(f"drew {figure}")
 
 
 @app.command()
@@ -212,6 +212,7 @@ def check(
 
     if figure is not None:
         check_figure(figure)
+    check_outputs({"--out": out, "--figure": figure}, [Path(table), annotations, predictions, features])
     manifest = _manifest(annotations, task, labels, gap, group, separator)
     first, second = _tasks(manifest, source, target)
     given, left_out = _given(table, first, second)
@@ -299,11 +300,34 @@ def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, 
             if name in rows and label in columns:
                 cells[i, k] = read.table[rows[name], columns[label]]
     if np.isnan(cells).all():
-        raise UnknownNameError(
-            f"{table} has no class and label in common with the annotations: it lists "
-            f"{', '.join(left_out[:6])}, they {', '.join((*source.outputs[:3], *target.outputs[:3]))}"
-        )
+        raise _of_no_use(table, read, source, target)
     return Relation(source, target, cells), left_out
+
+
+def _of_no_use(table: str, read: Relation, source: MulticlassTask, target: Task) -> ConcordError:
+    """Why a table says nothing of the annotations."""
+
+    def common(first: Task, second: Task) -> set[str]:
+        return {*first.outputs} & {*second.outputs}
+
+    if common(read.source, source) and common(read.target, target):
+        return ConfigError(
+            f"{table} is blank: it knows no cell of the classes and labels that are annotated; fill in those "
+            "that are known"
+        )
+    if common(read.source, target) and common(read.target, source):
+        return ConfigError(
+            f"{table} is transposed: its rows are {', '.join(read.source.outputs[:3])}, ..., and rows are "
+            f"classes of {source.name!r}; exchange rows and columns"
+        )
+    listed, known = (
+        (*rows.outputs[:3], *columns.outputs[:3])
+        for rows, columns in ((read.source, read.target), (source, target))
+    )
+    return UnknownNameError(
+        f"{table} has no class and label in common with the annotations: it lists {', '.join(listed)}, they "
+        f"{', '.join(known)}"
+    )
 
 
 MOST_SENTENCES = 20
@@ -313,6 +337,8 @@ NOTABLE = 0.2
 def _account(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
     """What `check` prints."""
     scale = "1: the table agrees with the data as well as the data's own estimate does; 0: not at all"
+    if found.trust > 1:
+        scale += "; above 1: better than that estimate, which few rows make unsure"
     lines = [found.sentences()[0], f"trust {found.trust:.2f} ({scale})"]
     lines += [f"contradicted: {cell}" for cell in found.contradictions[:MOST_SENTENCES]]
     if len(found.contradictions) > MOST_SENTENCES:
@@ -390,7 +416,7 @@ def _print(console: Console, relation: Relation, tolerance: float) -> None:
     for block in _drawn(relation, console.width):
         console.print(block)
     for line in _findings(relation, tolerance):
-        console.print(line)
+        console.print(line, markup=False)
 
 
 def _relation(table: str, classes: bool) -> Relation:
@@ -428,14 +454,19 @@ def _drawn(relation: Relation, width: int) -> Iterator[Table]:
 def _block(relation: Relation, block: Sequence[int], title: str | None) -> Table:
     import numpy as np
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+        title=None if title is None else escape(title),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    table.add_column(relation.source.name, no_wrap=True)
+    table.add_column(escape(relation.source.name), no_wrap=True)
     for k in block:
-        table.add_column(relation.target.outputs[k], justify="right")
+        table.add_column(escape(relation.target.outputs[k]), justify="right")
     for i, name in enumerate(relation.source.classes):
         cells = []
         for value in relation.table[i, list(block)]:
@@ -444,7 +475,7 @@ def _block(relation: Relation, block: Sequence[int], title: str | None) -> Table
             else:
                 shade = SHADES[0 if value == 0 else 1 + min(2, int(value * 3))]
                 cells.append(f"[{shade}]{_short(value)}[/{shade}]")
-        table.add_row(name, *cells)
+        table.add_row(escape(name), *cells)
     return table
 
 
@@ -468,18 +499,27 @@ def _tasks(manifest: Manifest, source: str | None, target: str | None) -> tuple[
     from concord.tasks import MulticlassTask
 
     classes = [task for task in manifest.tasks if isinstance(task, MulticlassTask)]
-    first = manifest.task(source) if source else _only(classes, "class task", "--source")
+    first = manifest.task(source) if source else _only(classes, "class task", "--source", "--task")
     if not isinstance(first, MulticlassTask):
         raise ConfigError(f"--source is a class task, but {first.name!r} has labels")
     rest = [task for task in manifest.tasks if task is not first]
-    return first, manifest.task(target) if target else _only(rest, "other task", "--target")
+    return first, manifest.task(target) if target else _only(rest, "other task", "--target", "--labels")
 
 
-def _only(tasks: Sequence[Task], kind: str, option: str) -> Task:
-    if len(tasks) != 1:
-        names = ", ".join(task.name for task in tasks) or "none"
-        raise ConfigError(f"exactly one {kind} is needed, found {names}; say which with {option}")
+def _only(tasks: Sequence[Task], kind: str, choosing: str, naming: str) -> Task:
+    """The only task; with several the option `choosing` is needed, with none the option `naming`."""
+    if not tasks:
+        raise ConfigError(f"exactly one {kind} is needed, found none; name its columns with {naming}")
+    if len(tasks) > 1:
+        names = ", ".join(task.name for task in tasks)
+        raise ConfigError(f"exactly one {kind} is needed, found {names}; say which with {choosing}")
     return tasks[0]
+
+
+def _write_table(relation: Relation, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    relation.to_csv(path)
+    typer.echo(f"wrote {path}")
 
 
 def _write_cells(relation: Relation, path: Path) -> None:
@@ -488,6 +528,7 @@ def _write_cells(relation: Relation, path: Path) -> None:
 
     assert relation.interval is not None
     assert relation.strength is not None
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([relation.source.name, relation.target.name, "mean", "low", "high", "count"])

@@ -54,6 +54,7 @@ def study(
 
     chosen = _plan(plan, seeds, quick)
     folder = out if out is not None else Path("runs") / _name(plan, quick)
+    _check_folder(folder)
     console = Console()
     left = _run(console, chosen, folder, processes, engine, _array(array_index, array_size))
     if left:
@@ -85,6 +86,12 @@ def _plan(given: str, seeds: int | None, quick: bool) -> Plan:
     if quick:
         plan = plan.quick()
     return plan if seeds is None else plan.with_seeds(seeds)
+
+
+def _check_folder(folder: Path) -> None:
+    # A training's folder has a config.json too, which is no plan.
+    if (folder / "checkpoints").is_dir() or (folder / "run.json").is_file():
+        raise StudyError(f"{folder} holds a training; choose another --out")
 
 
 def _name(given: str, quick: bool) -> str:

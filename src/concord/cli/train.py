@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from concord.cli.outputs import check_outputs
+
 if TYPE_CHECKING:
     from concord.config import Config
     from concord.training.run import Run
@@ -93,6 +95,8 @@ def predict(
 ) -> None:
     """Predictions with both heads' probabilities, the jointly decoded result and their disagreement."""
     run, asked = loaded(config, overrides, out)
+    # A folder's config names the data of its training.
+    check_outputs({"--to": to}, [config, data, features, *asked.files()])
     from concord.training.predict import predict as run_prediction
     from concord.training.predict import predict_split, write_predictions
 
@@ -147,6 +151,7 @@ def _is_first() -> bool:
 
 def _tell(run: Run, finished: bool) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console()
@@ -154,7 +159,7 @@ def _tell(run: Run, finished: bool) -> None:
     if values:
         table = Table("validation", "value")
         for name, value in values.items():
-            table.add_row(name.removeprefix("val/"), f"{value:.4f}")
+            table.add_row(escape(name.removeprefix("val/")), f"{value:.4f}")
         console.print(table)
     elif run.relations:
         console.print("no rows of split val: nothing was watched, and joint decoding was not fitted")
@@ -163,5 +168,6 @@ def _tell(run: Run, finished: bool) -> None:
             f"joint decoding {name}: classes move targets by {strength['target']:g}, "
             f"targets move classes by {strength['class']:g}",
             soft_wrap=True,
+            markup=False,
         )
-    console.print(f"{run.folder} is finished already" if finished else f"wrote {run.folder}", soft_wrap=True)
+    typer.echo(f"{run.folder} is finished already" if finished else f"wrote {run.folder}")

@@ -16,6 +16,7 @@ from torch import nn
 
 from concord import couplings as coupling_room
 from concord.config import Config, RelationPlan, SourcePlan, SplitPlan
+from concord.config.load import origin_of
 from concord.data.features import FeatureRows
 from concord.data.images import IMAGENET
 from concord.data.inputs import concatenate
@@ -29,6 +30,7 @@ from concord.errors import (
     ConcordError,
     ConfigError,
     EmptyDataError,
+    MissingDataError,
     NoAnnotationError,
     ShapeError,
     UnknownNameError,
@@ -84,10 +86,12 @@ class Opened:
     Attributes:
         manifests: By source, rows of all splits.
         tasks: The tasks, in the order of the config or of appearance.
+        left_out: Tasks of the sources that the config's `tasks` does not list.
     """
 
     manifests: dict[str, Manifest]
     tasks: tuple[Task, ...]
+    left_out: tuple[str, ...] = ()
 
     def split(self, config: Config, name: str) -> dict[str, Manifest]:
         """Rows of a split, by source; sources without any are left out.
@@ -129,6 +133,7 @@ class Built:
         preparation: How inputs are made.
         training: By source, its training rows.
         validation: By source, its validation rows; may be empty.
+        left_out: Tasks of the sources that are not learnt, since the config's `tasks` does not list them.
     """
 
     config: Config
@@ -142,6 +147,7 @@ class Built:
     preparation: Preparation
     training: dict[str, Source]
     validation: dict[str, Source]
+    left_out: tuple[str, ...] = ()
 
     def mixture(
         self,
@@ -238,6 +244,7 @@ def build(config: Config) -> Built:
         preparation,
         sources_of(config, training, preparation),
         sources_of(config, opened.split(config, "val"), preparation),
+        opened.left_out,
     )
 
 
@@ -254,9 +261,12 @@ def open_sources(config: Config) -> Opened:
     """
     manifests = {}
     for name, plan in config.sources.items():
-        with named(f"sources.{name}"):
+        with named(f"sources.{name}", config.data):
             manifests[name] = _opened(plan, Path(config.data), name)
-    return Opened(manifests, _tasks(config, manifests))
+    tasks = _tasks(config, manifests)
+    learnt = {task.name for task in tasks}
+    there = dict.fromkeys(task.name for manifest in manifests.values() for task in manifest.tasks)
+    return Opened(manifests, tasks, tuple(name for name in there if name not in learnt))
 
 
 def _opened(plan: SourcePlan, data: Path, name: str) -> Manifest:
@@ -371,7 +381,7 @@ def shape_across(config: Config, vocabulary: Vocabulary) -> tuple[int, ...] | No
     """
     shapes: dict[str, Any] = {}
     for name, plan in config.sources.items():
-        with named(f"sources.{name}.inputs"):
+        with named(f"sources.{name}.inputs", config.data):
             shapes[name] = trunk_kind(plan.inputs), shape_of(plan.inputs, Path(config.data), vocabulary)
     first = next(iter(shapes))
     for name, found in shapes.items():
@@ -484,8 +494,13 @@ def relation_of(plan: RelationPlan, opened: Opened, config: Config) -> Relation:
     """
     where = f"relations.{plan.source}->{plan.target}"
     by_name = {task.name: task for task in opened.tasks}
-    with named(where):
+    with named(where, config.data):
         for name in (plan.source, plan.target):
+            if name in opened.left_out:
+                raise UnknownNameError(
+                    f"task {name!r} is not learnt, since `tasks` does not list it; list it there, or leave "
+                    "`tasks` out"
+                )
             if name not in by_name:
                 raise UnknownNameError.of("task", name, by_name)
         source, target = by_name[plan.source], by_name[plan.target]
@@ -609,10 +624,11 @@ def _coupling(name: str, weight: float, options: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def named(where: str) -> Iterator[None]:
-    """Errors inside say which key of the config they are about."""
+def named(where: str, data: str | None = None) -> Iterator[None]:
+    """Errors inside say which key of the config they are about; of a missing file, who chose its folder."""
     try:
         yield
     except ConcordError as error:
-        error.args = (f"{where}: {error}",)
+        origin = origin_of(data) if data is not None and isinstance(error, MissingDataError) else ""
+        error.args = (f"{where}: {error}{origin}",)
         raise

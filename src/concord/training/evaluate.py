@@ -14,8 +14,8 @@ from concord.data.manifest import SPLITS
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, UnknownNameError
 from concord.metrics import class_metrics, label_metrics
 from concord.tasks import MulticlassTask, Task
-from concord.training.build import Opened, open_sources
-from concord.training.outputs import Said, device_of, said_of
+from concord.training.build import Opened, named, open_sources
+from concord.training.outputs import Said, device_of, said_of, taken_by
 from concord.training.run import Run
 
 if TYPE_CHECKING:
@@ -37,10 +37,8 @@ def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:
     Raises:
         UnknownNameError: Another split.
         EmptyDataError: No rows of it.
+        ShapeError: Feature rows of another width than the network was trained on.
     """
-    from concord.data.source import Source
-    from concord.training.inputs import prepared
-
     if split not in SPLITS:
         raise UnknownNameError.of("split", split, SPLITS)
     opened: Opened = open_sources(config)
@@ -50,14 +48,13 @@ def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:
             f"no source has rows of split {split!r}; `concord data split` draws one, --split names another"
         )
     preparation = run.preparation(Path(config.data))
-    return {
-        name: Source(
-            # A source that was not trained on says itself where its inputs come from.
-            *prepared(run.inputs.get(name, config.sources[name].inputs), manifest, preparation),
-            name=name,
-        )
-        for name, manifest in parts.items()
-    }
+    out = {}
+    for name, manifest in parts.items():
+        # A source that was not trained on says itself where its inputs come from.
+        plan = run.inputs.get(name, config.sources[name].inputs)
+        with named(f"sources.{name}.inputs", config.data):
+            out[name] = taken_by(run, plan, manifest, preparation, name)
+    return out
 
 
 def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dict[str, Any]:
@@ -109,15 +106,16 @@ def write_metrics(found: dict[str, Any], folder: Path) -> Path:
 
 def as_table(found: dict[str, Any]) -> Table:
     """What `evaluate` found, to be printed."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("task", "metric", "head", "joint", title=f"split {found['split']}", title_justify="left")
     for task, values in found["tasks"].items():
         if not values["head"]:
-            table.add_row(task, "nothing is annotated", "", "")
+            table.add_row(escape(task), "nothing is annotated", "", "")
         for number, (metric, value) in enumerate(values["head"].items()):
-            name = f"{task} ({values['annotated']:,} rows)" if number == 0 else ""
-            table.add_row(name, metric, f"{value:.4f}", f"{values['joint'][metric]:.4f}")
+            name = f"{escape(task)} ({values['annotated']:,} rows)" if number == 0 else ""
+            table.add_row(name, escape(metric), f"{value:.4f}", f"{values['joint'][metric]:.4f}")
     return table
 
 

@@ -10,16 +10,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from concord.config import InputPlan
+from concord.data.features import FeatureRows
+from concord.data.manifest import Manifest
 from concord.data.mixture import Mixture
 from concord.data.source import Source
-from concord.errors import EmptyDataError
+from concord.errors import EmptyDataError, ShapeError
 from concord.metrics import probabilities
 from concord.rows import moved
 from concord.tasks import Task
 from concord.training.build import mixture_of
+from concord.training.inputs import Preparation, prepared
 from concord.training.run import Run
 
-__all__ = ["Said", "device_of", "said_of"]
+__all__ = ["Said", "device_of", "said_of", "taken_by"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,26 @@ def device_of(accelerator: str = "auto") -> torch.device:
     if accelerator == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(accelerator)
+
+
+def taken_by(run: Run, plan: InputPlan, manifest: Manifest, preparation: Preparation, name: str) -> Source:
+    """A manifest's rows with their inputs, as a run's network takes them.
+
+    Raises:
+        ShapeError: Feature rows of another width than the network was trained on.
+        ConcordError: See `concord.training.inputs.prepared`.
+    """
+    source = Source(*prepared(plan, manifest, preparation), name=name)
+    rows = source.inputs
+    if plan.kind == "features" and isinstance(rows, FeatureRows) and rows.shape[1:] != run.shape:
+        raise ShapeError(
+            f"{rows.path}: the network was trained on {_width(run.shape)}, found {_width(rows.shape[1:])}"
+        )
+    return source
+
+
+def _width(shape: tuple[int, ...] | None) -> str:
+    return "rows of shape (" + ", ".join(map(str, shape or ())) + ")"
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -25,8 +25,7 @@ from concord.errors import (
 )
 from concord.tasks import MulticlassTask, Task
 from concord.training.evaluate import split_sources
-from concord.training.inputs import prepared
-from concord.training.outputs import Said, device_of, said_of
+from concord.training.outputs import Said, device_of, said_of, taken_by
 from concord.training.run import Run
 
 __all__ = ["predict", "predict_split", "write_predictions"]
@@ -66,8 +65,12 @@ def predict(
         MissingDataError: No such file or folder.
         EmptyDataError: A folder without an image, or nothing that can be loaded.
         ConfigError: Data that the network does not take.
-        UnknownNameError: No such source.
+        ShapeError: Feature rows of another width than the network was trained on.
+        UnknownNameError: No such source, or neither `raise` nor `skip`.
     """
+    known = get_args(InputPlan.model_fields["on_error"].annotation)
+    if on_error is not None and on_error not in known:
+        raise UnknownNameError.of("way with images that cannot be read", on_error, known)
     data = Path(data)
     manifest, wanted = _found(data)
     plan = _plan(run, wanted, source)
@@ -80,11 +83,8 @@ def predict(
     if wanted == "file":
         count = len(FeatureRows(data, key=plan.key))
         manifest = replace(manifest, frame=pl.DataFrame({"row": range(count)}))
-    rows = Source(
-        *prepared(plan, manifest, run.preparation(None if root is None else Path(root))),
-        name=manifest.name or "data",
-    )
-    return _frame(run, rows, manifest)
+    preparation = run.preparation(None if root is None else Path(root))
+    return _frame(run, taken_by(run, plan, manifest, preparation, manifest.name or "data"), manifest)
 
 
 def predict_split(run: Run, config: Config, split: str = "test") -> pl.DataFrame:

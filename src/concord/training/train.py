@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from torch import nn
 from concord.checkpoint import Checkpoints, write_file
 from concord.config import Config, differences
 from concord.decoding import temperature
-from concord.errors import CheckpointError, ConfigError
+from concord.errors import CheckpointError, ConcordWarning, ConfigError
 from concord.fit import History, Recipe, Validation, fit, selected_network
 from concord.launch import launch
 from concord.metrics import probabilities
@@ -24,6 +26,7 @@ from concord.tasks import MulticlassTask, Task
 from concord.training.build import Built, build
 from concord.training.contents import digests
 from concord.training.decoders import Decoders
+from concord.training.outputs import device_of
 from concord.training.run import RUN_FILE, Run, save_run
 from concord.training.stages import begun, teach
 from concord.validation import collect
@@ -66,8 +69,15 @@ def train(config: Config) -> Run:
     content = digests(built)
     _check_data(folder, content)
     _check_selection(built)
+    _check_devices(config)
     fabric = launch(training.accelerator, training.devices, training.nodes, training.precision)
     if fabric.is_global_zero:
+        if built.left_out:
+            warnings.warn(
+                f"not learnt, since `tasks` does not list it: {', '.join(built.left_out)}",
+                ConcordWarning,
+                stacklevel=2,
+            )
         _claim(folder, config, content)
     options: dict[str, Any] = {
         "learning_rate": training.learning_rate,
@@ -183,6 +193,14 @@ def _check_selection(built: Built) -> None:
                 f"validation.select: no row of split val is annotated for task {task.name!r}; "
                 "select final, or `concord data split` draws validation rows"
             )
+
+
+def _check_devices(config: Config) -> None:
+    devices, cores = config.training.devices, os.cpu_count() or 1
+    if devices != "auto" and devices > cores and device_of(config.training.accelerator).type == "cpu":
+        raise ConfigError(
+            f"training.devices: on a CPU each is a process; this machine has {cores} cores, found {devices}"
+        )
 
 
 def _recipe(config: Config) -> Recipe:

@@ -1,0 +1,104 @@
+"""No command writes over what it reads, nor two outputs into one file."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from concord.cli import app
+from concord.data.manifest import Manifest
+from concord.errors import ConfigError
+from concord.training import train
+from config_worlds import config_of, world, write
+
+PETS = "path,pet,purrs,barks\na.png,cat,1,0\nb.png,dog,0,1\nc.png,cat,1,0\n"
+COLUMNS = ["--task", "pet", "--labels", "traits=purrs,barks"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets.csv").write_text(PETS)
+    (tmp_path / "table.csv").write_text("pet,purrs,barks\ncat,.9,0\ndog,0,.9\n")
+    Manifest.from_csv("pets.csv", classes={"pet": None}, labels={"traits": ["purrs", "barks"]}).write(
+        tmp_path / "pets.parquet"
+    )
+    os.symlink("pets.csv", tmp_path / "other.csv")
+    np.savez("p.npz", pet=np.full((3, 2), 0.5), traits=np.full((3, 2), 0.5))
+    return tmp_path
+
+
+ANNOTATE = ["annotate", "pets.parquet", "--relation", "table.csv", "--source", "pet", "--target", "traits"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["data", "table", "pets.csv", *COLUMNS, "--out", "pets.csv"], "--out pets.csv"),
+        (["data", "table", "pets.csv", *COLUMNS, "--out", "other.csv"], "--out other.csv"),
+        (["data", "inspect", "pets.parquet", "--json", "pets.parquet"], "--json pets.parquet"),
+        (["data", "filter", "pets.parquet", "--out", "./pets.parquet"], "--out pets.parquet"),
+        (["data", "split", "pets.parquet", "--out", "pets.parquet"], "--out pets.parquet"),
+        (["data", "join", "pets.parquet", "pets.csv", "--out", "pets.csv"], "--out pets.csv"),
+        ([*ANNOTATE, "--out", "pets.parquet"], "--out pets.parquet"),
+        ([*ANNOTATE, "--out", "table.csv"], "--out table.csv"),
+        (["relation", "show", "table.csv", "--out", "table.csv"], "--out table.csv"),
+        (["relation", "estimate", "pets.csv", *COLUMNS, "--out", "pets.csv"], "--out pets.csv"),
+        (
+            [
+                "relation",
+                "check",
+                "table.csv",
+                "pets.csv",
+                *COLUMNS,
+                "--predictions",
+                "p.npz",
+                "--out",
+                "table.csv",
+            ],
+            "--out table.csv",
+        ),
+    ],
+)
+def test_an_output_never_takes_the_place_of_an_input(folder, arguments, option):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError), result.output
+    assert str(result.exception) == f"{option} is a file that is read here; write to one of another name"
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_two_outputs_are_two_files(folder):
+    arguments = ["relation", "estimate", "pets.csv", *COLUMNS, "--out", "x.csv", "--cells", "./x.csv"]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception) == "--out and --cells are one file, x.csv; give each its own name"
+    assert not (folder / "x.csv").exists()
+
+
+def test_predictions_spare_the_data_of_the_config(tmp_path):
+    values = world(tmp_path)
+    train(config_of(values))
+    config = write(values, tmp_path / "mine.yaml")
+    for given, to in ((config, "table.csv"), (tmp_path / "out", "classed.parquet")):
+        before = (tmp_path / to).read_bytes()
+        result = CliRunner().invoke(app, ["predict", str(given), "--to", str(tmp_path / to)])
+        assert isinstance(result.exception, ConfigError), result.output
+        assert "is a file that is read here" in str(result.exception)
+        assert (tmp_path / to).read_bytes() == before
+    weights = str(tmp_path / "out" / "model.safetensors")
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "out"), "--out", weights])
+    assert isinstance(result.exception, ConfigError), result.output
+
+
+def test_folders_of_outputs_are_made(folder):
+    for arguments in (
+        ["show", "table.csv", "--out", "new/a/t.csv"],
+        ["estimate", "pets.csv", *COLUMNS, "--out", "new/b/t.csv", "--cells", "new/c/t.csv"],
+    ):
+        result = CliRunner().invoke(app, ["relation", *arguments])
+        assert result.exit_code == 0, (result.output, result.exception)
+    assert all((folder / "new" / name / "t.csv").is_file() for name in "abc")
