@@ -140,10 +140,10 @@ def _with_prior(manifest: Manifest, relation: Relation, prior: str) -> Relation:
         raise UnknownNameError.of("prior", prior, ("uniform", "data"))
     if prior == "uniform":
         return relation
-    counts = np.zeros(relation.source.width)
+    counts = np.zeros(relation.source.width, dtype=np.int64)
     if any(task.name == relation.source.name for task in manifest.tasks):
         targets = evidence(manifest, relation.source)
-        counts = np.bincount(targets[targets != MISSING_CLASS], minlength=relation.source.width)
+        np.add.at(counts, targets[targets != MISSING_CLASS], 1)
     if not counts.sum():
         raise NoAnnotationError(
             f"no row is annotated for {relation.source.name!r}, so the data give no prior; use "

@@ -142,6 +142,9 @@ class FeatureRows(Inputs):
     def take(self, keys: Rows) -> npt.NDArray[Any]:
         """Some rows as the array holds them, of its own type.
 
+        Args:
+            keys: Their numbers.
+
         Raises:
             NotFiniteError: NaN or infinity among the values; names the row.
         """
@@ -168,8 +171,9 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         DataFormatError: A file that cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        # Opened here: numpy leaves a truncated file open.
+        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except UNREADABLE as error:
         raise DataFormatError(f"{path} cannot be read: {error}") from error
 

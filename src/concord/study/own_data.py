@@ -44,8 +44,8 @@ def own_problem(data: Data, folder: str) -> Problem:
     for name, rows in splits.items():
         if len(rows) == 0:
             raise StudyError(f"{data.manifest}: no row of split {name!r}; `concord data split` draws one")
-    rows = FeatureRows(root / data.features, key=data.array)
-    features = rows.take(rows.keys(manifest)(np.arange(len(manifest)))).astype(np.float32)
+    held = FeatureRows(root / data.features, key=data.array)
+    features = held.take(held.keys(manifest)(np.arange(len(manifest)))).astype(np.float32)
     return Problem(
         name=manifest.name or Path(data.manifest).stem,
         tasks=manifest.tasks,

@@ -35,4 +35,4 @@ def mlp(inputs: int, hidden: Sequence[int] = (128, 128), *, dropout: float = 0.2
 
 
 def _is_width(width: object) -> bool:
-    return isinstance(width, int | np.integer) and not isinstance(width, bool) and width >= 1
+    return isinstance(width, int | np.integer) and not isinstance(width, bool) and int(width) >= 1
