@@ -833,8 +833,3 @@ def _distinct(kind: str, names: Sequence[str], places: Sequence[str]) -> None:
         if name in seen:
             raise DuplicateNameError(f"{place}: {kind} {name!r} occurs twice")
         seen.add(name)
-
-
-def _read_csv(path: Path) -> tuple[list[str], list[str], Array]:
-    file = read_table(path)
-    return file.rows, file.columns, file.cells

@@ -177,7 +177,8 @@ def test_the_folder_of_another_plan_is_left_alone(folder):
         CliRunner().invoke(app, ["study", str(first), "--out", str(out), "--processes", "1"]).exit_code == 0
     )
     before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
-    result = CliRunner().invoke(app, ["study", str(written(folder)), "--out", str(out)])
+    other = written(folder, seeds=1, networks={"small": {"hidden": [9]}}, regimes=PLAN["regimes"][:1])
+    result = CliRunner().invoke(app, ["study", str(other), "--out", str(out)])
     assert isinstance(result.exception, StudyError)
     assert "holds another plan" in str(result.exception)
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before

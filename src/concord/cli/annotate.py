@@ -105,28 +105,12 @@ def _tasks(
     own = {task.name: task for task in manifest.tasks}
     if source in own and target in own:
         return own[source], own[target]
-    rows, columns = _names(table)
-    if transpose:
-        rows, columns = columns, rows
+    from concord.relation import read_table
+
+    file = read_table(table)
+    rows, columns = (file.columns, file.rows) if transpose else (file.rows, file.columns)
     made = MulticlassTask(target, columns) if classes else MultilabelTask(target, columns)
     return own.get(source) or MulticlassTask(source, rows), own.get(target) or made
-
-
-def _names(table: Path) -> tuple[list[str], list[str]]:
-    """Names of the rows and columns of a table; whether its cells are right is not looked at."""
-    import csv
-
-    from concord.errors import MissingDataError, TableFormatError
-
-    if not table.is_file():
-        raise MissingDataError(f"no relation table at {table}")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file) if any(map(str.strip, line))]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableFormatError(f"{table}: not a UTF-8 CSV file ({error})") from error
-    header = lines[0] if lines else []
-    return [line[0].strip() for line in lines[1:]], [name.strip() for name in header[1:]]
 
 
 def _with_prior(manifest: Manifest, relation: Relation, prior: str) -> Relation:

@@ -420,7 +420,7 @@ def _print(console: Console, relation: Relation, tolerance: float) -> None:
 
 
 def _relation(table: str, classes: bool) -> Relation:
-    from concord.relation import Relation, _read_csv
+    from concord.relation import Relation, read_table
     from concord.tables import BUILTIN
     from concord.tasks import MulticlassTask, MultilabelTask
 
@@ -429,11 +429,9 @@ def _relation(table: str, classes: bool) -> Relation:
     path = Path(table)
     if not path.suffix and not path.exists():
         raise UnknownNameError.of("table", table, BUILTIN)
-    rows, columns, _ = _read_csv(path)
-    target = MulticlassTask("classes", columns) if classes else MultilabelTask("labels", columns)
-    with path.open(encoding="utf-8-sig") as file:
-        name = file.readline().split(",")[0].strip() or "class"
-    return Relation.from_csv(MulticlassTask(name, rows), target, path)
+    file = read_table(path)
+    target = MulticlassTask("classes", file.columns) if classes else MultilabelTask("labels", file.columns)
+    return Relation.from_csv(MulticlassTask(file.name or "class", file.rows), target, path)
 
 
 def _drawn(relation: Relation, width: int) -> Iterator[Table]:

@@ -13,7 +13,7 @@ import numpy as np
 from concord.data.images import BOX
 from concord.data.manifest import LOCATORS
 from concord.data.source import Source
-from concord.relation import Relation
+from concord.records import relation_digest
 from concord.training.build import Built
 
 __all__ = ["digests"]
@@ -32,7 +32,7 @@ def digests(built: Built) -> dict[str, str]:
     for task in built.tasks:
         out[f"the names in task {task.name!r}"] = _digest([json.dumps(task.outputs).encode()])
     for relation in built.relations:
-        out[f"the table of relation {relation.name}"] = _digest(_cells(relation))
+        out[f"the table of relation {relation.name}"] = relation_digest(relation)
     for name, plan in built.config.sources.items():
         sources = [part[name] for part in (built.training, built.validation) if name in part]
         columns = [*LOCATORS, "split", "group", *BOX, "landmarks", *(plan.inputs.columns or [])]
@@ -41,11 +41,6 @@ def digests(built: Built) -> dict[str, str]:
             targets = [source.targets(task).values for source in sources]
             out[f"the annotations of task {task.name!r} in source {name!r}"] = _digest(map(_bytes, targets))
     return out
-
-
-def _cells(relation: Relation) -> Iterator[bytes]:
-    for values in (relation.dense().table, relation.prior, relation.base_rate):
-        yield _bytes(values)
 
 
 def _rows(sources: Iterable[Source], columns: Iterable[str]) -> Iterator[bytes]:

@@ -127,7 +127,7 @@ def _of_task(task: Task, said: list[Said]) -> dict[str, Any]:
         p = np.concatenate([part[task.name] for part in by_source])
         metrics = class_metrics if isinstance(task, MulticlassTask) else label_metrics
         try:
-            out[kind] = metrics(targets, p, task.outputs)
+            out[kind] = metrics(targets, p, task.outputs, name=task.name)
         except NoAnnotationError:
             out[kind] = {}
     return out

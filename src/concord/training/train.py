@@ -138,9 +138,8 @@ def _check_folder(folder: Path, config: Config) -> None:
 
 
 def _check_data(folder: Path, content: Mapping[str, str]) -> None:
-    # A folder of an earlier version does not say what it was trained on.
     if not _holds_training(folder) or not (folder / DATA_FILE).exists():
-        return
+        return  # without the file the checkpoints still know their tables and the order of rows
     changed = [what for what, _, _ in differences(_kept(folder / DATA_FILE), dict(content))]
     if changed:
         raise ConfigError(
