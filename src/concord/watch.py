@@ -195,7 +195,7 @@ class Progress:
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[parts]}"),
+            TextColumn("{task.fields[parts]}", markup=False),
             console=console or Console(stderr=True),
         )
         self._task = self._bar.add_task("training", total=steps, parts="")
