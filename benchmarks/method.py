@@ -25,7 +25,7 @@ from typing import Any
 import problems
 from concord.selection import EFFORTS
 from concord.study import Plan, Problem
-from concord.study.cells import write_json
+from concord.study.cells import Cell, write_json
 from concord.study.comparison import compare
 from concord.study.plan import as_plan
 from concord.study.running import run
@@ -130,13 +130,18 @@ def run_all(args: argparse.Namespace) -> None:
         for pack in packs:
             plan = plan_of(args.kind, pack, regime, 2 if args.quick else args.seeds)
             out = args.out / args.kind / f"{pack}.{regime}"
+            trained: list[Cell] = []
             left = run(
-                plan, out, processes=args.processes, on_start=partial(note_code, out.parent / "about.json")
+                plan,
+                out,
+                processes=args.processes,
+                on_start=partial(note_code, out.parent / "about.json"),
+                on_done=trained.append,
             )
             if left:
                 print(f"{out}: {left} cells are at other jobs", flush=True)
                 continue
-            if not (out / "summary.json").exists():
+            if trained or not (out / "summary.json").exists():
                 compare(plan, out)
             print(f"{out}: done", flush=True)
 
