@@ -610,11 +610,11 @@ class RelationCheck:
     Attributes:
         verdict: ``"kept"`` the table as supplied, which the annotations fit or, where the class head knows
             too little to tell, what the other head says of annotated classes; ``"calibrated"`` on the scale
-            of the data;
-            ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by the data's own
-            estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and classes have
-            nothing to say of each other, and no coupling should be made; ``"undecided"`` no relation was
-            shown, but a head knows too little of rows that it has not seen for that to mean anything.
+            of the data; ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by
+            the data's own estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and
+            classes have nothing to say of each other, and no coupling should be made; ``"undecided"`` no
+            relation was shown, but a head knows too little of rows that it has not seen for that to mean
+            anything.
         relation: The relation to use.
         estimate: The data's own estimate, without the table, with intervals and counts.
         exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.

@@ -180,8 +180,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """Train.
 
         Args:
-            X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of
-                your own also an array (n, ...), which it gets in float32.
+            X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of your own also an array
+                (n, ...), which it gets in float32.
             y: By task name, targets with gaps: (n,) class names or indices with -1 or None, (n, K) labels
                 with NaN. Or one-dimensional (n,), for a single task made on the spot.
             sample_weight: (n,) >= 0, weights of rows in every supervised loss; not all 0 where a task is
@@ -357,13 +357,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         values = []
         for task in self.tasks_:
             if task.name in y:
-                evaluate = (
-                    metrics.class_metrics if isinstance(task, MulticlassTask) else metrics.label_metrics
-                )
                 truth, p = task.encode(y[task.name]), probabilities[task.name]
                 if len(truth) != len(p):
                     raise ShapeError(f"X has {len(p)} rows, but y[{task.name!r}] has {len(truth)}")
-                values.append(evaluate(truth, p, task.outputs, name=task.name)[metrics.main_metric(task)])
+                values.append(metrics.task_metrics(task, truth, p)[metrics.main_metric(task)])
         if not values:
             raise NoAnnotationError("y holds targets of none of the tasks; nothing can be scored")
         return float(np.mean(values))

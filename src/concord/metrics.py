@@ -28,6 +28,7 @@ __all__ = [
     "main_metric",
     "metric_names",
     "probabilities",
+    "task_metrics",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -95,8 +96,7 @@ def class_metrics(y: Any, probabilities: Any, classes: Any, *, name: str = "clas
         ShapeError: Another number of rows or classes.
         NoAnnotationError: No row has a class.
     """
-    task = MulticlassTask(name, classes)
-    return _all(task, task.encode(y), _numbers(task, "probabilities", probabilities), CLASS_METRICS, 0.5)
+    return task_metrics(MulticlassTask(name, classes), y, probabilities)
 
 
 def label_metrics(
@@ -120,9 +120,24 @@ def label_metrics(
         ShapeError: Another number of rows or labels.
         NoAnnotationError: No cell is annotated, or none as present.
     """
-    task = MultilabelTask(name, labels)
+    return task_metrics(MultilabelTask(name, labels), a, probabilities, threshold)
+
+
+def task_metrics(task: Task, targets: Any, probabilities: Any, threshold: float = 0.5) -> dict[str, float]:
+    """Metrics of a task's probabilities against targets with gaps, by name.
+
+    Args:
+        task: The task.
+        targets: (n,) or (n, K); see `Task.encode`.
+        probabilities: (n, C), rows sum to 1, or (n, K) in [0, 1].
+        threshold: A label counts as predicted from here on, in (0, 1).
+
+    Raises:
+        ShapeError: Another number of rows or outputs.
+        NoAnnotationError: No row is annotated, or no label as present.
+    """
     p = _numbers(task, "probabilities", probabilities)
-    return _all(task, task.encode(a), p, LABEL_METRICS, threshold)
+    return _all(task, task.encode(targets), p, metric_names(task), threshold)
 
 
 def evaluate(
@@ -142,7 +157,7 @@ def evaluate(
         NoAnnotationError: No row is annotated.
     """
     threshold = (thresholds or {}).get(task.name, 0.5)
-    return _all(task, task.encode(targets), probabilities(task, logits), metric_names(task), threshold)
+    return task_metrics(task, targets, probabilities(task, logits), threshold)
 
 
 def contributions(metric: str, task: Task, targets: Any, p: Array, *, threshold: float = 0.5) -> Array:

@@ -84,8 +84,8 @@ def annotate(
 
     From a class to labels, `"hard"` gives its prototypical labels (cell 1) as present and nothing else: in
     training an observational label has its cell as weight, but a value that is written may be read without
-    its weight. `"soft"` and `"posterior"` give every label with a known
-    cell, as the likelier of present and absent. From labels to the class, `"hard"` gives a class if all
+    its weight. `"soft"` and `"posterior"` give every label with a known cell, as the likelier of present and
+    absent. From labels to the class, `"hard"` gives a class if all
     its prototypical labels are present; `"soft"` the likeliest by the indicator scores; `"posterior"` the
     likeliest by Bayes' rule, with the relation's prior. A tie gives nothing but probabilities. Only what is
     `annotated` counts as evidence, never what was filled in before, and nothing is overwritten.

@@ -12,8 +12,8 @@ from concord.checkpoint import write_file
 from concord.config import Config
 from concord.data.manifest import SPLITS
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, UnknownNameError
-from concord.metrics import class_metrics, label_metrics
-from concord.tasks import MulticlassTask, Task
+from concord.metrics import task_metrics
+from concord.tasks import Task
 from concord.training.build import Opened, named, open_sources
 from concord.training.outputs import Said, device_of, said_of, taken_by
 from concord.training.run import Run
@@ -125,9 +125,8 @@ def _of_task(task: Task, said: list[Said]) -> dict[str, Any]:
     for kind in ("head", "joint"):
         by_source = [each.heads if kind == "head" else each.joint for each in said]
         p = np.concatenate([part[task.name] for part in by_source])
-        metrics = class_metrics if isinstance(task, MulticlassTask) else label_metrics
         try:
-            out[kind] = metrics(targets, p, task.outputs, name=task.name)
+            out[kind] = task_metrics(task, targets, p)
         except NoAnnotationError:
             out[kind] = {}
     return out
