@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -19,7 +18,6 @@ from concord.study.running import setting_of
 from concord.study.tables import control
 
 DIGITS = problem()
-INSTALLED = [name for name in condition_names() if name != "upgrad" or find_spec("torchjd")]
 
 
 def setting(steps=6, kind="mlp", **regime):
@@ -30,7 +28,7 @@ def setting(steps=6, kind="mlp", **regime):
     return setting_of(plan, DIGITS, plan.regimes[0], 0, plan.budget)
 
 
-@pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.parametrize("name", condition_names())
 def test_every_condition_predicts_both_tasks_and_is_the_same_again(name, monkeypatch):
     monkeypatch.setattr(auto, "_made", OrderedDict())
     monkeypatch.setattr(auto, "KEPT", 0)
@@ -42,7 +40,7 @@ def test_every_condition_predicts_both_tasks_and_is_the_same_again(name, monkeyp
         assert torch.equal(logits, second[task])
 
 
-@pytest.mark.parametrize("name", INSTALLED)
+@pytest.mark.parametrize("name", condition_names())
 def test_every_condition_leaves_the_global_random_state_alone(name):
     torch.manual_seed(3)
     np.random.seed(3)  # noqa: NPY002

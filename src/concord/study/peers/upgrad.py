@@ -25,9 +25,9 @@ Aggregator = Callable[[Tensor], Tensor]
 
 def project(u: Tensor, gramian: Tensor) -> Tensor:
     """Projection weights of every row of `u`, (m, m), on the dual cone; what TorchJD asks of a projector."""
-    g = gramian.detach().double().numpy()
-    rows = [dual_cone_weights(row, g) for row in u.detach().double().numpy()]
-    return torch.from_numpy(np.stack(rows)).to(gramian.dtype)
+    g = gramian.detach().double().cpu().numpy()
+    rows = [dual_cone_weights(row, g) for row in u.detach().double().cpu().numpy()]
+    return torch.from_numpy(np.stack(rows)).to(gramian)
 
 
 class UPGradObjective(CombinedGradients):
@@ -71,5 +71,5 @@ def condition() -> Condition:
         raise MissingExtraError(
             "condition 'upgrad' needs torchjd: pip install concord[torchjd]; or leave it out of the plan"
         ) from error
-    made: Any = aggregation.UPGrad(projector=project)
-    return UPGrad(made)
+    projector: Any = project  # TorchJD asks for a class of its own and uses no more than its call
+    return UPGrad(aggregation.UPGrad(projector=projector))
