@@ -16,7 +16,7 @@ from torch import nn
 import concord as cc
 from asserts import raises
 from concord.decoding import decode_classes, decode_targets
-from concord.errors import ExportError, MissingExtraError, RangeError
+from concord.errors import ExportError, MissingExtraError, NotFittedError, RangeError
 from concord.export import JointDecoding, Predictor, export_onnx, random_inputs
 from concord.training import Decoders
 from concord.trunks import build_trunk, mlp
@@ -80,6 +80,11 @@ def test_a_sparse_table_decodes_as_a_dense_one():
     moved = JointDecoding(decoder(thin))(said, said)
     np.testing.assert_allclose(moved["shape"], decode_classes(p, q, thin, 0.75), atol=1e-5)
     np.testing.assert_allclose(moved["kind"], decode_targets(p, q, thin, 0.5), atol=1e-5)
+
+
+def test_a_decoder_without_strengths_is_no_part_of_a_graph():
+    with raises(NotFittedError, "shape->marks", "call fit"):
+        JointDecoding(cc.JointDecoder(relation()))
 
 
 def test_several_relations_move_in_turn_as_predictions_are():

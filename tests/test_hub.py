@@ -16,7 +16,7 @@ from torch import nn
 
 import concord as cc
 from asserts import raises
-from concord.errors import CheckpointError, ConfigError, MissingExtraError
+from concord.errors import CheckpointError, ConfigError, MissingExtraError, NotFittedError
 from concord.fit import fit, predict_logits
 from concord.hub import Card, TrunkRecord, from_pretrained, save_pretrained
 from concord.network import mlp_network
@@ -57,6 +57,12 @@ def saved(folder: Path, name: str = "builtin:mlp", **options: Any) -> tuple[nn.M
     record = TrunkRecord.of(built, name, shape, of_trunk)
     save_pretrained(folder, net, TASKS, example=built.example, trunk=record, **options)
     return net, built
+
+
+def test_a_decoder_without_strengths_is_refused_before_anything_is_written(tmp_path: Path):
+    with raises(NotFittedError, "shape->marks", "call fit"):
+        saved(tmp_path / "new", decoders=[cc.JointDecoder(relation())])
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -249,15 +249,23 @@ class JointDecoder:
             RangeError: Predictions that are no probabilities, or of classes and do not sum to 1.
         """
         p, q = self._checked(p, q)
+        self.check_fitted()
+        return (
+            decode_classes(p, q, self.relation, self.class_strength) if self.class_strength else p,
+            decode_targets(p, q, self.relation, self.target_strength) if self.target_strength else q,
+        )
+
+    def check_fitted(self) -> None:
+        """Nothing, where the strengths are known.
+
+        Raises:
+            NotFittedError: Neither `fit` was called nor a strength set.
+        """
         if not self._fitted:
             raise NotFittedError(
                 f"the joint decoder of {self.relation.name} is not fitted and would change nothing; call fit "
                 "with annotated validation rows, or set target_strength and class_strength"
             )
-        return (
-            decode_classes(p, q, self.relation, self.class_strength) if self.class_strength else p,
-            decode_targets(p, q, self.relation, self.target_strength) if self.target_strength else q,
-        )
 
     def _checked(self, p: Any, q: Any) -> tuple[Array, Array]:
         source, target = self.relation.source, self.relation.target

@@ -35,6 +35,9 @@ class JointDecoding(nn.Module):
 
     Args:
         decoder: With its fitted strengths. A sparse table becomes a dense one.
+
+    Raises:
+        NotFittedError: It has none.
     """
 
     known: Tensor
@@ -44,6 +47,7 @@ class JointDecoding(nn.Module):
     off: Tensor
 
     def __init__(self, decoder: JointDecoder) -> None:
+        decoder.check_fitted()
         super().__init__()
         relation = decoder.relation.dense()
         self.source, self.target = relation.source.name, relation.target.name
@@ -200,6 +204,7 @@ def export_onnx(
         ExportError: The network cannot be exported, the result differs from torch by more than the
             tolerance, or the file cannot be written.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+        NotFittedError: A joint decoder without strengths.
         RangeError: A tolerance that is not > 0.
     """
     if not tolerance > 0:

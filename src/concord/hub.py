@@ -153,7 +153,10 @@ def save_pretrained(
     Raises:
         CheckpointError: The folder cannot be written.
         ConfigError: A named trunk of a network that is more than a trunk with heads.
+        NotFittedError: A joint decoder without strengths.
     """
+    for decoder in decoders:
+        decoder.check_fitted()
     chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
     parts = network.networks if isinstance(network, TaskwiseNetwork) else [network]
     if trunk is not None and not all(isinstance(n, MultiTaskNetwork) and not n.private for n in parts):

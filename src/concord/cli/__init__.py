@@ -90,7 +90,7 @@ def main() -> None:
     A line below it names the page that explains the mistake, where there is one.
     """
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="concord", standalone_mode=False)  # the same name however it was started
     except ConcordError as error:
         _stop(str(error), error.page)
     except OSError as error:
