@@ -211,7 +211,7 @@ def test_bad_probabilities_are_named() -> None:
     decoder = JointDecoder(world.relation)
     with raises(NoAnnotationError, "annotated validation rows"):
         decoder.fit(p, q)
-    with raises(ShapeError, "'kind'", "(20, 5)"):
+    with raises(ShapeError, "'kind'", "found (20, 4)"):
         decoder.decode(p[:, 1:], q)
     with raises(ShapeError, "'marks'"):
         decoder.decode(p, q[:3])

@@ -138,7 +138,7 @@ def test_neither_overlap_nor_predictions():
     ("changes", "error", "said"),
     [
         ({"classes": [0]}, ShapeError, "1 rows of 'pet', but 50 of 'trait'"),
-        ({"p": np.ones((50, 3))}, ShapeError, "p has shape (50, 4), found (50, 3)"),
+        ({"p": np.ones((50, 3))}, ShapeError, "(50, 4), found (50, 3)"),
         (
             {"p": np.full((50, 4), np.nan)},
             RangeError,

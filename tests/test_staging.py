@@ -1,10 +1,12 @@
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import concord as cc
+from asserts import raises
 from concord.couplings import View
-from concord.errors import ShapeError
+from concord.errors import RangeError, ShapeError
 from concord.staging import LIMIT, posterior_targets, tilted_targets
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
@@ -69,3 +71,33 @@ def test_wrong_shapes_are_named() -> None:
     same = cc.Relation(PET, cc.MulticlassTask("x", ["u", "v"]), np.full((3, 2), 0.5))
     with pytest.raises(ShapeError, match="for labels"):
         tilted_targets(np.zeros((2, 2)), [0, 1], same)
+
+
+def test_what_is_no_probability_is_refused() -> None:
+    relation = cc.Relation(PET, TRAIT, TABLE)
+    labels = np.zeros((1, 3))
+    with raises(RangeError, "'pet'", "sums to 1"):
+        posterior_targets(np.full((1, 3), 0.5), labels, relation)
+    with raises(RangeError, "'trait'", "[0, 1]"):
+        tilted_targets(np.full((1, 3), 1.5), [0], relation)
+    with raises(RangeError, "exponent", "found 1.5"):
+        posterior_targets(np.full((1, 3), 1 / 3), labels, relation, 1.5)
+    with raises(RangeError, "limit", "found 0"):
+        tilted_targets(np.full((1, 3), 0.5), [0], relation, 0)
+
+
+def test_named_columns_are_taken_by_name() -> None:
+    relation = cc.Relation(PET, TRAIT, TABLE)
+    rng = np.random.default_rng(0)
+    p, q, labels = rng.dirichlet(np.ones(3), 9), rng.random((9, 3)), rng.integers(0, 2, (9, 3))
+    order = [2, 0, 1]
+    mixed_p = pd.DataFrame(p[:, order], columns=[PET.classes[i] for i in order])
+    mixed_q = pd.DataFrame(q[:, order], columns=[TRAIT.labels[i] for i in order])
+    mixed_a = pd.DataFrame(labels[:, order], columns=[TRAIT.labels[i] for i in order])
+    np.testing.assert_array_equal(
+        posterior_targets(mixed_p, mixed_a, relation), posterior_targets(p, labels, relation)
+    )
+    classes = rng.integers(0, 3, 9)
+    np.testing.assert_array_equal(
+        tilted_targets(mixed_q, classes, relation), tilted_targets(q, classes, relation)
+    )

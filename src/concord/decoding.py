@@ -14,7 +14,7 @@ from scipy.special import expit, log_softmax, logit, softmax
 
 from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
 from concord.relation import Relation
-from concord.tasks import as_numbers, check_predictions
+from concord.tasks import as_predictions
 
 __all__ = ["JointDecoder", "decode_classes", "decode_targets", "implied"]
 
@@ -268,17 +268,8 @@ class JointDecoder:
             )
 
     def _checked(self, p: Any, q: Any) -> tuple[Array, Array]:
-        source, target = self.relation.source, self.relation.target
-        p = as_numbers(f"probabilities of {source.name!r}", p, None, source.outputs)
-        q = as_numbers(f"probabilities of {target.name!r}", q, None, target.outputs)
-        for task, values in ((source, p), (target, q)):
-            if values.ndim != 2 or values.shape[1] != task.width or len(values) != len(p):
-                n = len(p) if p.ndim else "n"
-                raise ShapeError(
-                    f"probabilities of {task.name!r} have shape ({n}, {task.width}), found {values.shape}"
-                )
-            check_predictions(task, values)
-        return p, q
+        first = as_predictions(self.relation.source, p)
+        return first, as_predictions(self.relation.target, q, len(first))
 
 
 def temperature(logits: Array, targets: npt.NDArray[Any], class_target: bool) -> float:

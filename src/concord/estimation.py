@@ -17,7 +17,7 @@ from scipy.special import expit, log_softmax, logit, logsumexp, softmax
 
 from concord.errors import NoAnnotationError, RangeError, ShapeError
 from concord.relation import Relation, check_ends, row_weights
-from concord.tasks import MISSING_CLASS, MulticlassTask, Task, as_numbers, check_predictions
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task, as_predictions
 
 __all__ = [
     "Contradiction",
@@ -158,15 +158,11 @@ def observed(
         if not task.annotated(values).any():
             raise NoAnnotationError(f"no row is annotated for {task.name!r}; both tasks need annotations")
     w = None if weights is None else row_weights(weights, len(y))
+    said = as_predictions(source, p, len(y))
     blank = np.zeros((len(y), target.width))
-    p = as_numbers(f"predictions of {source.name!r}", p, None, source.outputs)
-    guess = blank if q is None else as_numbers(f"predictions of {target.name!r}", q, None, target.outputs)
-    rows = Observations(source, target, y, a.astype(y.dtype if a.ndim == 1 else np.float64), p, guess, w)
-    if q is None:
-        rows = replace(rows, q=np.broadcast_to(rows.base_rates(), blank.shape))
-    for task, values in ((source, rows.p), (target, rows.q)):
-        check_predictions(task, values)
-    return rows
+    guess = blank if q is None else as_predictions(target, q, len(y))
+    rows = Observations(source, target, y, a.astype(y.dtype if a.ndim == 1 else np.float64), said, guess, w)
+    return rows if q is not None else replace(rows, q=np.broadcast_to(rows.base_rates(), blank.shape))
 
 
 def evidence(table: Array, rates: Array, active: Array, seen: Array, class_to_class: bool) -> Array:

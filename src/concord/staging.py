@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit, softmax
 
-from concord.errors import ShapeError
+from concord.errors import RangeError, ShapeError
 from concord.estimation import evidence
 from concord.relation import Relation
-from concord.tasks import MISSING_CLASS, MulticlassTask
+from concord.tasks import MISSING_CLASS, MulticlassTask, as_predictions
 
 __all__ = ["LIMIT", "posterior_targets", "tilted_targets"]
 
@@ -30,7 +30,7 @@ def posterior_targets(p: Any, targets: Any, relation: Relation, exponent: float 
     """Class targets of rows with annotated labels: softmax(log p + exponent x evidence).
 
     Args:
-        p: (n, C) class probabilities of the first stage.
+        p: (n, C) class probabilities of the first stage; named columns of a table are taken by name.
         targets: (n, K) labels, or (n,) target classes, with gaps.
         relation: From the class task to the annotated one; evidence is relative to its base rates.
         exponent: Tempering of the evidence, in [0, 1]; `estimation.fit_exponent` fits it.
@@ -39,11 +39,13 @@ def posterior_targets(p: Any, targets: Any, relation: Relation, exponent: float 
         (n, C); a row without any annotation of the target is NaN.
 
     Raises:
+        RangeError: Predictions that are no probabilities, or an exponent outside [0, 1].
         ShapeError: Another number of rows, or of classes.
     """
-    probabilities = np.asarray(p, dtype=np.float64)
+    if not 0 <= exponent <= 1:
+        raise RangeError(f"relation {relation.name}: the exponent lies in [0, 1], found {exponent}")
     encoded = relation.target.encode(targets)
-    _check(probabilities, (len(encoded), relation.source.width), relation.source.name)
+    probabilities = as_predictions(relation.source, p, len(encoded))
     annotated = relation.target.annotated(encoded)
     if isinstance(relation.target, MulticlassTask):
         seen = np.repeat(annotated[:, None], relation.target.width, axis=1).astype(np.float64)
@@ -65,7 +67,7 @@ def tilted_targets(q: Any, classes: Any, relation: Relation, limit: float = LIMI
     first stage's label head ranks rows well within a class.
 
     Args:
-        q: (n, K) label probabilities of the first stage.
+        q: (n, K) label probabilities of the first stage; named columns of a table are taken by name.
         classes: (n,) classes as names or indices, with gaps.
         relation: From the class task to the labels.
         limit: Largest shift, > 0.
@@ -74,13 +76,15 @@ def tilted_targets(q: Any, classes: Any, relation: Relation, limit: float = LIMI
         (n, K); NaN in rows without a class, and where the cell is unknown.
 
     Raises:
+        RangeError: Predictions that are no probabilities, or a limit that is not > 0.
         ShapeError: Another number of rows or labels, or a relation between two class tasks.
     """
     if relation.class_to_class:
         raise ShapeError(f"relation {relation.name}: tilted targets are for labels")
-    probabilities = np.asarray(q, dtype=np.float64)
+    if not limit > 0:
+        raise RangeError(f"relation {relation.name}: the limit of a shift is > 0, found {limit}")
     y = relation.source.encode(classes)
-    _check(probabilities, (len(y), relation.target.width), relation.target.name)
+    probabilities = as_predictions(relation.target, q, len(y))
     z = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
     out = np.full_like(z, np.nan)
     for c in np.unique(y[y != MISSING_CLASS]):
@@ -101,8 +105,3 @@ def _shift(z: Array, mean: Array, limit: float) -> Array:
         short = expit(z + middle).mean(axis=0) < mean
         low, high = np.where(short, middle, low), np.where(short, high, middle)
     return (low + high) / 2
-
-
-def _check(values: Array, shape: tuple[int, int], name: str) -> None:
-    if values.shape != shape:
-        raise ShapeError(f"probabilities of {name!r} have shape {shape}, found {values.shape}")

@@ -393,15 +393,31 @@ def check_probability(owner: str, table: Array) -> None:
         raise RangeError(f"{owner}: probabilities lie in [0, 1], found {bad[0]}")
 
 
-def check_predictions(task: Task, values: Array) -> None:
-    """Raise `RangeError` unless predictions of a task are probabilities; of classes, each row sums to 1."""
-    if not ((values >= 0) & (values <= 1)).all():
+def as_predictions(task: Task, values: Any, rows: int | None = None) -> npt.NDArray[np.float64]:
+    """Predicted probabilities of a task: (n, C) or (n, K). Named columns of a table are taken by name.
+
+    Args:
+        task: The task.
+        values: In [0, 1]; of classes, each row sums to 1.
+        rows: How many there must be; None for any number.
+
+    Raises:
+        ShapeError: Something else than numbers, or another number of rows or columns.
+        RangeError: Predictions that are no probabilities.
+        UnknownNameError: A column that is no class or label.
+    """
+    array = as_numbers(f"predictions of {task.name!r}", values, None, task.outputs)
+    if array.ndim != 2 or array.shape != (len(array) if rows is None else rows, task.width):
+        n = "n" if rows is None else rows
+        raise ShapeError(f"predictions of {task.name!r} have shape ({n}, {task.width}), found {array.shape}")
+    if not ((array >= 0) & (array <= 1)).all():
         raise RangeError(f"predictions of {task.name!r} are probabilities, all in [0, 1]")
     if isinstance(task, MulticlassTask):
-        total = values.sum(axis=1)
+        total = array.sum(axis=1)
         wrong = np.flatnonzero(np.abs(total - 1) > SUM_TOLERANCE)
         if len(wrong):
             raise RangeError(
                 f"predictions of {task.name!r} are probabilities of classes, each row sums to 1, found "
                 f"{total[wrong[0]]:.6g} in row {wrong[0]}"
             )
+    return array
