@@ -274,13 +274,12 @@ def standing(rows: Sequence[Mapping[str, Any]], critical: float) -> str:
     place = names.index(OURS) + 1
     worse = ranked[place - 1]["worse"]
     said = f"`{OURS}` is number {place} of {len(ranked)} by mean rank, with {worse} significant negative transfers."
+    other = ranked[1 if place == 1 else 0]
+    gap = abs(ranked[place - 1]["rank"] - other["rank"])
+    apart = "more" if gap > critical else "no more"
     if place > 1:
-        gap = ranked[place - 1]["rank"] - ranked[0]["rank"]
-        apart = "more" if gap > critical else "no more"
-        said += (
-            f" It is not first: `{names[0]}` is, by {gap:.2f}, which is {apart} than the critical difference."
-        )
-    return said
+        return f"{said} It is not first: `{other['condition']}` is, by {gap:.2f}, which is {apart} than the critical difference."
+    return f"{said} The next, `{other['condition']}`, is {gap:.2f} behind, which is {apart} than the critical difference."
 
 
 def _regimes(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -86,9 +86,11 @@ def test_ranks_and_harm_of_every_condition(benchmark):
     assert (by_name["paper"]["worse"], by_name["paper"]["better"], by_name["paper"]["lowest"]) == (1, 1, -10)
     assert about["blocks"] == 2
     assert "number 1 of 3" in board.standing(rows, about["critical"])
-    assert "It is not first: `x` is, by 1.00, which is no more" in board.standing(
-        [{"condition": "x", "rank": 1.0, "worse": 0}, {"condition": "auto", "rank": 2.0, "worse": 0}], 3.0
-    )
+    ranks = {"x": 1.0, "auto": 2.0, "y": 2.5}
+    behind = [{"condition": name, "rank": rank, "worse": 0} for name, rank in ranks.items()]
+    assert "It is not first: `x` is, by 1.00, which is no more" in board.standing(behind, 3.0)
+    assert "The next, `y`, is 0.50 behind, which is no more" in board.standing(behind[1:], 3.0)
+    assert "The next, `y`, is 0.50 behind, which is more" in board.standing(behind[1:], 0.4)
 
 
 def test_every_condition_is_asked_unless_said(benchmark, tmp_path, monkeypatch):
