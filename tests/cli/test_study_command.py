@@ -12,6 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from concord.cli import app, main
+from concord.study.cases import case_names
 from concord.study.cells import open_folder
 from concord.study.plan import read_plan
 
@@ -150,3 +151,8 @@ def test_help_imports_nothing_heavy():
         "sys.exit(', '.join(heavy) or 0)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+
+
+def test_the_help_names_every_built_in_study():
+    said = " ".join(CliRunner().invoke(app, ["study", "--help"], env={"COLUMNS": "200"}).output.split())
+    assert f"A built-in study ({', '.join(case_names())}) or a plan" in said

@@ -19,7 +19,10 @@ __all__ = ["study"]
 
 def study(
     plan: Annotated[
-        str, typer.Argument(help="A built-in study (digits) or a plan (.yaml, .json).", show_default=False)
+        str,
+        typer.Argument(
+            help="A built-in study (digits, faces, identities) or a plan (.yaml, .json).", show_default=False
+        ),
     ],
     *,
     out: Annotated[
@@ -28,7 +31,7 @@ def study(
     seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Seeds 0 .. N-1 instead of the plan's.")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Two seeds and few steps, to see it work.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer seeds and steps, to see it work.")] = False,
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="Runs at a time; all cores unless given.")
     ] = None,
