@@ -64,11 +64,10 @@ def section(folder: Path, figures: Path) -> list[str]:
     name = folder.resolve().name
     figures.mkdir(parents=True, exist_ok=True)
     draw(verdicts, figures / f"{name}.svg")
-    started = _environment(folder)
     return [
         f"## {summary['title']}",
         "",
-        f"{len(summary['seeds'])} seeds{started}. {summary['sentence']}",
+        f"{len(summary['seeds'])} seeds{_environment(folder)}. {summary['sentence']}",
         "",
         *harm(verdicts),
         "",
@@ -159,12 +158,17 @@ def draw(verdicts: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def _environment(folder: Path) -> str:
-    """When the study began, as its environment says."""
+    """By which command, when and how long the study ran; a session that was killed left no duration."""
     held = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    started = sorted(
-        str(session["started"])[:10] for session in held.get("sessions", []) if "started" in session
+    sessions = sorted(held.get("sessions", []), key=lambda session: str(session["started"]))
+    if not sessions:
+        return ""
+    machine = held["machine"]
+    several = f" in {len(sessions)} sessions" if len(sessions) > 1 else ""
+    return (
+        f", `{sessions[0]['command']}`, {str(sessions[0]['started'])[:10]}, {held['duration'] / 60:.1f} minutes"
+        f"{several} on {machine['cores']} cores ({machine['processor']})"
     )
-    return f", {started[0]}" if started else ""
 
 
 if __name__ == "__main__":

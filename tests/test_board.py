@@ -51,6 +51,8 @@ def test_a_tiny_board_is_run_once_and_written(benchmark, tmp_path, capsys):
     row = next(r for r in summary["verdicts"] if r["condition"] == "paper" and r["baseline"] == "single-task")
     assert f"{row['difference']:+.1f}" in text
     assert summary["sentence"] in text
+    held = json.loads((out / "digits" / "environment.json").read_text())
+    assert f"{held['duration'] / 60:.1f} minutes on {held['machine']['cores']} cores" in text
     assert "<svg" in (tmp_path / "docs" / "figures" / "digits.svg").read_text()
 
 
