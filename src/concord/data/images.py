@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from concord.data.alignment import align
@@ -219,7 +219,8 @@ class Images(Inputs):
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise DataFormatError(f"{root.root}/{path}: refused, {error}") from None
         except DAMAGED as error:
-            reason = str(error) or type(error).__name__
+            unknown = isinstance(error, UnidentifiedImageError)  # its own text names an object in memory
+            reason = f"it is empty, or no image of {', '.join(FORMATS)}" if unknown else str(error) or type(error).__name__
             raise DataFormatError(f"{root.root}/{path}: cannot be decoded, {reason}") from None
 
     def _opened(self, file: IO[bytes]) -> Image.Image:

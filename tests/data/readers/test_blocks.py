@@ -28,6 +28,9 @@ def test_parts_are_the_whole(tmp_path_factory: pytest.TempPathFactory, data: byt
         whole = read_lines(path)
     except DataFormatError as error:
         fault = str(error)
+    if fault.endswith("found an empty file"):
+        assert not list(read_blocks(path, size=size))
+        return
     if fault:
         with pytest.raises(DataFormatError) as info:
             list(read_blocks(path, size=size))

@@ -126,6 +126,16 @@ def test_intensities_of_bp4d_plus(tmp_path: Path) -> None:
             ]
     assert manifest.frame["intensity.AU27"].null_count() == len(manifest)
     file = tmp_path / "AUCoding/AU_INT/AU06/F001_T1_AU06.csv"
+    (tmp_path / "AUCoding/AU_INT/README.txt").write_text("about these files")
+    assert bp4d_plus.read(tmp_path, intensities=True).frame.equals(manifest.frame)
+    other = write(file.with_name("notes.csv"), ["1,2"])
+    with pytest.raises(DataFormatError, match=r"notes\.csv: expected a name such as F001_T1_AU06\.csv"):
+        bp4d_plus.read(tmp_path, intensities=True)
+    other.unlink()
+    (tmp_path / "AUCoding/AU_INT/AUxx").mkdir()
+    with pytest.raises(DataFormatError, match="AUxx: expected the folder of an action unit"):
+        bp4d_plus.read(tmp_path, intensities=True)
+    (tmp_path / "AUCoding/AU_INT/AUxx").rmdir()
     write(file, ["1,6"])
     with pytest.raises(DataFormatError, match="line 1: expected an intensity"):
         bp4d_plus.read(tmp_path, intensities=True)

@@ -200,7 +200,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 def test_an_empty_list(tmp_path: Path) -> None:
     file = write(make(tmp_path) / "Anno/list_attr_celeba.txt", [])
-    with pytest.raises(DataFormatError, match="line 1: expected a count"):
+    with pytest.raises(DataFormatError, match="line 1: expected annotations, found an empty file"):
         celeba.read(tmp_path)
     write(file, ["8", " ".join(celeba.ATTRIBUTES)])
     with pytest.raises(DataFormatError, match="line 2: expected 8 entries"):

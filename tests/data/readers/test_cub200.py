@@ -195,19 +195,26 @@ def test_the_last_label_may_be_lost(tmp_path: Path) -> None:
         cub200.read(tmp_path)
 
 
+def test_the_inner_folder_may_be_named(tmp_path: Path) -> None:
+    outer = cub200.read(make(tmp_path))
+    inner = cub200.read(tmp_path / "CUB_200_2011")
+    assert inner.tasks == outer.tasks
+    assert inner.frame.drop("path").equals(outer.frame.drop("path"))
+
+
 def test_empty_files(tmp_path: Path) -> None:
     base = make(tmp_path, "", "attributes")
-    for file, message in (
-        ("attributes/image_attribute_labels.txt", "line 1: expected each attribute of each image once"),
-        ("attributes/attributes.txt", "line 1: expected"),
-        ("train_test_split.txt", "line 1: expected 10 images"),
-        ("classes.txt", "line 1: expected 3 classes"),
-        ("image_class_labels.txt", "line 1: expected 10 images"),
+    for file in (
+        "attributes/image_attribute_labels.txt",
+        "attributes/attributes.txt",
+        "train_test_split.txt",
+        "classes.txt",
+        "image_class_labels.txt",
     ):
         path = write(base / file, [])
         with pytest.raises(DataFormatError) as info:
             cub200.read(tmp_path)
-        assert str(info.value).startswith(f"{path}, {message}"), str(info.value)
+        assert str(info.value) == f"{path}, line 1: expected annotations, found an empty file"
         make(tmp_path, "", "attributes")
 
 

@@ -142,6 +142,7 @@ def test_a_list_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: 
         ("Anno_coarse/list_attr_img.txt", "6\n", "7\n", "line 8: expected 7 entries"),
         ("Anno_coarse/list_attr_img.txt", " 1  0\n", " 10\n", "line 3: expected an image and attributes"),
         ("Anno_coarse/list_attr_img.txt", "-1 ", "-2 ", "line 3: expected an image and attributes"),
+        ("Anno_coarse/list_attr_img.txt", "-1 ", "-1\u00a0", "line 3: expected an image and attributes"),
         ("Anno_coarse/list_bbox.txt", " 232\n", " 12\n", "line 3: expected a box"),
         ("Eval/list_eval_partition.txt", "train\n", "trai\n", "line 4: expected a part"),
     ],

@@ -56,6 +56,14 @@ def test_other_names_and_gaps(tmp_path: Path) -> None:
     assert manifest.frame["action_units.AU24"].to_list() == [1]
 
 
+def test_a_split_is_a_word_of_the_name(tmp_path: Path) -> None:
+    row = f"{','.join('0' * 14)},23,F,W"
+    for i, (name, split) in enumerate({"evaluation": None, "gft_Val-2": "val", "protest": None}.items(), 1):
+        write(tmp_path / f"{name}.csv", [HEADER, f"001A/{i}.jpg,{row}"])
+        frame = gft.read(tmp_path, missing="keep").frame
+        assert frame.filter(path=f"images/001A/{i}.jpg")["split"].to_list() == [split]
+
+
 def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"expected csv files, found that .* is empty"):
         gft.read(tmp_path)
@@ -74,6 +82,9 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
             gft.read(tmp_path)
     write(tmp_path / "train.csv", [HEADER, f"001A/1.jpg,{row}", f"001A/1.jpg,{row}"])
     with pytest.raises(DataFormatError, match=r"train.csv, line 3: expected each image once"):
+        gft.read(tmp_path)
+    write(tmp_path / "train.csv", [HEADER, f"092C/17.jpg,{row}"])
+    with pytest.raises(DataFormatError, match=r"in one of test.csv, train.csv, found 092C/17.jpg twice"):
         gft.read(tmp_path)
     write(tmp_path / "train.csv", ["name,AU1", "001A/1.jpg,0"])
     with pytest.raises(DataFormatError, match=r"train.csv, line 1: expected a column 'AU2'"):

@@ -21,7 +21,7 @@ def lines_of(file: Path, text: str) -> Lines:
     return read_lines(file)
 
 
-WORDS = st.lists(st.text("abc,;.0129-+", min_size=1, max_size=8), max_size=6)
+WORDS = st.lists(st.text("abc,;.0129-+", min_size=1, max_size=8), min_size=1, max_size=6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -143,7 +143,7 @@ def test_tables_have_distinct_columns_and_rows(file: Path) -> None:
     with pytest.raises(EmptyDataError, match="expected annotations below the header"):
         read_table(file)
     file.write_text("")
-    with pytest.raises(DataFormatError, match="line 1: expected a header, found an empty file"):
+    with pytest.raises(DataFormatError, match="line 1: expected annotations, found an empty file"):
         read_table(file)
 
 

@@ -66,13 +66,7 @@ class Lines:
             raise self.error(index, expected, None if found is None else str(found[index]))
 
     def split_header(self) -> tuple[str, Lines]:
-        """The first line, and the lines after it.
-
-        Raises:
-            DataFormatError: No line at all.
-        """
-        if not len(self):
-            raise DataFormatError(f"{self.path}, line 1: expected a header, found an empty file")
+        """The first line, and the lines after it; of a file that `read_lines` read, which has a first line."""
         return str(self.text[0]), self.slice(1)
 
     def slice(self, start: int, length: int | None = None) -> Lines:
@@ -211,13 +205,16 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Lines:
 
     Raises:
         MissingDataError: No such file.
-        DataFormatError: NUL or another control byte, bytes that are no text, or a blank line between others.
+        DataFormatError: NUL or another control byte, bytes that are no text, a blank line between others, or
+            no line at all: an empty file is what a download that failed leaves.
     """
     try:
         data = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise _no_file(path) from error
     result, filled = _parse(path, data, encoding)
+    if not len(result):
+        raise DataFormatError(f"{path}, line 1: expected annotations, found an empty file")
     result.require(filled, "an annotation", result.text)
     return result
 
@@ -231,7 +228,7 @@ def read_blocks(path: Path, encoding: str = "utf-8", size: int = 1 << 24) -> Ite
         size: About how many bytes a part has.
 
     Yields:
-        Parts that together are what `read_lines` gives, none of them empty.
+        Parts that together are what `read_lines` gives, none of them empty; no part of an empty file.
 
     Raises:
         MissingDataError: No such file.

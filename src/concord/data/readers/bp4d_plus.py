@@ -10,6 +10,7 @@ expression label; images may count from 0 where frames count from 1 (`offset=-1`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from concord.data.readers._faces import Gaps, face_manifest, unit_task
 from concord.data.readers._files import Missing, entries, find_folder
 from concord.data.readers._occurrence import frame_numbers, read_sequences
 from concord.data.readers._text import read_lines
+from concord.errors import DataFormatError
 
 NAME = "bp4d-plus"
 TITLE = "BP4D+"
@@ -63,17 +65,23 @@ def read(
     if intensities:
         folder = find_folder(root, ["AUCoding/AU_INT", "AU_INT"], TITLE, HOME)
         keys = ["group", "elicitation", "frame"]
-        for name in entries(folder):
+        for name in (name for name in entries(folder) if (folder / name).is_dir()):
             frame = frame.join(_intensities(folder / name), on=keys, how="left", maintain_order="left")
     return face_manifest(frame, [unit_task(units)], root, TITLE, missing=missing, gaps=gaps)
 
 
 def _intensities(folder: Path) -> pl.DataFrame:
     """One unit's intensities of all sequences, by subject, task and frame."""
-    column = f"intensity.AU{int(folder.name.removeprefix('AU'))}"
+    unit = re.fullmatch(r"AU(\d+)", folder.name)
+    if unit is None:
+        raise DataFormatError(f"{folder}: expected the folder of an action unit, such as AU06")
+    column = f"intensity.AU{int(unit[1])}"
     parts = []
-    for name in entries(folder, f"_{folder.name}.csv"):
-        subject, task, _ = name.split("_")
+    for name in entries(folder, ".csv"):
+        sequence = re.fullmatch(rf"([^_]+)_([^_]+)_{folder.name}\.csv", name)
+        if sequence is None:
+            raise DataFormatError(f"{folder / name}: expected a name such as F001_T1_{folder.name}.csv")
+        subject, task = sequence.groups()
         lines = read_lines(folder / name)
         fields = lines.fields(["frame", "intensity"], ",")
         levels = {**{str(level): level for level in range(6)}, "9": None}

@@ -189,9 +189,9 @@ def _labels(path: Path, images: pl.Series, width: int, kept: Sequence[int]) -> n
 
 def _codes(lines: Lines, width: int) -> tuple[pl.Series, npt.NDArray[np.int8]]:
     """Images of some lines, and their codes: 1, 0 or GAP, shape (lines, width)."""
-    whole = rf"^{_IMAGE}(?:\s+(?:-1|0|1))+$"
+    whole = rf"^{_IMAGE}(?:[ \t]+(?:-1|0|1))+$"  # no other blanks: what follows counts bytes
     lines.require(lines.text.str.contains(whole), "an image and attributes 1, 0 or -1")
-    images = lines.text.str.extract(rf"^({_IMAGE})\s")
+    images = lines.text.str.extract(rf"^({_IMAGE})[ \t]")
     codes = lines.text.str.slice(images.str.len_chars())
     text = np.frombuffer("".join(codes).encode("ascii"), dtype=np.uint8)
     digits = np.flatnonzero((text == ord("0")) | (text == ord("1")))

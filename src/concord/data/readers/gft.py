@@ -2,13 +2,14 @@
 
 Layout, of the release as csv files: `name,AU1,AU2,AU4,...,AU24,age,gender,race` in a header, one row a frame,
 whose name is `001A/1.jpg`; images in `images/001A/1.jpg`. The files' names say the split where they hold
-`train`, `val` or `test`. The layout of the first release (one file a person) is not read.
+the word `train`, `val` or `test`. The layout of the first release (one file a person) is not read.
 
 Codes: 0 absent, 1 present; 9 and -1 are read as unknown.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +18,7 @@ from concord.data.manifest import SPLITS, Manifest
 from concord.data.readers._faces import Gaps, face_manifest, unit_column, unit_task
 from concord.data.readers._files import Missing, entries, listing
 from concord.data.readers._text import read_table, require_columns
-from concord.errors import MissingDataError
+from concord.errors import DataFormatError, MissingDataError
 
 NAME = "gft"
 TITLE = "GFT"
@@ -59,6 +60,9 @@ def read(
             f"{TITLE}: expected csv files, found {listing(root)}; get the data from {HOME}"
         )
     frame = pl.concat([_file_frame(root / name) for name in names])
+    twice = frame["path"].filter(frame["path"].is_duplicated())
+    if len(twice):
+        raise DataFormatError(f"{root}: expected each image in one of {', '.join(names)}, found {twice[0]} twice")
     frame = frame.with_columns(path=pl.lit(f"{images}/") + pl.col("path"))
     return face_manifest(frame, [unit_task(UNITS)], root, TITLE, missing=missing, gaps=gaps)
 
@@ -70,7 +74,8 @@ def _file_frame(path: Path) -> pl.DataFrame:
     form = r"^(?:images/)?(?<path>(?<group>[0-9]{3}[A-Z])/(?<frame>[0-9]{1,9})\.jpg)$"
     lines.require(fields["name"].str.contains(form), "an image as 001A/1.jpg", fields["name"])
     lines.distinct(fields["name"], "image")
-    split = next((split for split in SPLITS if split in path.stem.casefold()), None)
+    words = re.split(r"[^a-z]+", path.stem.casefold())
+    split = next((split for split in SPLITS if split in words), None)
     frame = fields["name"].str.extract_groups(form).struct.unnest()
     return frame.select(
         "path",

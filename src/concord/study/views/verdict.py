@@ -71,9 +71,13 @@ def board(outcome: Outcome, baseline: str) -> dict[str, Any]:
     rows = []
     for condition in outcome.conditions:
         cells = [found.get((condition, *column)) for column in columns]
-        known = [cell["difference"] for cell in cells if cell]
+        known = [cell for cell in cells if cell]
         if known:
-            rows.append({"condition": condition, "cells": cells, "worst": min(known)})
+            worst = min(known, key=lambda cell: float(cell["difference"]))
+            harm = worst["verdict"] == "inferior"
+            rows.append(
+                {"condition": condition, "cells": cells, "worst": worst["difference"], "harm": harm}
+            )
     if baseline == "single-task":
         for row in rows:
             row["negative"] = _negative_transfer(outcome, row["condition"])
