@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from concord import __version__, cli
+from concord.errors import ConcordWarning
 
 HEAVY = "{'torch', 'sklearn', 'scipy', 'numpy', 'matplotlib', 'polars', 'pandas'}"
 
@@ -20,6 +22,19 @@ def concord(monkeypatch, capsys, *arguments):
         cli.main()
     printed = capsys.readouterr()
     return stop.value.code, printed.out, printed.err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_of_the_package_is_one_line(monkeypatch, capsys):
+    def warned(**_):
+        warnings.warn("two images\nare not there", ConcordWarning, stacklevel=1)
+        warnings.warn("of another", UserWarning, stacklevel=1)
+
+    monkeypatch.setattr(cli, "app", warned)
+    with pytest.warns(UserWarning, match="^of another$") as others:
+        status, out, err = concord(monkeypatch, capsys)
+    assert len(others) == 1
+    assert (status, out, err) == (0, "", "concord: note: two images are not there\n")
 
 
 def test_alone_it_greets_with_four_commands_that_exist(monkeypatch, capsys):

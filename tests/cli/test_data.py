@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from concord import MulticlassTask, MultilabelTask
 from concord.cli import app
 from concord.data import Manifest
+from concord.data.registry import reader
 from concord.errors import ConcordError, ConfigError, DuplicateNameError, UnknownNameError
 
 PET = MulticlassTask("pet", ["cat", "dog"])
@@ -130,6 +131,13 @@ def test_index(tmp_path: Path) -> None:
 def test_index_with_an_option_that_is_none(tmp_path: Path, option: str) -> None:
     with pytest.raises(ConfigError, match="option"):
         run("index", "pack", tmp_path, "--option", option, "--out", tmp_path / "m.parquet")
+
+
+def test_a_reader_says_what_it_expects() -> None:
+    said = run("readers", "bp4d-plus").output
+    assert "AUCoding/AU_INT/AU06/F001_T1_AU06.csv" in said
+    assert "missing: A frame without an image" in said
+    assert reader("bp4d-plus").HOME in said
 
 
 def test_readers() -> None:

@@ -7,6 +7,9 @@ Nothing heavy (torch, scikit-learn, SciPy, polars, matplotlib) is imported befor
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, cast
 
 import typer
@@ -19,7 +22,7 @@ from concord.cli.init import init, schema
 from concord.cli.report import report
 from concord.cli.study import study
 from concord.cli.train import evaluate, predict, train
-from concord.errors import ConcordError
+from concord.errors import ConcordError, ConcordWarning
 
 PURPOSE = "Classification tasks whose labels lie on different data, trained together without harm."
 
@@ -87,8 +90,23 @@ def _root(
 def main() -> None:
     """Run the command line; a mistake of the user is one line on standard error and exit status 2.
 
-    A line below it names the page that explains the mistake, where there is one.
+    A line below it names the page that explains the mistake, where there is one. A warning of the package is
+    one line, too, and stops nothing.
     """
+    with warnings.catch_warnings():
+        warnings.showwarning = partial(_note, warnings.showwarning)
+        _run()
+
+
+def _note(others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Show a warning: of the package without the place in its code, which is nothing to a user."""
+    if issubclass(category, ConcordWarning):
+        print("concord: note:", " ".join(str(message).split()), file=sys.stderr)
+    else:
+        others(message, category, *where)
+
+
+def _run() -> None:
     try:
         status = app(prog_name="concord", standalone_mode=False)  # the same name however it was started
     except ConcordError as error:

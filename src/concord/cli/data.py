@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -118,19 +119,28 @@ def index(
 
 
 @app.command()
-def readers() -> None:
-    """Which data sets can be read, and where one gets them."""
+def readers(
+    name: Annotated[
+        str | None, typer.Argument(help="One of them: what it expects on disk, and its options.")
+    ] = None,
+) -> None:
+    """Which data sets can be read, and where one gets them; or all about one of them."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from concord.data import reader_names
     from concord.data.registry import reader
 
-    table = Table("name", "data set", "where one gets it")
-    for name in reader_names():
+    if name is not None:
         module = reader(name)
-        table.add_row(name, module.TITLE, module.HOME)
+        typer.echo(f"{getdoc(module)}\n\nFrom {module.HOME}\n\n{getdoc(module.read)}")
+        return
+    table = Table("name", "data set", Column("where one gets it", overflow="fold"))
+    for known in reader_names():
+        module = reader(known)
+        table.add_row(known, module.TITLE, module.HOME)
     Console().print(table)
+    typer.echo("concord data readers NAME says what a reader expects, and its options.")
 
 
 @app.command()

@@ -220,7 +220,11 @@ class Images(Inputs):
             raise DataFormatError(f"{root.root}/{path}: refused, {error}") from None
         except DAMAGED as error:
             unknown = isinstance(error, UnidentifiedImageError)  # its own text names an object in memory
-            reason = f"it is empty, or no image of {', '.join(FORMATS)}" if unknown else str(error) or type(error).__name__
+            reason = (
+                f"it is empty, or no image of {', '.join(FORMATS)}"
+                if unknown
+                else str(error) or type(error).__name__
+            )
             raise DataFormatError(f"{root.root}/{path}: cannot be decoded, {reason}") from None
 
     def _opened(self, file: IO[bytes]) -> Image.Image:

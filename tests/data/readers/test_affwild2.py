@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from concord.data.readers import affwild2
 from concord.errors import ConfigError, DataFormatError, EmptyDataError, MissingDataError, UnknownNameError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+
 UNITS_2020 = (1, 2, 4, 6, 12, 15, 20, 25)
 UNITS = (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26)
 HEADER_7 = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise"

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from concord.data.readers import bp4d, bp4d_plus
 from concord.errors import ConfigError, DataFormatError, MissingDataError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+
 COLUMNS = (1, 2, 4, 5, 6, 7, 9, *range(10, 21), 22, 23, 24, *range(27, 40))
 INTENSE = (6, 10, 12, 14, 17)
 BP4D = {("F001", "T1"): 2440, ("F001", "T4"): 7, ("M011", "T8"): 98, ("F007", "T2"): 0}

@@ -12,6 +12,8 @@ from scipy.io import savemat
 from concord.data.readers import clothing_attributes as reader
 from concord.errors import DataFormatError, MissingDataError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+
 COUNT = 11
 FILES = {"category": ("category", 7), "neckline": ("neckline", 3), "sleeve_length": ("sleevelength", 3)}
 ALL = {**FILES, **{f"attributes.{label}": (label, 2) for label in reader.LABELS}}

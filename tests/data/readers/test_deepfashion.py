@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from concord.data.readers import _text, deepfashion
 from concord.errors import ConfigError, DataFormatError, MissingDataError, UnknownNameError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+
 CATEGORIES = [("Anorak", 1), ("Faux Fur Jacket", 1), ("Jeans", 2), ("Dress", 3)]
 ATTRIBUTES = [
     ("a-line", 3),

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from concord.data.readers import emotionet
 from concord.errors import ConfigError, DataFormatError, MissingDataError, RangeError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+
 BASE = "https://s3.us-east-2.amazonaws.com/emotionet/Images"
 IMAGES = ["N_0000000001/N_0000000001_00001.jpg", "N_0000000001/N_0000000001_00002.jpg", "N_0002/N_0002_1.jpg"]
 # Units shown and units unknown, by image; all others are absent.

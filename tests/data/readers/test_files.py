@@ -14,7 +14,14 @@ from concord.data.readers._files import (
     listing,
     numbered,
 )
-from concord.errors import DataFormatError, MissingDataError, RangeError, UnknownNameError, UnsafePathError
+from concord.errors import (
+    ConcordWarning,
+    DataFormatError,
+    MissingDataError,
+    RangeError,
+    UnknownNameError,
+    UnsafePathError,
+)
 
 
 @pytest.fixture
@@ -29,7 +36,9 @@ FRAME = pl.DataFrame({"path": ["a/1.jpg", "a/2.jpg", "b/1.jpg", "top.jpg"]})
 
 
 def test_rows_without_an_image(root: Path) -> None:
-    assert keep_present(FRAME, root, "drop")["path"].to_list() == ["a/1.jpg", "top.jpg"]
+    with pytest.warns(ConcordWarning, match=r"^2 of 4 annotated images .* left out, the first 'a/2.jpg'"):
+        assert keep_present(FRAME, root, "drop")["path"].to_list() == ["a/1.jpg", "top.jpg"]
+    assert keep_present(FRAME[:1], root, "drop").height == 1, "nothing is said where nothing is missing"
     assert keep_present(FRAME, root, "keep").equals(FRAME)
     with pytest.raises(MissingDataError, match=r"found 2 of 4 without, the first 'a/2.jpg'"):
         keep_present(FRAME, root, "error")

@@ -17,6 +17,8 @@ from concord.study.report import write
 from concord.study.running import run
 from concord.training import evaluate, train
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+
 CONFIGS = Path(__file__).parents[3] / "configs"
 NAMES = sorted(path.stem for path in (CONFIGS / "licensed").glob("*.yaml"))
 DATA_SETS = {

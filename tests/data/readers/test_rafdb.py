@@ -12,6 +12,8 @@ from concord.data.readers import rafdb
 from concord.errors import DataFormatError, MissingDataError, UnknownNameError
 from concord.tables import EXPRESSIONS, compound_expressions
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+
 BASIC = {
     "train_00001": ("5", "sadness"),
     "train_00002": ("1", "surprise"),

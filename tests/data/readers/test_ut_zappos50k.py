@@ -12,6 +12,8 @@ from scipy.io import savemat
 from concord.data.readers import ut_zappos50k
 from concord.errors import DataFormatError, MissingDataError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+
 FILES = {
     "100627-72": "Shoes/Oxfords/Bostonian/100627.72.jpg",
     "100627-255": "Shoes/Oxfords/Bostonian/100627.255.jpg",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,14 @@ from typing import Literal
 import polars as pl
 
 from concord.data.manifest import UNSAFE_PATH
-from concord.errors import DataFormatError, MissingDataError, RangeError, UnknownNameError, UnsafePathError
+from concord.errors import (
+    ConcordWarning,
+    DataFormatError,
+    MissingDataError,
+    RangeError,
+    UnknownNameError,
+    UnsafePathError,
+)
 
 __all__ = ["Missing", "check_choice", "entries", "find_file", "find_folder", "keep_present", "numbered"]
 
@@ -82,7 +90,8 @@ def keep_present(frame: pl.DataFrame, root: Path, missing: Missing, column: str 
     Args:
         frame: With a String column of paths relative to root, with POSIX slashes.
         root: Root of the data set.
-        missing: "drop" leaves such rows out, "keep" asks nothing of the disk, "error" raises.
+        missing: "drop" leaves such rows out with a `ConcordWarning`, "keep" asks nothing of the disk, "error"
+            raises.
         column: Name of the path column.
 
     Raises:
@@ -108,6 +117,14 @@ def keep_present(frame: pl.DataFrame, root: Path, missing: Missing, column: str 
         raise MissingDataError(
             f"expected images in {root}, found none of {len(paths)}, the first {paths[0]!r}; "
             f"missing='keep' lists annotations without images"
+        )
+    if not there.all():
+        lost = paths.filter(~there)
+        warnings.warn(
+            f"{len(lost):,} of {len(paths):,} annotated images are not in {root} and are left out, the first "
+            f"{lost[0]!r}; missing='error' refuses, missing='keep' lists them",
+            ConcordWarning,
+            stacklevel=2,
         )
     return frame.filter(there)
 

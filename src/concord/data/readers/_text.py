@@ -66,7 +66,7 @@ class Lines:
             raise self.error(index, expected, None if found is None else str(found[index]))
 
     def split_header(self) -> tuple[str, Lines]:
-        """The first line, and the lines after it; of a file that `read_lines` read, which has a first line."""
+        """The first line, and the lines after it; of a file from `read_lines`, which has one."""
         return str(self.text[0]), self.slice(1)
 
     def slice(self, start: int, length: int | None = None) -> Lines:

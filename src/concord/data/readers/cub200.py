@@ -190,7 +190,9 @@ def _classes(base: Path) -> list[str]:
 def _attributes(root: Path, base: Path) -> tuple[Lines, list[str]]:
     inside = base.relative_to(root)
     choices = [inside / "attributes" / "attributes.txt", inside / "attributes.txt", Path("attributes.txt")]
-    beside = base.resolve().parent / "attributes.txt"  # where the archive puts it, also seen from its inner folder
+    beside = (
+        base.resolve().parent / "attributes.txt"
+    )  # where the archive puts it, also seen from its inner folder
     found = not any((root / choice).is_file() for choice in choices) and beside.is_file()
     path = beside if found else find_file(root, [c.as_posix() for c in dict.fromkeys(choices)], TITLE, HOME)
     lines, fields = _numbered(path, r"(?<name>\S+::\S+)", "an id and an attribute as has_tail_shape::fan")

@@ -62,7 +62,9 @@ def read(
     frame = pl.concat([_file_frame(root / name) for name in names])
     twice = frame["path"].filter(frame["path"].is_duplicated())
     if len(twice):
-        raise DataFormatError(f"{root}: expected each image in one of {', '.join(names)}, found {twice[0]} twice")
+        raise DataFormatError(
+            f"{root}: expected each image in one of {', '.join(names)}, found {twice[0]} twice"
+        )
     frame = frame.with_columns(path=pl.lit(f"{images}/") + pl.col("path"))
     return face_manifest(frame, [unit_task(UNITS)], root, TITLE, missing=missing, gaps=gaps)
 

@@ -75,9 +75,7 @@ def board(outcome: Outcome, baseline: str) -> dict[str, Any]:
         if known:
             worst = min(known, key=lambda cell: float(cell["difference"]))
             harm = worst["verdict"] == "inferior"
-            rows.append(
-                {"condition": condition, "cells": cells, "worst": worst["difference"], "harm": harm}
-            )
+            rows.append({"condition": condition, "cells": cells, "worst": worst["difference"], "harm": harm})
     if baseline == "single-task":
         for row in rows:
             row["negative"] = _negative_transfer(outcome, row["condition"])
