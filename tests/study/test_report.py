@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 from study_folders import CONDITIONS, NASTY, edit, write_study
@@ -19,6 +20,8 @@ from concord.study.listing import listing, span, written
 from concord.study.outcome import Outcome
 from concord.study.plots import points
 from concord.study.report import compare, write
+from concord.study.views.tables import flat
+from concord.study.views.verdict import board
 
 EMPTY = {"meta", "link", "br", "img", "input", "line", "path", "circle", "rect", "option", "hr"}
 
@@ -436,3 +439,32 @@ class TestListing:
             ("b", True, False),
         ]
         assert [cell.order for cell in held.rows[1].cells] == ["y", "", "2.0"]
+
+
+def test_a_loss_that_is_not_shown_is_no_harm():
+    rows = [
+        {
+            "condition": name,
+            "regime": "r",
+            "task": "t",
+            "baseline": "uncoupled",
+            "difference": d,
+            "verdict": v,
+        }
+        for name, d, v in [("a", -9.0, "undecided"), ("b", -5.0, "inferior"), ("c", 3.0, "superior")]
+    ]
+    held = SimpleNamespace(verdicts=rows, regimes=["r"], tasks=["t"], conditions=["a", "b", "c", "left out"])
+    found = board(held, "uncoupled")["rows"]
+    assert [(row["condition"], row["worst"], row["harm"]) for row in found] == [
+        ("a", -9.0, False), ("b", -5.0, True), ("c", 3.0, False),
+    ]  # fmt: skip
+
+
+def test_a_plan_is_listed_by_dotted_names():
+    plan = {"problem": {"relations": [{"source": "a"}, {"source": "b"}], "rows": [1, 2]}, "seeds": []}
+    assert flat(plan) == [
+        ("problem.relations.1.source", "a"),
+        ("problem.relations.2.source", "b"),
+        ("problem.rows", "1, 2"),
+        ("seeds", written("", None)),
+    ]

@@ -95,6 +95,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             out += flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            out += flat({str(i): item for i, item in enumerate(value, 1)}, f"{prefix}{key}.")
         elif isinstance(value, list):
             out.append((f"{prefix}{key}", ", ".join(map(str, value)) or written("", None)))
         else:
