@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import _affectnet_index, affectnet
-from concord.errors import DataFormatError, MissingDataError, UnknownNameError
+from concord.errors import ConcordWarning, DataFormatError, MissingDataError, UnknownNameError
 
 NAMES = [
     "neutral",
@@ -112,6 +112,17 @@ def test_a_wrong_header_and_an_empty_list(tmp_path: Path) -> None:
         affectnet.read(tmp_path)
     write(file, [])
     with pytest.raises(DataFormatError, match="line 1: expected a header or an image, found an empty file"):
+        affectnet.read(tmp_path)
+    write(file, [HEADER])
+    with pytest.raises(DataFormatError, match="line 2: expected an image, found the header alone"):
+        affectnet.read(tmp_path)
+
+
+def test_an_image_in_both_lists_is_told(tmp_path: Path) -> None:
+    folder = make(tmp_path) / LISTS
+    lists = {name: (folder / f"{name}.csv").read_text().splitlines() for name in ("training", "validation")}
+    write(folder / "validation.csv", [*lists["validation"], lists["training"][1]])
+    with pytest.warns(ConcordWarning, match="AffectNet: images annotated more than once: 1, the first"):
         affectnet.read(tmp_path)
 
 

@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import affwild2
-from concord.errors import ConfigError, DataFormatError, EmptyDataError, MissingDataError, UnknownNameError
+from concord.errors import (
+    ConcordWarning,
+    ConfigError,
+    DataFormatError,
+    EmptyDataError,
+    MissingDataError,
+    UnknownNameError,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
 
@@ -197,7 +204,8 @@ def test_a_video_in_two_splits(tmp_path: Path) -> None:
     moved = affwild2.read(tmp_path, conflicts="val")
     assert set(moved.frame.filter(moved.frame["video"] == VIDEO)["split"]) == {"val"}
     assert len(moved) == len(expected("2022"))
-    kept = affwild2.read(tmp_path, conflicts="keep")
+    with pytest.warns(ConcordWarning, match="Aff-Wild2: images annotated more than once: 7, the first"):
+        kept = affwild2.read(tmp_path, conflicts="keep")
     rows = kept.frame.filter(kept.frame["video"] == VIDEO)
     assert rows.filter(rows["split"] == "train")["action_units.AU4"].null_count() == 7
     assert rows.filter(rows["split"] == "val")["expression"].null_count() == len(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import emotionet
-from concord.errors import ConfigError, DataFormatError, MissingDataError, RangeError
+from concord.errors import ConcordWarning, ConfigError, DataFormatError, MissingDataError, RangeError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
 
@@ -67,6 +67,14 @@ def test_rows_without_annotation_or_image(tmp_path: Path) -> None:
     assert len(emotionet.read(tmp_path, labels=23)) == 3  # the second image has units among the 23
     (tmp_path / "images" / IMAGES[2]).unlink()
     assert emotionet.read(tmp_path).frame["path"].to_list() == [f"images/{IMAGES[0]}"]
+
+
+def test_an_image_of_two_lines_is_told(tmp_path: Path) -> None:
+    challenge(tmp_path)
+    first = (tmp_path / "dataFile_0001.txt").read_text().splitlines()[0]
+    write(tmp_path / "dataFile_0003.txt", [first])
+    with pytest.warns(ConcordWarning, match=f"EmotioNet: images .* once: 1, the first 'images/{IMAGES[0]}'"):
+        assert len(emotionet.read(tmp_path, labels=23)) == 4
 
 
 def test_images_in_one_folder(tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ def test_rows_without_an_image(root: Path) -> None:
     with pytest.warns(ConcordWarning, match=r"^2 of 4 annotated images .* left out, the first 'a/2.jpg'"):
         assert keep_present(FRAME, root, "drop")["path"].to_list() == ["a/1.jpg", "top.jpg"]
     assert keep_present(FRAME[:1], root, "drop").height == 1, "nothing is said where nothing is missing"
+    there = FRAME["path"].is_in(["a/1.jpg", "top.jpg"])
+    split = pl.Series("split", ["train" if one else "test" for one in there])
+    with pytest.warns(ConcordWarning, match=r"'a/2.jpg', and with them all of split test; missing='error'"):
+        keep_present(FRAME.with_columns(split), root, "drop")
+    with pytest.warns(ConcordWarning, match=r"'a/2.jpg'; missing='error'"):
+        keep_present(FRAME.with_columns(split=pl.lit("train")), root, "drop")
     assert keep_present(FRAME, root, "keep").equals(FRAME)
     with pytest.raises(MissingDataError, match=r"found 2 of 4 without, the first 'a/2.jpg'"):
         keep_present(FRAME, root, "error")

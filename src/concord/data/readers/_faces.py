@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ import polars as pl
 
 from concord.data.manifest import Manifest, task_columns
 from concord.data.readers._files import Missing, check_choice, keep_present
-from concord.errors import EmptyDataError
+from concord.errors import ConcordWarning, EmptyDataError
 from concord.tables import EXPRESSIONS
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
@@ -40,6 +41,8 @@ def face_manifest(
 ) -> Manifest:
     """A manifest of the annotated rows whose images are there, or as the user asks.
 
+    Images that are annotated more than once are kept, with a `ConcordWarning`.
+
     Raises:
         EmptyDataError: Nothing is annotated, and `gaps` is "drop".
         MissingDataError: Images are missing; see `keep_present`.
@@ -52,5 +55,13 @@ def face_manifest(
     if frame.is_empty():
         raise EmptyDataError(
             f"{title}: expected annotated rows in {root}, found none; gaps='keep' keeps all rows"
+        )
+    repeated = frame["path"].filter(frame["path"].is_duplicated())
+    if len(repeated):
+        warnings.warn(
+            f"{title}: images annotated more than once: {repeated.n_unique():,}, the first {repeated[0]!r}; "
+            "`concord data inspect` says where annotations differ and which stand in two splits",
+            ConcordWarning,
+            stacklevel=3,
         )
     return Manifest(keep_present(frame, root, missing), tuple(tasks), root, title)

@@ -122,11 +122,19 @@ def keep_present(frame: pl.DataFrame, root: Path, missing: Missing, column: str 
         lost = paths.filter(~there)
         warnings.warn(
             f"{len(lost):,} of {len(paths):,} annotated images are not in {root} and are left out, the first "
-            f"{lost[0]!r}; missing='error' refuses, missing='keep' lists them",
+            f"{lost[0]!r}{_splits_lost(frame, there)}; missing='error' refuses, missing='keep' lists them",
             ConcordWarning,
             stacklevel=2,
         )
     return frame.filter(there)
+
+
+def _splits_lost(frame: pl.DataFrame, there: pl.Series) -> str:
+    """Which splits have no image at all, for a message."""
+    if "split" not in frame.columns:
+        return ""
+    lost = sorted(set(frame["split"].drop_nulls()) - set(frame["split"].filter(there).drop_nulls()))
+    return f", and with them all of split {' and '.join(lost)}" if lost else ""
 
 
 def entries(folder: Path, suffix: str = "") -> list[str]:

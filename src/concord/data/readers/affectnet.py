@@ -138,6 +138,8 @@ def _list_frame(root: Path, split: str, images: str, landmarks: bool) -> pl.Data
         parts.append(_rows(lines, names, split, images, landmarks))
     if not parts:
         raise DataFormatError(f"{path}, line 1: expected a header or an image, found an empty file")
+    if not any(map(len, parts)):
+        raise DataFormatError(f"{path}, line 2: expected an image, found the header alone")
     return pl.concat(parts)
 
 
