@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -11,7 +11,15 @@ import numpy as np
 from concord.relation import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
-__all__ = ["relation_digest", "relation_of", "relation_record", "task_of", "task_record"]
+__all__ = [
+    "array_bytes",
+    "digest",
+    "relation_digest",
+    "relation_of",
+    "relation_record",
+    "task_of",
+    "task_record",
+]
 
 FIELDS = ("table", "strength", "interval", "prior", "base_rate")
 
@@ -58,13 +66,22 @@ def relation_of(record: Mapping[str, Any], tasks: Sequence[Task]) -> Relation:
 
 def relation_digest(relation: Relation) -> str:
     """Fingerprint of what a relation says, in time and memory of its known cells."""
-    found = blake2b(digest_size=16)
     table: Any = relation.table
     cells = (table.data, table.indices, table.indptr) if relation.sparse else (table,)
-    for part in (*cells, relation.prior, relation.base_rate):
-        content = b"" if part is None else np.ascontiguousarray(part).tobytes()
-        found.update(len(content).to_bytes(8, "big"))  # else a byte could move from one part to the next
-        found.update(content)
+    return digest(map(array_bytes, (*cells, relation.prior, relation.base_rate)))
+
+
+def array_bytes(values: Any) -> bytes:
+    """What an array holds; nothing, of None."""
+    return b"" if values is None else np.ascontiguousarray(values).tobytes()
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Fingerprint of several contents, in order."""
+    found = blake2b(digest_size=16)
+    for part in parts:
+        found.update(len(part).to_bytes(8, "big"))  # else a byte could move from one part to the next
+        found.update(part)
     return found.hexdigest()
 
 

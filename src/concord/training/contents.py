@@ -5,15 +5,11 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator
-from hashlib import blake2b
-from typing import Any
-
-import numpy as np
 
 from concord.data.images import BOX
 from concord.data.manifest import LOCATORS
 from concord.data.source import Source
-from concord.records import relation_digest
+from concord.records import array_bytes, digest, relation_digest
 from concord.training.build import Built
 
 __all__ = ["digests"]
@@ -30,16 +26,18 @@ def digests(built: Built) -> dict[str, str]:
     """
     out = {}
     for task in built.tasks:
-        out[f"the names in task {task.name!r}"] = _digest([json.dumps(task.outputs).encode()])
+        out[f"the names in task {task.name!r}"] = digest([json.dumps(task.outputs).encode()])
     for relation in built.relations:
         out[f"the table of relation {relation.name}"] = relation_digest(relation)
     for name, plan in built.config.sources.items():
         sources = [part[name] for part in (built.training, built.validation) if name in part]
         columns = [*LOCATORS, "split", "group", *BOX, "landmarks", *(plan.inputs.columns or [])]
-        out[f"the rows of source {name!r}"] = _digest(_rows(sources, columns))
+        out[f"the rows of source {name!r}"] = digest(_rows(sources, columns))
         for task in built.tasks:
             targets = [source.targets(task).values for source in sources]
-            out[f"the annotations of task {task.name!r} in source {name!r}"] = _digest(map(_bytes, targets))
+            out[f"the annotations of task {task.name!r} in source {name!r}"] = digest(
+                map(array_bytes, targets)
+            )
     return out
 
 
@@ -51,15 +49,3 @@ def _rows(sources: Iterable[Source], columns: Iterable[str]) -> Iterator[bytes]:
             written = io.BytesIO()
             part.write_ndjson(written)
             yield written.getvalue()
-
-
-def _bytes(values: Any) -> bytes:
-    return b"" if values is None else np.ascontiguousarray(values).tobytes()
-
-
-def _digest(parts: Iterable[bytes]) -> str:
-    digest = blake2b(digest_size=16)
-    for part in parts:
-        digest.update(len(part).to_bytes(8))  # else a byte could move from one part to the next
-        digest.update(part)
-    return digest.hexdigest()

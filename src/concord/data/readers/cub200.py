@@ -189,12 +189,10 @@ def _classes(base: Path) -> list[str]:
 
 def _attributes(root: Path, base: Path) -> tuple[Lines, list[str]]:
     inside = base.relative_to(root)
-    choices = [inside / "attributes" / "attributes.txt", inside / "attributes.txt", Path("attributes.txt")]
-    beside = (
-        base.resolve().parent / "attributes.txt"
-    )  # where the archive puts it, also seen from its inner folder
-    found = not any((root / choice).is_file() for choice in choices) and beside.is_file()
-    path = beside if found else find_file(root, [c.as_posix() for c in dict.fromkeys(choices)], TITLE, HOME)
+    # The archive puts it beside its folder, which is the folder above where that one is named.
+    beside = Path("attributes.txt") if inside.parts else Path("..", "attributes.txt")
+    choices = [inside / "attributes" / "attributes.txt", inside / "attributes.txt", beside]
+    path = find_file(root, [choice.as_posix() for choice in choices], TITLE, HOME)
     lines, fields = _numbered(path, r"(?<name>\S+::\S+)", "an id and an attribute as has_tail_shape::fan")
     lines.distinct(fields["name"], "attribute")
     return lines, [str(name) for name in fields["name"]]
