@@ -171,3 +171,11 @@ def test_bad_input_is_named():
         probabilities(PET, np.zeros((2, 4)))
     with pytest.raises(UnknownNameError, match="map"):
         contributions("map", TRAITS, np.zeros((1, 4)), np.zeros((1, 4)))
+
+
+@pytest.mark.parametrize("gap", [None, np.nan, np.inf])
+def test_a_prediction_that_is_missing_is_not_counted_as_one(gap: object) -> None:
+    with pytest.raises(NotFiniteError, match="task 'labels': probabilities must be finite"):
+        label_metrics([[1, 0], [0, 1]], [[0.9, gap], [0.1, 0.8]], ["a", "b"])
+    with pytest.raises(NotFiniteError, match="task 'classes': probabilities must be finite"):
+        class_metrics([0, 1], [[0.9, gap], [0.1, 0.9]], ["a", "b"])

@@ -134,9 +134,12 @@ def task_metrics(task: Task, targets: Any, probabilities: Any, threshold: float 
 
     Raises:
         ShapeError: Another number of rows or outputs.
+        NotFiniteError: A gap, NaN or infinity among the probabilities.
         NoAnnotationError: No row is annotated, or no label as present.
     """
     p = _numbers(task, "probabilities", probabilities)
+    if not np.isfinite(p).all():  # else a gap among them would count as a label that is absent
+        raise NotFiniteError(f"task {task.name!r}: probabilities must be finite, found NaN or infinity")
     return _all(task, task.encode(targets), p, metric_names(task), threshold)
 
 
