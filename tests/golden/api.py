@@ -1,0 +1,102 @@
+"""Everything that the golden tests take from the package: the one file that follows when modules move."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from concord import (
+    CoupledClassifier,
+    JointDecoder,
+    MulticlassTask,
+    MultilabelTask,
+    MultiTaskNetwork,
+    Relation,
+)
+from concord.cli import main
+from concord.config import as_config
+from concord.couplings import View, class_posterior, relation_tensors
+from concord.couplings.named import COUPLINGS
+from concord.data import Manifest
+from concord.decoding import decode_classes, decode_targets, implied, temperature
+from concord.errors import ConcordWarning
+from concord.estimation import Crossed, Observations, check_relation, evidence, fit_exponent
+from concord.hub import TrunkRecord, from_pretrained, save_pretrained
+from concord.staging import posterior_targets
+from concord.study.comparison import compare
+from concord.study.plan import as_plan
+from concord.study.running import run as run_study
+from concord.training import load_run, predict, train
+from concord.trunks import build_trunk
+
+__all__ = [
+    "COUPLINGS",
+    "ConcordWarning",
+    "CoupledClassifier",
+    "Crossed",
+    "JointDecoder",
+    "Manifest",
+    "MultiTaskNetwork",
+    "MulticlassTask",
+    "MultilabelTask",
+    "Observations",
+    "Relation",
+    "TrunkRecord",
+    "View",
+    "as_config",
+    "as_plan",
+    "build_trunk",
+    "check_relation",
+    "class_posterior",
+    "command",
+    "compare",
+    "decode_classes",
+    "decode_targets",
+    "evidence",
+    "fit_exponent",
+    "from_pretrained",
+    "implied",
+    "load_run",
+    "networks",
+    "posterior_targets",
+    "predict",
+    "relation_fields",
+    "relation_tensors",
+    "run_study",
+    "save_pretrained",
+    "temperature",
+    "train",
+]
+
+relation_fields = ("table", "strength", "interval", "prior", "base_rate")
+"""What a relation holds beside its two tasks."""
+
+
+def networks(model: CoupledClassifier) -> Iterator[tuple[str, torch.nn.Module]]:
+    """The networks of a fitted estimator, by a name of their own, each once, in a fixed order."""
+    if model._automatic is None:
+        yield "network", model._network
+        return
+    known = set()
+    for family, held in sorted(model._automatic.families.items()):
+        for i, by_task in enumerate(held.networks):
+            for task, network in sorted(by_task.items()):
+                if id(network) not in known:
+                    known.add(id(network))
+                    yield f"{family}/{i}/{task}", network
+
+
+def command(*words: str | Path) -> int:
+    """Run `concord WORDS` in this process; its exit status."""
+    before = sys.argv
+    sys.argv = ["concord", *map(str, words)]
+    try:
+        main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        sys.argv = before
+    return 0
