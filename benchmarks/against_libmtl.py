@@ -52,17 +52,21 @@ import torch
 from torch import Tensor, nn
 
 from concord import __version__
+from concord.fitting import Balanced
 from concord.metrics import evaluate, lower_is_better
 from concord.objective import CoupledObjective
-from concord.rows import Balanced
-from concord.study.conditions import condition
-from concord.study.conditions.base import Setting
-from concord.study.outcome import POINTS, Outcome
-from concord.study.plan import Plan, as_plan
-from concord.study.problem import Problem
-from concord.study.running import setting_of
-from concord.study.statistics import paired
-from concord.study.wording import METRIC_WORDS
+from concord.study import (
+    METRIC_WORDS,
+    POINTS,
+    Outcome,
+    Plan,
+    Problem,
+    Setting,
+    as_plan,
+    condition,
+    paired,
+    setting_of,
+)
 from concord.tasks import Task
 from page import machine
 from page import table as markdown
@@ -194,8 +198,7 @@ def plan_of(outcome: Outcome, regimes: Sequence[str] | None) -> Plan:
 
 
 def _problem(plan: Plan) -> Problem:
-    from concord.study.load import problem_of
-    from concord.study.problem import check
+    from concord.study import check, problem_of
 
     problem = problem_of(plan)
     check(problem, plan)

@@ -22,14 +22,20 @@ import numpy as np
 
 from concord import __version__
 from concord.errors import ConcordError
-from concord.study.cells import write_json
-from concord.study.comparison import compare
-from concord.study.conditions import condition, condition_names
-from concord.study.load import problem_of
-from concord.study.plan import Plan, as_plan, read_plan
-from concord.study.running import run, setting_of
-from concord.study.statistics import mean_ranks
-from concord.study.wording import METRIC_WORDS
+from concord.study import (
+    METRIC_WORDS,
+    Plan,
+    as_plan,
+    compare,
+    condition,
+    condition_names,
+    mean_ranks,
+    problem_of,
+    read_plan,
+    run,
+    setting_of,
+    write_json,
+)
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "board.md"

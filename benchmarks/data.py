@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 
+from concord.data import read_manifest, write_manifest
+
 EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
 UNITS = tuple(f"AU{number}" for number in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26))
 SHARES = {"frames": 0.6, "units": 0.3, "photos": 0.1}
@@ -157,7 +159,7 @@ def make_manifest(options: argparse.Namespace) -> dict[str, float]:
         *(pl.when(pl.col("source") == "units").then(pl.col(series.name)) for series in units),
     )
     tasks = (MulticlassTask("expression", EXPRESSIONS), MultilabelTask("action_units", UNITS))
-    Manifest(frame, tasks, name="faces").write(options.folder / "faces.parquet")
+    write_manifest(Manifest(frame, tasks, name="faces"), options.folder / "faces.parquet")
     features = np.lib.format.open_memmap(options.folder / "x.npy", "w+", np.float32, (n, WIDTH))
     features[:: max(1, n // 1000)] = 1
     return {"size_gb": (options.folder / "faces.parquet").stat().st_size / 1e9}
@@ -165,17 +167,15 @@ def make_manifest(options: argparse.Namespace) -> dict[str, float]:
 
 def open_manifest(options: argparse.Namespace) -> dict[str, float]:
     """Open it, as a user does."""
-    from concord.data import Manifest
-
-    seconds, manifest = timed(lambda: Manifest.read(options.folder / "faces.parquet"))
+    seconds, manifest = timed(lambda: read_manifest(options.folder / "faces.parquet"))
     return {"rows": len(manifest), "open_s": seconds, "open_peak_gb": peak_gb()}
 
 
 def start_epoch(options: argparse.Namespace) -> dict[str, float]:
     """Build the mixture of its sources, start an epoch, and draw batches of features."""
-    from concord.data import FeatureRows, Manifest, Mixture, Source
+    from concord.data import FeatureRows, Mixture, Source
 
-    parts = Manifest.read(options.folder / "faces.parquet").partition("source")
+    parts = read_manifest(options.folder / "faces.parquet").partition("source")
     features = FeatureRows(options.folder / "x.npy")
     seconds, mixture = timed(
         lambda: Mixture(
@@ -331,8 +331,7 @@ def reopen_tiny_files(options: argparse.Namespace) -> dict[str, float]:
 
 def read_tiny_files(options: argparse.Namespace, what: str) -> dict[str, float]:
     """Read the tree with its reader; what Python imports for that is counted apart."""
-    from concord.data import read
-    from concord.data.registry import reader
+    from concord.data import read, reader
 
     imports, _ = timed(lambda: reader("affectnet"))
     cache = options.folder / "index.parquet"

@@ -17,14 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import concord as cc
-from concord.couplings import (
-    View,
-    class_posterior,
-    hard_classes,
-    hard_labels,
-    indicator_scores,
-    soft_classes,
-)
+from concord.couplings import View, class_posterior, hard_classes, hard_labels, indicator_scores, soft_classes
 
 FOLDER = Path(__file__).parents[1] / "docs" / "figures"
 BLUE, ORANGE, GREY, LIGHT = "#2b6cb0", "#c05621", "#555555", "#eeeeee"

@@ -23,12 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import problems
-from concord.selection import EFFORTS
-from concord.study import Plan, Problem
-from concord.study.cells import Cell, write_json
-from concord.study.comparison import compare
-from concord.study.plan import as_plan
-from concord.study.running import run
+from concord.auto import EFFORTS
+from concord.study import Cell, Plan, Problem, as_plan, compare, run, write_json
 from problems import CONTROLS, IMAGE_PROBLEMS, PROBLEMS, SCARCE
 
 HERE = Path(__file__).resolve().parent

@@ -13,9 +13,7 @@ import polars as pl
 from scipy import stats
 
 import problems
-from concord.study.cells import Cell
-from concord.study.statistics import holm, paired
-from concord.study.tables import control
+from concord.study import Cell, control, holm, paired
 from problems import SCARCE
 
 REAL = ("mnist10k_shape", "goemotions")

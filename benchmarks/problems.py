@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from concord import MulticlassTask, MultilabelTask, Relation, tables
-from concord.study.problem import Problem
+from concord.study import Problem
 
 ROOT = Path(os.environ.get("CONCORD_DATA", Path(__file__).resolve().parents[1] / ".." / "shared" / "data"))
 SEGMENTS = ("abcdef", "bc", "abdeg", "abcdg", "bcfg", "acdfg", "acdefg", "abc", "abcdefg", "abcdfg")

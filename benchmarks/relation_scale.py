@@ -84,7 +84,7 @@ def measure(name: str, classes: int, each: int) -> dict[str, Any]:
     import concord as cc
     from concord import couplings
     from concord.couplings import relation_tensors
-    from concord.estimation import evidence
+    from concord.relations import class_evidence
 
     torch.set_num_threads(1)
     rng, labels = np.random.default_rng(0), LABELS[name]
@@ -129,7 +129,7 @@ def measure(name: str, classes: int, each: int) -> dict[str, Any]:
     rates = relation.rates()
     run(
         f"evidence of {EVIDENCE_ROWS:,} rows",
-        lambda: evidence(relation.table, rates, active, np.ones_like(active), False),
+        lambda: class_evidence(relation.table, rates, active, np.ones_like(active), False),
         repeats=1,
     )
     return {"classes": classes, "labels": labels, "cells": classes * each, "steps": steps}

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from concord import __version__
-from concord.study.outcome import Outcome
-from concord.study.wording import METRIC_WORDS, VERDICT_WORDS
+from concord.study import METRIC_WORDS, VERDICT_WORDS, Outcome
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 BASELINE, SHARED = "single-task", "uncoupled"

@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import concord as cc
-from concord.fit import Recipe, Rows, fit
-from concord.network import MultiTaskNetwork
-from concord.trunks import SmallResNet, mlp
+from concord.fitting import Recipe, Rows, fit
+from concord.networks import MultiTaskNetwork, SmallResNet, mlp
 from page import machine, table, write_section
 
 COUPLINGS: dict[str, Callable[[], Any]] = {
@@ -67,7 +66,7 @@ def vision_trunk(kind: str) -> nn.Module:
     """ResNet-50 or ViT-B/16, as transformers builds them, with random weights."""
     import transformers
 
-    from concord.trunks.transformers import VisionTrunk
+    from concord.networks import VisionTrunk
 
     config = transformers.ResNetConfig() if kind == "resnet50" else transformers.ViTConfig()
     model = transformers.AutoModel.from_config(config)
@@ -344,7 +343,7 @@ def page_body(
             ["network", "coupling", "ms without", "ratio", "quartiles", "goal", "memory"],
             rows,
         ),
-        "Rows a second of `concord.fit.fit` and of a plain PyTorch loop with the same network, optimiser and "
+        "Rows a second of `concord.fitting.fit` and of a plain PyTorch loop with the same network, optimiser and "
         f"batch size, the setting up of both included: medians of {options.loop_pairs} pairs taken in turn. "
         "`fit` has the C library keep freed memory (`concord.launch.keep_freed_memory`); both loops run in one "
         "process, so the plain one gains by that, too.",

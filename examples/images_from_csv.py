@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import concord as cc
-from concord.data import Images, Manifest, Mixture, Source
+from concord.data import Images, Mixture, Source, from_csv
 
 SHAPES = ("beam", "post", "cross")
 PARTS = ("across", "down")
@@ -41,8 +41,8 @@ def main() -> None:
         folder = Path(made)
         write(folder, 160, np.random.default_rng(0))
         images = Images(root=folder, size=16)
-        first = Manifest.from_csv(folder / "shapes.csv", path_column="path", classes={"shape": SHAPES})
-        second = Manifest.from_csv(folder / "parts.csv", path_column="path", labels={"parts": PARTS})
+        first = from_csv(folder / "shapes.csv", path_column="path", classes={"shape": SHAPES})
+        second = from_csv(folder / "parts.csv", path_column="path", labels={"parts": PARTS})
         mixture = Mixture([Source(first, images), Source(second, images)], batch_size=32, share="equal")
         shape, parts = mixture.tasks
         network = cc.MultiTaskNetwork(

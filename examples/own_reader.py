@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
-from concord.data import Manifest, inspect
+from concord.data import Manifest, from_frame, inspect
 from concord.errors import MissingDataError
 
 NAME = "birds"
@@ -45,7 +45,7 @@ def read(root: Path) -> Manifest:
             "camera": [line["camera"] for line in lines],
         }
     )
-    return Manifest.from_frame(
+    return from_frame(
         frame,
         NAME,
         classes={"bird": ["eagle", "jay", "wren"]},

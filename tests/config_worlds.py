@@ -12,8 +12,10 @@ import yaml
 from PIL import Image
 
 import concord as cc
-from concord.config import Config, as_config
-from concord.data import Manifest
+from concord.config.load import as_config
+from concord.config.schema import Config
+from concord.data import write_manifest
+from concord.data.manifest import Manifest
 
 SHAPE = cc.MulticlassTask("shape", ["circle", "square", "star"])
 MARKS = cc.MultilabelTask("marks", ["m1", "m2"])
@@ -85,7 +87,7 @@ def world(folder: Path, kind: str = "features", n: int = 60) -> dict[str, Any]:
             frame = frame.with_columns(pl.Series("shape", [SHAPE.classes[c] for c in y]))
         else:
             frame = frame.with_columns(pl.Series(f"marks.{m}", a[:, k]) for k, m in enumerate(MARKS.labels))
-        Manifest(frame, (task,), folder, name).write(folder / f"{name}.parquet")
+        write_manifest(Manifest(frame, (task,), folder, name), folder / f"{name}.parquet")
         inputs = {key: str(v).format(seed) if key == "file" else v for key, v in INPUTS[kind].items()}
         sources[name] = {"manifest": f"{name}.parquet", "inputs": inputs}
     (folder / "table.csv").write_text("shape,m1,m2\ncircle,.9,.1\nsquare,.1,.9\nstar,.8,.8\n")

@@ -18,11 +18,12 @@ import torch
 from safetensors.torch import save_file
 
 import concord as cc
-from concord.checkpoint import Checkpoints
-from concord.fit import Validation, fit
-from concord.launch import launch
-from concord.network import MultiTaskNetwork, mlp_network
-from concord.watch import JsonLines
+from concord.fitting.checkpoints import Checkpoints
+from concord.fitting.devices import launch
+from concord.fitting.loop import fit
+from concord.fitting.validation import Validation
+from concord.fitting.watch import JsonLines
+from concord.networks.multitask import MultiTaskNetwork, mlp_network
 from coupling_reference import CASES, LABEL_CASES
 from training_problem import FULL, MARKS, SHAPE, WIDTH, relation, rows
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from concord.trunks import SmallResNet, mlp
+from concord.networks.trunks.perceptron import mlp
+from concord.networks.trunks.resnet import SmallResNet
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from concord.study.conditions import condition_names
+from concord.study.conditions.registry import condition_names
 
 
 @pytest.fixture

@@ -16,11 +16,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord import checkpoint
-from concord.checkpoint import Checkpoints, pack, read_tensors, unpack
+from concord import archive
+from concord.archive import pack, read_tensors, unpack
 from concord.errors import CheckpointError, NotFiniteError, RangeError
-from concord.fit import fit
-from concord.watch import JsonLines
+from concord.fitting import checkpoints as checkpoints_module
+from concord.fitting.checkpoints import Checkpoints
+from concord.fitting.loop import fit
+from concord.fitting.watch import JsonLines
 from training_problem import (
     FULL,
     equal,
@@ -319,8 +321,8 @@ def test_a_checkpoint_never_runs_code(tmp_path: Path):
     bomb = pickle.dumps(Evil())
     (path / "network.safetensors").write_bytes(bomb)
     index = json.loads((path / INDEX).read_text())
-    index["files"]["network.safetensors"] = {"sha256": checkpoint._digest(bomb), "bytes": len(bomb)}
-    index["digest"] = checkpoint._index_digest(index)
+    index["files"]["network.safetensors"] = {"sha256": archive.sha256(bomb), "bytes": len(bomb)}
+    index["digest"] = checkpoints_module._index_digest(index)
     (path / INDEX).write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
         kept.load(path)
@@ -359,7 +361,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_one_whole(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, where, full)
+        patch.setattr(archive.os, where, full)
         patch.setattr(JsonLines, "resume", lambda *_: None)
         with pytest.raises(
             CheckpointError, match=r"no space left on device; the last good one is .*00000014"
@@ -408,14 +410,14 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_write_file_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     target = tmp_path / "a.txt"
-    checkpoint.write_file(target, b"old")
+    archive.write_file(target, b"old")
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(archive.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.write_file(target, b"new")
+        archive.write_file(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 

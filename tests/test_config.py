@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import concord as cc
-from concord.config import Config, as_config, differences, example, read_config, template
-from concord.config.schema import COUPLINGS
-from concord.config.template import START
+from concord.config.load import as_config, differences, read_config
+from concord.config.schema import COUPLINGS, Config
+from concord.config.templates import START, example, template
 from concord.config.yaml_text import parsed_yaml
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
 

@@ -12,17 +12,15 @@ from scipy.special import expit, softmax
 
 import concord as cc
 from asserts import raises
-from concord.decoding import (
+from concord.decoding.calibration import best_strength, row_loss, temperature
+from concord.decoding.joint import (
     CLIP,
     FLOOR,
     STRENGTHS,
     JointDecoder,
-    best_strength,
     decode_classes,
     decode_targets,
     implied,
-    row_loss,
-    temperature,
 )
 from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
 from strategies import relations

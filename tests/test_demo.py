@@ -14,12 +14,12 @@ import yaml
 from typer.testing import CliRunner
 
 from concord.cli import app
-from concord.study.cases.digits import PLAN
+from concord.study.problems.cases.digits import PLAN
 
 KILLED = """
 import os, signal, sys
 from concord.cli import main
-from concord.study import cells
+from concord.study.running import cells
 
 write = cells.write_json
 

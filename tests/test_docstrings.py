@@ -43,7 +43,9 @@ def _private(x):
 def package(tmp_path):
     def make(**parts):
         for room in check.ROOMS:
-            (tmp_path / f"{room}.py").write_text("__all__ = []\n", encoding="utf-8")
+            module = tmp_path.joinpath(*room.split(".")).with_suffix(".py")
+            module.parent.mkdir(exist_ok=True)
+            module.write_text("__all__ = []\n", encoding="utf-8")
         text = "from concord.things import Box, weigh\n__all__ = ['Box', 'weigh', 'data']\n"
         (tmp_path / "__init__.py").write_text(text, encoding="utf-8")
         (tmp_path / "things.py").write_text(THINGS.format(**parts), encoding="utf-8")

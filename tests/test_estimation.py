@@ -10,22 +10,13 @@ from hypothesis import strategies as st
 import concord as cc
 from asserts import raises
 from concord.errors import ShapeError
-from concord.estimation import (
-    CLIP,
-    Contradiction,
-    Observations,
-    Way,
-    agreement,
-    calibrate,
-    check_relation,
-    class_direction,
-    cross_fitted,
-    evidence,
-    fit_exponent,
-    free_estimate,
-    halves,
-    leave_one_label_out,
-)
+from concord.estimation.agreement import agreement, cross_fitted, fit_exponent, halves
+from concord.estimation.check import check_relation
+from concord.estimation.contradictions import Contradiction, leave_one_label_out
+from concord.estimation.em import Way, calibrate, free_estimate
+from concord.estimation.observations import Observations
+from concord.estimation.relatedness import class_direction
+from concord.relations.evidence import CLIP, class_evidence
 from strategies import batches
 from worlds import World, classes_world, labels_world
 
@@ -213,7 +204,7 @@ def test_an_all_unknown_table_equals_an_absent_one(kind: str) -> None:
     np.testing.assert_array_equal(blank.relation.table, absent.relation.table)
     unknown = np.full_like(world.table, np.nan)
     np.testing.assert_array_equal(
-        evidence(unknown, obs.base_rates(), obs.active, obs.seen, obs.class_to_class), 0.0
+        class_evidence(unknown, obs.base_rates(), obs.active, obs.seen, obs.class_to_class), 0.0
     )
 
 
@@ -222,7 +213,7 @@ def test_a_table_of_identical_rows_says_nothing_of_classes(kind: str) -> None:
     world = MAKE[kind](7, n=500)
     obs = world.observations()
     table = np.tile(world.table.mean(axis=0), (len(world.table), 1))
-    ll = evidence(table, obs.base_rates(), obs.active, obs.seen, obs.class_to_class)
+    ll = class_evidence(table, obs.base_rates(), obs.active, obs.seen, obs.class_to_class)
     np.testing.assert_allclose(ll - ll[:, :1], 0.0, atol=1e-12)
     np.testing.assert_allclose(agreement(obs, table, 1.0, obs.base_rates()), 0.0, atol=1e-9)
     found = fit_exponent(obs, table)
@@ -267,7 +258,7 @@ def test_evidence_equals_plain_loops(batch: object) -> None:
     rates = relation.rates()
     if relation.class_to_class:
         rates = np.maximum(rates, 1e-3)
-    found = evidence(relation.table, rates, obs.active, obs.seen, relation.class_to_class)
+    found = class_evidence(relation.table, rates, obs.active, obs.seen, relation.class_to_class)
     for i in range(n):
         for c in range(relation.source.width):
             expected = 0.0

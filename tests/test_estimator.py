@@ -18,6 +18,7 @@ from torch import nn
 
 import concord as cc
 from asserts import raises
+from concord.couplings.named import COUPLINGS
 from concord.errors import (
     AnnotationError,
     CheckpointError,
@@ -30,7 +31,7 @@ from concord.errors import (
     SourceShiftWarning,
     UnknownNameError,
 )
-from concord.estimator import COUPLINGS, EXPECTED_FAILED_CHECKS, CoupledClassifier
+from concord.estimator.classifier import EXPECTED_FAILED_CHECKS, CoupledClassifier
 
 KIND = cc.MulticlassTask("kind", [f"c{i}" for i in range(4)])
 MARKS = cc.MultilabelTask("marks", [f"l{i}" for i in range(6)])

@@ -15,11 +15,12 @@ from torch import nn
 
 import concord as cc
 from asserts import raises
-from concord.decoding import decode_classes, decode_targets
+from concord.decoding.decoders import Decoders
+from concord.decoding.joint import decode_classes, decode_targets
+from concord.deploy.onnx import JointDecoding, Predictor, export_onnx, random_inputs
 from concord.errors import ExportError, MissingExtraError, NotFittedError, RangeError
-from concord.export import JointDecoding, Predictor, export_onnx, random_inputs
-from concord.training import Decoders
-from concord.trunks import build_trunk, mlp
+from concord.networks.trunks.named import build_trunk
+from concord.networks.trunks.perceptron import mlp
 from training_problem import MARKS, SHAPE, WIDTH, network, relation, rows
 
 KIND = cc.MulticlassTask("kind", ["k1", "k2", "k3", "k4"])
@@ -171,7 +172,7 @@ def test_builtin_trunks_give_the_same_in_onnxruntime(
 
 def test_texts_of_transformers_keep_their_two_inputs(tmp_path: Path):
     transformers = pytest.importorskip("transformers")
-    from concord.trunks.transformers import TextTrunk
+    from concord.networks.trunks.transformers import TextTrunk
 
     config = transformers.BertConfig(
         vocab_size=12, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8
@@ -190,7 +191,7 @@ def test_texts_of_transformers_keep_their_two_inputs(tmp_path: Path):
 
 
 def test_standardised_features_are_drawn_where_they_lie():
-    from concord.training.layers import Standardize
+    from concord.networks.standardize import Standardize
 
     layer = Standardize(torch.tensor([100.0, -5.0]), torch.tensor([10.0, 0.0]))
     drawn = random_inputs(nn.Sequential(layer), torch.zeros(1, 2))(500, torch.Generator().manual_seed(0))
@@ -239,7 +240,7 @@ def test_a_network_that_cannot_be_traced_is_one_line(tmp_path: Path):
 
 
 def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from concord import export
+    from concord.deploy import onnx as export
 
     example = torch.zeros(1, WIDTH)
     with raises(RangeError, "found 0"):

@@ -11,21 +11,14 @@ import torch
 from PIL import Image
 
 from concord.errors import EmptyDataError, RangeError, ShapeError
-from concord.faces import (
-    ATTRIBUTES,
-    FIELD,
-    LABORATORY,
-    attribute_table,
-    attributes,
-    contact_sheet,
-    databases,
-    draw_faces,
-    draw_people,
-    identities,
-    render,
-)
-from concord.faces.anatomy import REGIONS
-from concord.tables import ACTION_UNITS, expressions
+from concord.relations.literature import ACTION_UNITS, expressions
+from concord.study.drawn_faces.anatomy import REGIONS
+from concord.study.drawn_faces.camera import render
+from concord.study.drawn_faces.datasets import databases, identities
+from concord.study.drawn_faces.people import ATTRIBUTES, attribute_table, attributes, draw_people
+from concord.study.drawn_faces.poses import draw_faces
+from concord.study.drawn_faces.sheet import contact_sheet
+from concord.study.drawn_faces.styles import FIELD, LABORATORY
 
 CALM = replace(LABORATORY, noise=0, yaw=0, pitch=0, roll=0, light=0, occlusion=0)
 
@@ -263,11 +256,11 @@ def test_the_studies_are_plans_and_quick_is_smaller(name):
     ],
 )
 def test_a_study_walks_to_its_report_with_pictures(name, sizes, small, monkeypatch, tmp_path):
-    from concord.study.cases import case
-    from concord.study.comparison import compare
+    from concord.study.judging.comparison import compare
+    from concord.study.pages.report import write_report
     from concord.study.plan import as_plan
-    from concord.study.report import write
-    from concord.study.running import run
+    from concord.study.problems.cases import case
+    from concord.study.running.running import run
 
     module = case(name)
     monkeypatch.setattr(module, sizes, small)
@@ -286,11 +279,11 @@ def test_a_study_walks_to_its_report_with_pictures(name, sizes, small, monkeypat
     )
     assert run(plan, tmp_path) == 0
     compare(plan, tmp_path)
-    assert "data:image/png;base64," in write(tmp_path).read_text(encoding="utf-8")
+    assert "data:image/png;base64," in write_report(tmp_path).read_text(encoding="utf-8")
 
 
 def test_no_row_of_the_faces_study_carries_both_annotations(monkeypatch):
-    from concord.study.cases import faces
+    from concord.study.problems.cases import faces
 
     monkeypatch.setattr(faces, "ROWS", {"train": 5, "val": 3, "test": 2})
     problem = faces.problem()
@@ -305,10 +298,11 @@ def test_no_row_of_the_faces_study_carries_both_annotations(monkeypatch):
 
 
 def trained(data, tasks, steps):
-    from concord.fit import Rows, fit
-    from concord.network import MultiTaskNetwork, initialise
+    from concord.fitting.loop import fit
+    from concord.fitting.rows import Rows
+    from concord.networks.multitask import MultiTaskNetwork, initialise
+    from concord.networks.trunks.resnet import SmallResNet
     from concord.objective import CoupledObjective
-    from concord.trunks import SmallResNet
 
     x = data.inputs()
     network = MultiTaskNetwork(SmallResNet(3, 16, 4, stem_stride=2), tasks, torch.from_numpy(x[:1]))
@@ -328,7 +322,7 @@ def trained(data, tasks, steps):
 
 
 def predicted(network, data):
-    from concord.fit import predict_logits
+    from concord.networks.predict import predict_logits
 
     return predict_logits(network, torch.from_numpy(data.inputs()))
 
@@ -348,7 +342,8 @@ def test_a_classifier_of_one_database_is_worse_on_the_other():
 @pytest.mark.slow
 def test_the_table_is_recovered_from_disjoint_databases():
     """No picture carries both annotations; heads are uncoupled and have not seen the pictures."""
-    from concord.estimation import Observations, check_relation
+    from concord.estimation.check import check_relation
+    from concord.estimation.observations import Observations
 
     data = databases(1500, 1500, 1)
     network, fresh = trained(data, data.tasks, steps=300), databases(1500, 1500, 2)

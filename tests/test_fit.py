@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from torch import nn
 
 import concord as cc
-from concord.checkpoint import Checkpoints
 from concord.errors import (
     CheckpointError,
     ConcordWarning,
@@ -26,21 +25,17 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
-from concord.fit import (
-    Recipe,
-    Rows,
-    Selected,
-    Validation,
-    balanced_indices,
-    fit,
-    predict_logits,
-    selected_network,
-)
-from concord.network import TaskwiseNetwork
-from concord.optimise import Average, depths, freeze, parameter_groups, rate_factor
-from concord.rows import StreamFeed, pieces
-from concord.trunks import SmallResNet, mlp
-from concord.validation import scaled_log_loss
+from concord.fitting.checkpoints import Checkpoints
+from concord.fitting.loop import fit
+from concord.fitting.optimise import Average, depths, freeze, parameter_groups, rate_factor
+from concord.fitting.recipe import Recipe, Selected, selected_network
+from concord.fitting.rows import Rows, StreamFeed, balanced_indices
+from concord.fitting.validation import Validation, scaled_log_loss
+from concord.networks.batches import pieces
+from concord.networks.multitask import TaskwiseNetwork
+from concord.networks.predict import predict_logits
+from concord.networks.trunks.perceptron import mlp
+from concord.networks.trunks.resnet import SmallResNet
 from training_problem import MARKS, SHAPE, WIDTH, equal, network, objective, relation, rows
 
 CPU = torch.device("cpu")
@@ -395,7 +390,10 @@ def test_scaled_log_loss_of_noise_is_that_of_a_guess():
 def test_batches_of_a_mixture_train_and_resume():
     import polars as pl
 
-    from concord.data import FeatureRows, Manifest, Mixture, Source
+    from concord.data.features import FeatureRows
+    from concord.data.manifest import Manifest
+    from concord.data.mixture import Mixture
+    from concord.data.source import Source
 
     data = rows(40)
     frame = pl.DataFrame(
@@ -457,7 +455,7 @@ def test_soft_targets_of_a_teacher_teach():
 
 
 def test_images_train_in_bf16_channels_last_augmented():
-    from concord.data import Augment
+    from concord.data.augment import Augment
 
     images = torch.randint(0, 255, (24, 3, 16, 16), dtype=torch.uint8)
     seen = []
@@ -514,7 +512,7 @@ def test_prediction_keeps_every_mode_and_takes_mappings():
 
 
 def test_loggers_get_rate_and_learning_rate(tmp_path):
-    from concord.watch import JsonLines
+    from concord.fitting.watch import JsonLines
 
     path = tmp_path / "deep" / "log.jsonl"
     history = fit(

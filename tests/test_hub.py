@@ -16,11 +16,13 @@ from torch import nn
 
 import concord as cc
 from asserts import raises
+from concord.deploy.hub import Card, TrunkRecord, from_pretrained, save_pretrained
 from concord.errors import CheckpointError, ConfigError, MissingExtraError, NotFittedError
-from concord.fit import fit, predict_logits
-from concord.hub import Card, TrunkRecord, from_pretrained, save_pretrained
-from concord.network import mlp_network
-from concord.trunks import build_trunk, mlp
+from concord.fitting.loop import fit
+from concord.networks.multitask import mlp_network
+from concord.networks.predict import predict_logits
+from concord.networks.trunks.named import build_trunk
+from concord.networks.trunks.perceptron import mlp
 from training_problem import MARKS, SHAPE, WIDTH, network, objective, relation, rows
 
 TASKS = (SHAPE, MARKS)
@@ -105,8 +107,8 @@ def test_private_parts_need_the_whole_network(tmp_path: Path):
 
 
 def test_a_network_for_each_task_on_standardised_features_comes_back(tmp_path: Path):
-    from concord.network import TaskwiseNetwork
-    from concord.training.layers import Standardize
+    from concord.networks.multitask import TaskwiseNetwork
+    from concord.networks.standardize import Standardize
 
     shape, options = NAMED["builtin:mlp"]
     built = build_trunk("builtin:mlp", shape=shape, options=options)

@@ -8,7 +8,7 @@ import torch
 
 from asserts import raises
 from concord.errors import ConfigError
-from concord.launch import _launched, keep_freed_memory, launch
+from concord.fitting.devices import _launched, keep_freed_memory, launch
 
 LAUNCHERS = ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "SLURM_JOB_NAME", "SLURM_NNODES")
 

@@ -10,7 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.losses import multiclass_loss, multilabel_loss, soft_multiclass_loss, soft_multilabel_loss
+from concord.losses.supervised import (
+    multiclass_loss,
+    multilabel_loss,
+    soft_multiclass_loss,
+    soft_multilabel_loss,
+)
 from coupling_reference import log_sigmoid, log_softmax, mean
 from strategies import batches
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from concord.study.comparison import compare
+from concord.study.judging.comparison import compare
 from concord.study.plan import as_plan
-from concord.study.running import run
+from concord.study.running.running import run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 MODULES = ("problems", "method", "method_page")

@@ -7,7 +7,13 @@ from torch import nn
 import concord as cc
 from asserts import raises
 from concord.errors import ShapeError, UnknownNameError
-from concord.network import MultiTaskNetwork, TaskwiseNetwork, dry_features, initialise, mlp_network
+from concord.networks.multitask import (
+    MultiTaskNetwork,
+    TaskwiseNetwork,
+    dry_features,
+    initialise,
+    mlp_network,
+)
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
 TRAIT = cc.MultilabelTask("a.trait", ["purrs", "barks"])

@@ -21,7 +21,12 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
-from concord.losses import multiclass_loss, multilabel_loss, soft_multiclass_loss, soft_multilabel_loss
+from concord.losses.supervised import (
+    multiclass_loss,
+    multilabel_loss,
+    soft_multiclass_loss,
+    soft_multilabel_loss,
+)
 from strategies import batches
 
 NAN = float("nan")

@@ -9,7 +9,7 @@ from torch import nn
 
 from asserts import raises
 from concord.errors import RangeError, UnknownNameError
-from concord.optimise import Average, depths, freeze, parameter_groups, rate_factor
+from concord.fitting.optimise import Average, depths, freeze, parameter_groups, rate_factor
 
 
 class Trunk(nn.Module):

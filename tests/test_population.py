@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import concord as cc
-from concord.population import Distributed, Local
+from concord.losses.population import Distributed, Local
 from coupling_reference import CASES
 from strategies import Batch
 

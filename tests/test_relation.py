@@ -21,7 +21,7 @@ from concord.errors import (
     TableFormatError,
     UnknownNameError,
 )
-from concord.relation import read_table
+from concord.relations.table_file import read_table
 from strategies import relations
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])

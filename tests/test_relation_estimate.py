@@ -13,7 +13,8 @@ from scipy.special import softmax
 import concord as cc
 from asserts import raises
 from concord.errors import NoAnnotationError, RangeError, ShapeError, UnknownNameError
-from concord.estimation import estimate_relation, observed
+from concord.estimation.em import estimate_by_em
+from concord.estimation.observations import observed
 
 C, K = 4, 5
 PET = cc.MulticlassTask("pet", [f"c{i}" for i in range(C)])
@@ -44,7 +45,7 @@ def world(seed, n=2000, overlap=0.0, sharpness=1.5, target=TRAIT):
 @pytest.mark.parametrize("overlap", [0.0, 0.2])
 def test_a_known_table_comes_back(target, overlap):
     table, y, a, p, q = world(0, overlap=overlap, target=target)
-    found = cc.Relation.estimate(PET, target, y, a, p=p, q=q)
+    found = cc.estimate_relation(PET, target, y, a, class_proba=p, target_proba=q)
     assert np.abs(found.table - table).mean() < 0.035
     assert np.abs(found.table - table).mean() < np.abs(found.rates() - table).mean() / 4
     assert found.prior == pytest.approx(np.full(C, 0.25), abs=0.05)
@@ -55,7 +56,9 @@ def test_intervals_cover_what_they_say():
     for sharpness, seeds in ((1.5, range(12)), (0.5, range(4))):
         for seed in seeds:
             table, y, a, p, q = world(seed, n=1000, sharpness=sharpness)
-            low, high = cc.Relation.estimate(PET, TRAIT, y, a, p=p, q=q, level=0.9).interval
+            low, high = cc.estimate_relation(
+                PET, TRAIT, y, a, class_proba=p, target_proba=q, level=0.9
+            ).interval
             wide[sharpness].append((high - low).mean())
             if sharpness == 1.5:
                 inside.append((low <= table) & (table <= high))
@@ -67,8 +70,8 @@ def test_predictions_tell_more_than_the_overlap_alone():
     errors = []
     for seed in range(4):
         table, y, a, p, q = world(seed, n=800, overlap=0.05)
-        alone = cc.Relation.estimate(PET, TRAIT, y, a)
-        joined = cc.Relation.estimate(PET, TRAIT, y, a, p=p, q=q)
+        alone = cc.estimate_relation(PET, TRAIT, y, a)
+        joined = cc.estimate_relation(PET, TRAIT, y, a, class_proba=p, target_proba=q)
         assert (joined.strength.sum(axis=0) > alone.strength.sum(axis=0)).all()
         errors.append([np.abs(found.table - table).mean() for found in (alone, joined)])
     alone, joined = np.mean(errors, axis=0)
@@ -77,7 +80,7 @@ def test_predictions_tell_more_than_the_overlap_alone():
 
 def test_without_predictions_it_is_the_co_annotated_estimate():
     _, y, a, _, _ = world(1, overlap=0.3)
-    found = cc.Relation.estimate(PET, TRAIT, y, a, pseudo_count=3, level=0.8)
+    found = cc.estimate_relation(PET, TRAIT, y, a, pseudo_count=3, level=0.8)
     wanted = cc.Relation.from_annotations(PET, TRAIT, y, a, pseudo_count=3, level=0.8)
     np.testing.assert_array_equal(found.table, wanted.table)
     np.testing.assert_array_equal(found.interval, wanted.interval)
@@ -93,12 +96,12 @@ def test_with_every_row_co_annotated_both_ways_agree(seed):
     p = rng.dirichlet(np.ones(C), 60)
     weights = rng.integers(1, 4, 60)
     ways = [
-        cc.Relation.estimate(PET, TRAIT, y, a, p=predicted, weights=weights, pseudo_count=2.0)
+        cc.estimate_relation(PET, TRAIT, y, a, class_proba=predicted, weights=weights, pseudo_count=2.0)
         for predicted in (None, p)
     ]
     np.testing.assert_allclose(ways[0].table, ways[1].table, atol=1e-9)
     repeated = np.repeat(np.arange(60), weights)
-    again = cc.Relation.estimate(PET, TRAIT, y[repeated], a[repeated], p=p[repeated])
+    again = cc.estimate_relation(PET, TRAIT, y[repeated], a[repeated], class_proba=p[repeated])
     np.testing.assert_allclose(again.table, ways[1].table, atol=1e-9)
     np.testing.assert_allclose(again.interval, ways[1].interval, atol=1e-9)
 
@@ -107,9 +110,11 @@ def test_order_of_rows_and_classes_changes_nothing_but_order():
     _, y, a, p, q = world(2, n=300)
     order, rows = np.array([2, 0, 3, 1]), np.random.default_rng(0).permutation(300)
     other = cc.MulticlassTask("pet", [PET.classes[i] for i in order])
-    found = cc.Relation.estimate(PET, TRAIT, y, a, p=p, q=q)
+    found = cc.estimate_relation(PET, TRAIT, y, a, class_proba=p, target_proba=q)
     names = PET.decode(y)
-    moved = cc.Relation.estimate(other, TRAIT, names[rows], a[rows], p=p[rows][:, order], q=q[rows])
+    moved = cc.estimate_relation(
+        other, TRAIT, names[rows], a[rows], class_proba=p[rows][:, order], target_proba=q[rows]
+    )
     np.testing.assert_allclose(moved.table, found.table[order], atol=1e-9)
     np.testing.assert_allclose(moved.interval, found.interval[:, order], atol=1e-7)
 
@@ -117,7 +122,7 @@ def test_order_of_rows_and_classes_changes_nothing_but_order():
 def test_a_label_that_nobody_annotated_is_unknown():
     _, y, a, p, q = world(3, n=300)
     a[:, 2] = np.nan
-    found = cc.Relation.estimate(PET, TRAIT, y, a, p=p, q=q)
+    found = cc.estimate_relation(PET, TRAIT, y, a, class_proba=p, target_proba=q)
     assert found.known.all(axis=0).tolist() == [True, True, False, True, True]
     assert np.isnan(found.interval[:, :, 2]).all()
 
@@ -125,26 +130,29 @@ def test_a_label_that_nobody_annotated_is_unknown():
 def test_neither_overlap_nor_predictions():
     _, y, a, p, q = world(4, n=50)
     with raises(
-        NoAnnotationError, "no sample is annotated for both 'pet' and 'trait'", "p and q", "--features"
+        NoAnnotationError,
+        "no sample is annotated for both 'pet' and 'trait'",
+        "class_proba and target_proba",
+        "--features",
     ):
-        cc.Relation.estimate(PET, TRAIT, y, a)
-    with raises(RangeError, "beside those of the class"):
-        cc.Relation.estimate(PET, TRAIT, y, a, q=q)
+        cc.estimate_relation(PET, TRAIT, y, a)
+    with raises(RangeError, "only together with class_proba"):
+        cc.estimate_relation(PET, TRAIT, y, a, target_proba=q)
     with raises(NoAnnotationError, "no row is annotated for 'trait'"):
-        cc.Relation.estimate(PET, TRAIT, y, np.full_like(a, np.nan), p=p)
+        cc.estimate_relation(PET, TRAIT, y, np.full_like(a, np.nan), class_proba=p)
 
 
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
         ({"classes": [0]}, ShapeError, "1 rows of 'pet', but 50 of 'trait'"),
-        ({"p": np.ones((50, 3))}, ShapeError, "(50, 4), found (50, 3)"),
+        ({"class_proba": np.ones((50, 3))}, ShapeError, "(50, 4), found (50, 3)"),
         (
-            {"p": np.full((50, 4), np.nan)},
+            {"class_proba": np.full((50, 4), np.nan)},
             RangeError,
             "predictions of 'pet' are probabilities, all in [0, 1]",
         ),
-        ({"p": np.full((50, 4), 0.5)}, RangeError, "each row sums to 1"),
+        ({"class_proba": np.full((50, 4), 0.5)}, RangeError, "each row sums to 1"),
         ({"weights": np.zeros(50)}, RangeError, "not all 0"),
         ({"source": TRAIT, "target": PET}, ShapeError, "source and target are swapped"),
         ({"level": 1.0}, RangeError, "level"),
@@ -154,8 +162,18 @@ def test_neither_overlap_nor_predictions():
 def test_bad_input_is_named(changes, error, said):
     _, y, a, p, q = world(5, n=50)
     with raises(error, said):
-        cc.Relation.estimate(
-            **({"source": PET, "target": TRAIT, "classes": y, "targets": a, "p": p, "q": q} | changes)
+        cc.estimate_relation(
+            **(
+                {
+                    "source": PET,
+                    "target": TRAIT,
+                    "classes": y,
+                    "targets": a,
+                    "class_proba": p,
+                    "target_proba": q,
+                }
+                | changes
+            )
         )
 
 
@@ -163,10 +181,12 @@ def test_named_predictions_are_taken_by_name():
     _, y, a, p, q = world(5, n=50)
     named = pd.DataFrame(p, columns=PET.classes)[list(PET.classes[::-1])]
     labels = pl.DataFrame(q, schema=list(TRAIT.labels)).select(TRAIT.labels[::-1])
-    found = cc.Relation.estimate(PET, TRAIT, y, a, p=named, q=labels)
-    np.testing.assert_array_equal(found.table, cc.Relation.estimate(PET, TRAIT, y, a, p=p, q=q).table)
+    found = cc.estimate_relation(PET, TRAIT, y, a, class_proba=named, target_proba=labels)
+    np.testing.assert_array_equal(
+        found.table, cc.estimate_relation(PET, TRAIT, y, a, class_proba=p, target_proba=q).table
+    )
     with raises(UnknownNameError, "predictions of 'pet'", "unknown column 'cow'"):
-        cc.Relation.estimate(PET, TRAIT, y, a, p=named.rename(columns={"c0": "cow"}))
+        cc.estimate_relation(PET, TRAIT, y, a, class_proba=named.rename(columns={"c0": "cow"}))
 
 
 def test_estimation_knows_its_observations():
@@ -174,5 +194,5 @@ def test_estimation_knows_its_observations():
     rows = observed(PET, TRAIT, y, a, p)
     np.testing.assert_array_equal(rows.q[0], rows.base_rates())
     np.testing.assert_array_equal(
-        estimate_relation(rows).table, cc.Relation.estimate(PET, TRAIT, y, a, p=p).table
+        estimate_by_em(rows).table, cc.estimate_relation(PET, TRAIT, y, a, class_proba=p).table
     )

@@ -11,11 +11,15 @@ from scipy import sparse
 
 import concord as cc
 from asserts import raises
-from concord import couplings, decoding, staging
-from concord.couplings import View, relation_tensors
+from concord import couplings
+from concord.auto import posterior as staging
+from concord.couplings.base import View, relation_tensors
 from concord.couplings.cells import Cells
+from concord.decoding import joint as decoding
 from concord.errors import DenseOnlyError, DuplicateNameError, RangeError, ShapeError
-from concord.estimation import check_relation, evidence, observed
+from concord.estimation.check import check_relation
+from concord.estimation.observations import observed
+from concord.relations.evidence import class_evidence
 from coupling_reference import CASES, LABEL_CASES
 from strategies import Batch, batches, relations
 
@@ -94,8 +98,8 @@ def test_evidence_and_decoding_agree(batch, strength):
     rates = np.clip(dense.rates(), 0.01, 0.99)
     seen = observed_rows(batch)
     close(
-        evidence(other.table, rates, *seen, dense.class_to_class),
-        evidence(dense.table, rates, *seen, dense.class_to_class),
+        class_evidence(other.table, rates, *seen, dense.class_to_class),
+        class_evidence(dense.table, rates, *seen, dense.class_to_class),
     )
     p = torch.tensor(batch.source_logits).softmax(dim=1).numpy()
     z = torch.tensor(batch.target_logits)

@@ -12,22 +12,18 @@ from torch import nn
 
 import concord as cc
 from asserts import raises
-from concord import selection
+from concord.auto import combine, guard, splits, teach
+from concord.auto import selection as selecting
+from concord.auto.combine import Choice
+from concord.auto.cross_fitting import first_stage
+from concord.auto.effort import EFFORTS, Effort
+from concord.auto.families import Family, balance_soft, balance_weights
+from concord.auto.selection import Automatic, select
 from concord.errors import RangeError, ShapeError, UnknownNameError
-from concord.estimation import Way, check_relation
-from concord.priors import prior_shift, source_prior
-from concord.rows import Rows
-from concord.selection import (
-    EFFORTS,
-    Automatic,
-    Choice,
-    Effort,
-    Family,
-    balance_soft,
-    balance_weights,
-    first_stage,
-    select,
-)
+from concord.estimation.check import check_relation
+from concord.estimation.em import Way
+from concord.estimation.shift import prior_shift, source_prior
+from concord.fitting.rows import Rows
 from concord.tasks import Task
 from worlds import World, class_head, classes_world, label_head, labels_world
 
@@ -246,7 +242,7 @@ def test_a_scarce_class_whose_table_is_beyond_doubt_is_coupled_unless_that_harms
         quality = {"shared": (0.6, 0.6), "coupled": (coupled, 0.6), "single-task": (0.9, 0.9)}
         learner, rows, tasks = problem(world, quality, classes)
         outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=0, artefact=artefact)
-        assert outcome.checks[0].reverse.z > selection.PROVEN_Z
+        assert outcome.checks[0].reverse.z > guard.PROVEN_Z
         assert expected in outcome.choices["kind"].weights  # a bag may average
         told = "beyond doubt" in outcome.choices["kind"].reason
         assert told == (classes < 0.5 and expected == "coupled" and artefact == "distilled")
@@ -294,7 +290,7 @@ def test_every_fold_is_its_own_seed_and_leaves_rows_out() -> None:
 def test_folds_are_alike_in_classes_and_what_is_annotated() -> None:
     world = labels_world(0, n=600)
     _, rows, tasks = problem(world)
-    fold = selection._folds(rows, tasks, 4, 0, None)
+    fold = splits.draw_folds(rows, tasks, 4, 0, None)
     y = rows.targets["kind"].numpy()
     for c in range(-1, 5):
         counts = np.bincount(fold[y == c], minlength=4)
@@ -305,7 +301,7 @@ def test_groups_are_never_divided() -> None:
     world = labels_world(0, n=600)
     learner, rows, tasks = problem(world)
     groups = np.array([f"s{i % 40}" for i in range(600)])
-    fold = selection._checked_folds(rows, tasks, 4, 0, groups)
+    fold = splits.checked_folds(rows, tasks, 4, 0, groups)
     for name in np.unique(groups):
         assert len(np.unique(fold[groups == name])) == 1
     select(learner, rows, tasks, [], effort=FAST, seed=0, groups=groups)
@@ -324,7 +320,7 @@ def test_bad_input_is_named() -> None:
     with raises(UnknownNameError, "artefact", "distilled"):
         select(learner, rows, tasks, [], effort=FAST, seed=0, artefact="distiled")  # type: ignore[arg-type]
     with raises(ShapeError, "give relations"):
-        selection.two_stage(learner, rows, tasks, [], effort=FAST, seed=0)
+        teach.two_stage(learner, rows, tasks, [], effort=FAST, seed=0)
 
 
 def test_weights_balance_scarce_tasks() -> None:
@@ -448,7 +444,7 @@ def test_what_trains_and_judges_a_fold_has_not_seen_its_classes(
     world = make(9, n=600)
     taught: list[np.ndarray] = []
     moved: list[tuple[np.ndarray, int]] = []
-    inner = selection._class_targets, selection._decoded
+    inner = teach.class_targets, combine.decoded_targets
 
     def targets(p: Any, rows: Any, active: Any, *rest: Any) -> Any:
         taught.append(active[0].relation.table)
@@ -459,8 +455,8 @@ def test_what_trains_and_judges_a_fold_has_not_seen_its_classes(
             moved.append((relations[0].table, len(q)))
         return inner[1](q, task, relations, *rest)
 
-    monkeypatch.setattr(selection, "_class_targets", targets)
-    monkeypatch.setattr(selection, "_decoded", decoded)
+    monkeypatch.setattr(selecting, "class_targets", targets)
+    monkeypatch.setattr(combine, "decoded_targets", decoded)
     seen = []
     learner, rows, tasks = problem(world, {"coupled": (0.2, 0.2)})
     fold = first_stage(learner, rows, tasks, effort=FAST, seed=0).fold
@@ -516,9 +512,9 @@ def test_a_table_of_identical_rows_changes_no_class_posterior() -> None:
     p = softmax(world.class_logits, axis=1)
     blind = np.zeros(5, dtype=bool)
     flat = replace(check, relation=same, exponent=1.0)
-    found, some = selection._posterior(p, rows, [flat], world.source, blind)
+    found, some = teach._posterior(p, rows, [flat], world.source, blind)
     np.testing.assert_allclose(found, p, atol=1e-9)
-    moved, _ = selection._posterior(p, rows, [check], world.source, blind)
+    moved, _ = teach._posterior(p, rows, [check], world.source, blind)
     assert not np.allclose(moved[some], p[some], atol=1e-2)
     np.testing.assert_allclose(moved[~some], p[~some], atol=1e-9)
 
@@ -565,7 +561,7 @@ def test_a_class_without_a_row_is_taught_through_the_table(artefact: str) -> Non
 
 
 def _last_fold(rows: Rows, tasks: Sequence[Task]) -> np.ndarray:
-    return np.flatnonzero(selection._folds(rows, tasks, FAST.folds, 0, None) != FAST.folds - 1)
+    return np.flatnonzero(splits.draw_folds(rows, tasks, FAST.folds, 0, None) != FAST.folds - 1)
 
 
 def test_a_class_that_no_table_knows_stays_unpredicted() -> None:
@@ -606,9 +602,7 @@ def test_two_stages_teach_the_posterior(kind: str) -> None:
     world = (labels_world if kind == "labels" else classes_world)(0, n=1000)
     learner, rows, tasks = problem(world)
     said: list[str] = []
-    network = selection.two_stage(
-        learner, rows, tasks, [world.relation], effort=FAST, seed=0, say=said.append
-    )
+    network = teach.two_stage(learner, rows, tasks, [world.relation], effort=FAST, seed=0, say=said.append)
     assert isinstance(network, Told)
     assert network.kind == "coupled"
     assert [(k, share) for k, _, share, _ in learner.trained] == [
@@ -630,7 +624,7 @@ def test_two_stages_use_a_wrong_table_all_the_same() -> None:
     learner, rows, tasks = problem(world)
     wrong = world.relation.shuffled(0)
     said: list[str] = []
-    selection.two_stage(learner, rows, tasks, [wrong], effort=FAST, seed=0, say=said.append)
+    teach.two_stage(learner, rows, tasks, [wrong], effort=FAST, seed=0, say=said.append)
     assert "evidence exponent 0.05" in said[0]
 
 
@@ -697,7 +691,7 @@ def test_a_source_that_is_decided_later_speaks_by_its_shared_network() -> None:
         "fine": choice("fine", "single-task"),
         "coarse": choice("coarse", "single-task"),
     }
-    assert selection._families_in_use(choices, relations, tasks) == ["shared", "single-task"]
+    assert selecting._families_in_use(choices, relations, tasks) == ["shared", "single-task"]
     logits = {"coarse": np.zeros((1, 2)), "fine": np.array([[4.0, -4.0]]), "marks": np.zeros((1, 2))}
     learner = FakeLearner({"shared": logits, "single-task": {**logits, "fine": -logits["fine"]}})
     one, shared = Told("single-task", tasks), Told("shared", tasks)

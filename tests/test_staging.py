@@ -5,9 +5,9 @@ import torch
 
 import concord as cc
 from asserts import raises
-from concord.couplings import View
+from concord.auto.posterior import LIMIT, posterior_targets, tilted_targets
+from concord.couplings.base import View
 from concord.errors import RangeError, ShapeError
-from concord.staging import LIMIT, posterior_targets, tilted_targets
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
 TRAIT = cc.MultilabelTask("trait", ["purrs", "barks", "swims"])

@@ -13,8 +13,9 @@ from scipy import sparse
 import concord as cc
 import strategies
 from asserts import raises
+from concord.arrays import check_probability
 from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError, UnknownNameError
-from concord.tasks import check_probability, task_names
+from concord.tasks import task_names
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
 TRAIT = cc.MultilabelTask("trait", ["purrs", "barks"])

@@ -18,10 +18,11 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
-from concord.network import dry_features
-from concord.optimise import depths
-from concord.trunks import BagOfWords, build_trunk
-from concord.trunks.torchvision import Headless
+from concord.fitting.optimise import depths
+from concord.networks.multitask import dry_features
+from concord.networks.trunks.bag import BagOfWords
+from concord.networks.trunks.named import build_trunk
+from concord.networks.trunks.torchvision import Headless
 
 TASK = cc.MulticlassTask("kind", ["a", "b"])
 

@@ -9,9 +9,9 @@ from torch import nn
 import concord as cc
 from asserts import raises
 from concord.errors import NoAnnotationError, RangeError, UnknownNameError
+from concord.fitting.rows import Rows
+from concord.fitting.validation import Validation, collect, scaled_log_loss
 from concord.metrics import main_metric
-from concord.rows import Rows
-from concord.validation import Validation, collect, scaled_log_loss
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
 TRAIT = cc.MultilabelTask("trait", ["purrs", "barks"])

@@ -11,8 +11,8 @@ import pytest
 
 from asserts import raises
 from concord.errors import CheckpointError, MissingExtraError
-from concord.fit import fit
-from concord.watch import JsonLines, MLflow, Progress, TensorBoard
+from concord.fitting.loop import fit
+from concord.fitting.watch import JsonLines, MLflow, Progress, TensorBoard
 from training_problem import network, objective, rows
 
 TRAINED = {"step": 5.0, "loss": 1.25, "matching:shape->marks": 0.5, "lr": 0.1, "rate": 1234.0}

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 
 import concord as cc
-from concord.checkpoint import Checkpoints
-from concord.fit import History, Recipe, Rows, Validation, fit
-from concord.network import MultiTaskNetwork, mlp_network
-from concord.watch import JsonLines
+from concord.fitting.checkpoints import Checkpoints
+from concord.fitting.loop import fit
+from concord.fitting.recipe import History, Recipe
+from concord.fitting.rows import Rows
+from concord.fitting.validation import Validation
+from concord.fitting.watch import JsonLines
+from concord.networks.multitask import MultiTaskNetwork, mlp_network
 
 SHAPE = cc.MulticlassTask("shape", ["circle", "square", "star"])
 MARKS = cc.MultilabelTask("marks", ["m1", "m2", "m3", "m4"])
@@ -101,7 +104,7 @@ def survive_until(folder: str, event: int) -> None:
     import shutil
     import signal
 
-    from concord.rows import RowFeed
+    from concord.fitting.rows import RowFeed
 
     torch.set_num_threads(1)
     seen = 0
@@ -127,10 +130,10 @@ def survive_until_half_a_file(folder: str, file: str, step: int, share: float) -
     import os
     import signal
 
-    from concord import checkpoint
+    from concord.fitting import checkpoints as checkpoint
 
     torch.set_num_threads(1)
-    saved, write = checkpoint.Checkpoints.save, checkpoint._write
+    saved, write = checkpoint.Checkpoints.save, checkpoint.write_flushed
     now = 0
 
     def save(self: Checkpoints, done: int, *arguments: Any) -> Path:
@@ -147,7 +150,7 @@ def survive_until_half_a_file(folder: str, file: str, step: int, share: float) -
             os.kill(os.getpid(), signal.SIGKILL)
         return None
 
-    checkpoint.Checkpoints.save, checkpoint._write = save, half  # type: ignore[method-assign]
+    checkpoint.Checkpoints.save, checkpoint.write_flushed = save, half  # type: ignore[method-assign]
     survive(Path(folder))
 
 

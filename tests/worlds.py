@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit, logit, softmax
 
 import concord as cc
-from concord.estimation import Observations
+from concord.estimation.observations import Observations
 from concord.tasks import Task
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "concord"
-ROOMS = ("couplings", "data", "tables", "trunks", "errors")
+ROOMS = ("couplings", "data", "relations.literature", "networks.trunks", "errors")
 
 INHERITED = ("loss", "forward", "keys", "load", "get_extra_state", "set_extra_state", "extra_repr")
 """Methods whose arguments the base class, or PyTorch, explains."""
@@ -36,11 +36,9 @@ def main(package: Path = PACKAGE) -> int:
 def public(package: Path) -> Iterator[tuple[str, Function | ast.ClassDef]]:
     """Definitions of all public names, each with the name to call it by."""
     seen = set()
-    for module in (package / "__init__.py", *(_file(package, room) for room in ROOMS)):
-        tree = ast.parse(module.read_text(encoding="utf-8"))
-        homes = dict(_homes(tree, package))
-        for name in _all(tree):
-            home = homes.get(name, module)
+    for module in (package / "__init__.py", *(_file(package, *room.split(".")) for room in ROOMS)):
+        for name in _all(ast.parse(module.read_text(encoding="utf-8"))):
+            home = _home(module, name, package)
             node = _definition(home, name)
             if node is not None and (home, name) not in seen:
                 seen.add((home, name))
@@ -114,12 +112,14 @@ def _all(tree: ast.Module) -> list[str]:
     ]
 
 
-def _homes(tree: ast.Module, package: Path) -> Iterator[tuple[str, Path]]:
-    """Where imported names are defined."""
-    for node in ast.walk(tree):
+def _home(module: Path, name: str, package: Path) -> Path:
+    """The file that defines a name, through all doors that hand it on."""
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("concord."):
             for alias in node.names:
-                yield alias.name, _file(package, *node.module.split(".")[1:])
+                if (alias.asname or alias.name) == name:
+                    return _home(_file(package, *node.module.split(".")[1:]), alias.name, package)
+    return module
 
 
 def _file(package: Path, *parts: str) -> Path:

@@ -6,21 +6,21 @@ torch nor scikit-learn.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from concord._lazy import lazy_door
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "JointDecoder": "concord.decoding",
-    "CoupledClassifier": "concord.estimator",
-    "CoupledObjective": "concord.objective",
-    "MultiTaskNetwork": "concord.network",
-    "MulticlassTask": "concord.tasks",
-    "MultilabelTask": "concord.tasks",
-    "Relation": "concord.relation",
-}
-_ROOMS = ("couplings", "data", "errors", "tables", "trunks")
+if TYPE_CHECKING:
+    from concord import couplings, data, errors
+    from concord.decoding import JointDecoder
+    from concord.estimator import CoupledClassifier
+    from concord.networks import MultiTaskNetwork, trunks
+    from concord.objective import CoupledObjective
+    from concord.relations import Relation
+    from concord.relations import literature as tables
+    from concord.tasks import MulticlassTask, MultilabelTask
 
 __all__ = [
     "CoupledClassifier",
@@ -34,35 +34,28 @@ __all__ = [
     "couplings",
     "data",
     "errors",
+    "estimate_relation",
     "tables",
     "trunks",
 ]
 
-if TYPE_CHECKING:
-    from concord import couplings as couplings
-    from concord import data as data
-    from concord import errors as errors
-    from concord import tables as tables
-    from concord import trunks as trunks
-    from concord.decoding import JointDecoder as JointDecoder
-    from concord.estimator import CoupledClassifier as CoupledClassifier
-    from concord.network import MultiTaskNetwork as MultiTaskNetwork
-    from concord.objective import CoupledObjective as CoupledObjective
-    from concord.relation import Relation as Relation
-    from concord.tasks import MulticlassTask as MulticlassTask
-    from concord.tasks import MultilabelTask as MultilabelTask
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
-    elif name in _ROOMS:
-        value = import_module(f"concord.{name}")
-    else:
-        raise AttributeError(f"module 'concord' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_door(
+    __name__,
+    {
+        "CoupledClassifier": "concord.estimator",
+        "CoupledObjective": "concord.objective",
+        "JointDecoder": "concord.decoding",
+        "MultiTaskNetwork": "concord.networks",
+        "MulticlassTask": "concord.tasks",
+        "MultilabelTask": "concord.tasks",
+        "Relation": "concord.relations",
+        "estimate_relation": "concord.estimation",
+    },
+    {
+        "couplings": "concord.couplings",
+        "data": "concord.data",
+        "errors": "concord.errors",
+        "tables": "concord.relations.literature",
+        "trunks": "concord.networks.trunks",
+    },
+)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from concord.arrays import as_numbers
 from concord.errors import NoAnnotationError, NotFiniteError, ShapeError, UnknownNameError
-from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, as_numbers
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
 __all__ = [
     "CLASS_METRICS",

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concord.couplings import Coupling
-from concord.couplings.base import wide
+from concord.couplings import Coupling, wide
 from concord.errors import (
     AnnotationError,
     DuplicateNameError,
@@ -20,14 +19,14 @@ from concord.errors import (
     UnknownNameError,
 )
 from concord.losses import (
+    Local,
+    Population,
     multiclass_loss,
     multilabel_loss,
     soft_multiclass_loss,
     soft_multilabel_loss,
 )
-from concord.population import Local, Population
-from concord.records import relation_digest
-from concord.relation import Relation
+from concord.relations import Relation, relation_digest
 from concord.tasks import MulticlassTask, Task, task_names
 
 __all__ = ["CoupledObjective", "ObjectiveResult"]

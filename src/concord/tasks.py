@@ -15,17 +15,18 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError, UnknownNameError
+from concord.arrays import as_array, as_floats, as_numbers, is_gap
+from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError
 
-__all__ = ["MISSING_CLASS", "MulticlassTask", "MultilabelTask", "Task", "task_names"]
+Array = npt.NDArray[Any]
+
 
 MISSING_CLASS = -1
 """Class index of a sample that is not annotated for a multiclass task."""
 
+
 SUM_TOLERANCE = 1e-3
 """How far predicted class probabilities, perhaps of half precision, may be from a sum of 1."""
-
-Array = npt.NDArray[Any]
 
 
 def _names(owner: str, kind: str, values: Iterable[object], at_least: int) -> tuple[str, ...]:
@@ -153,7 +154,7 @@ class MulticlassTask(Task):
         index = {name: i for i, name in enumerate(self.classes)}
         out = np.empty(len(array), dtype=np.int64)
         for row, value in enumerate(array):
-            if _is_gap(value):
+            if is_gap(value):
                 out[row] = MISSING_CLASS
             elif isinstance(value, (str, bool, np.bool_)):  # before numbers: bool is a kind of int
                 name = str(value)
@@ -240,7 +241,7 @@ class MultilabelTask(Task):
                 f"task {self.name!r}: label targets have shape (n, {self.width}), found {array.shape}"
             )
         try:
-            numbers = _floats(array)
+            numbers = as_floats(array)
         except (TypeError, ValueError) as error:
             raise AnnotationError(
                 f"task {self.name!r}: labels are 0, 1 or missing, found a value that is no number"
@@ -263,112 +264,6 @@ class MultilabelTask(Task):
         return np.full((n, self.width), np.nan, dtype=np.float32)
 
 
-def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
-    """An array of what people hold their data in, keeping what NumPy alone would lose.
-
-    That is the mask of a masked array (None, in an array of objects); in a list with text or truth values,
-    what is a number or a gap (NumPy makes one dtype of all); and the names of a table. A sparse array is
-    made dense.
-
-    Args:
-        owner: Whose values they are, for messages.
-        values: A list, an array, or a table or column of pandas or polars.
-        names: For each axis, the names in the order to bring it to where `values` names it by text; None
-            leaves it as it comes.
-
-    Raises:
-        ShapeError: Rows of different lengths, or a name that the table lacks.
-        UnknownNameError: A name that the axis does not have.
-        DuplicateNameError: A name that occurs twice.
-    """
-    if isinstance(values, np.ma.MaskedArray):
-        array = values.data.astype(object)
-        array[np.ma.getmaskarray(values)] = None
-        return array
-    if hasattr(values, "toarray"):  # SciPy's sparse arrays
-        values = values.toarray()
-    mixed = isinstance(values, (list, tuple)) and any(isinstance(v, (str, bool, np.bool_)) for v in values)
-    try:
-        array = np.asarray(values, dtype=object if mixed else None)
-    except ValueError as error:
-        lengths = [len(row) if hasattr(row, "__len__") else None for row in values]
-        odd = next((i for i, length in enumerate(lengths) if length != lengths[0]), 0)
-        raise ShapeError(
-            f"{owner}: rows have one length, found another in row {odd} than in row 0; a row of which "
-            "nothing is known holds a gap (None) in each column"
-        ) from error
-    for axis, (said, wanted) in enumerate(zip(_axes(values), names, strict=False)):
-        order = None if said is None or wanted is None else _order(owner, axis, said, wanted)
-        if order is not None:
-            array = array.take(order, axis=axis)
-    return array
-
-
-def _axes(values: Any) -> list[Any]:
-    axes = getattr(values, "axes", None)  # pandas: index and columns
-    return axes if isinstance(axes, list) else [None, getattr(values, "columns", None)]
-
-
-def _order(owner: str, axis: int, said: Iterable[object], wanted: Sequence[str]) -> list[int] | None:
-    """Where each wanted name stands among those said; None where that is in order, or nothing is named."""
-    place: dict[str, int] = {}
-    twice: list[str] = []
-    for i, name in enumerate(map(str, said)):
-        twice += [name] if place.setdefault(name, i) != i else []
-    unnamed = not any(isinstance(name, str) for name in said)
-    numbered = [f"column_{i}" for i in range(len(place))]  # what polars calls columns without names
-    known = set(wanted)
-    if unnamed or (list(place) == numbered and set(place) != known):
-        return None
-    if list(place) == list(wanted) and not twice:
-        return None
-    kind = "column" if axis else "row"
-    for name in place:
-        if name not in known:
-            raise UnknownNameError(
-                f"{owner}: {UnknownNameError.of(kind, name, wanted)}; an array without names is taken by "
-                "position"
-            )
-    if twice:
-        raise DuplicateNameError(f"{owner}: {kind} {twice[0]!r} occurs twice")
-    for name in wanted:
-        if name not in place:
-            raise ShapeError(f"{owner}: the table has no {kind} {name!r}")
-    return [place[name] for name in wanted]
-
-
-def as_numbers(what: str, values: Any, *names: Sequence[str] | None) -> npt.NDArray[np.float64]:
-    """A float64 array with NaN for gaps, copied only where it is none; otherwise as `as_array`.
-
-    Raises:
-        ShapeError: What is no number, or rows of different lengths, or a name that the table lacks.
-        UnknownNameError: A name that the axis does not have.
-        DuplicateNameError: A name that occurs twice.
-    """
-    array = as_array(what, values, *names)
-    try:
-        return _floats(array)
-    except (TypeError, ValueError) as error:
-        raise ShapeError(f"{what} must be an array of numbers ({error})") from error
-
-
-def _floats(array: Array) -> npt.NDArray[np.float64]:
-    if array.dtype.kind in "OU":
-        array = array.astype(object)
-        array = np.where(np.vectorize(_is_gap, otypes=[bool])(array), np.nan, array)
-    return array.astype(np.float64, copy=False)
-
-
-def _is_gap(value: object) -> bool:
-    if value is None or value is np.ma.masked:
-        return True
-    if isinstance(value, str):
-        return not value.strip()
-    if isinstance(value, (float, np.floating)):
-        return bool(np.isnan(value))
-    return type(value).__name__ in {"NAType", "NaTType"}  # pandas' missing values, without pandas
-
-
 def task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
     """Names of several tasks, checked to be distinct.
 
@@ -383,14 +278,6 @@ def task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
         if names.count(name) > 1:
             raise DuplicateNameError(f"task names must be distinct, found {name!r} twice")
     return tuple(names)
-
-
-def check_probability(owner: str, table: Array) -> None:
-    """Raise `RangeError` unless all known entries of `table` lie in [0, 1]."""
-    known = table[~np.isnan(table)]
-    bad = known[(known < 0) | (known > 1)]
-    if bad.size:
-        raise RangeError(f"{owner}: probabilities lie in [0, 1], found {bad[0]}")
 
 
 def as_predictions(task: Task, values: Any, rows: int | None = None) -> npt.NDArray[np.float64]:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from concord import MulticlassTask, MultilabelTask
 from concord.cli import app
+from concord.data import read_manifest, write_manifest
 from concord.data.manifest import Manifest
 from concord.errors import (
     ConcordError,
@@ -36,8 +37,8 @@ def folder(tmp_path):
         },
         schema_overrides={"units.AU6": pl.Int8},
     )
-    Manifest(frame, (FACE, UNITS), name="faces").write(tmp_path / "faces.parquet")
-    Manifest(frame.select("row", "expression"), (FACE,), name="bare").write(tmp_path / "bare.csv")
+    write_manifest(Manifest(frame, (FACE, UNITS), name="faces"), tmp_path / "faces.parquet")
+    write_manifest(Manifest(frame.select("row", "expression"), (FACE,), name="bare"), tmp_path / "bare.csv")
     (tmp_path / "table.csv").write_text(TABLE)
     return tmp_path
 
@@ -49,7 +50,7 @@ def run(folder, *options, manifest="faces.parquet", out="out.parquet", table="ta
     if isinstance(result.exception, ConcordError):
         raise result.exception
     assert result.exit_code == 0, result.output
-    return Manifest.read(folder / out), json.loads((folder / f"{out}.annotation.json").read_text()), result
+    return read_manifest(folder / out), json.loads((folder / f"{out}.annotation.json").read_text()), result
 
 
 def test_gaps_are_filled_and_recorded(folder):
@@ -106,6 +107,6 @@ def test_mistakes_are_one_line(folder):
             run(folder, *arguments, **options)
     run(folder, "--ignore-extra", table="wide.csv")
     blank = pl.DataFrame({"row": [0], "units.AU12": [1], "units.AU6": [0], "units.AU4": [1]})
-    Manifest(blank, (UNITS,), name="blank").write(folder / "blank.parquet")
+    write_manifest(Manifest(blank, (UNITS,), name="blank"), folder / "blank.parquet")
     with pytest.raises(NoAnnotationError, match="--prior uniform"):
         run(folder, "--prior", "data", manifest="blank.parquet")

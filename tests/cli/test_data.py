@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 
 from concord import MulticlassTask, MultilabelTask
 from concord.cli import app
-from concord.data import Manifest
+from concord.data import read_manifest, write_manifest
+from concord.data.manifest import Manifest
 from concord.data.registry import reader
 from concord.errors import ConcordError, ConfigError, DuplicateNameError, UnknownNameError
 
@@ -44,7 +45,9 @@ def pets(tmp_path: Path) -> Path:
             "traits.furry": [1, 0] * 10,
         }
     )
-    Manifest(frame, (PET, MultilabelTask("traits", ["furry"])), name="pets").write(tmp_path / "pets.parquet")
+    write_manifest(
+        Manifest(frame, (PET, MultilabelTask("traits", ["furry"])), name="pets"), tmp_path / "pets.parquet"
+    )
     return tmp_path / "pets.parquet"
 
 
@@ -93,7 +96,7 @@ def test_table_makes_a_manifest(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "faces.parquet"
     result = run("table", faces, *COLUMNS, *SPECIAL, "--root", tmp_path, "--out", out)
     assert f"wrote {out}" in result.stdout
-    made = Manifest.read(out)
+    made = read_manifest(out)
     assert made.tasks == (
         MulticlassTask("expression", ["happy", "sad"]),
         MultilabelTask("action_units", ["AU1", "AU2"]),
@@ -106,7 +109,7 @@ def test_table_makes_a_manifest(faces: Path, tmp_path: Path) -> None:
 def test_table_renames_tasks_and_defaults_the_name_of_labels(faces: Path, tmp_path: Path) -> None:
     out = tmp_path / "faces.csv.parquet"
     run("table", faces, "--task", "mood=expression", "--labels", "AU1", "--path", "image", "--out", out)
-    assert [task.name for task in Manifest.read(out).tasks] == ["mood", "labels"]
+    assert [task.name for task in read_manifest(out).tasks] == ["mood", "labels"]
 
 
 def test_table_needs_a_column(faces: Path, tmp_path: Path) -> None:
@@ -124,7 +127,7 @@ def test_index(tmp_path: Path) -> None:
     (root / "index.csv.gz").write_bytes(gzip.compress(index.encode()))
     result = run("index", "pack", root, "--option", "pack=clothing10", "--out", out)
     assert "2 rows" in result.stdout
-    assert Manifest.read(out).root == root
+    assert read_manifest(out).root == root
 
 
 @pytest.mark.parametrize("option", ["pack", "=x", "pack={"])
@@ -151,10 +154,10 @@ def test_join_stacks_or_merges(pets: Path, tmp_path: Path) -> None:
     run("filter", pets, "--task", "pet", "--out", classes)
     run("filter", pets, "--task", "traits", "--out", labels)
     run("join", classes, labels, "--on", "path", "--out", out)
-    assert Manifest.read(out).frame.height == 20
-    assert [task.name for task in Manifest.read(out).tasks] == ["pet", "traits"]
+    assert read_manifest(out).frame.height == 20
+    assert [task.name for task in read_manifest(out).tasks] == ["pet", "traits"]
     run("join", classes, labels, "--out", out)
-    assert Manifest.read(out).frame.height == 40
+    assert read_manifest(out).frame.height == 40
     with pytest.raises(ConfigError, match="--conflict is error, first or gap"):
         run("join", classes, labels, "--on", "path", "--conflict", "last", "--out", out)
 
@@ -163,8 +166,8 @@ def test_filter(pets: Path, tmp_path: Path) -> None:
     out = tmp_path / "train.csv"
     result = run("filter", pets, "--where", "split == 'train'", "--out", out)
     assert "10 rows" in result.stdout
-    assert Manifest.read(out).frame["split"].unique().to_list() == ["train"]
-    assert Manifest.read(out).tasks == Manifest.read(pets).tasks
+    assert read_manifest(out).frame["split"].unique().to_list() == ["train"]
+    assert read_manifest(out).tasks == read_manifest(pets).tasks
 
 
 def test_split(pets: Path, tmp_path: Path) -> None:
@@ -174,7 +177,7 @@ def test_split(pets: Path, tmp_path: Path) -> None:
     )
     assert "shares reached" in result.stdout
     assert "pet = cat" in result.stdout
-    done = Manifest.read(out).frame
+    done = read_manifest(out).frame
     assert (done.group_by("group").agg(pl.col("split").n_unique())["split"] == 1).all()
     assert set(done["split"]) == {"train", "val", "test"}
 
@@ -182,7 +185,7 @@ def test_split(pets: Path, tmp_path: Path) -> None:
 def test_split_keeps_what_is_to_stay(pets: Path, tmp_path: Path) -> None:
     out = tmp_path / "split.parquet"
     run("split", pets, "--keep", "test", "--no-groups", "--test", 0, "--val", 0.5, "--out", out)
-    before, after = Manifest.read(pets).frame, Manifest.read(out).frame
+    before, after = read_manifest(pets).frame, read_manifest(out).frame
     assert after.filter(before["split"] == "test")["split"].unique().to_list() == ["test"]
     assert set(after.filter(before["split"] != "test")["split"]) == {"train", "val"}
 

@@ -10,13 +10,15 @@ from typer.testing import CliRunner
 import concord as cc
 from asserts import raises
 from concord.cli import app
-from concord.config import InputPlan, as_config
+from concord.config.load import as_config
+from concord.config.schema import InputPlan
+from concord.decoding.decoders import Decoders
+from concord.deploy.hub import from_pretrained
 from concord.errors import CheckpointError, ConfigError, ExportError
-from concord.fit import predict_logits
-from concord.hub import from_pretrained
-from concord.training import Decoders, train
-from concord.training.run import Run, save_run
-from concord.trunks import build_trunk
+from concord.networks.predict import predict_logits
+from concord.networks.trunks.named import build_trunk
+from concord.runs.run import Run, save_run
+from concord.runs.training import train
 from config_worlds import config_of, world
 from training_problem import MARKS, SHAPE, relation
 

@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from concord.cli import app
-from concord.data.manifest import Manifest
+from concord.data import from_csv, write_manifest
 from concord.errors import ConfigError
-from concord.training import train
+from concord.runs.training import train
 from config_worlds import config_of, world, write
 
 PETS = "path,pet,purrs,barks\na.png,cat,1,0\nb.png,dog,0,1\nc.png,cat,1,0\n"
@@ -23,8 +23,9 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pets.csv").write_text(PETS)
     (tmp_path / "table.csv").write_text("pet,purrs,barks\ncat,.9,0\ndog,0,.9\n")
-    Manifest.from_csv("pets.csv", classes={"pet": None}, labels={"traits": ["purrs", "barks"]}).write(
-        tmp_path / "pets.parquet"
+    write_manifest(
+        from_csv("pets.csv", classes={"pet": None}, labels={"traits": ["purrs", "barks"]}),
+        tmp_path / "pets.parquet",
     )
     os.symlink("pets.csv", tmp_path / "other.csv")
     np.savez("p.npz", pet=np.full((3, 2), 0.5), traits=np.full((3, 2), 0.5))

@@ -26,8 +26,11 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
-from concord.estimation import Contradiction, check_relation, estimate_relation, observed
-from concord.study.figures import Panel, draw_panels
+from concord.estimation.check import check_relation
+from concord.estimation.contradictions import Contradiction
+from concord.estimation.em import estimate_by_em
+from concord.estimation.observations import observed
+from concord.study.pages.figures import Panel, draw_panels
 
 MOODS, UNITS = ("calm", "glad", "sad"), ("AU1", "AU4", "AU12", "AU15")
 TABLE = np.array([[0.05, 0.1, 0.1, 0.05], [0.1, 0.05, 0.95, 0.05], [0.6, 0.8, 0.3, 0.9]])
@@ -165,7 +168,7 @@ def test_a_table_of_no_use_is_named_for_what_it_is(case):
 def test_a_trust_above_one_is_explained():
     rows = observed(MOOD, UNIT, *disjoint())
     found = check_relation(rows, Relation(MOOD, UNIT, TABLE))
-    given, own = Relation(MOOD, UNIT, TABLE), estimate_relation(rows)
+    given, own = Relation(MOOD, UNIT, TABLE), estimate_by_em(rows)
     assert "above 1: better than that" in "".join(_account(replace(found, trust=1.49), given, own))
     assert "above 1" not in "".join(_account(replace(found, trust=0.9), given, own))
 
@@ -285,7 +288,7 @@ def test_many_contradicted_cells_are_counted(case):
     cells = tuple(Contradiction("glad", "AU12", 0.0, 0.9, 0.1, 5.0) for _ in range(23))
     rows = observed(MOOD, UNIT, *disjoint())
     found = replace(check_relation(rows, Relation(MOOD, UNIT, TABLE)), contradictions=cells)
-    lines = _account(found, Relation(MOOD, UNIT, TABLE), estimate_relation(rows))
+    lines = _account(found, Relation(MOOD, UNIT, TABLE), estimate_by_em(rows))
     assert "... and 3 more cells are contradicted" in lines
     assert sum(line.startswith("contradicted: ") for line in lines) == 20
 

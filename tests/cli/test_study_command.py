@@ -12,9 +12,9 @@ import yaml
 from typer.testing import CliRunner
 
 from concord.cli import app, main
-from concord.study.cases import case_names
-from concord.study.cells import open_folder
 from concord.study.plan import read_plan
+from concord.study.problems.cases import case_names
+from concord.study.running.cells import open_folder
 
 PLAN = {
     "title": "mine",

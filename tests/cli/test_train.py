@@ -14,8 +14,10 @@ import yaml
 from PIL import Image
 
 from concord import cli
-from concord.checkpoint import Checkpoints
-from concord.config import ENVIRONMENT, Config, as_config, example, read_config
+from concord.config.load import ENVIRONMENT, as_config, read_config
+from concord.config.schema import Config
+from concord.config.templates import example
+from concord.fitting.checkpoints import Checkpoints
 from config_worlds import SHAPE, world, write
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 import concord as cc
-from concord.couplings import DistributionMatching, SoftCoannotation, View, indicator_scores
+from concord.couplings.base import View
+from concord.couplings.matching import DistributionMatching
+from concord.couplings.soft_coannotation import SoftCoannotation, indicator_scores
 
 RELATION = cc.tables.expressions()
 CLASSES, LABELS = RELATION.source.classes, RELATION.target.outputs

@@ -14,7 +14,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import concord as cc
 from asserts import raises
 from concord import couplings
-from concord.couplings import View, class_posterior
+from concord.couplings.base import View
+from concord.couplings.posterior import class_posterior
 from concord.errors import RangeError, UnknownNameError
 from coupling_reference import CASES, LABEL_CASES
 from strategies import Batch, batches

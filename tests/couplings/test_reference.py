@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from concord.couplings import PopulationMatching
+from concord.couplings.population import PopulationMatching
 from coupling_reference import CASES, LABEL_CASES, population, population_sums
 from strategies import Batch, batches
 

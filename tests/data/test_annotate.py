@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concord import MulticlassTask, MultilabelTask, Relation
-from concord.data import annotate as module
-from concord.data.annotate import annotate, filled_counts
+from concord.data import coannotation as module
+from concord.data import read_manifest, write_manifest
+from concord.data.coannotation import annotate, filled_counts
 from concord.data.manifest import Manifest
 from concord.errors import DuplicateNameError, RangeError, ShapeError, UnknownNameError
 
@@ -226,8 +227,8 @@ def test_from_class_to_class_and_back():
 def test_the_result_reads_as_a_manifest(tmp_path, name):
     rows = [("happiness", NOTHING), (None, (1, 1, 0, None)), (None, NOTHING)]
     done = annotate(manifest(rows), RELATION)
-    done.write(tmp_path / name)
-    back = Manifest.read(tmp_path / name)
+    write_manifest(done, tmp_path / name)
+    back = read_manifest(tmp_path / name)
     assert back.tasks == done.tasks
     for own, read in zip(done.targets().values(), back.targets().values(), strict=True):
         np.testing.assert_array_equal(own, read)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concord import MulticlassTask, MultilabelTask
-from concord.data import Manifest
+from concord.data import from_csv, from_frame
 from concord.data.frames import GAPS, read_table
-from concord.data.manifest import RowError
+from concord.data.manifest import Manifest, RowError
 from concord.errors import (
     ConcordError,
     DataFormatError,
@@ -45,7 +45,7 @@ def faces(tmp_path: Path, text: str = CSV, **options: Any) -> Manifest:
         "group": "who",
         **options,
     }
-    return Manifest.from_csv(tmp_path / "faces.csv", **arguments)
+    return from_csv(tmp_path / "faces.csv", **arguments)
 
 
 def test_a_users_csv(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_task_may_have_another_name_than_its_column(tmp_path: Path) -> None:
 
 def test_labels_by_name_and_prefix() -> None:
     frame = pl.DataFrame({"traits.furry": [1, 0], "traits.barks": [None, 1], "tail": [0, 1]})
-    made = Manifest.from_frame(frame, labels={"traits": ["traits.*", "tail"]})
+    made = from_frame(frame, labels={"traits": ["traits.*", "tail"]})
     assert made.task("traits").outputs == ("furry", "barks", "tail")
     assert made.frame["row"].to_list() == [0, 1]
 
@@ -92,35 +92,35 @@ def test_a_subject_may_be_group_and_class(tmp_path: Path) -> None:
 
 def test_a_gap_spelled_as_a_number() -> None:
     frame = pl.DataFrame({"id": [0, -1, 2], "score": [1.0, -1.0, 0.0], "flag": [True, False, None]})
-    made = Manifest.from_frame(
+    made = from_frame(
         frame, classes={"id": None}, labels={"labels": ["score", "flag"]}, gaps=["-1"], row=None
     )
     assert made.task("id").outputs == ("0", "2")
     np.testing.assert_array_equal(made.targets()["labels"], [[1, 1], [np.nan, 0], [0, np.nan]])
     with pytest.raises(RowError, match="labels are 0, 1 or a gap, found '-1' in row 1"):
-        Manifest.from_frame(frame, labels={"labels": ["score"]})
+        from_frame(frame, labels={"labels": ["score"]})
 
 
 def test_numbers_are_sorted_as_numbers_and_lose_their_decimals() -> None:
     frame = pl.DataFrame({"grade": [10.0, None, 2.0, 2.0], "name": ["1.0", "x", None, "1.0"]})
-    made = Manifest.from_frame(frame, classes={"grade": None, "name": None})
+    made = from_frame(frame, classes={"grade": None, "name": None})
     assert made.task("grade").outputs == ("2", "10")
     assert made.task("name").outputs == ("1.0", "x")
 
 
 def test_a_class_that_is_spelled_like_a_gap() -> None:
     frame = pl.DataFrame({"country": ["NA", "DE", "", None]})
-    explicit = Manifest.from_frame(frame, classes={"country": ["DE", "NA"]})
+    explicit = from_frame(frame, classes={"country": ["DE", "NA"]})
     np.testing.assert_array_equal(explicit.targets()["country"], [1, 0, -1, -1])
     with pytest.raises(ShapeError, match="at least 2 classes, found 1"):
-        Manifest.from_frame(frame, classes={"country": None})
+        from_frame(frame, classes={"country": None})
 
 
 @given(
     cells=st.lists(st.sampled_from([*GAPS, "0", "1", "true", "False", "1.0", " yes ", "NO"]), min_size=1),
 )
 def test_every_spelling_of_a_label_and_a_gap(cells: list[str]) -> None:
-    made = Manifest.from_frame(pl.DataFrame({"x": cells}), labels={"labels": "x"})
+    made = from_frame(pl.DataFrame({"x": cells}), labels={"labels": "x"})
     meaning = {"0": 0, "false": 0, "no": 0, "1": 1, "true": 1, "1.0": 1, "yes": 1}
     expected = [np.nan if c in GAPS else meaning.get(c.strip().lower()) for c in cells]
     np.testing.assert_array_equal(made.targets()["labels"][:, 0], np.asarray(expected, dtype=np.float32))
@@ -128,28 +128,28 @@ def test_every_spelling_of_a_label_and_a_gap(cells: list[str]) -> None:
 
 def test_mixed_decimals_and_words_are_refused_rather_than_guessed() -> None:
     with pytest.raises(RowError, match="found 'maybe' in row 1"):
-        Manifest.from_frame(pl.DataFrame({"x": ["1", "maybe"]}), labels={"labels": "x"})
+        from_frame(pl.DataFrame({"x": ["1", "maybe"]}), labels={"labels": "x"})
 
 
 def test_paths_below_the_root_become_relative(tmp_path: Path) -> None:
     frame = pl.DataFrame({"path": [f"{tmp_path}/a/1.jpg", "a/2.jpg", f"{tmp_path}/3.jpg"]})
-    made = Manifest.from_frame(frame, root=tmp_path)
+    made = from_frame(frame, root=tmp_path)
     assert made.frame["path"].to_list() == ["a/1.jpg", "a/2.jpg", "3.jpg"]
     assert made.root == tmp_path
     with pytest.raises(UnsafePathError):
-        Manifest.from_frame(frame)
+        from_frame(frame)
 
 
 def test_rows_of_a_feature_file() -> None:
-    made = Manifest.from_frame(pl.DataFrame({"index": ["4", "2"]}), row="index")
+    made = from_frame(pl.DataFrame({"index": ["4", "2"]}), row="index")
     assert made.frame["row"].to_list() == [4, 2]
     with pytest.raises(RowError, match=r"a row of a feature file is a whole number, found '2\.5' in row 1"):
-        Manifest.from_frame(pl.DataFrame({"index": ["4", "2.5"]}), row="index")
+        from_frame(pl.DataFrame({"index": ["4", "2.5"]}), row="index")
 
 
 def test_texts() -> None:
     frame = pl.DataFrame({"query": [" keep  blanks ", "NA"], "intent": ["a", "b"]})
-    made = Manifest.from_frame(frame, text="query", classes={"intent": None})
+    made = from_frame(frame, text="query", classes={"intent": None})
     assert made.frame["text"].to_list() == [" keep  blanks ", "NA"]
 
 
@@ -171,24 +171,24 @@ def test_mistakes(tmp_path: Path, options: dict[str, Any], error: type[Exception
 def test_a_column_cannot_serve_beside_one_of_that_name() -> None:
     frame = pl.DataFrame({"path": ["a"], "image": ["b"]})
     with pytest.raises(DuplicateNameError, match="'image' is to be the path, but there is a column 'path'"):
-        Manifest.from_frame(frame, path="image")
+        from_frame(frame, path="image")
 
 
 def test_no_rows() -> None:
     with pytest.raises(EmptyDataError):
-        Manifest.from_frame(pl.DataFrame({"path": []}))
+        from_frame(pl.DataFrame({"path": []}))
 
 
 def test_line_numbers_count_quoted_line_ends(tmp_path: Path) -> None:
     text = 'text,mood\n"two\nlines",good\n\nplain,bad\nplain,ugly\n'
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataFormatError, match=r"t\.csv, line 6: .*'ugly'"):
-        Manifest.from_csv(tmp_path / "t.csv", classes={"mood": ["good", "bad"]})
+        from_csv(tmp_path / "t.csv", classes={"mood": ["good", "bad"]})
 
 
 def test_gzip_and_tabs(tmp_path: Path) -> None:
     (tmp_path / "t.tsv.gz").write_bytes(gzip.compress(b"text\tmood\nwell, well\tgood\nno\tbad\n"))
-    made = Manifest.from_csv(tmp_path / "t.tsv.gz", separator="\t", classes={"mood": None})
+    made = from_csv(tmp_path / "t.tsv.gz", separator="\t", classes={"mood": None})
     assert made.frame["text"].to_list() == ["well, well", "no"]
     assert made.name == "t"
 

@@ -15,9 +15,9 @@ from rich.console import Console
 import concord.data
 import strategies
 from concord import MulticlassTask, MultilabelTask
-from concord.data import Manifest, inspect
 from concord.data.contents import missing_files
-from concord.data.inspection import NO_SPLIT, Inspection, as_table
+from concord.data.inspection import NO_SPLIT, Inspection, as_table, inspect
+from concord.data.manifest import Manifest
 from concord.errors import ConfigError, EmptyDataError, MissingDataError, UnsafePathError
 
 PET = MulticlassTask("pet", ["cat", "dog", "newt"])

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
-from concord.data import Manifest
 from concord.data.joining import merge, stack, unite_tasks
-from concord.data.manifest import task_columns
+from concord.data.manifest import Manifest, task_columns
 from concord.errors import (
     AnnotationError,
     ConfigError,

@@ -11,8 +11,7 @@ from hypothesis import given
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
-from concord.data import Manifest
-from concord.data.manifest import RowError, task_columns
+from concord.data.manifest import Manifest, RowError, task_columns
 from concord.errors import (
     AnnotationError,
     ConfigError,

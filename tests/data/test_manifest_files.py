@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
-from concord.data import Manifest
+from concord.data import read_manifest, write_manifest
+from concord.data.manifest import Manifest
 from concord.errors import (
     ConcordError,
     DataFormatError,
@@ -48,8 +49,8 @@ def pets(root: Path | None = None) -> Manifest:
 @SHARED_FOLDER
 def test_round_trip(tmp_path: Path, ending: str, drawn: Manifest) -> None:
     file = tmp_path / f"manifest.{ending}"
-    drawn.write(file)
-    again = Manifest.read(file)
+    write_manifest(drawn, file)
+    again = read_manifest(file)
     assert again.tasks == drawn.tasks
     assert again.name == drawn.name
     assert again.frame.equals(drawn.frame)
@@ -60,32 +61,32 @@ def test_round_trip(tmp_path: Path, ending: str, drawn: Manifest) -> None:
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_a_root_below_the_file_moves_with_it(tmp_path: Path, ending: str) -> None:
     (tmp_path / "here").mkdir()
-    pets(tmp_path / "here" / "images").write(tmp_path / "here" / f"m.{ending}")
+    write_manifest(pets(tmp_path / "here" / "images"), tmp_path / "here" / f"m.{ending}")
     (tmp_path / "here").rename(tmp_path / "there")
-    assert Manifest.read(tmp_path / "there" / f"m.{ending}").root == tmp_path / "there" / "images"
+    assert read_manifest(tmp_path / "there" / f"m.{ending}").root == tmp_path / "there" / "images"
 
 
 def test_a_root_elsewhere_is_absolute_and_can_be_replaced(tmp_path: Path) -> None:
-    pets(tmp_path / "data").write(tmp_path / "manifests" / "m.parquet")
-    assert Manifest.read(tmp_path / "manifests" / "m.parquet").root == tmp_path / "data"
-    assert Manifest.read(tmp_path / "manifests" / "m.parquet", root="elsewhere").root == Path("elsewhere")
+    write_manifest(pets(tmp_path / "data"), tmp_path / "manifests" / "m.parquet")
+    assert read_manifest(tmp_path / "manifests" / "m.parquet").root == tmp_path / "data"
+    assert read_manifest(tmp_path / "manifests" / "m.parquet", root="elsewhere").root == Path("elsewhere")
 
 
 def test_tasks_can_be_given(tmp_path: Path) -> None:
-    pets().write(tmp_path / "m.parquet")
+    write_manifest(pets(), tmp_path / "m.parquet")
     reordered = MulticlassTask("pet", ["newt", "dog", "cat"])
-    again = Manifest.read(tmp_path / "m.parquet", tasks=[reordered])
+    again = read_manifest(tmp_path / "m.parquet", tasks=[reordered])
     np.testing.assert_array_equal(again.targets()["pet"], [1, -1, 2])
 
 
 def test_plain_parquet_with_given_tasks_is_enumerated_while_reading(tmp_path: Path) -> None:
     frame = pl.DataFrame({"path": ["a", "b"], "pet": ["dog", None], "split": ["train", None]})
     frame.write_parquet(tmp_path / "m.parquet")
-    again = Manifest.read(tmp_path / "m.parquet", tasks=[PET])
+    again = read_manifest(tmp_path / "m.parquet", tasks=[PET])
     assert again.frame.schema["pet"] == pl.Enum(PET.classes)
     assert again.name == "m"
     with pytest.raises(DataFormatError, match=r"m\.parquet: .*unknown class 'dog'.*in row 0"):
-        Manifest.read(tmp_path / "m.parquet", tasks=[MulticlassTask("pet", ["cat", "newt"])])
+        read_manifest(tmp_path / "m.parquet", tasks=[MulticlassTask("pet", ["cat", "newt"])])
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
@@ -103,7 +104,7 @@ def test_tasks_are_inferred_where_nothing_is_said(tmp_path: Path, ending: str) -
     )
     file = tmp_path / f"m.{ending}"
     frame.write_parquet(file) if ending == "parquet" else frame.write_csv(file)
-    again = Manifest.read(file)
+    again = read_manifest(file)
     assert again.tasks == (MulticlassTask("pet", ["cat", "dog"]), MultilabelTask("traits", ["furry"]))
     assert again.frame["age"].to_list() == [3, 3, 4]
     assert again.frame["identifier"].to_list() == ["i", "j", "k"]
@@ -117,42 +118,42 @@ def test_enumerations_keep_their_order_when_inferred(tmp_path: Path) -> None:
     pl.concat([frame, frame.with_columns(pet=pl.lit("cat").cast(pl.Enum(["dog", "cat"])))]).write_parquet(
         tmp_path / "n.parquet"
     )
-    assert Manifest.read(tmp_path / "n.parquet").task("pet").outputs == ("dog", "cat")
+    assert read_manifest(tmp_path / "n.parquet").task("pet").outputs == ("dog", "cat")
 
 
 def test_nothing_that_looks_like_a_task(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,age\na,1\nb,2\n")
-    with pytest.raises(NoAnnotationError, match="pass the tasks, or read it with Manifest"):
-        Manifest.read(tmp_path / "m.csv")
-    assert Manifest.read(tmp_path / "m.csv", tasks=[]).frame["age"].to_list() == [1, 2]
+    with pytest.raises(NoAnnotationError, match=r"pass the tasks, or read it with concord\.data\.from_csv"):
+        read_manifest(tmp_path / "m.csv")
+    assert read_manifest(tmp_path / "m.csv", tasks=[]).frame["age"].to_list() == [1, 2]
 
 
 @pytest.mark.parametrize("ending", ["parquet", "csv"])
 def test_missing_file(tmp_path: Path, ending: str) -> None:
     with pytest.raises(MissingDataError, match=r"expected a manifest at .* found nothing"):
-        Manifest.read(tmp_path / f"m.{ending}")
+        read_manifest(tmp_path / f"m.{ending}")
     (tmp_path / f"n.{ending}").mkdir()
     with pytest.raises(MissingDataError, match="found a folder"):
-        Manifest.read(tmp_path / f"n.{ending}")
+        read_manifest(tmp_path / f"n.{ending}")
 
 
 def test_another_ending(tmp_path: Path) -> None:
     with pytest.raises(DataFormatError, match=r"\.parquet or \.csv file, found the ending '\.xlsx'"):
-        pets().write(tmp_path / "m.xlsx")
+        write_manifest(pets(), tmp_path / "m.xlsx")
 
 
 def test_not_parquet(tmp_path: Path) -> None:
     (tmp_path / "m.parquet").write_bytes(b"PAR1 or so")
     with pytest.raises(DataFormatError, match=r"m\.parquet: not a Parquet file"):
-        Manifest.read(tmp_path / "m.parquet")
+        read_manifest(tmp_path / "m.parquet")
 
 
 def test_truncated_parquet_with_its_end(tmp_path: Path) -> None:
-    pets().write(tmp_path / "m.parquet")
+    write_manifest(pets(), tmp_path / "m.parquet")
     whole = (tmp_path / "m.parquet").read_bytes()
     (tmp_path / "m.parquet").write_bytes(whole[:4] + b"\xff" * 40 + whole[44:])
     with pytest.raises(DataFormatError, match="not a Parquet file"):
-        Manifest.read(tmp_path / "m.parquet")
+        read_manifest(tmp_path / "m.parquet")
 
 
 @pytest.mark.parametrize(
@@ -175,34 +176,34 @@ def test_damaged_description(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "m.csv").write_text("path,age\na,1\n")
     (tmp_path / "m.csv.tasks.json").write_text(text)
     with pytest.raises(DataFormatError, match=rf"tasks\.json: .*{message}"):
-        Manifest.read(tmp_path / "m.csv")
+        read_manifest(tmp_path / "m.csv")
 
 
 def test_description_in_another_encoding(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path\na\n")
     (tmp_path / "m.csv.tasks.json").write_bytes('{"name": "é"}'.encode("latin-1"))
     with pytest.raises(DataFormatError, match="not text in UTF-8"):
-        Manifest.read(tmp_path / "m.csv")
+        read_manifest(tmp_path / "m.csv")
 
 
 def test_damaged_metadata(tmp_path: Path) -> None:
     pets().frame.write_parquet(tmp_path / "m.parquet", metadata={"concord": json.dumps({"tasks": 1})})
     with pytest.raises(DataFormatError, match="not a list of tasks"):
-        Manifest.read(tmp_path / "m.parquet")
+        read_manifest(tmp_path / "m.parquet")
 
 
 def test_csv_with_a_column_it_cannot_hold(tmp_path: Path) -> None:
     frame = pets().frame.with_columns(when=pl.lit(0).cast(pl.Datetime))
     with pytest.raises(DataFormatError, match=r"column 'when' of type Datetime.*cannot be in CSV"):
-        Manifest(frame, (PET,)).write(tmp_path / "m.csv")
+        write_manifest(Manifest(frame, (PET,)), tmp_path / "m.csv")
 
 
 def test_csv_keeps_flags_and_categories(tmp_path: Path) -> None:
     frame = pets().frame.with_columns(
         blurred=pl.Series([True, False, None]), colour=pl.Series(["red", None, "red"], dtype=pl.Categorical)
     )
-    Manifest(frame, (PET,)).write(tmp_path / "m.csv")
-    again = Manifest.read(tmp_path / "m.csv").frame
+    write_manifest(Manifest(frame, (PET,)), tmp_path / "m.csv")
+    again = read_manifest(tmp_path / "m.csv").frame
     assert again["blurred"].to_list() == [True, False, None]
     assert again["colour"].to_list() == ["red", None, "red"]
 
@@ -223,7 +224,7 @@ def csv_with(tmp_path: Path, text: str | bytes) -> Path:
 
 @pytest.mark.parametrize("before", ["", "\ufeff"], ids=["plain", "byte order mark"])
 def test_line_ends_blank_lines_and_marks_do_not_matter(tmp_path: Path, before: str) -> None:
-    again = Manifest.read(csv_with(tmp_path, before + WHOLE))
+    again = read_manifest(csv_with(tmp_path, before + WHOLE))
     assert again.frame["path"].to_list() == ["a", "b"]
     np.testing.assert_array_equal(again.targets()["traits"], [[1, 0], [np.nan, 1]])
     assert again.frame["points"].to_list() == [[1.0, 2.0], None]
@@ -251,18 +252,18 @@ def test_line_ends_blank_lines_and_marks_do_not_matter(tmp_path: Path, before: s
 )
 def test_damaged_csv(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(ConcordError, match=rf"m\.csv.*{message}"):
-        Manifest.read(csv_with(tmp_path, text))
+        read_manifest(csv_with(tmp_path, text))
 
 
 @pytest.mark.parametrize("text", ["", "path,pet\n"])
 def test_empty_csv(tmp_path: Path, text: str) -> None:
     with pytest.raises(EmptyDataError, match="at least one line"):
-        Manifest.read(csv_with(tmp_path, text))
+        read_manifest(csv_with(tmp_path, text))
 
 
 def test_csv_without_a_column_of_its_tasks(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"'traits\.barks'"):
-        Manifest.read(csv_with(tmp_path, WHOLE.replace("traits.barks", "traits.bark")))
+        read_manifest(csv_with(tmp_path, WHOLE.replace("traits.barks", "traits.bark")))
 
 
 @given(data=st.data())
@@ -278,7 +279,7 @@ def test_a_mutated_file_is_read_as_it_stands_or_refused_by_name(tmp_path: Path, 
     mutated = whole[:at] + inserted + whole[at + length :]
     file = csv_with(tmp_path, mutated)
     try:
-        again = Manifest.read(file)
+        again = read_manifest(file)
     except ConcordError:
         return
     reader = csv.reader(io.StringIO(mutated.decode("utf-8-sig"), newline=""))

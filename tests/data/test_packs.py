@@ -11,8 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from concord.data import Manifest, inspect, read
+from concord.data import read_manifest, write_manifest
+from concord.data.inspection import inspect
+from concord.data.manifest import Manifest
 from concord.data.readers.pack import PACKS, pack_features, pack_relation, pack_relations
+from concord.data.registry import read
 from concord.errors import ConcordError, DataFormatError, MissingDataError, UnknownNameError
 
 PACK_ROOT = Path(os.environ.get("CONCORD_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -121,8 +124,8 @@ def test_nothing_is_missing_and_nothing_leaks(pack: Manifest) -> None:
 
 
 def test_round_trip(pack: Manifest, tmp_path: Path) -> None:
-    pack.write(tmp_path / "m.parquet")
-    again = Manifest.read(tmp_path / "m.parquet")
+    write_manifest(pack, tmp_path / "m.parquet")
+    again = read_manifest(tmp_path / "m.parquet")
     assert again.frame.equals(pack.frame)
     assert again.tasks == pack.tasks
     assert again.root == pack.root

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import concord.data
-from concord.data import read, reader_names
-from concord.data.registry import reader
+from concord.data.registry import read, reader, reader_names
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
-from concord.data import Manifest
+from concord.data.manifest import Manifest
 from concord.data.splitting import resplit, sample_keys, split_shares
 from concord.errors import ConfigError, UnknownNameError
 

@@ -16,21 +16,20 @@ from concord import (
     MultiTaskNetwork,
     Relation,
 )
+from concord.auto import posterior_targets
 from concord.cli import main
 from concord.config import as_config
-from concord.couplings import View, class_posterior, relation_tensors
-from concord.couplings.named import COUPLINGS
-from concord.data import Manifest
+from concord.couplings import COUPLINGS, View, class_posterior, relation_tensors
+from concord.data import Manifest, write_manifest
 from concord.decoding import decode_classes, decode_targets, implied, temperature
+from concord.deploy import TrunkRecord, from_pretrained, save_pretrained
 from concord.errors import ConcordWarning
-from concord.estimation import Crossed, Observations, check_relation, evidence, fit_exponent
-from concord.hub import TrunkRecord, from_pretrained, save_pretrained
-from concord.staging import posterior_targets
-from concord.study.comparison import compare
-from concord.study.plan import as_plan
-from concord.study.running import run as run_study
-from concord.training import load_run, predict, train
-from concord.trunks import build_trunk
+from concord.estimation import Crossed, Observations, check_relation, fit_exponent
+from concord.networks import build_trunk
+from concord.relations import class_evidence as evidence
+from concord.runs import load_run, predict, train
+from concord.study import as_plan, compare
+from concord.study import run as run_study
 
 __all__ = [
     "COUPLINGS",
@@ -69,6 +68,7 @@ __all__ = [
     "save_pretrained",
     "temperature",
     "train",
+    "write_manifest",
 ]
 
 relation_fields = ("table", "strength", "interval", "prior", "base_rate")

@@ -245,7 +245,9 @@ def data_on_disk(folder: Path, n: int = 60) -> None:
             columns["shape"] = [SHAPE.classes[c] for c in y]
         else:
             columns |= {f"dots.{label}": a[:, k] for k, label in enumerate(DOTS.labels)}
-        api.Manifest(pl.DataFrame(columns), (task,), folder, name).write(folder / f"{name}.parquet")
+        api.write_manifest(
+            api.Manifest(pl.DataFrame(columns), (task,), folder, name), folder / f"{name}.parquet"
+        )
     (folder / "table.csv").write_text("shape,one,two\ncircle,.9,.1\nsquare,.1,.9\nstar,.8,.8\n")
 
 

@@ -12,10 +12,10 @@ import torch
 from study_folders import edit, write_study
 from study_plans import tiny
 
-from concord.rows import RowFeed
-from concord.study.load import problem_of
-from concord.study.outcome import Outcome
-from concord.study.running import setting_of
+from concord.fitting.rows import RowFeed
+from concord.study.pages.outcome import Outcome
+from concord.study.problems.load import problem_of
+from concord.study.running.one_cell import setting_of
 
 PLAN = {
     "problem": "digits",

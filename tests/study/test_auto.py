@@ -11,21 +11,26 @@ import pytest
 import torch
 from study_plans import tiny
 
+from concord.auto.effort import EFFORTS
+from concord.auto.families import train_shared
 from concord.errors import StudyError, UnknownNameError
-from concord.estimation import Contradiction, Observations, check_relation
-from concord.fit import predict_logits
+from concord.estimation.check import check_relation
+from concord.estimation.contradictions import Contradiction
+from concord.estimation.observations import Observations
 from concord.metrics import probabilities
-from concord.relation import Relation
-from concord.selection import EFFORTS, train_shared
-from concord.study.cases.digits import problem
-from concord.study.cells import Cell, cells, load
-from concord.study.comparison import compare
-from concord.study.conditions import auto, condition
+from concord.networks.predict import predict_logits
+from concord.relations.relation import Relation
+from concord.study.conditions import auto
 from concord.study.conditions import two_stage as staged
 from concord.study.conditions.learner import StudyLearner
-from concord.study.plan import Network
-from concord.study.running import run, setting_of
-from concord.study.tables import control
+from concord.study.conditions.registry import condition
+from concord.study.conditions.tables import control
+from concord.study.judging.comparison import compare
+from concord.study.problems.cases.digits import problem
+from concord.study.running.cells import Cell, all_cells, load
+from concord.study.running.one_cell import setting_of
+from concord.study.running.running import run
+from concord.study.spec import Network
 
 DIGITS = problem()
 TEST = torch.from_numpy(DIGITS.inputs[DIGITS.splits["test"][:50]])
@@ -221,7 +226,7 @@ def test_the_first_stage_is_trained_once_for_all_conditions_and_that_changes_not
         run(plan, out)
         compare(plan, out)
         results[kept] = (out / "results.csv").read_bytes(), (out / "curves.csv").read_bytes()
-        held[kept] = [load(out, plan, cell) for cell in cells(plan)]
+        held[kept] = [load(out, plan, cell) for cell in all_cells(plan)]
     assert first_stages == [0, 0, 0]  # once, then for each
     assert results[8] == results[0]
     for with_it, without in zip(held[8], held[0], strict=True):

@@ -10,13 +10,13 @@ import sys
 import pytest
 from study_plans import tiny
 
-from concord.study import claims as claims_module
-from concord.study.cells import Cell, cells, finished, open_folder
-from concord.study.claims import RENEW, STALE, Claims
-from concord.study.comparison import compare
-from concord.study.running import run
+from concord.study.judging.comparison import compare
+from concord.study.running import claims as claims_module
+from concord.study.running.cells import Cell, all_cells, finished, open_folder
+from concord.study.running.claims import RENEW, STALE, Claims
+from concord.study.running.running import run
 
-CELL, OTHER = cells(tiny())[:2]
+CELL, OTHER = all_cells(tiny())[:2]
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_two_sessions_share_a_plan_and_train_no_cell_twice(tmp_path):
     assert run(tiny(), tmp_path, on_done=first_done) == 0
     everything = trained["first"] + trained["second"]
     assert len(everything) == len(set(everything)) == 6
-    assert trained["first"] == [cells(tiny())[0], Cell("few-class", "posterior", 1)]
+    assert trained["first"] == [all_cells(tiny())[0], Cell("few-class", "posterior", 1)]
     assert not list((tmp_path / "runs").glob("*.claim"))
     run(tiny(), tmp_path / "alone")
     for folder in (tmp_path, tmp_path / "alone"):
@@ -219,9 +219,9 @@ done = []
 def kill(cell):
     done.append(cell)
     if len(done) == 2:
-        from concord.study.claims import Claims
-        from concord.study.cells import cells
-        Claims(Path(sys.argv[1])).take(cells(tiny())[-1])
+        from concord.study.running.claims import Claims
+        from concord.study.running.cells import all_cells
+        Claims(Path(sys.argv[1])).take(all_cells(tiny())[-1])
         os.kill(os.getpid(), signal.SIGKILL)
 run(tiny(), sys.argv[1], on_done=kill)
 """

@@ -11,14 +11,14 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 from study_plans import tiny
 
-from concord.study import compare as public_compare
-from concord.study.artifacts import agreement
-from concord.study.cases.digits import problem
-from concord.study.cells import Cell, cells, open_folder, save
-from concord.study.comparison import compare, summary
-from concord.study.listed import tables
-from concord.study.results import collect
-from concord.study.wording import sentence
+from concord.study.judging.artifacts import agreement
+from concord.study.judging.comparison import compare, summary
+from concord.study.judging.comparison import compare as public_compare
+from concord.study.judging.results import collect
+from concord.study.judging.wording import sentence
+from concord.study.pages.listed import result_tables
+from concord.study.problems.cases.digits import problem
+from concord.study.running.cells import Cell, all_cells, open_folder, save
 
 DIGITS = problem()
 TEST = DIGITS.splits["test"]
@@ -50,7 +50,7 @@ def made_up(wrong_class, wrong_label, seed):
 def out(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     open_folder(folder, PLAN)
-    for cell in cells(PLAN):
+    for cell in all_cells(PLAN):
         logits = made_up(*WRONG[cell.condition], cell.seed)
         record = {
             "plan": PLAN.digest_of(cell.regime, cell.condition),
@@ -81,7 +81,7 @@ def rows_of(path):
 
 def test_results_hold_every_metric_of_every_run_on_the_test_rows(out):
     rows = rows_of(out / "results.csv")
-    assert len(rows) == len(cells(PLAN)) * (4 + 4)
+    assert len(rows) == len(all_cells(PLAN)) * (4 + 4)
     cell = Cell("balanced", "posterior", 3)
     made = made_up(*WRONG["posterior"], 3)
     wanted = {"condition": "posterior", "seed": "3", "regime": "balanced"}
@@ -193,7 +193,7 @@ def test_what_a_report_shows(out):
     first = gallery[0]
     assert set(first["predictions"]) == set(WRONG)
     assert first["truth"]["digit"] == str(DIGITS.targets["digit"][first["row"]])
-    assert len(rows_of(out / "curves.csv")) == len(cells(PLAN))
+    assert len(rows_of(out / "curves.csv")) == len(all_cells(PLAN))
 
 
 def test_heads_agree_where_the_labels_are_those_of_the_class():
@@ -207,7 +207,7 @@ def test_the_terminal_says_the_same(found):
     from rich.console import Console
 
     console = Console(width=90, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    for table in tables(found):
+    for table in result_tables(found):
         console.print(table)
     text = console.export_text()
     assert text.count("posterior") == 4

@@ -11,11 +11,12 @@ import torch
 from study_plans import tiny
 
 from concord.errors import RangeError, StudyError, UnknownNameError
-from concord.study.cases.digits import problem
-from concord.study.conditions import auto, condition, condition_names
+from concord.study.conditions import auto
 from concord.study.conditions.coupled import task_weights
-from concord.study.running import setting_of
-from concord.study.tables import control
+from concord.study.conditions.registry import condition, condition_names
+from concord.study.conditions.tables import control
+from concord.study.problems.cases.digits import problem
+from concord.study.running.one_cell import setting_of
 
 DIGITS = problem()
 

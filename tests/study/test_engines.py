@@ -13,11 +13,11 @@ import torch
 from study_plans import tiny
 
 from concord.errors import MissingExtraError, NotFiniteError, StudyError, UnknownNameError
-from concord.study import running as run_module
-from concord.study.cells import Cell, finished, open_folder
-from concord.study.comparison import compare
-from concord.study.engines import Here, Ray, check_engine, engine
-from concord.study.running import run
+from concord.study.judging.comparison import compare
+from concord.study.running import one_cell
+from concord.study.running.cells import Cell, finished, open_folder
+from concord.study.running.engines import Here, Ray, check_engine, engine
+from concord.study.running.running import run
 
 
 class TaskError(Exception):
@@ -134,14 +134,14 @@ def test_a_cluster_that_runs_is_left_running(tmp_path, monkeypatch):
 
 
 def test_what_a_task_raises_is_one_line_and_the_others_are_cancelled(tmp_path, ray, monkeypatch):
-    kept = run_module.run_cell
+    kept = one_cell.run_cell
 
     def fail(plan, problem, cell, out):
         if cell.condition == "uncoupled":
             raise NotFiniteError("the loss became nan at step 3")
         kept(plan, problem, cell, out)
 
-    monkeypatch.setattr(run_module, "run_cell", fail)
+    monkeypatch.setattr(one_cell, "run_cell", fail)
     with pytest.raises(StudyError, match="run few-class~uncoupled~1 failed: the loss became nan") as caught:
         run(tiny(), tmp_path, engine="ray")
     assert "\n" not in str(caught.value)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from concord.study.comparison import compare
+from concord.study.judging.comparison import compare
+from concord.study.pages.report import write_report
 from concord.study.plan import Plan, Sourced, as_plan, read_plan
-from concord.study.report import write
-from concord.study.running import run
+from concord.study.running.running import run
 
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "configs" / "studies"
@@ -49,7 +49,7 @@ def test_an_open_study_runs_from_packs_to_report(tmp_path, name):
     for regime in plan.regimes:
         judged = {row["task"] for row in summary["verdicts"] if row["regime"] == regime.name}
         assert judged == tasks
-    assert "paper" in write(tmp_path / name).read_text()
+    assert "paper" in write_report(tmp_path / name).read_text()
     held = json.loads((tmp_path / name / "config.json").read_text())
     assert str(PACK_ROOT) not in json.dumps(held), "results do not depend on where data are"
 

@@ -19,9 +19,9 @@ from concord.errors import (
     StudyError,
     UnknownNameError,
 )
-from concord.study.load import problem_of
 from concord.study.plan import as_plan, read_plan
-from concord.study.problem import check
+from concord.study.problems.load import problem_of
+from concord.study.problems.problem import check_problem
 
 PETS, TRAITS = ["cat", "dog", "cow"], ["purrs", "barks", "horns"]
 TABLE = "pet,purrs,barks,horns\ncat,0.9,0,0\ndog,0,0.9,0\ncow,0,0,0.8\n"
@@ -167,7 +167,7 @@ def test_a_split_without_a_class_is_refused(folder):
     (folder / "pets.csv").write_text("\n".join(kept) + "\n")
     plan = read_plan(written(folder))
     with pytest.raises(StudyError, match="split 'test' has no row of 'cow'"):
-        check(problem_of(plan), plan)
+        check_problem(problem_of(plan), plan)
 
 
 def test_the_folder_of_another_plan_is_left_alone(folder):
@@ -223,7 +223,7 @@ def test_data_that_do_not_fit_are_refused(folder):
 
 
 def test_a_built_in_table_fits_tasks_of_its_names(folder):
-    from concord.tables import expressions
+    from concord.relations.literature import expressions
 
     built = expressions()
     names = [f"units.{label}" for label in built.target.labels]

@@ -15,13 +15,12 @@ from scipy.optimize import minimize
 from study_plans import tiny
 
 from concord.errors import MissingExtraError, RangeError, StudyError, UnknownNameError
-from concord.fit import predict_logits
 from concord.metrics import probabilities
+from concord.networks.predict import predict_logits
 from concord.objective import CoupledObjective
-from concord.relation import Relation
-from concord.study.cases.digits import problem
-from concord.study.conditions import condition, condition_names
+from concord.relations.relation import Relation
 from concord.study.conditions.base import joined
+from concord.study.conditions.registry import condition, condition_names
 from concord.study.peers._losses import CombinedGradients, dual_cone_weights, factor
 from concord.study.peers.distillation import mixed_targets
 from concord.study.peers.dwa import DynamicLoss, weights_after
@@ -30,7 +29,8 @@ from concord.study.peers.mgda import MGDAObjective, least_norm_weights
 from concord.study.peers.pcgrad import PCGradObjective, projected
 from concord.study.peers.pseudo_labels import sure
 from concord.study.peers.uncertainty import UncertaintyLoss
-from concord.study.running import setting_of
+from concord.study.problems.cases.digits import problem
+from concord.study.running.one_cell import setting_of
 from concord.tasks import MulticlassTask, MultilabelTask
 
 DIGITS = problem()

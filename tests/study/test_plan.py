@@ -6,9 +6,10 @@ import pytest
 from study_plans import TINY, tiny
 
 from concord.errors import MissingDataError, StudyError, UnknownNameError
-from concord.study.cases import case, case_names
-from concord.study.plan import Plan, Regime, as_plan, read_plan
-from concord.study.running import setting_of
+from concord.study.plan import Plan, as_plan, read_plan
+from concord.study.problems.cases import case, case_names
+from concord.study.running.one_cell import setting_of
+from concord.study.spec import Regime
 
 REGIME = {"name": "a", "rows": {"digit": 10, "segments": 10}}
 

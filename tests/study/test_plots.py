@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.study.heat import heat_map
-from concord.study.plots import Effect, Line, curves, differences, glyph, mean_ranks, points, reach
-from concord.study.svg import Scale, fitted, path, spread, tag, ticks
+from concord.study.pages.heat import heat_map
+from concord.study.pages.plots import Effect, Line, curves, differences, glyph, mean_ranks, points, reach
+from concord.study.pages.svg import Scale, fitted, path, spread, tag, ticks
 
 numbers = st.floats(-100, 100, allow_nan=False)
 texts = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=40)

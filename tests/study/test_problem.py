@@ -19,11 +19,12 @@ from concord.errors import (
     StudyError,
     UnknownNameError,
 )
-from concord.study.cases.digits import SEGMENTS, problem
-from concord.study.engines import _opened
-from concord.study.load import problem_of
-from concord.study.plan import Regime, as_plan
-from concord.study.problem import check, draw
+from concord.study.plan import as_plan
+from concord.study.problems.cases.digits import SEGMENTS, problem
+from concord.study.problems.load import problem_of
+from concord.study.problems.problem import check_problem, draw
+from concord.study.running.engines import _opened
+from concord.study.spec import Regime
 
 DIGITS = problem()
 
@@ -74,32 +75,34 @@ def with_test_rows(keep):
 
 def test_a_split_without_a_class_or_label_is_refused():
     with pytest.raises(StudyError, match=r"split 'test' has no row of '4', .* task 'digit'"):
-        check(with_test_rows(lambda y: y != 4), tiny())
+        check_problem(with_test_rows(lambda y: y != 4), tiny())
     no_labels = {**DIGITS.targets, "segments": DIGITS.targets["segments"] * 0}
     with pytest.raises(StudyError, match="no row of 'a'"):
-        check(replace(DIGITS, targets=no_labels), tiny())
+        check_problem(replace(DIGITS, targets=no_labels), tiny())
 
 
 def test_plans_that_speak_of_something_else_are_refused():
     rows = {"digit": 10, "segments": 10}
     with pytest.raises(UnknownNameError, match="unknown task 'digits'; did you mean 'digit'"):
-        check(DIGITS, tiny(regimes=[{"name": "a", "rows": {**rows, "digits": 3}}]))
+        check_problem(DIGITS, tiny(regimes=[{"name": "a", "rows": {**rows, "digits": 3}}]))
     with pytest.raises(StudyError, match="no number of rows for task 'segments'"):
-        check(DIGITS, tiny(regimes=[{"name": "a", "rows": {"digit": 3}}]))
+        check_problem(DIGITS, tiny(regimes=[{"name": "a", "rows": {"digit": 3}}]))
     with pytest.raises(UnknownNameError, match="metric of task 'digit'"):
-        check(DIGITS, tiny(metrics={"digit": "mean_f1"}))
+        check_problem(DIGITS, tiny(metrics={"digit": "mean_f1"}))
     with pytest.raises(StudyError, match="no relation"):
-        check(replace(DIGITS, relations=()), tiny(regimes=[{"name": "a", "rows": rows, "table": "shuffled"}]))
+        check_problem(
+            replace(DIGITS, relations=()), tiny(regimes=[{"name": "a", "rows": rows, "table": "shuffled"}])
+        )
 
 
 def test_a_network_for_other_inputs_is_refused():
     with pytest.raises(StudyError, match=r"shape \(64,\), which are no images \(resnet\)"):
-        check(DIGITS, tiny(network={"kind": "resnet"}))
+        check_problem(DIGITS, tiny(network={"kind": "resnet"}))
     images = replace(DIGITS, inputs=DIGITS.inputs.reshape(-1, 1, 8, 8))
-    check(images, tiny(network={"kind": "resnet"}))
+    check_problem(images, tiny(network={"kind": "resnet"}))
     regimes = [{**tiny().regimes[0].model_dump(), "network": {"kind": "mlp"}}]
     with pytest.raises(StudyError, match="rows of features"):
-        check(images, tiny(network={"kind": "resnet"}, regimes=regimes))
+        check_problem(images, tiny(network={"kind": "resnet"}, regimes=regimes))
 
 
 def test_a_problem_that_does_not_fit_together_is_refused():
@@ -138,7 +141,7 @@ def number():
 def beside(tmp_path):
     """A folder with modules that nobody can import from elsewhere; they are forgotten afterwards."""
     (tmp_path / "beside_a_problem.py").write_text(
-        "from concord.study.cases.digits import problem as digits\n"
+        "from concord.study.problems.cases.digits import problem as digits\n"
     )
     (tmp_path / "a_problem.py").write_text(MODULE)
     yield tmp_path
@@ -218,7 +221,7 @@ def test_folders_of_modules_are_told_apart(tmp_path):
     for name in ("first", "second"):
         (tmp_path / name / "a_folder").mkdir(parents=True)
         (tmp_path / name / "a_folder" / "m.py").write_text(
-            "from concord.study.cases.digits import problem as small\n"
+            "from concord.study.problems.cases.digits import problem as small\n"
         )
     try:
         problem_of(tiny(problem="a_folder.m:small", folder=str(tmp_path / "first")))

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from concord.cli import app
 from concord.errors import DataFormatError, EmptyDataError, MissingDataError, StudyError
-from concord.study.listing import listing, span, written
-from concord.study.outcome import Outcome
-from concord.study.plots import points
-from concord.study.report import compare, write
-from concord.study.views.tables import flat
-from concord.study.views.verdict import board
+from concord.study.pages.listing import listing, span, written
+from concord.study.pages.outcome import Outcome
+from concord.study.pages.plots import points
+from concord.study.pages.report import write_comparison, write_report
+from concord.study.pages.views.tables import flat
+from concord.study.pages.views.verdict import board
 
 EMPTY = {"meta", "link", "br", "img", "input", "line", "path", "circle", "rect", "option", "hr"}
 
@@ -75,7 +75,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(folder):
-    return Page(write(folder))
+    return Page(write_report(folder))
 
 
 def summary(folder):
@@ -214,7 +214,7 @@ def nasty(tmp_path_factory):
         sentence="</p><script>alert(2)</script>",
         regimes={'"><img src=x onerror=alert(3)>': (50, 600)},
     )
-    return Page(write(out))
+    return Page(write_report(out))
 
 
 class TestEscaping:
@@ -233,23 +233,23 @@ class TestEscaping:
     def test_a_picture_from_outside_is_not_fetched(self, tmp_path):
         out = write_study(tmp_path)
         edit(out / "gallery.json", lambda held: held[0].update(image="https://example.org/a.png"))
-        assert "example.org" not in write(out).read_text(encoding="utf-8")
+        assert "example.org" not in write_report(out).read_text(encoding="utf-8")
 
 
 class TestShapesOfStudies:
     def test_one_seed(self, tmp_path):
-        page = Page(write(write_study(tmp_path, seeds=1)))
+        page = Page(write_report(write_study(tmp_path, seeds=1)))
         assert not page.having("line", "interval")
         assert page.having("circle", "seed")
 
     def test_one_baseline_and_nothing_else(self, tmp_path):
-        page = Page(write(write_study(tmp_path, conditions=("single-task",))))
+        page = Page(write_report(write_study(tmp_path, conditions=("single-task",))))
         assert "differences" not in [e["id"] for e in page.all("section")]
         assert page.having("g", "curve")
 
     def test_many_conditions_are_dashed_and_still_named(self, tmp_path):
         names = ("single-task", "uncoupled", *(f"peer-{i}" for i in range(12)))
-        page = Page(write(write_study(tmp_path, conditions=names, seeds=2)))
+        page = Page(write_report(write_study(tmp_path, conditions=names, seeds=2)))
         assert {e["text"] for e in page.having("text", "end")} == set(names)
         assert page.having("g", "dashed")
 
@@ -262,19 +262,19 @@ class TestShapesOfStudies:
             out / "summary.json",
             lambda held: [held.pop(key) for key in ("ranks", "cost", "delta_m", "worst_task")],
         )
-        page = Page(write(out))
+        page = Page(write_report(out))
         ids = {e["id"] for e in page.all("section")}
         assert not ids & {"gallery", "curves", "confusion"}
         assert "nothing to set beside it" in page.all("section", id="relation")[0]["text"]
 
     def test_metrics_of_which_less_is_better(self, tmp_path):
         out = write_study(tmp_path, metrics=("ece", "mean_f1"))
-        held = json.loads(Page(write(out)).all("script", id="results")[0]["text"])
+        held = json.loads(Page(write_report(out)).all("script", id="results")[0]["text"])
         assert held["lower"] == ["ece"]
 
     def test_regimes_that_differ_in_one_size_make_a_clean_curve(self, tmp_path):
         out = write_study(tmp_path, regimes={"a": (50, 600), "b": (200, 600), "c": (800, 600), "d": (50, 50)})
-        section = Page(write(out)).all("section", id="efficiency")[0]["text"]
+        section = Page(write_report(out)).all("section", id="efficiency")[0]["text"]
         assert "with 600 segments" in section
         assert "with 50 digit" in section
         assert "change along with it" not in section
@@ -283,11 +283,11 @@ class TestShapesOfStudies:
         assert "change along with it" in page.all("section", id="efficiency")[0]["text"]
 
     def test_one_size_makes_no_curve(self, tmp_path):
-        page = Page(write(write_study(tmp_path, regimes={"only": (50, 600)})))
+        page = Page(write_report(write_study(tmp_path, regimes={"only": (50, 600)})))
         assert "efficiency" not in [e["id"] for e in page.all("section")]
 
     def test_long_trainings_are_thinned_to_both_ends(self, tmp_path):
-        page = Page(write(write_study(tmp_path, steps=20_000, seeds=1, conditions=CONDITIONS[:2])))
+        page = Page(write_report(write_study(tmp_path, steps=20_000, seeds=1, conditions=CONDITIONS[:2])))
         lines = page.having("path", "line")
         assert max(line["d"].count(",") for line in lines) <= 122
 
@@ -299,7 +299,7 @@ class TestDamage:
 
     def test_no_folder(self, tmp_path):
         with pytest.raises(MissingDataError, match="no such folder"):
-            write(tmp_path / "nowhere")
+            write_report(tmp_path / "nowhere")
 
     @pytest.mark.parametrize(
         "name", ["config.json", "summary.json", "results.csv", "curves.csv", "relation.json", "gallery.json"]
@@ -307,7 +307,7 @@ class TestDamage:
     def test_a_file_is_missing(self, out, name):
         (out / name).unlink()
         with pytest.raises(MissingDataError, match=f"no {name} .*run the same `concord study` again"):
-            write(out)
+            write_report(out)
         assert not (out / "report.html").exists()
 
     @pytest.mark.parametrize(
@@ -328,27 +328,27 @@ class TestDamage:
     def test_a_file_is_damaged(self, out, name, text, match):
         (out / name).write_text(text, encoding="utf-8")
         with pytest.raises(DataFormatError, match=match):
-            write(out)
+            write_report(out)
 
     def test_not_text_at_all(self, out):
         (out / "results.csv").write_bytes(b"\xff\xfe\x00")
         with pytest.raises(DataFormatError, match="expected UTF-8"):
-            write(out)
+            write_report(out)
 
     def test_a_verdict_lacks_a_field(self, out):
         edit(out / "summary.json", lambda held: held["verdicts"][1].pop("low"))
         with pytest.raises(DataFormatError, match="entry 1 of verdicts has no 'low'"):
-            write(out)
+            write_report(out)
 
     def test_verdicts_of_other_results(self, out):
         edit(out / "summary.json", lambda held: held["verdicts"][0].update(difference=12.0))
         with pytest.raises(StudyError, match=r"results\.csv gives .* summary\.json says \+12\.00"):
-            write(out)
+            write_report(out)
 
     def test_verdicts_without_results(self, out):
         edit(out / "summary.json", lambda held: held["verdicts"][0].update(regime="elsewhere"))
         with pytest.raises(StudyError, match="judge again"):
-            write(out)
+            write_report(out)
 
 
 class TestOutcome:
@@ -372,7 +372,7 @@ class TestSeveral:
         second = write_study(
             tmp_path / "second", steps=900, conditions=("single-task", "uncoupled", "posterior")
         )
-        page = Page(compare([first, second], tmp_path / "pages" / "both.html"))
+        page = Page(write_comparison([first, second], tmp_path / "pages" / "both.html"))
         assert "2 studies" in page.all("h1")[0]["text"]
         studies = {e["data-study"] for e in page.having("g", "effect")}
         assert studies == {"first", "second"}
@@ -386,19 +386,19 @@ class TestSeveral:
 
     def test_tallies_count_every_verdict_once(self, tmp_path):
         folders = [write_study(tmp_path / name) for name in ("a", "b")]
-        page = Page(compare(folders, tmp_path / "p.html"))
+        page = Page(write_comparison(folders, tmp_path / "p.html"))
         board = page.all("section", id="tally")[0]["text"]
         paper = re.search(r"paper\s*0\s*0\s*0\s*8\s*8", re.sub(r"\s+", " ", board))
         assert paper, board
 
     def test_folders_of_one_name_are_told_apart(self, tmp_path):
         folders = [write_study(tmp_path / name / "same") for name in ("a", "b")]
-        page = Page(compare(folders, tmp_path / "p.html"))
+        page = Page(write_comparison(folders, tmp_path / "p.html"))
         assert {e["data-study"] for e in page.having("g", "effect")} == {str(f) for f in folders}
 
     def test_none(self, tmp_path):
         with pytest.raises(EmptyDataError, match="name at least one folder"):
-            compare([], tmp_path / "p.html")
+            write_comparison([], tmp_path / "p.html")
 
 
 class TestCommand:

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from study_folders import NASTY, write_study
 
-from concord.study.report import compare, write
+from concord.study.pages.report import write_comparison, write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = [
@@ -35,7 +35,7 @@ def browser():
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("pages")
-    plain = write(write_study(root / "plain"))
+    plain = write_report(write_study(root / "plain"))
     wide = write_study(
         root / "wide",
         tasks=(f"{NASTY} with a very long name", "s" * 70),
@@ -46,7 +46,11 @@ def pages(tmp_path_factory):
         seeds=2,
     )
     folders = [write_study(root / name) for name in ("first", "second")]
-    return {"plain": plain, "wide": write(wide), "several": compare(folders, root / "several.html")}
+    return {
+        "plain": plain,
+        "wide": write_report(wide),
+        "several": write_comparison(folders, root / "several.html"),
+    }
 
 
 @pytest.fixture

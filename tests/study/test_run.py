@@ -14,15 +14,16 @@ from scipy import sparse
 from study_plans import tiny
 
 from concord.errors import DenseOnlyError, NotFiniteError, StudyError, UnknownNameError
-from concord.relation import Relation
-from concord.study import engines
-from concord.study import running as run_module
-from concord.study.cases.digits import problem
-from concord.study.cells import Cell, cells, finished, load, logits, open_folder
-from concord.study.comparison import compare
-from concord.study.plan import Budget
-from concord.study.running import candidates, cells_of, default_processes, run, run_cell, setting_of
-from concord.study.tables import SHUFFLE_SEED, control
+from concord.relations.relation import Relation
+from concord.study.conditions.tables import SHUFFLE_SEED, control
+from concord.study.judging.comparison import compare
+from concord.study.problems.cases.digits import problem
+from concord.study.running import engines
+from concord.study.running import running as run_module
+from concord.study.running.cells import Cell, all_cells, finished, load, logits, open_folder
+from concord.study.running.one_cell import candidates, run_cell, setting_of
+from concord.study.running.running import cells_of, default_processes, run
+from concord.study.spec import Budget
 from concord.tasks import MulticlassTask, MultilabelTask
 
 DIGITS = problem()
@@ -63,7 +64,7 @@ def test_an_interrupted_study_goes_on_and_nothing_is_done_twice(tmp_path):
     left = run(tiny(), tmp_path, on_done=done.append, on_start=lambda *n: counts.append(n))
     assert left == 0
     assert counts == [(6, 2)]
-    assert sorted(c.id for c in done) == sorted(c.id for c in cells(tiny()))
+    assert sorted(c.id for c in done) == sorted(c.id for c in all_cells(tiny()))
     assert {path: path.stat().st_mtime_ns for path in files} == files
     assert len(json.loads((tmp_path / "environment.json").read_text())["sessions"]) == 2
     assert run(tiny(), tmp_path, on_done=done.append) == 0
@@ -79,9 +80,9 @@ def test_a_plan_may_grow_and_not_shrink(tmp_path):
     done = []
     assert run(grown, tmp_path / "a", on_done=done.append) == 0
     assert {path: path.read_bytes() for path in made} == made
-    assert len(done) == len(cells(grown)) - 2
+    assert len(done) == len(all_cells(grown)) - 2
     run(grown, tmp_path / "b")
-    for cell in cells(grown):
+    for cell in all_cells(grown):
         apart, at_once = (logits(tmp_path / folder, cell) for folder in "ab")
         assert all(np.array_equal(apart[task], at_once[task]) for task in at_once)
     compare(grown, tmp_path / "a")
@@ -152,7 +153,7 @@ def test_the_conditions_of_a_seed_are_trained_one_after_the_other(tmp_path, monk
     assert done == [Cell(r, c, s) for r in ("b", "a") for s in (7, 2) for c in names]
     half = []
     run(plan, tmp_path, array=(0, 2), on_done=half.append)
-    assert set(half) == set(cells(plan)[::2])
+    assert set(half) == set(all_cells(plan)[::2])
     assert half == [cell for cell in done if cell in half]
 
 
@@ -215,13 +216,13 @@ def test_tuning_gives_every_condition_the_same_candidates_and_validation_chooses
     assert [b.learning_rate for b in candidates(plan)] == [1e-9, 1e-2]
     assert candidates(tiny()) == [Budget(steps=12, rows_per_task=16, log_every=6)]
     run(plan, tmp_path)
-    for cell in cells(plan):
+    for cell in all_cells(plan):
         assert load(tmp_path, plan, cell)["budget"]["learning_rate"] == 1e-2
 
 
 def test_damaged_or_foreign_runs_are_named(tmp_path):
     run(tiny(), tmp_path)
-    cell = cells(tiny())[0]
+    cell = all_cells(tiny())[0]
     path = tmp_path / "runs" / f"{cell.id}.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "plan": "0"}))

@@ -12,8 +12,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from concord.config import ENVIRONMENT
-from concord.data import Manifest
+from concord.config.load import ENVIRONMENT
+from concord.data import read_manifest, write_manifest
+from concord.data.manifest import Manifest
 from concord.errors import (
     ConfigError,
     EmptyDataError,
@@ -22,10 +23,10 @@ from concord.errors import (
     StudyError,
     UnknownNameError,
 )
-from concord.study.comparison import compare
-from concord.study.load import problem_of
+from concord.study.judging.comparison import compare
 from concord.study.plan import as_plan, read_plan
-from concord.study.running import run
+from concord.study.problems.load import problem_of
+from concord.study.running.running import run
 from config_worlds import SHAPE, SIDE, TABLE, world, write
 
 PLAN = {
@@ -55,14 +56,14 @@ def planned(folder: Path, kind: str = "features", problem=None, **changes):
 
 
 def edited(path: Path, edit) -> None:
-    manifest = Manifest.read(path)
-    Manifest(edit(manifest.frame), manifest.tasks, manifest.root, manifest.name).write(path)
+    manifest = read_manifest(path)
+    write_manifest(Manifest(edit(manifest.frame), manifest.tasks, manifest.root, manifest.name), path)
 
 
 @pytest.mark.parametrize("kind", ["features", "columns", "images", "arrays"])
 def test_each_source_gives_its_rows_and_its_annotation(tmp_path, kind):
     problem = problem_of(read_plan(planned(tmp_path, kind)))
-    first, second = (Manifest.read(tmp_path / f"{name}.parquet") for name in ("classed", "labelled"))
+    first, second = (read_manifest(tmp_path / f"{name}.parquet") for name in ("classed", "labelled"))
     assert [task.name for task in problem.tasks] == ["shape", "marks"]
     for split, rows in problem.splits.items():
         own, other = (m.filter(pl.col("split") == split) for m in (first, second))
@@ -130,7 +131,7 @@ def test_splits_are_drawn_and_renamed(tmp_path):
     problem = problem_of(
         read_plan(planned(tmp_path, problem={"sources": {"classed": source, "labelled": other}}))
     )
-    said = Manifest.read(tmp_path / "classed.parquet").frame["split"].cast(pl.String)
+    said = read_manifest(tmp_path / "classed.parquet").frame["split"].cast(pl.String)
     counts = [
         int((problem.targets["shape"][problem.splits[s]] != -1).sum()) for s in ("train", "val", "test")
     ]
@@ -139,8 +140,8 @@ def test_splits_are_drawn_and_renamed(tmp_path):
 
 
 def test_a_split_may_be_renamed_alone(tmp_path):
-    from concord.config import as_config
-    from concord.training.build import open_sources
+    from concord.config.load import as_config
+    from concord.runs.sources import open_sources
 
     values = world(tmp_path)
     before = open_sources(as_config(values)).manifests["classed"].frame["split"].cast(pl.String)
@@ -180,8 +181,8 @@ def test_a_task_with_nothing_in_common_is_named(tmp_path):
 
 def test_rows_of_a_class_relation_stay_distributions(tmp_path):
     """Class to class: what is left of a row sums to 1 again, a row without anything is unknown."""
-    from concord.relation import Relation
-    from concord.study.sourced import _related
+    from concord.relations.relation import Relation
+    from concord.study.problems.sourced import _related
     from concord.tasks import MulticlassTask
 
     fine, coarse = MulticlassTask("fine", list("abc")), MulticlassTask("coarse", list("xyz"))
@@ -241,7 +242,7 @@ def test_a_gain_over_nothing_is_left_out():
     """Single-task networks that find none of the labels: no relative gain, and the file is still JSON."""
     from types import SimpleNamespace
 
-    from concord.study.comparison import _delta_m
+    from concord.study.judging.comparison import _delta_m
 
     plan = as_plan({**PLAN, "problem": "digits", "conditions": ["single-task", "uncoupled", "posterior"]})
 
@@ -265,10 +266,12 @@ def test_a_gain_over_nothing_is_left_out():
 
 
 def test_a_ready_table_gives_what_it_has_in_common(tmp_path):
-    from concord.config import RelationPlan, as_config
-    from concord.tables import expressions
+    from concord.config.load import as_config
+    from concord.config.schema import RelationPlan
+    from concord.relations.literature import expressions
+    from concord.runs.relations import relation_of
+    from concord.runs.sources import Opened
     from concord.tasks import MulticlassTask, MultilabelTask
-    from concord.training.build import Opened, relation_of
 
     tasks = (
         MulticlassTask("expression", ["fear", "contempt", "neutral"]),

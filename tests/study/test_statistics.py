@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from concord.errors import RangeError, ShapeError
-from concord.study.statistics import (
+from concord.study.judging.statistics import (
     Ranks,
     bootstrap_weights,
     delta_m,

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import concord as cc
-from concord.data import Manifest
+from concord.data import read_manifest, write_manifest
+from concord.data.manifest import Manifest
 from concord.errors import (
     ConcordError,
     ConfigError,
@@ -19,9 +20,9 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
-from concord.training import build
-from concord.training.inputs import Pixels, column_features, vocabulary_of
-from concord.training.layers import LIMIT, Standardize
+from concord.networks.standardize import LIMIT, Standardize
+from concord.runs.building import build
+from concord.runs.inputs import Pixels, column_features, vocabulary_of
 from config_worlds import SHAPE, SIDE, TABLE, config_of, world
 
 KINDS = ("features", "columns", "texts", "images", "arrays")
@@ -29,8 +30,8 @@ KINDS = ("features", "columns", "texts", "images", "arrays")
 
 def changed(path, edit):
     """A manifest on disk, edited."""
-    manifest = Manifest.read(path)
-    Manifest(edit(manifest.frame), manifest.tasks, manifest.root, manifest.name).write(path)
+    manifest = read_manifest(path)
+    write_manifest(Manifest(edit(manifest.frame), manifest.tasks, manifest.root, manifest.name), path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -128,10 +129,12 @@ def both(tmp_path):
     """A world whose label source has the classes too, in another order."""
     values = world(tmp_path)
     path = tmp_path / "labelled.parquet"
-    manifest, rng = Manifest.read(path), np.random.default_rng(0)
+    manifest, rng = read_manifest(path), np.random.default_rng(0)
     names = ["star", "circle", "square"]
     frame = manifest.frame.with_columns(pl.Series("shape", rng.choice(names, len(manifest))))
-    Manifest(frame, (*manifest.tasks, type(SHAPE)("shape", names)), tmp_path, "labelled").write(path)
+    write_manifest(
+        Manifest(frame, (*manifest.tasks, type(SHAPE)("shape", names)), tmp_path, "labelled"), path
+    )
     return values, frame
 
 
@@ -147,8 +150,8 @@ def test_a_relation_is_estimated_from_training_rows_with_both(tmp_path):
 
 
 def test_a_built_in_table_is_put_into_the_order_of_the_tasks(tmp_path):
-    from concord.tables import expressions
-    from concord.training.build import _fitting
+    from concord.relations.literature import expressions
+    from concord.runs.relations import _fitting
 
     built_in = expressions()
     source = type(built_in.source)("expression", reversed(built_in.source.classes))
@@ -220,9 +223,11 @@ def test_couplings_of_one_kind_stand_side_by_side(tmp_path):
 def test_one_name_for_two_kinds_of_task(tmp_path):
     values = world(tmp_path)
     path = tmp_path / "labelled.parquet"
-    manifest = Manifest.read(path)
+    manifest = read_manifest(path)
     frame = manifest.frame.rename({"marks.m1": "shape.m1", "marks.m2": "shape.m2"})
-    Manifest(frame, (type(manifest.tasks[0])("shape", ["m1", "m2"]),), tmp_path, "labelled").write(path)
+    write_manifest(
+        Manifest(frame, (type(manifest.tasks[0])("shape", ["m1", "m2"]),), tmp_path, "labelled"), path
+    )
     with pytest.raises(ConfigError, match="task 'shape' has classes in one source and labels in another"):
         build(config_of(values, tasks={}, relations=[], couplings=[]))
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.special import softmax
 
 import concord as cc
+from concord.decoding.decoders import Decoders
 from concord.errors import CheckpointError
-from concord.training import Decoders
 
 A = cc.MulticlassTask("a", ["a0", "a1", "a2"])
 B = cc.MulticlassTask("b", ["b0", "b1"])

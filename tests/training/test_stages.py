@@ -11,20 +11,20 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 
-from concord.checkpoint import Checkpoints
-from concord.config import read_config
-from concord.data import Manifest
-from concord.decoding import temperature
+from concord.auto.posterior import posterior_targets
+from concord.auto.splits import draw_folds
+from concord.config.load import read_config
+from concord.data import read_manifest, write_manifest
+from concord.decoding.calibration import temperature
 from concord.errors import CheckpointError, ConfigError, RangeError
-from concord.launch import launch
-from concord.rows import Rows
-from concord.selection import _folds
-from concord.staging import posterior_targets
-from concord.training import load_run, train
-from concord.training import stages as room
-from concord.training.build import build
-from concord.training.stages import FIRST_STAGE, begun, teach
-from concord.training.train import _augment, _recipe
+from concord.fitting.checkpoints import Checkpoints
+from concord.fitting.devices import launch
+from concord.fitting.rows import Rows
+from concord.runs import stages as room
+from concord.runs.building import build
+from concord.runs.run import load_run
+from concord.runs.stages import FIRST_STAGE, begun, teach
+from concord.runs.training import _augment, _recipe, train
 from config_worlds import MARKS, SHAPE, config_of, world, write
 
 TWO = {"kind": "two-stage", "folds": 2, "share": 0.5}
@@ -60,7 +60,7 @@ def test_what_is_taught_is_the_posterior_of_predictions_out_of_sample(tmp_path, 
     y = np.concatenate([built.training["classed"].manifest.targets()["shape"], np.full(40, -1)])
     a = np.concatenate([np.full((40, 2), np.nan), built.training["labelled"].manifest.targets()["marks"]])
     targets = {"shape": torch.from_numpy(y), "marks": torch.from_numpy(a).float()}
-    fold = _folds(Rows(torch.arange(80), targets), built.tasks, 3, 0, None)
+    fold = draw_folds(Rows(torch.arange(80), targets), built.tasks, 3, 0, None)
     assert [rows.tolist() for rows in seen] == [np.flatnonzero(fold != k).tolist() for k in range(3)]
     z = np.stack([each["shape"] for each in said])[fold, np.arange(80)].astype(float)
     p = softmax(temperature(z[:40], y[:40], True) * z, axis=1)
@@ -129,9 +129,9 @@ def test_groups_are_never_divided(tmp_path):
     config = two_stages(tmp_path)
     group = [None if i % 5 == 0 else f"s{i % 4}" for i in range(60)]
     for name in config.sources:
-        manifest = Manifest.read(tmp_path / f"{name}.parquet")
+        manifest = read_manifest(tmp_path / f"{name}.parquet")
         frame = manifest.frame.with_columns(pl.Series("group", group, dtype=pl.String))
-        replace(manifest, frame=frame).write(tmp_path / f"{name}.parquet")
+        write_manifest(replace(manifest, frame=frame), tmp_path / f"{name}.parquet")
     built = build(config)
     found = room._Folds(built, launch("cpu", 1), tmp_path, {}).groups()
     own = [name for source in built.training.values() for name in source.manifest.frame["group"]]

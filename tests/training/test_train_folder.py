@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from concord.checkpoint import Checkpoints
-from concord.data import Manifest
+from concord.data import read_manifest, write_manifest
+from concord.data.manifest import Manifest
 from concord.errors import (
     CheckpointError,
     ConcordWarning,
@@ -23,14 +23,14 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
+from concord.fitting.checkpoints import Checkpoints
+from concord.fitting.watch import MLflow, TensorBoard
 from concord.metrics import class_metrics
-from concord.training import evaluate, load_run, predict, train
-from concord.training.build import build
-from concord.training.evaluate import as_table, write_metrics
-from concord.training.predict import predict_split, write_predictions
-from concord.training.run import save_run
-from concord.training.train import _loggers
-from concord.watch import MLflow, TensorBoard
+from concord.runs.building import build
+from concord.runs.evaluation import as_table, evaluate, write_metrics
+from concord.runs.prediction import predict, predict_split, write_predictions
+from concord.runs.run import load_run, save_run
+from concord.runs.training import _loggers, train
 from config_worlds import MARKS, SHAPE, WORDS, config_of, world
 
 KINDS = ("features", "columns", "texts", "images", "arrays")
@@ -91,7 +91,7 @@ def test_it_learns_and_says_how_much(finished):
 
 def test_metrics_are_those_of_the_predictions(finished):
     frame = predict_split(finished, finished.config).filter(pl.col("source") == "classed")
-    manifest = Manifest.read(finished.folder.parent / "classed.parquet").filter("split = 'test'")
+    manifest = read_manifest(finished.folder.parent / "classed.parquet").filter("split = 'test'")
     p = frame.select(f"shape.head.{name}" for name in SHAPE.classes).to_numpy()
     expected = class_metrics(manifest.targets()["shape"], p, SHAPE.classes)
     assert evaluate(finished)["tasks"]["shape"]["head"] == pytest.approx(expected)
@@ -127,16 +127,16 @@ def test_another_configs_folder_is_refused(tmp_path):
 
 def changed_classes(folder):
     path = folder / "classed.parquet"
-    manifest = Manifest.read(path)
+    manifest = read_manifest(path)
     names = manifest.frame["shape"].cast(str).to_list()
     frame = manifest.frame.with_columns(pl.Series("shape", [*names[1:], names[0]]))
-    Manifest(frame, (SHAPE,), folder, "classed").write(path)
+    write_manifest(Manifest(frame, (SHAPE,), folder, "classed"), path)
 
 
 def changed_rows(folder):
     path = folder / "labelled.parquet"
-    manifest = Manifest.read(path)
-    replace(manifest, frame=manifest.frame.with_columns(pl.col("row").reverse())).write(path)
+    manifest = read_manifest(path)
+    write_manifest(replace(manifest, frame=manifest.frame.with_columns(pl.col("row").reverse())), path)
 
 
 def changed_table(folder):
@@ -167,7 +167,7 @@ def test_rows_that_are_neither_trained_on_nor_watched_may_change(tmp_path):
     config = config_of(world(tmp_path))
     before = weights(train(config))
     path = tmp_path / "classed.parquet"
-    Manifest.read(path).filter("split <> 'test'").write(path)
+    write_manifest(read_manifest(path).filter("split <> 'test'"), path)
     assert same(weights(train(config)), before)
     (tmp_path / "out" / "data.json").unlink()  # as a folder of an earlier version
     changed_table(tmp_path)
@@ -238,8 +238,8 @@ def test_each_task_may_get_weights_of_its_own(tmp_path):
 def test_selection_needs_validation_rows_of_every_task(tmp_path):
     values = world(tmp_path)
     path = tmp_path / "labelled.parquet"
-    manifest = Manifest.read(path).filter("split != 'val'")
-    manifest.write(path)
+    manifest = read_manifest(path).filter("split != 'val'")
+    write_manifest(manifest, path)
     with pytest.raises(
         ConfigError, match=r"validation\.select: no row of split val is annotated for task 'marks'"
     ):
@@ -251,7 +251,7 @@ def test_without_validation_rows_nothing_is_watched_or_fitted(tmp_path):
     values = world(tmp_path)
     for name in values["sources"]:
         path = tmp_path / f"{name}.parquet"
-        Manifest.read(path).filter("split != 'val'").write(path)
+        write_manifest(read_manifest(path).filter("split != 'val'"), path)
     run = train(config_of(values))
     assert run.facts["validation"] == run.facts["scales"] == {}
     assert run.decoder.strengths() == {"shape->marks": {"target": 0, "class": 0}}
@@ -348,7 +348,7 @@ def test_a_run_that_is_not_what_was_written_is_refused(finished, tmp_path, file,
 
 def forged(folder, **changes):
     """A run.json with some parts changed, its digest made to fit."""
-    from concord.training.run import _content_digest
+    from concord.runs.run import _content_digest
 
     content = json.loads((folder / "run.json").read_text()) | changes
     content = {key: value for key, value in content.items() if value is not ...}
@@ -412,13 +412,14 @@ def test_splits_that_there_are_not(finished, tmp_path):
         evaluate(finished, split="tset")
     values = world(tmp_path)
     for name in values["sources"]:
-        Manifest.read(tmp_path / f"{name}.parquet").filter("split != 'test'").write(
-            tmp_path / f"{name}.parquet"
+        write_manifest(
+            read_manifest(tmp_path / f"{name}.parquet").filter("split != 'test'"),
+            tmp_path / f"{name}.parquet",
         )
     run = train(config_of(values))
     with pytest.raises(EmptyDataError, match="no source has rows of split 'test'"):
         evaluate(run)
-    Manifest.read(tmp_path / "classed.parquet").write(tmp_path / "labelled.parquet")
+    write_manifest(read_manifest(tmp_path / "classed.parquet"), tmp_path / "labelled.parquet")
     config = config_of(values, tasks__marks__labels=None, sources__labelled__tasks=[])
     found = evaluate(run, config.model_copy(update={"tasks": {}}), split="val")
     assert found["tasks"]["marks"] == {"annotated": 0, "head": {}, "joint": {}}

@@ -10,8 +10,8 @@ import typer
 from concord.cli.outputs import check_outputs
 
 if TYPE_CHECKING:
-    from concord.data.manifest import Manifest
-    from concord.relation import Relation
+    from concord.data import Manifest
+    from concord.relations import Relation
     from concord.tasks import Task
 
 
@@ -55,13 +55,12 @@ def annotate(
     from rich.markup import escape
     from rich.table import Table
 
-    from concord.data.annotate import annotate as fill_gaps
-    from concord.data.annotate import filled_counts
-    from concord.data.manifest import Manifest
-    from concord.relation import Relation
+    from concord.data import annotate as fill_gaps
+    from concord.data import filled_counts, read_manifest, write_manifest
+    from concord.relations import Relation
 
     check_outputs({"--out": out}, [manifest, relation])
-    read = Manifest.read(manifest)
+    read = read_manifest(manifest)
     tasks = _tasks(read, relation, source, target, transpose=transpose, classes=classes)
     table = Relation.from_csv(
         *tasks,  # type: ignore[arg-type]
@@ -79,7 +78,7 @@ def annotate(
         "min_weight": min_weight,
     }
     done = fill_gaps(read, table, method, **options)  # type: ignore[arg-type]
-    done.write(out)
+    write_manifest(done, out)
     counts = filled_counts(done)
     record = {
         "manifest": str(manifest),
@@ -105,7 +104,7 @@ def _tasks(
     own = {task.name: task for task in manifest.tasks}
     if source in own and target in own:
         return own[source], own[target]
-    from concord.relation import read_table
+    from concord.relations import read_table
 
     file = read_table(table)
     rows, columns = (file.columns, file.rows) if transpose else (file.rows, file.columns)
@@ -116,7 +115,7 @@ def _tasks(
 def _with_prior(manifest: Manifest, relation: Relation, prior: str) -> Relation:
     import numpy as np
 
-    from concord.data.annotate import evidence
+    from concord.data import evidence
     from concord.errors import NoAnnotationError, UnknownNameError
     from concord.tasks import MISSING_CLASS
 

@@ -13,7 +13,7 @@ from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError
 
 if TYPE_CHECKING:
-    from concord.data.manifest import Manifest
+    from concord.data import Manifest
 
 app = typer.Typer(
     help="Manifests: index, table, inspect, join, filter, split.",
@@ -90,8 +90,8 @@ def inspect(
 
     check_outputs({"--out": out, "--json": json_out}, manifests)
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group}
-    mapping = _mapping(task, labels, gap, columns, separator)
-    opened = [_open(file, mapping) for file in manifests]
+    mapping = parse_mapping(task, labels, gap, columns, separator)
+    opened = [open_manifest(file, mapping) for file in manifests]
     found = look(*opened, root=root, files=files, content=content)
     Console().print(found.render())
     if out is not None:
@@ -128,8 +128,7 @@ def readers(
     from rich.console import Console
     from rich.table import Column, Table
 
-    from concord.data import reader_names
-    from concord.data.registry import reader
+    from concord.data import reader, reader_names
 
     if name is not None:
         module = reader(name)
@@ -162,10 +161,10 @@ def table(
     """Make a manifest of a plain CSV file."""
     check_outputs({"--out": out}, [file])
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group, "root": root}
-    mapping = _mapping(task, labels, gap, columns, separator)
+    mapping = parse_mapping(task, labels, gap, columns, separator)
     if not (mapping["classes"] or mapping["labels"]):
         raise ConfigError("name at least one column with --task or --labels")
-    _write(_open(file, mapping), out)
+    _write(open_manifest(file, mapping), out)
 
 
 @app.command()
@@ -179,11 +178,10 @@ def join(
     conflict: Annotated[str, typer.Option(help="With --on: error, first or gap.")] = "error",
 ) -> None:
     """Make one manifest of several: rows stacked, or (--on) annotations of the same samples merged."""
-    from concord.data.joining import merge, stack
-    from concord.data.manifest import Manifest
+    from concord.data import merge, read_manifest, stack
 
     check_outputs({"--out": out}, manifests)
-    opened = [Manifest.read(file) for file in manifests]
+    opened = [read_manifest(file) for file in manifests]
     if conflict not in ("error", "first", "gap"):
         raise ConfigError(f"--conflict is error, first or gap, found {conflict!r}")
     _write(merge(opened, on, conflict) if on else stack(opened), out)  # type: ignore[arg-type]
@@ -199,10 +197,10 @@ def filter_(
     ] = None,
 ) -> None:
     """Keep some of the rows (--where) and some of the tasks (--task)."""
-    from concord.data.manifest import Manifest
+    from concord.data import read_manifest
 
     check_outputs({"--out": out}, [manifest])
-    kept = Manifest.read(manifest)
+    kept = read_manifest(manifest)
     if task:
         kept = kept.select(*task)
     _write(kept.filter(where) if where else kept, out)
@@ -228,9 +226,7 @@ def split(
     """Draw new splits: subject-exclusive, stratified, the same for the same seed."""
     from rich.console import Console
 
-    from concord.data.inspection import as_table
-    from concord.data.manifest import Manifest
-    from concord.data.splitting import resplit, split_shares
+    from concord.data import as_table, read_manifest, resplit, split_shares
 
     check_outputs({"--out": out}, [manifest])
     kept = keep or []
@@ -240,33 +236,36 @@ def split(
         if share and name not in kept
     }
     done = resplit(
-        Manifest.read(manifest), shares, by_group=groups, stratify=stratify or [], keep=kept, seed=seed
+        read_manifest(manifest), shares, by_group=groups, stratify=stratify or [], keep=kept, seed=seed
     )
     Console().print(as_table("shares reached", split_shares(done, stratify or [])))
     _write(done, out)
 
 
-def _open(file: Path, mapping: Mapping[str, Any]) -> Manifest:
-    from concord.data.manifest import Manifest
+def open_manifest(file: Path, mapping: Mapping[str, Any]) -> Manifest:
+    """The manifest of a file, columns read as the options say."""
+    from concord.data import from_csv, read_manifest
 
     if mapping["classes"] or mapping["labels"]:
-        return Manifest.from_csv(file, **mapping)
-    return Manifest.read(file)
+        return from_csv(file, **mapping)
+    return read_manifest(file)
 
 
 def _write(manifest: Manifest, out: Path) -> None:
-    manifest.write(out)
+    from concord.data import write_manifest
+
+    write_manifest(manifest, out)
     typer.echo(f"wrote {out}: {manifest!r}")
 
 
-def _mapping(
+def parse_mapping(
     tasks: list[str] | None,
     labels: list[str] | None,
     gaps: list[str] | None,
     columns: Mapping[str, Any],
     separator: str,
 ) -> dict[str, Any]:
-    """Options of the command line as arguments of `Manifest.from_csv`."""
+    """Options of the command line as arguments of `from_csv`."""
     named = {task: column for task, _, column in (entry.partition("=") for entry in tasks or [])}
     patterns: dict[str, list[str]] = {}
     for entry in labels or []:
@@ -283,7 +282,7 @@ def _mapping(
 
 
 def _options(entries: list[str]) -> dict[str, Any]:
-    from concord.config.yaml_text import parsed_yaml
+    from concord.config import parsed_yaml
 
     out = {}
     for entry in entries:

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import typer
 
-__all__ = ["doctor", "requirements"]
-
 NOT_FOR_USERS = ("dev", "docs")
 """Extras for work on the library itself."""
 

@@ -11,9 +11,8 @@ from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError
 
 if TYPE_CHECKING:
-    from concord.training.run import Run
+    from concord.runs import Run
 
-__all__ = ["export"]
 
 PIXELS = ("images", "arrays")
 
@@ -48,7 +47,7 @@ def export(
     from concord.cli.train import loaded
 
     found, asked = loaded(run, None, None)
-    from concord.training.run import RUN_FILE, WEIGHTS_FILE
+    from concord.runs import RUN_FILE, WEIGHTS_FILE
 
     own = [found.folder / name for name in (RUN_FILE, WEIGHTS_FILE)]
     check_outputs({"--out": out}, [run, *own, *asked.files()])
@@ -59,7 +58,7 @@ def export(
 
 
 def _onnx(run: Run, out: Path, tolerance: float) -> None:
-    from concord.export import export_onnx
+    from concord.deploy import export_onnx
 
     made = export_onnx(
         out,
@@ -77,7 +76,7 @@ def _onnx(run: Run, out: Path, tolerance: float) -> None:
 
 
 def _hub(run: Run, folder: Path, license_: str | None) -> None:
-    from concord.hub import Card, TrunkRecord, save_pretrained
+    from concord.deploy import Card, TrunkRecord, save_pretrained
 
     plan = run.config.trunk
     metrics: dict[str, dict[str, float]] = {}

@@ -9,8 +9,6 @@ import typer
 
 from concord.errors import ConfigError
 
-__all__ = ["init", "schema"]
-
 
 def init(
     path: Annotated[Path, typer.Argument(help="The config to write (.yaml).")] = Path("concord.yaml"),
@@ -21,7 +19,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented config to start from: every key with its meaning and default."""
-    from concord.config.template import START, template
+    from concord.config import START, template
     from concord.errors import UnknownNameError
 
     if inputs not in START:
@@ -41,6 +39,6 @@ def schema() -> None:
     """Print the JSON schema of a config, for editors."""
     import json
 
-    from concord.config.schema import Config
+    from concord.config import Config
 
     typer.echo(json.dumps(Config.model_json_schema(), indent=1))

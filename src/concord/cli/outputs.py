@@ -7,8 +7,6 @@ from pathlib import Path
 
 from concord.errors import ConfigError
 
-__all__ = ["check_outputs"]
-
 
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> None:
     """Refuse an output that is one of the inputs, or another output, before any work is done.

@@ -13,8 +13,8 @@ from concord.cli.data import (
     LabelOption,
     SeparatorOption,
     TaskOption,
-    _mapping,
-    _open,
+    open_manifest,
+    parse_mapping,
 )
 from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError, UnknownNameError
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from concord.data.manifest import Manifest
+    from concord.auto import FirstStage
+    from concord.data import Manifest
     from concord.errors import ConcordError
     from concord.estimation import RelationCheck
-    from concord.relation import Relation
-    from concord.selection import FirstStage
+    from concord.relations import Relation
     from concord.tasks import MulticlassTask, Task
 
 app = typer.Typer(
@@ -137,9 +137,9 @@ def estimate(
     """Estimate a table: from samples annotated for both tasks, or from any with predictions or features."""
     from rich.console import Console
 
-    from concord.data.predictions import read_predictions
-    from concord.relation import Relation
-    from concord.study.figures import Panel, check_figure, draw_panels
+    from concord.data import read_predictions
+    from concord.estimation import estimate_relation
+    from concord.study import Panel, check_figure, draw_panels
 
     if figure is not None:
         check_figure(figure)
@@ -153,13 +153,13 @@ def estimate(
         said = read_predictions(predictions, manifest, (first, second))
     elif features is not None:
         said = _first_stage(manifest, (first, second), features, seed, effort).predictions()
-    relation = Relation.estimate(
+    relation = estimate_relation(
         first,
         second,
         targets[first.name],
         targets[second.name],
-        p=said.get(first.name),
-        q=said.get(second.name),
+        class_proba=said.get(first.name),
+        target_proba=said.get(second.name),
         level=level,
         pseudo_count=prior,
     )
@@ -206,9 +206,9 @@ def check(
     Needs, beside the annotations, predictions of heads that were trained without coupling, out of sample; or
     features to make them from.
     """
-    from concord.data.predictions import read_predictions
-    from concord.estimation import check_relation, estimate_relation, observed
-    from concord.study.figures import check_figure
+    from concord.data import read_predictions
+    from concord.estimation import check_relation, estimate_by_em, observed
+    from concord.study import check_figure
 
     if figure is not None:
         check_figure(figure)
@@ -229,7 +229,7 @@ def check(
             "a table is checked by what heads trained without coupling say of the rows: give their "
             "out-of-sample probabilities with --predictions, or features with --features"
         )
-    own = estimate_relation(rows, level=level)
+    own = estimate_by_em(rows, level=level)
     for name in left_out:
         typer.echo(f"the table's {name!r} is not in the annotations and is left out")
     for line in _account(found, given, own):
@@ -252,14 +252,14 @@ def _manifest(
     separator: str,
 ) -> Manifest:
     columns = {"path_column": None, "text": None, "row": None, "split": None, "group": group}
-    return _open(annotations, _mapping(task, labels, gap, columns, separator))
+    return open_manifest(annotations, parse_mapping(task, labels, gap, columns, separator))
 
 
 def _first_stage(
     manifest: Manifest, tasks: tuple[Task, Task], features: Path, seed: int, effort: str
 ) -> FirstStage:
     """Cross-fitted networks on these features."""
-    from concord.data.predictions import read_features
+    from concord.data import read_features
 
     x = read_features(features, manifest)
     from concord.estimator import CoupledClassifier
@@ -287,7 +287,7 @@ def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, 
     """The table for these tasks, and its names that they do not have."""
     import numpy as np
 
-    from concord.relation import Relation
+    from concord.relations import Relation
     from concord.tasks import MulticlassTask
 
     read = _relation(table, isinstance(target, MulticlassTask))
@@ -402,7 +402,7 @@ def _write_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[
 
 
 def _draw_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[np.bool_]) -> None:
-    from concord.study.figures import Panel, draw_panels
+    from concord.study import Panel, draw_panels
 
     panels = [
         Panel("given", given.table, framed=wrong),
@@ -420,8 +420,7 @@ def _print(console: Console, relation: Relation, tolerance: float) -> None:
 
 
 def _relation(table: str, classes: bool) -> Relation:
-    from concord.relation import Relation, read_table
-    from concord.tables import BUILTIN
+    from concord.relations import BUILTIN, Relation, read_table
     from concord.tasks import MulticlassTask, MultilabelTask
 
     if table in BUILTIN:

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["report"]
-
 
 def report(
     studies: Annotated[
@@ -20,8 +18,8 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a study (DIR/report.html), or a page that compares several."""
-    from concord.study.report import compare, write
+    from concord.study import write_comparison, write_report
 
     alone = len(studies) == 1 and out is None
-    page = write(studies[0]) if alone else compare(studies, out or Path("comparison.html"))
+    page = write_report(studies[0]) if alone else write_comparison(studies, out or Path("comparison.html"))
     typer.echo(f"report: {page}")

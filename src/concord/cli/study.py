@@ -12,9 +12,7 @@ from concord.errors import StudyError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from concord.study.plan import Plan
-
-__all__ = ["study"]
+    from concord.study import Plan
 
 
 def study(
@@ -70,8 +68,7 @@ def study(
 
 
 def _plan(given: str, seeds: int | None, quick: bool) -> Plan:
-    from concord.study.cases import case, case_names
-    from concord.study.plan import as_plan, read_plan
+    from concord.study import as_plan, case, case_names, read_plan
 
     if Path(given).suffix in (".yaml", ".yml", ".json"):
         plan, quick = read_plan(given, quick), False
@@ -118,7 +115,7 @@ def _run(
 ) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from concord.study.running import default_processes, run
+    from concord.study import default_processes, run
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     done: list[Any] = []
@@ -156,14 +153,12 @@ def _run(
 
 
 def _conclude(console: Console, plan: Plan, folder: Path) -> None:
-    from concord.study.comparison import compare
-    from concord.study.listed import tables
-    from concord.study.report import write
+    from concord.study import compare, result_tables, write_report
 
     with console.status("comparing"):
         summary = compare(plan, folder)
-    for table in tables(summary):
+    for table in result_tables(summary):
         console.print(table)
     console.print(summary["sentence"])
-    page = write(folder)
+    page = write_report(folder)
     console.print(f"report: {page}", soft_wrap=True)

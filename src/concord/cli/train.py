@@ -11,9 +11,8 @@ from concord.cli.outputs import check_outputs
 
 if TYPE_CHECKING:
     from concord.config import Config
-    from concord.training.run import Run
+    from concord.runs import Run
 
-__all__ = ["evaluate", "loaded", "predict", "train"]
 
 Given = Annotated[Path, typer.Argument(help="A config (.yaml, .toml).", show_default=False)]
 GivenOrFolder = Annotated[
@@ -34,8 +33,8 @@ SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")
 def train(config: Given, *, overrides: Overrides = None, out: OutputOption = None) -> None:
     """Train what a config says. Interrupted, the same command goes on where it stopped."""
     asked = _config(config, overrides, out)
-    from concord.training import train as run_training
-    from concord.training.train import finished
+    from concord.runs import finished
+    from concord.runs import train as run_training
 
     before = finished(asked)
     try:
@@ -58,8 +57,8 @@ def evaluate(
     run, asked = loaded(config, overrides, out)
     from rich.console import Console
 
-    from concord.training.evaluate import as_table, write_metrics
-    from concord.training.evaluate import evaluate as run_evaluation
+    from concord.runs import as_table, write_metrics
+    from concord.runs import evaluate as run_evaluation
 
     found = run_evaluation(run, asked, split)
     Console().print(as_table(found))
@@ -97,8 +96,8 @@ def predict(
     run, asked = loaded(config, overrides, out)
     # A folder's config names the data of its training.
     check_outputs({"--to": to}, [config, data, features, *asked.files()])
-    from concord.training.predict import predict as run_prediction
-    from concord.training.predict import predict_split, write_predictions
+    from concord.runs import predict as run_prediction
+    from concord.runs import predict_split, write_predictions
 
     if data is None:
         frame = predict_split(run, asked, split)
@@ -117,12 +116,12 @@ def loaded(config: Path, overrides: list[str] | None = None, out: Path | None = 
         ConcordError: A config that cannot be read.
     """
     if config.is_dir():
-        from concord.training.run import load_run
+        from concord.runs import load_run
 
         run = load_run(config)
         return run, _overridden(run.config, overrides)
     asked = _config(config, overrides, out)
-    from concord.training.run import load_run
+    from concord.runs import load_run
 
     assert asked.output is not None
     return load_run(asked.output), asked
@@ -138,7 +137,7 @@ def _config(path: Path, overrides: list[str] | None, out: Path | None) -> Config
 
 
 def _overridden(config: Config, overrides: list[str] | None) -> Config:
-    from concord.config.load import overridden
+    from concord.config import overridden
 
     return overridden(config.model_dump(mode="json"), overrides or [], "the run's config")
 

@@ -1,6 +1,6 @@
 """One file says everything about a training: YAML or TOML, checked before anything heavy is imported."""
 
-from concord.config.load import ENVIRONMENT, as_config, differences, read_config
+from concord.config.load import ENVIRONMENT, as_config, differences, origin_of, overridden, read_config
 from concord.config.schema import (
     Augmentation,
     CheckpointPlan,
@@ -17,10 +17,12 @@ from concord.config.schema import (
     ValidationPlan,
     Watching,
 )
-from concord.config.template import example, template
+from concord.config.templates import START, example, template
+from concord.config.yaml_text import parsed_yaml
 
 __all__ = [
     "ENVIRONMENT",
+    "START",
     "Augmentation",
     "CheckpointPlan",
     "Config",
@@ -38,6 +40,9 @@ __all__ = [
     "as_config",
     "differences",
     "example",
+    "origin_of",
+    "overridden",
+    "parsed_yaml",
     "read_config",
     "template",
 ]

@@ -14,8 +14,6 @@ from pydantic import BaseModel, ValidationError
 from concord.config.schema import Config
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
 
-__all__ = ["ENVIRONMENT", "as_config", "differences", "origin_of", "overridden", "read_config"]
-
 ENVIRONMENT = "CONCORD_"
 """Variables that begin so override a config: `CONCORD_TRAINING__STEPS=100`, `CONCORD_DATA=...`."""
 

@@ -11,26 +11,6 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-__all__ = [
-    "COUPLINGS",
-    "FIELDS_OF_KIND",
-    "Augmentation",
-    "CheckpointPlan",
-    "Config",
-    "CouplingPlan",
-    "InputPlan",
-    "Mixing",
-    "RelationPlan",
-    "SourcePlan",
-    "SplitPlan",
-    "Stages",
-    "TaskPlan",
-    "Training",
-    "TrunkPlan",
-    "ValidationPlan",
-    "Watching",
-]
-
 CouplingName = Literal[
     "class-to-labels",
     "coannotation",

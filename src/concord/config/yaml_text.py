@@ -6,8 +6,6 @@ from typing import Any
 
 import yaml
 
-__all__ = ["parsed_yaml"]
-
 
 def parsed_yaml(text: str) -> Any:
     """The plain data that a text in YAML holds.

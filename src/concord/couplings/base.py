@@ -20,11 +20,9 @@ from torch.nn import functional
 
 from concord.couplings.cells import Cells, Structure
 from concord.errors import RangeError, UnknownNameError
-from concord.population import Local, Population
-from concord.relation import Relation
+from concord.losses import Local, Population
+from concord.relations import Relation
 from concord.tasks import MISSING_CLASS
-
-__all__ = ["CLIP", "EVIDENCE_CLIP", "Coupling", "RelationTensors", "View", "relation_tensors"]
 
 CLIP = 1e-6
 """Predicted label probabilities are kept in [CLIP, 1 - CLIP] before their logarithm."""

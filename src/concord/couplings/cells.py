@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Cells", "Structure"]
-
 BLOCK = 4096
 """Classes whose part of a batch is multiplied at once, so that it stays in a processor's cache."""
 

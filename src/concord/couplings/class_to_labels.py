@@ -7,8 +7,6 @@ from torch.nn import functional
 
 from concord.couplings.base import Coupling, View
 
-__all__ = ["ClassToLabels"]
-
 
 class ClassToLabels(Coupling):
     r"""Train the label head on :math:`R_y` where a class is annotated and labels are not.

@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from concord.couplings.base import Coupling, View
 
-__all__ = ["HardCoannotation", "hard_classes", "hard_labels"]
-
 PROTOTYPICAL = 1.0 - 1e-6
 
 

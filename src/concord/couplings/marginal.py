@@ -7,8 +7,6 @@ from torch import Tensor
 
 from concord.couplings.base import Coupling, View, check_exponent
 
-__all__ = ["MarginalLikelihood"]
-
 
 class MarginalLikelihood(Coupling):
     r"""Maximise the likelihood of the annotated labels under the class head: EM in one loss.

@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from concord.couplings.base import Coupling, View
 from concord.errors import UnknownNameError
-from concord.relation import Relation
-
-__all__ = ["DistributionMatching"]
+from concord.relations import Relation
 
 Form = Literal["paper", "bernoulli", "class-mean", "both", "jensen-shannon"]
 Cells = Literal["weighted", "binary"]

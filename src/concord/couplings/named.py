@@ -13,8 +13,6 @@ from concord.couplings.population import PopulationMatching
 from concord.couplings.posterior import PosteriorCoannotation
 from concord.couplings.soft_coannotation import SoftCoannotation
 
-__all__ = ["COUPLINGS"]
-
 COUPLINGS: dict[str, Callable[[], list[Coupling]]] = {
     "paper-matching": lambda: [DistributionMatching("paper")],
     "paper-coannotation": lambda: [SoftCoannotation("paper")],

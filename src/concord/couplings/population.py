@@ -13,8 +13,6 @@ from concord.couplings.base import CLIP, Coupling, View
 from concord.couplings.cells import Cells
 from concord.errors import RangeError
 
-__all__ = ["PopulationMatching"]
-
 
 class PopulationMatching(Coupling):
     r"""Match how often a label occurs in a class, leaving open when.

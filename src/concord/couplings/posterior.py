@@ -6,8 +6,6 @@ from torch import Tensor
 
 from concord.couplings.base import Coupling, View, check_exponent
 
-__all__ = ["PosteriorCoannotation", "class_posterior"]
-
 
 def class_posterior(view: View, exponent: float = 1.0) -> Tensor:
     """P(class | annotated labels), with the relation's prior and tempered evidence: (n, C).

@@ -10,8 +10,6 @@ from torch import Tensor
 from concord.couplings.base import CLIP, Coupling, View
 from concord.errors import RangeError, UnknownNameError
 
-__all__ = ["SoftCoannotation", "indicator_scores", "soft_classes"]
-
 Form = Literal["soft-target", "paper"]
 Neutral = Literal["absent-share", "renormalise", "naive"]
 

@@ -5,26 +5,29 @@ Public names load on first use, so that the command line's `--help` costs neithe
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
-    "Augment": "concord.data.augment",
-    "Batch": "concord.data.batches",
-    "FeatureRows": "concord.data.features",
-    "Images": "concord.data.images",
-    "Manifest": "concord.data.manifest",
-    "Mixture": "concord.data.mixture",
-    "Source": "concord.data.source",
-    "Texts": "concord.data.inputs",
-    "inspect": "concord.data.inspection",
-    "merge": "concord.data.joining",
-    "read": "concord.data.registry",
-    "reader_names": "concord.data.registry",
-    "resplit": "concord.data.splitting",
-    "split_shares": "concord.data.splitting",
-    "stack": "concord.data.joining",
-}
+from concord._lazy import lazy_door
+
+if TYPE_CHECKING:
+    from concord.data.augment import Augment, step_generator
+    from concord.data.batches import Batch
+    from concord.data.coannotation import annotate, evidence, filled_counts
+    from concord.data.features import FeatureRows, read_arrays
+    from concord.data.files import read_manifest, write_manifest
+    from concord.data.frames import from_csv, from_frame
+    from concord.data.images import BOX, IMAGENET, Images, Normalization, normalize
+    from concord.data.inputs import Inputs, Texts, concatenate
+    from concord.data.inspection import as_table, inspect
+    from concord.data.joining import merge, stack
+    from concord.data.loading import Collate
+    from concord.data.manifest import LOCATORS, SPLITS, Manifest, task_columns
+    from concord.data.mixture import Mixture
+    from concord.data.predictions import read_features, read_predictions
+    from concord.data.readers import pack_relation
+    from concord.data.registry import read, reader, reader_names
+    from concord.data.source import Source
+    from concord.data.splitting import resplit, split_shares
 
 __all__ = [
     "Augment",
@@ -35,40 +38,61 @@ __all__ = [
     "Mixture",
     "Source",
     "Texts",
+    "annotate",
+    "from_csv",
+    "from_frame",
     "inspect",
     "merge",
     "read",
+    "read_manifest",
     "reader_names",
     "resplit",
     "split_shares",
     "stack",
+    "write_manifest",
 ]
 
-if TYPE_CHECKING:
-    from concord.data.augment import Augment as Augment
-    from concord.data.batches import Batch as Batch
-    from concord.data.features import FeatureRows as FeatureRows
-    from concord.data.images import Images as Images
-    from concord.data.inputs import Texts as Texts
-    from concord.data.inspection import inspect as inspect
-    from concord.data.joining import merge as merge
-    from concord.data.joining import stack as stack
-    from concord.data.manifest import Manifest as Manifest
-    from concord.data.mixture import Mixture as Mixture
-    from concord.data.registry import read as read
-    from concord.data.registry import reader_names as reader_names
-    from concord.data.source import Source as Source
-    from concord.data.splitting import resplit as resplit
-    from concord.data.splitting import split_shares as split_shares
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'concord.data' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_door(
+    __name__,
+    {
+        "Augment": "concord.data.augment",
+        "BOX": "concord.data.images",
+        "Batch": "concord.data.batches",
+        "Collate": "concord.data.loading",
+        "FeatureRows": "concord.data.features",
+        "IMAGENET": "concord.data.images",
+        "Images": "concord.data.images",
+        "Inputs": "concord.data.inputs",
+        "LOCATORS": "concord.data.manifest",
+        "Manifest": "concord.data.manifest",
+        "Mixture": "concord.data.mixture",
+        "Normalization": "concord.data.images",
+        "SPLITS": "concord.data.manifest",
+        "Source": "concord.data.source",
+        "Texts": "concord.data.inputs",
+        "annotate": "concord.data.coannotation",
+        "as_table": "concord.data.inspection",
+        "concatenate": "concord.data.inputs",
+        "evidence": "concord.data.coannotation",
+        "filled_counts": "concord.data.coannotation",
+        "from_csv": "concord.data.frames",
+        "from_frame": "concord.data.frames",
+        "inspect": "concord.data.inspection",
+        "merge": "concord.data.joining",
+        "normalize": "concord.data.images",
+        "pack_relation": "concord.data.readers",
+        "read": "concord.data.registry",
+        "read_arrays": "concord.data.features",
+        "read_features": "concord.data.predictions",
+        "read_manifest": "concord.data.files",
+        "read_predictions": "concord.data.predictions",
+        "reader": "concord.data.registry",
+        "reader_names": "concord.data.registry",
+        "resplit": "concord.data.splitting",
+        "split_shares": "concord.data.splitting",
+        "stack": "concord.data.joining",
+        "step_generator": "concord.data.augment",
+        "task_columns": "concord.data.manifest",
+        "write_manifest": "concord.data.files",
+    },
+)

@@ -10,8 +10,6 @@ from PIL import Image
 
 from concord.errors import ShapeError
 
-__all__ = ["TEMPLATE", "align", "five_points", "similarity"]
-
 Array = npt.NDArray[np.float64]
 
 TEMPLATE: Array = (

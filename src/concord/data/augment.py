@@ -16,8 +16,6 @@ from torch import Tensor
 from concord.data.images import IMAGENET, Normalization, normalize
 from concord.errors import MissingExtraError, RangeError, ShapeError
 
-__all__ = ["Augment", "kornia_augment", "step_generator"]
-
 
 def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for one step of training: the same after a resume.

@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Batch", "Skipped", "SkippedInputWarning"]
-
 
 class SkippedInputWarning(UserWarning):
     """An input could not be loaded and its row was left out of a batch."""

@@ -13,8 +13,6 @@ import polars as pl
 from concord.data.paths import DataRoot
 from concord.errors import MissingDataError
 
-__all__ = ["content_digests", "missing_files"]
-
 MEMBER = r"(?i)^(.*?\.zip)/(.+)$"
 BLOCK = 1 << 20
 

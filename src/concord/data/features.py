@@ -18,8 +18,6 @@ from concord.data.inputs import Inputs, Keyer, Loaded, Rows, column
 from concord.data.manifest import Manifest
 from concord.errors import DataFormatError, MissingDataError, NotFiniteError, ShapeError, UnknownNameError
 
-__all__ = ["FeatureRows", "read_arrays"]
-
 UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
 """What numpy raises on a .npy or .npz file that is truncated, or none."""
 

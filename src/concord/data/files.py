@@ -14,8 +14,6 @@ from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, class_ty
 from concord.errors import AnnotationError, ConcordError, DataFormatError, MissingDataError, NoAnnotationError
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
-__all__ = ["PARQUET", "infer_tasks", "read_manifest", "tasks_from_json", "tasks_to_json", "write_manifest"]
-
 PARQUET = (".parquet", ".pq")
 SIDECAR = ".tasks.json"
 METADATA = "concord"
@@ -328,7 +326,7 @@ def infer_tasks(frame: pl.DataFrame, where: str) -> tuple[Task, ...]:
     tasks.extend(MultilabelTask(task, names) for task, names in labels.items())
     if not tasks:
         raise NoAnnotationError(
-            f"{where}: no column looks like a task; pass the tasks, or read it with Manifest.from_csv"
+            f"{where}: no column looks like a task; pass the tasks, or read it with concord.data.from_csv"
         )
     return tuple(tasks)
 

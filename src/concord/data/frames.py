@@ -24,8 +24,6 @@ from concord.errors import (
 )
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
-__all__ = ["GAPS", "from_csv", "from_frame", "parse_labels", "read_table", "typed", "with_lines"]
-
 GAPS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "None")
 """Spellings that mean a gap in every user's table, unless a class is called so."""
 

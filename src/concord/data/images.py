@@ -33,8 +33,6 @@ from concord.errors import (
     UnsafePathError,
 )
 
-__all__ = ["BOX", "IMAGENET", "Images", "Normalization", "normalize", "upright_rgb"]
-
 Normalization = tuple[Sequence[float], Sequence[float]]
 Region = Literal["whole", "box", "landmarks"]
 Fit = Literal["pad", "crop", "stretch"]

@@ -22,8 +22,6 @@ from torch import Tensor
 from concord.data.manifest import Manifest
 from concord.errors import ShapeError, UnknownNameError
 
-__all__ = ["Failure", "Inputs", "Keyer", "Loaded", "Rows", "Texts", "column", "concatenate"]
-
 Rows = npt.NDArray[np.int64]
 Keyer = Callable[[Rows], Any]
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-__all__ = ["Inspection", "as_table", "inspect"]
 
 NO_SPLIT = "no split"
 FIGURES = (".png", ".svg", ".pdf")

@@ -22,8 +22,6 @@ from concord.errors import (
 )
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
-__all__ = ["merge", "stack", "unite_tasks"]
-
 Conflict = Literal["error", "first", "gap"]
 
 

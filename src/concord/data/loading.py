@@ -13,8 +13,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from concord.data.inputs import Failure, Inputs, Rows
 from concord.errors import ConcordError, ShapeError
 
-__all__ = ["Collate", "Loading", "Plan", "Request", "Result", "Workers"]
-
 Collate = Callable[[Sequence[Any], Sequence[str]], Any]
 
 

@@ -8,7 +8,7 @@ column `TASK.LABEL` a label with 0, 1 or null. Further columns are kept as they 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,6 @@ from concord.errors import (
     UnsafePathError,
 )
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, task_names
-
-__all__ = ["LOCATORS", "SPLITS", "Manifest", "RowError", "check_columns", "class_type", "task_columns"]
 
 SPLITS = ("train", "val", "test")
 """The only values of the column `split`, beside null."""
@@ -178,52 +176,6 @@ class Manifest:
             )
         parts = self.frame.partition_by(column, maintain_order=True, as_dict=True)
         return {str(key[0]): replace(self, frame=part, name=str(key[0])) for key, part in parts.items()}
-
-    # -- files -------------------------------------------------------------------------------------
-
-    @classmethod
-    def read(
-        cls, path: str | Path, tasks: Sequence[Task] | None = None, root: str | Path | None = None
-    ) -> Manifest:
-        """Read a manifest from Parquet or CSV; see `concord.data.files.read_manifest`."""
-        from concord.data.files import read_manifest
-
-        return read_manifest(Path(path), tasks, root)
-
-    def write(self, path: str | Path) -> None:
-        """Write the manifest to Parquet or CSV; see `concord.data.files.write_manifest`."""
-        from concord.data.files import write_manifest
-
-        write_manifest(self, Path(path))
-
-    @classmethod
-    def from_frame(
-        cls,
-        frame: pl.DataFrame,
-        name: str = "",
-        *,
-        classes: Mapping[str, Iterable[str] | None] | None = None,
-        labels: Mapping[str, str | Iterable[str]] | None = None,
-        **options: Any,
-    ) -> Manifest:
-        """Bring anyone's table to the convention; see `concord.data.frames.from_frame`."""
-        from concord.data.frames import from_frame
-
-        return from_frame(frame, name, classes=classes, labels=labels, **options)
-
-    @classmethod
-    def from_csv(
-        cls,
-        path: str | Path,
-        *,
-        classes: Mapping[str, Iterable[str] | None] | None = None,
-        labels: Mapping[str, str | Iterable[str]] | None = None,
-        **options: Any,
-    ) -> Manifest:
-        """Bring anyone's CSV file to the convention; see `concord.data.frames.from_csv`."""
-        from concord.data.frames import from_csv
-
-        return from_csv(Path(path), classes=classes, labels=labels, **options)
 
 
 def task_columns(task: Task) -> list[str]:

@@ -38,8 +38,6 @@ from concord.errors import (
 )
 from concord.tasks import Task, task_names
 
-__all__ = ["Mixture"]
-
 Epoch = Literal["longest", "shortest", "sum"]
 LastBatch = Literal["short", "carry"]
 

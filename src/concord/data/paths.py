@@ -15,8 +15,6 @@ from typing import Any
 
 from concord.errors import MissingDataError, UnsafePathError
 
-__all__ = ["DataRoot", "check_relative"]
-
 
 def check_relative(path: str) -> tuple[str, ...]:
     """Parts of a path that stays below where it starts.

@@ -15,8 +15,6 @@ from concord.data.manifest import Manifest
 from concord.errors import ConfigError, DataFormatError, MissingDataError, ShapeError, UnknownNameError
 from concord.tasks import Task
 
-__all__ = ["read_features", "read_predictions"]
-
 Array = npt.NDArray[np.float64]
 
 

@@ -11,8 +11,6 @@ from concord.data import readers
 from concord.data.manifest import Manifest
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
 
-__all__ = ["read", "reader", "reader_names"]
-
 
 def reader_names() -> tuple[str, ...]:
     """Names of all data sets that can be read, sorted, with hyphens."""

@@ -9,8 +9,6 @@ from typing import Literal, get_args
 
 from concord.errors import RangeError, UnknownNameError
 
-__all__ = ["Share", "apportion", "first_reaching", "source_weights"]
-
 Share = Literal["size", "equal", "temperature"]
 
 RESOLUTION = 2**20

@@ -15,8 +15,6 @@ from concord.data.manifest import Manifest
 from concord.errors import NoAnnotationError, UnknownNameError
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
-__all__ = ["Source", "TaskRows", "union_tasks"]
-
 MISSING_LABEL = -1
 
 

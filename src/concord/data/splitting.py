@@ -18,8 +18,6 @@ from concord.data.manifest import SPLITS, Manifest, task_columns
 from concord.errors import ConfigError, UnknownNameError
 from concord.tasks import MulticlassTask
 
-__all__ = ["resplit", "sample_keys", "split_shares"]
-
 Array = npt.NDArray[Any]
 GAP = -1
 

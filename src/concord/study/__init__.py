@@ -1,40 +1,103 @@
 """Studies: conditions x seeds x regimes on the same rows, compared so that the verdict can be believed.
 
-`plan` says what is compared, `problem` on which data, `conditions` and `peers` how each condition trains,
+`plan` says what is compared, `problems` on which data, `conditions` and `peers` how each condition trains,
 `run` trains every cell of the plan once and keeps its test predictions, `compare` opens the test split and
-judges, `report` draws.
+judges, `pages` draw.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-_HOMES = {
-    "Plan": "concord.study.plan",
-    "Problem": "concord.study.problem",
-    "Regime": "concord.study.plan",
-    "compare": "concord.study.comparison",
-    "read_plan": "concord.study.plan",
-    "run": "concord.study.running",
-}
-
-__all__ = ["Plan", "Problem", "Regime", "compare", "read_plan", "run"]
+from concord._lazy import lazy_door
 
 if TYPE_CHECKING:
-    from concord.study.comparison import compare as compare
-    from concord.study.plan import Plan as Plan
-    from concord.study.plan import Regime as Regime
-    from concord.study.plan import read_plan as read_plan
-    from concord.study.problem import Problem as Problem
-    from concord.study.running import run as run
+    from concord.study.conditions import Setting, condition, condition_names, control
+    from concord.study.judging import METRIC_WORDS, VERDICT_WORDS, compare, holm, mean_ranks, paired
+    from concord.study.pages import (
+        POINTS,
+        Outcome,
+        Panel,
+        check_figure,
+        draw_panels,
+        result_tables,
+        write_comparison,
+        write_report,
+    )
+    from concord.study.plan import Plan, as_plan, read_plan
+    from concord.study.problems import Problem, case, case_names, check_problem, problem_of
+    from concord.study.running import Cell, default_processes, run, setting_of, write_json
+    from concord.study.spec import Regime
 
+__all__ = [
+    "METRIC_WORDS",
+    "POINTS",
+    "VERDICT_WORDS",
+    "Cell",
+    "Outcome",
+    "Panel",
+    "Plan",
+    "Problem",
+    "Regime",
+    "Setting",
+    "as_plan",
+    "case",
+    "case_names",
+    "check_figure",
+    "check_problem",
+    "compare",
+    "condition",
+    "condition_names",
+    "control",
+    "default_processes",
+    "draw_panels",
+    "holm",
+    "mean_ranks",
+    "paired",
+    "problem_of",
+    "read_plan",
+    "result_tables",
+    "run",
+    "setting_of",
+    "write_comparison",
+    "write_json",
+    "write_report",
+]
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'concord.study' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_door(
+    __name__,
+    {
+        "Cell": "concord.study.running",
+        "METRIC_WORDS": "concord.study.judging",
+        "Outcome": "concord.study.pages",
+        "POINTS": "concord.study.pages",
+        "Panel": "concord.study.pages",
+        "Plan": "concord.study.plan",
+        "Problem": "concord.study.problems",
+        "Regime": "concord.study.spec",
+        "Setting": "concord.study.conditions",
+        "VERDICT_WORDS": "concord.study.judging",
+        "as_plan": "concord.study.plan",
+        "case": "concord.study.problems",
+        "case_names": "concord.study.problems",
+        "check_figure": "concord.study.pages",
+        "check_problem": "concord.study.problems",
+        "compare": "concord.study.judging",
+        "condition": "concord.study.conditions",
+        "condition_names": "concord.study.conditions",
+        "control": "concord.study.conditions",
+        "default_processes": "concord.study.running",
+        "draw_panels": "concord.study.pages",
+        "holm": "concord.study.judging",
+        "mean_ranks": "concord.study.judging",
+        "paired": "concord.study.judging",
+        "problem_of": "concord.study.problems",
+        "read_plan": "concord.study.plan",
+        "result_tables": "concord.study.pages",
+        "run": "concord.study.running",
+        "setting_of": "concord.study.running",
+        "write_comparison": "concord.study.pages",
+        "write_json": "concord.study.running",
+        "write_report": "concord.study.pages",
+    },
+)

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from native_trees import make
 
-from concord.config import read_config
+from concord.config.load import read_config
 from concord.data.registry import reader
 from concord.errors import MissingDataError
-from concord.study.comparison import compare
-from concord.study.load import problem_of
+from concord.runs.evaluation import evaluate
+from concord.runs.training import train
+from concord.study.judging.comparison import compare
+from concord.study.pages.report import write_report
 from concord.study.plan import as_plan, read_plan
-from concord.study.report import write
-from concord.study.running import run
-from concord.training import evaluate, train
+from concord.study.problems.load import problem_of
+from concord.study.running.running import run
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
 
@@ -68,7 +69,7 @@ def test_from_a_native_tree_to_network_and_report(tmp_path, data, name):
     assert run(plan, tmp_path / "study") == 0
     summary = compare(plan, tmp_path / "study")
     assert {row["condition"] for row in summary["verdicts"]} == {"uncoupled", "paper"}
-    assert "paper" in write(tmp_path / "study").read_text()
+    assert "paper" in write_report(tmp_path / "study").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)

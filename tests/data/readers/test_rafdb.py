@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from concord.data.readers import rafdb
 from concord.errors import DataFormatError, MissingDataError, UnknownNameError
-from concord.tables import EXPRESSIONS, compound_expressions
+from concord.relations.literature import EXPRESSIONS, compound_expressions
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
 

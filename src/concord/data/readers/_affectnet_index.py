@@ -24,8 +24,6 @@ import polars as pl
 
 from concord.errors import DataFormatError, MissingDataError
 
-__all__ = ["index"]
-
 _VERSION = 1
 _KEY = "concord.affectnet"
 _THREADS = 8  # reading a tiny file over a network is waiting

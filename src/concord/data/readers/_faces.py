@@ -12,10 +12,8 @@ import polars as pl
 from concord.data.manifest import Manifest, task_columns
 from concord.data.readers._files import Missing, check_choice, keep_present
 from concord.errors import ConcordWarning, EmptyDataError
-from concord.tables import EXPRESSIONS
+from concord.relations import EXPRESSIONS
 from concord.tasks import MulticlassTask, MultilabelTask, Task
-
-__all__ = ["Gaps", "expression_task", "face_manifest", "unit_column", "unit_task"]
 
 Gaps = Literal["drop", "keep"]
 """What to do with a row that no task annotates: leave it out, or keep it with nulls."""

@@ -20,8 +20,6 @@ from concord.errors import (
     UnsafePathError,
 )
 
-__all__ = ["Missing", "check_choice", "entries", "find_file", "find_folder", "keep_present", "numbered"]
-
 Missing = Literal["drop", "keep", "error"]
 """What to do with an annotation whose image is not there: leave the row out, keep it, or raise."""
 

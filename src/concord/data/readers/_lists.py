@@ -12,17 +12,6 @@ import polars as pl
 from concord.data.readers._text import Lines, read_lines
 from concord.errors import DataFormatError
 
-__all__ = [
-    "CountedList",
-    "announced",
-    "below",
-    "check_count",
-    "check_header",
-    "images_below",
-    "positions",
-    "read_counted",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class CountedList:

@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from concord.errors import DataFormatError, MissingDataError
 
-__all__ = ["cell_strings", "column", "mat_variables", "matrix"]
-
 
 def mat_variables(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     """Read variables of a .mat file (version 4 to 7.2).

@@ -13,8 +13,6 @@ from concord.data.readers._files import entries, find_folder, listing, numbered
 from concord.data.readers._text import Lines, read_table, require_columns
 from concord.errors import DataFormatError, MissingDataError
 
-__all__ = ["read_occurrences", "read_sequences"]
-
 _NAME = re.compile(r"(?P<subject>[FM][0-9]{3})_(?P<task>T[0-9]{1,2})\.csv")
 _CODES = {"0": 0, "1": 1, "9": None}
 

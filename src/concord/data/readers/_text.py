@@ -17,8 +17,6 @@ import polars as pl
 
 from concord.errors import DataFormatError, EmptyDataError, MissingDataError
 
-__all__ = ["Lines", "read_blocks", "read_lines"]
-
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UTF8_BOM = b"\xef\xbb\xbf"
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")

@@ -30,10 +30,8 @@ from concord.data.readers._files import Missing, check_choice, find_file, keep_p
 from concord.data.readers._lists import below
 from concord.data.readers._text import Lines, read_lines
 from concord.errors import DataFormatError
-from concord.relation import Relation
+from concord.relations import Relation
 from concord.tasks import MulticlassTask, MultilabelTask
-
-__all__ = ["read", "relation"]
 
 NAME = "cub200"
 TITLE = "CUB-200-2011"

@@ -27,10 +27,8 @@ import polars as pl
 from concord.data.frames import read_table, typed
 from concord.data.manifest import Manifest, task_columns
 from concord.errors import DataFormatError, MissingDataError, UnknownNameError
-from concord.relation import Relation
+from concord.relations import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task
-
-__all__ = ["PACKS", "pack_features", "pack_relation", "pack_relations", "read"]
 
 NAME = "pack"
 TITLE = "open pack"

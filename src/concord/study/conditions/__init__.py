@@ -2,71 +2,41 @@
 
 from __future__ import annotations
 
-import inspect
-from functools import cache
-from importlib import import_module
-from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from concord.errors import ConcordError, StudyError, UnknownNameError
+from concord._lazy import lazy_door
 
 if TYPE_CHECKING:
-    from concord.study.conditions.base import Condition
+    from concord.study.conditions.base import Condition, Predictor, Setting, joined
+    from concord.study.conditions.coupled import Coupled, Weighting
+    from concord.study.conditions.registry import condition, condition_names
+    from concord.study.conditions.tables import control, relations_of
 
-__all__ = ["condition", "condition_names"]
+__all__ = [
+    "Condition",
+    "Coupled",
+    "Predictor",
+    "Setting",
+    "Weighting",
+    "condition",
+    "condition_names",
+    "control",
+    "joined",
+    "relations_of",
+]
 
-_HOMES = {
-    "single-task": "single_task",
-    "uncoupled": "coupled",
-    "paper-matching": "coupled",
-    "paper-coannotation": "coupled",
-    "paper": "coupled",
-    "hard-coannotation": "coupled",
-    "matching": "coupled",
-    "coannotation": "coupled",
-    "population": "coupled",
-    "posterior": "coupled",
-    "marginal": "coupled",
-    "two-stage": "two_stage",
-    "auto": "auto",
-}
-
-
-@cache
-def _peers() -> dict[str, str]:
-    from concord.study import peers
-
-    return {m.name.replace("_", "-"): m.name for m in iter_modules(peers.__path__) if m.name[0] != "_"}
-
-
-def condition_names() -> tuple[str, ...]:
-    """Names of all conditions, the package's own first."""
-    return (*_HOMES, *sorted(_peers()))
-
-
-def condition(name: str, **options: Any) -> Condition:
-    """A condition by name, with options of its own.
-
-    Raises:
-        UnknownNameError: No such condition.
-        StudyError: An option that it does not take.
-    """
-    if name in _HOMES:
-        make = import_module(f"{__name__}.{_HOMES[name]}").condition
-        options = {"name": name, **options}
-    elif name in _peers():
-        make = import_module(f"concord.study.peers.{_peers()[name]}").condition
-    else:
-        raise UnknownNameError.of("condition", name, condition_names())
-    known = [key for key in inspect.signature(make).parameters if key != "name"]
-    unknown = ", ".join(key for key in options if key != "name" and key not in known)
-    if unknown:
-        taken = f"it takes {', '.join(known)}" if known else "it takes none"
-        raise StudyError(f"condition {name!r} does not take these options: {unknown}; {taken}")
-    try:
-        return make(**options)
-    except ConcordError:
-        raise
-    except (TypeError, ValueError) as error:
-        given = ", ".join(key for key in options if key != "name")
-        raise StudyError(f"condition {name!r} does not take these options: {given} ({error})") from error
+__getattr__, __dir__ = lazy_door(
+    __name__,
+    {
+        "Condition": "concord.study.conditions.base",
+        "Coupled": "concord.study.conditions.coupled",
+        "Predictor": "concord.study.conditions.base",
+        "Setting": "concord.study.conditions.base",
+        "Weighting": "concord.study.conditions.coupled",
+        "condition": "concord.study.conditions.registry",
+        "condition_names": "concord.study.conditions.registry",
+        "control": "concord.study.conditions.tables",
+        "joined": "concord.study.conditions.base",
+        "relations_of": "concord.study.conditions.tables",
+    },
+)

@@ -12,26 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from concord.auto import EFFORTS, Artefact, Automatic, Choice, Effort, FirstStage, first_stage, select
 from concord.errors import UnknownNameError
 from concord.estimation import RelationCheck
-from concord.fit import Rows
-from concord.relation import Relation
-from concord.selection import (
-    EFFORTS,
-    Artefact,
-    Automatic,
-    Choice,
-    Effort,
-    FirstStage,
-    first_stage,
-    select,
-)
+from concord.fitting import Rows
+from concord.relations import Relation
 from concord.study.conditions.base import Condition, Predictor, Setting
 from concord.study.conditions.learner import StudyLearner
-from concord.study.tables import Control, shown
+from concord.study.conditions.tables import Control, shown
 from concord.tasks import MulticlassTask, Task
-
-__all__ = ["Auto", "condition"]
 
 Table = Literal["given", "none", Control]
 """Tables that `auto` is shown: the regime's, none, so that it must estimate the relations, or wrong ones."""
@@ -40,13 +29,13 @@ CLIP = 1e-9
 
 
 class Auto(Condition):
-    """`concord.selection.select` over the study's trunk and budget: cross-fitted on training rows alone.
+    """`concord.auto.select` over the study's trunk and budget: cross-fitted on training rows alone.
 
     The account of the choice goes into the run's record: what was said of each relation, what each task
     got and why, out-of-fold scores and losses of all candidates, and the cost.
 
     Args:
-        effort: A name of `concord.selection.EFFORTS`.
+        effort: A name of `concord.auto.EFFORTS`.
         artefact: What it ends with, one network or a bag.
         table: `given`, `none`, `shuffled` or `partly-wrong`.
     """

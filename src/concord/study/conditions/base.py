@@ -11,17 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concord.fit import Rows, fit, predict_logits
+from concord.fitting import Rows, fit
 from concord.metrics import evaluate, main_metric
-from concord.network import Capacity, MultiTaskNetwork, dry_features, initialise, mlp_network
+from concord.networks import (
+    Capacity,
+    MultiTaskNetwork,
+    SmallResNet,
+    dry_features,
+    initialise,
+    mlp,
+    mlp_network,
+    predict_logits,
+)
 from concord.objective import CoupledObjective
-from concord.relation import Relation
-from concord.study.plan import Budget, Network
+from concord.relations import Relation
+from concord.study.spec import Budget, Network
 from concord.tasks import Task
-from concord.trunks import SmallResNet
-from concord.trunks.mlp import mlp
-
-__all__ = ["Condition", "Predictor", "Setting", "joined"]
 
 Predictor = Callable[[Tensor], dict[str, Tensor]]
 """Inputs to logits by task, on the CPU."""

@@ -6,16 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from concord.couplings import Coupling
-from concord.couplings.named import COUPLINGS
+from concord.auto import balance_weights
+from concord.couplings import COUPLINGS, Coupling
 from concord.errors import RangeError, UnknownNameError
-from concord.network import Capacity
+from concord.networks import Capacity
 from concord.objective import CoupledObjective
-from concord.selection import balance_weights
 from concord.study.conditions.base import Condition, Predictor, Setting, joined
-from concord.study.tables import Shown, shown
-
-__all__ = ["WAYS", "Coupled", "Weighting", "condition", "task_weights"]
+from concord.study.conditions.tables import Shown, shown
 
 Weighting = Literal["equal", "rows"]
 """Factors of the supervised losses: 1 for all, or the task's annotated rows over the richest task's."""

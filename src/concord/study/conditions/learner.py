@@ -1,4 +1,4 @@
-"""What `concord.selection` asks of a learner, by a study's own trunk, budget and recipe."""
+"""What `concord.auto` asks of a learner, by a study's own trunk, budget and recipe."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from concord.fit import Rows
-from concord.network import Capacity
+from concord.fitting import Rows
+from concord.learners import Learner
+from concord.networks import Capacity
 from concord.objective import CoupledObjective
-from concord.selection import Learner
 from concord.study.conditions.base import Setting
 from concord.tasks import Task
-
-__all__ = ["StudyLearner"]
 
 
 class StudyLearner(Learner):

@@ -5,8 +5,6 @@ from __future__ import annotations
 from concord.objective import CoupledObjective
 from concord.study.conditions.base import Condition, Predictor, Setting, joined
 
-__all__ = ["SingleTask", "condition"]
-
 
 class SingleTask(Condition):
     """One network a task, each with the full number of steps and the same number of its own rows a step."""

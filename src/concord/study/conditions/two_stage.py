@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import get_args
 
+from concord.auto import EFFORTS, two_stage
 from concord.errors import UnknownNameError
-from concord.selection import EFFORTS, two_stage
 from concord.study.conditions.base import Condition, Predictor, Setting, joined
 from concord.study.conditions.learner import StudyLearner
-from concord.study.tables import Shown, shown
-
-__all__ = ["TwoStage", "condition"]
+from concord.study.conditions.tables import Shown, shown
 
 
 class TwoStage(Condition):
-    """`concord.selection.two_stage` over the study's trunk and budget.
+    """`concord.auto.two_stage` over the study's trunk and budget.
 
     Args:
-        effort: A name of `concord.selection.EFFORTS`: folds of the first stage.
+        effort: A name of `concord.auto.EFFORTS`: folds of the first stage.
         table: The regime's tables, or wrong ones in their place.
     """
 

@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from concord.objective import CoupledObjective, ObjectiveResult
 from concord.tasks import Task
 
-__all__ = ["CombinedGradients", "CombinedLosses", "dual_cone_weights", "factor"]
-
 
 class CombinedLosses(CoupledObjective):
     """The supervised losses of all tasks, combined otherwise than by their sum. Abstract.

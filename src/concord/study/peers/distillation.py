@@ -14,12 +14,10 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from concord.errors import RangeError
-from concord.fit import predict_logits
+from concord.networks import predict_logits
 from concord.objective import CoupledObjective
-from concord.study.conditions.base import Condition, Predictor, Setting, joined
+from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.tasks import MulticlassTask, Task
-
-__all__ = ["Distillation", "condition", "mixed_targets"]
 
 
 def mixed_targets(task: Task, targets: Tensor, logits: Tensor, share: float) -> Tensor:

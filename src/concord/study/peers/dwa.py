@@ -16,11 +16,9 @@ from scipy.special import softmax
 from torch import Tensor
 
 from concord.errors import RangeError
-from concord.study.conditions.base import Condition, Predictor, Setting, joined
+from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.study.peers._losses import CombinedLosses
 from concord.tasks import Task
-
-__all__ = ["DynamicWeights", "condition", "weights_after"]
 
 SMALLEST = 1e-12
 

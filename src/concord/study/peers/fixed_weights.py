@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from concord.study.conditions.base import Condition
-from concord.study.conditions.coupled import Weighting
-from concord.study.conditions.coupled import condition as coupled
-
-__all__ = ["condition"]
+from concord.study.conditions import Condition, Weighting
+from concord.study.conditions import condition as coupled
 
 
 def condition(weights: Weighting | Mapping[str, float] = "rows") -> Condition:

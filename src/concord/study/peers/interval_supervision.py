@@ -10,14 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from concord.couplings import Coupling
-from concord.couplings.base import View
+from concord.couplings import Coupling, View
 from concord.errors import RangeError
-from concord.relation import Relation
-from concord.study.conditions.base import Condition
-from concord.study.conditions.coupled import Coupled
-
-__all__ = ["IntervalSupervision", "bands", "condition"]
+from concord.relations import Relation
+from concord.study.conditions import Condition, Coupled
 
 PRIMARY, SECONDARY = 0.75, 0.25
 """Cells of the table from which a label is primary, or secondary; the observational labels of the prior

@@ -12,10 +12,8 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from concord.study.conditions.base import Condition, Predictor, Setting, joined
+from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.study.peers._losses import CombinedGradients, factor
-
-__all__ = ["MGDA", "condition", "least_norm_weights"]
 
 SMALLEST = 1e-30
 

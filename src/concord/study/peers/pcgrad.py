@@ -12,11 +12,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from concord.study.conditions.base import Condition, Predictor, Setting, joined
+from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.study.peers._losses import CombinedGradients
 from concord.tasks import Task
-
-__all__ = ["PCGrad", "condition", "projected"]
 
 SMALLEST = 1e-20
 

@@ -12,12 +12,10 @@ import torch
 from torch import Tensor
 
 from concord.errors import RangeError
-from concord.fit import predict_logits
+from concord.networks import predict_logits
 from concord.objective import CoupledObjective
-from concord.study.conditions.base import Condition, Predictor, Setting, joined
+from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.tasks import MulticlassTask, Task
-
-__all__ = ["PseudoLabels", "condition", "sure"]
 
 
 def sure(task: Task, logits: Tensor, threshold: float) -> Tensor:

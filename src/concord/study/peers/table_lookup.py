@@ -15,9 +15,7 @@ from concord.decoding import decode_classes
 from concord.errors import StudyError
 from concord.metrics import probabilities
 from concord.objective import CoupledObjective
-from concord.study.conditions.base import Condition, Predictor, Setting, joined
-
-__all__ = ["TableLookup", "condition"]
+from concord.study.conditions import Condition, Predictor, Setting, joined
 
 SMALLEST = 1e-12
 

@@ -12,11 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concord.study.conditions.base import Condition, Predictor, Setting, joined
+from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.study.peers._losses import CombinedLosses
 from concord.tasks import Task
-
-__all__ = ["Uncertainty", "UncertaintyLoss", "WithLogVariances", "condition"]
 
 
 class WithLogVariances(nn.Module):

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from concord.errors import MissingExtraError
-from concord.study.conditions.base import Condition, Predictor, Setting, joined
+from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.study.peers._losses import CombinedGradients, dual_cone_weights
 from concord.tasks import Task
-
-__all__ = ["UPGrad", "condition", "project"]
 
 Aggregator = Callable[[Tensor], Tensor]
 

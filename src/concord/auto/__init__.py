@@ -1,0 +1,28 @@
+"""`auto`: which coupling, if any, each task gets; and the guard that keeps it from doing harm."""
+
+from concord.auto.combine import Choice
+from concord.auto.cross_fitting import FirstStage, first_stage
+from concord.auto.effort import EFFORTS, Effort
+from concord.auto.families import Family, balance_weights, train_shared, train_single
+from concord.auto.posterior import posterior_targets
+from concord.auto.selection import Artefact, Automatic, select
+from concord.auto.teach import two_stage
+from concord.auto.zero_shot import covered
+
+__all__ = [
+    "EFFORTS",
+    "Artefact",
+    "Automatic",
+    "Choice",
+    "Effort",
+    "Family",
+    "FirstStage",
+    "balance_weights",
+    "covered",
+    "first_stage",
+    "posterior_targets",
+    "select",
+    "train_shared",
+    "train_single",
+    "two_stage",
+]

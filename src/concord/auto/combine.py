@@ -1,0 +1,109 @@
+"""Predictions by the guard's choices: averages of candidates, decoded in the order of the relations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.decoding import decode_targets
+from concord.relations import Relation
+from concord.tasks import Task
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the guard chose for one task, and why.
+
+    Attributes:
+        task: The task's name.
+        weights: Candidate -> share in the average; `single-task`, `shared`, `coupled`, each also as
+            `.../decoded`: moved by what the class head implies.
+        strength: Strength of the decoding, by candidate.
+        scores: Out-of-fold metric of every candidate.
+        losses: Out-of-fold log-loss of every candidate.
+        gain: Out-of-fold gain in log-loss of the choice over the balanced shared network, in nats.
+        z: The same in standard errors.
+        reason: In plain words.
+    """
+
+    task: str
+    weights: dict[str, float]
+    strength: dict[str, float]
+    scores: dict[str, float]
+    losses: dict[str, float]
+    gain: float
+    z: float
+    reason: str
+
+
+Predicted = Callable[[str, Task], Array]
+
+
+def in_order(tasks: Sequence[Task], relations: Sequence[Relation]) -> list[Task]:
+    """Tasks that no relation leads to come first: what is decoded finds its sources decided."""
+    targets = {relation.target.name for relation in relations}
+    return sorted(tasks, key=lambda task: task.name in targets)
+
+
+def predict_in_order(
+    tasks: Sequence[Task],
+    choices: Mapping[str, Choice],
+    relations: Sequence[Relation],
+    predicted: Predicted,
+) -> dict[str, Array]:
+    """Probabilities by the guard's choices. A source that is not decided yet speaks by its shared network."""
+    done: dict[str, Array] = {}
+
+    def classes(source: Task) -> Array:
+        return done[source.name] if source.name in done else predicted("shared", source)
+
+    for task in in_order(tasks, relations):
+        parts = []
+        for name, weight in choices[task.name].weights.items():
+            family, _, decoded = name.partition("/")
+            q = predicted(family, task)
+            if decoded:
+                q = decoded_targets(q, task, relations, classes, choices[task.name].strength[name])
+            parts.append(weight * q)
+        done[task.name] = np.asarray(sum(parts))
+    return done
+
+
+def decoded_targets(
+    q: Array,
+    task: Task,
+    relations: Sequence[Relation],
+    classes: Callable[[Task], Array],
+    strength: float,
+) -> Array:
+    """Target probabilities, moved by what the source classes of every relation imply."""
+    for relation in relations:
+        if relation.target.name == task.name:
+            q = decode_targets(classes(relation.source), q, relation, strength)
+    return q
+
+
+def decoded_held_out(
+    q: Array,
+    task: Task,
+    relations: Sequence[Sequence[Relation]],
+    classes: Callable[[Task], Array],
+    strength: float,
+    fold: npt.NDArray[np.int64],
+) -> Array:
+    """Each row by the relations of the fold that it is in."""
+    out = q.copy()
+    for k, known in enumerate(relations):
+        rows = np.flatnonzero(fold == k)
+        out[rows] = decoded_targets(q[rows], task, known, partial(_rows_of, classes, rows), strength)
+    return out
+
+
+def _rows_of(classes: Callable[[Task], Array], rows: npt.NDArray[np.int64], source: Task) -> Array:
+    return classes(source)[rows]

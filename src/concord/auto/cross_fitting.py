@@ -1,0 +1,156 @@
+"""Cross-fitted networks without coupling, from which relations are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from concord.auto.effort import Effort
+from concord.auto.families import Family, fit_scales, out_of_sample, train_family
+from concord.auto.splits import checked_folds
+from concord.auto.zero_shot import covered, fill_unseen
+from concord.estimation import (
+    Crossed,
+    Observations,
+    RelationCheck,
+    check_relation,
+)
+from concord.fitting import Rows
+from concord.learners import Learner
+from concord.relations import Relation
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """Cross-fitted networks without any coupling, and what they say of rows that they have not seen.
+
+    Attributes:
+        rows: The training rows.
+        tasks: The tasks.
+        fold: (n,) fold of each row.
+        families: ``"single-task"`` and ``"shared"`` networks, one of each fold and family.
+    """
+
+    rows: Rows
+    tasks: tuple[Task, ...]
+    fold: npt.NDArray[np.int64]
+    families: dict[str, Family]
+
+    def predictions(self) -> dict[str, Array]:
+        """Temperature-scaled probabilities by the balanced shared networks, by task: (n, C) and (n, K).
+
+        A row that is annotated for a task is predicted by the network of the other folds; any other row by
+        all of them, averaged.
+        """
+        shared = self.families["shared"]
+        return {task.name: out_of_sample(shared, task, self.rows, self.fold) for task in self.tasks}
+
+    def observations(self, source: MulticlassTask, target: Task) -> Observations:
+        """Annotations and predictions of two tasks, as a relation is read off them."""
+        return observations_of(self.families["shared"], self.rows, self.fold, source, target)
+
+    def check(self, relation: Relation | tuple[MulticlassTask, Task]) -> RelationCheck:
+        """Weigh a supplied relation, or, for a pair of tasks, whether the data show one.
+
+        Single-task networks judge whether the tasks are related at all: layers that tasks share let the
+        annotation of one speak through the predictions of the other.
+        """
+        given = relation if isinstance(relation, Relation) else None
+        source, target = (relation.source, relation.target) if isinstance(relation, Relation) else relation
+        observations = self.observations(source, target)
+        alone = self.families["single-task"]
+        crossed = Crossed(
+            self.fold,
+            alone.probabilities(source, alone.logits[source.name]),
+            out_of_sample(alone, target, self.rows, self.fold),
+        )
+        unseen = covered(self.rows, source, given)
+        if not unseen.any():
+            return check_relation(observations, given, crossed)
+        found = check_relation(
+            replace(observations, p=fill_unseen(observations.p, unseen)),
+            given,
+            replace(crossed, p=np.stack([fill_unseen(p, unseen) for p in crossed.p])),
+        )
+        if found.verdict != "dropped":
+            return found
+        # Nothing is left of the table, so nothing is known of a class that only the table spoke of.
+        own = check_relation(observations, None, crossed)
+        verdict = found.verdict if own.exponent > 0 else own.verdict
+        return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
+
+    def without(self, k: int, check: RelationCheck) -> Relation:
+        """A checked relation as it would be, had fold `k` no class: what judges classes there.
+
+        Where classes have few rows, most of what an estimate says of them comes from the very rows that would
+        judge it. Of classes speaks the network that has not seen the fold. Labels of the fold are left in,
+        classes of a target are not.
+        """
+        seen, held_out = self.observations(check.relation.source, check.relation.target), self.fold == k
+        shared = self.families["shared"]
+        source, target = seen.source, seen.target
+        p = shared.probabilities(source, shared.logits[source.name][k])
+        y = np.where(held_out, MISSING_CLASS, seen.y)
+        if check.way.table is not None:
+            # A class whose only rows are in the fold is one that its network has never heard of.
+            rest = Rows(self.rows.inputs, {**self.rows.targets, source.name: torch.from_numpy(y)})
+            p = fill_unseen(p, covered(rest, source, Relation(source, target, check.way.table)))
+        seen = replace(seen, y=y, p=p)
+        if seen.class_to_class:
+            q = shared.probabilities(target, shared.logits[target.name][k])
+            seen = replace(seen, a=np.where(held_out, MISSING_CLASS, seen.a), q=q)
+        return check.relation.replace(table=check.way(seen))
+
+
+def first_stage(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    *,
+    effort: Effort,
+    seed: int,
+    groups: npt.NDArray[Any] | None = None,
+) -> FirstStage:
+    """Train single-task and balanced shared networks on all folds but one, in turn.
+
+    Args:
+        learner: Trains and applies networks.
+        rows: Training rows, each task annotated at least once.
+        tasks: Two or more tasks.
+        effort: Folds, and their share of the steps.
+        seed: Seeds folds and networks.
+        groups: (n,) rows of one group are never divided between folds; None for none.
+
+    Raises:
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+        ShapeError: Groups of another number of rows.
+    """
+    fold = checked_folds(rows, tasks, effort.folds, seed, groups)
+    families = {
+        name: train_family(learner, rows, tasks, fold, effort, seed, name, None)
+        for name in ("single-task", "shared")
+    }
+    fit_scales(families, rows, tasks, fold)
+    return FirstStage(rows, tuple(tasks), fold, families)
+
+
+def observations_of(
+    family: Family, rows: Rows, fold: npt.NDArray[np.int64], source: MulticlassTask, target: Task
+) -> Observations:
+    """Annotations and out-of-sample predictions of two tasks."""
+    return Observations(
+        source,
+        target,
+        rows.targets[source.name].numpy(),
+        rows.targets[target.name].numpy().astype(np.float64),
+        out_of_sample(family, source, rows, fold),
+        out_of_sample(family, target, rows, fold),
+    )

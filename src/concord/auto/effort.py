@@ -1,0 +1,46 @@
+"""How much training `auto` may spend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much training `auto` may spend.
+
+    Attributes:
+        folds: Number of folds of the cross-validation.
+        share: Steps of a fold's network, as a share of the final one's.
+    """
+
+    folds: int
+    share: float
+
+    def for_steps(self, steps: int) -> Effort:
+        """The same with `FOLD_STEPS` for the networks of folds where a share of `steps` were fewer, or all.
+
+        What a network has hardly begun to learn says nothing of what it would be worth in the end. Fewer than
+        600 (fast) or 334 (standard) steps in all therefore cost more than the usual.
+        """
+        return replace(self, share=min(1.0, max(self.share, FOLD_STEPS / steps)))
+
+    def cost(self, families: int = 3) -> float:
+        """Training cost at most, with the pair of single-task models as 1.
+
+        The folds of each family, then the final networks: two shared ones and one of a single task.
+        """
+        return self.folds * self.share * families + 2.5
+
+
+FOLD_STEPS = 150
+"""Steps below which a fold's network is not taken for a sample of the final one."""
+
+
+EFFORTS = {"fast": Effort(2, 0.25), "standard": Effort(4, 0.45), "thorough": Effort(8, 1.0)}
+"""Efforts by name: at most 4.0, 7.9 and 26.5 pairs of single-task models; see `Effort.for_steps`."""

@@ -1,0 +1,145 @@
+"""Families of networks trained alike, one per fold, and their out-of-sample predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.special import expit, softmax
+from torch import nn
+
+from concord.auto.effort import Effort
+from concord.decoding import temperature
+from concord.fitting import Rows
+from concord.learners import Learner
+from concord.tasks import MulticlassTask, Task
+
+Array = npt.NDArray[np.float64]
+
+
+FLOOR = 0.1
+
+
+def balance_weights(rows: Rows, tasks: Sequence[Task], floor: float = FLOOR) -> dict[str, float]:
+    """Weight of each task's loss: its annotated rows by those of the richest task, at least `floor`.
+
+    With as many rows of each task in every step, a scarce task repeats its few rows over and over; at full
+    weight it would drag the shared layers to fit their noise.
+    """
+    counts = {task.name: len(rows.annotated(task)) for task in tasks}
+    most = max(counts.values())
+    return {name: max(count / max(most, 1), floor) for name, count in counts.items()}
+
+
+def balance_soft(rows: Rows, task: str, floor: float = FLOOR) -> float:
+    """Weight of a task's soft-target loss by the same rule: rows that have one, by all rows with targets."""
+    with_soft = int((~torch.isnan(rows.soft[task]).any(dim=1)).sum())
+    return max(with_soft / max(len(rows) - with_soft, with_soft, 1), floor)
+
+
+@dataclass
+class Family:
+    """The networks of all folds, trained alike."""
+
+    name: str
+    networks: list[dict[str, nn.Module]]
+    logits: dict[str, Array]
+    scale: dict[str, float] = field(default_factory=dict)
+
+    def probabilities(self, task: Task, logits: Array) -> Array:
+        """Temperature-scaled probabilities of any logits of this family."""
+        z = logits * self.scale.get(task.name, 1.0)
+        return softmax(z, axis=-1) if isinstance(task, MulticlassTask) else expit(z)
+
+    def held_out(self, task: Task, fold: npt.NDArray[np.int64]) -> Array:
+        """Each row by the network that has seen nothing of it: (n, width)."""
+        return self.probabilities(task, self.logits[task.name][fold, np.arange(len(fold))])
+
+    def averaged(self, task: Task) -> Array:
+        """Each row by all networks: (n, width)."""
+        return self.probabilities(task, self.logits[task.name]).mean(axis=0)
+
+
+def train_family(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    fold: npt.NDArray[np.int64],
+    effort: Effort,
+    seed: int,
+    name: str,
+    soft: list[dict[str, Array]] | None,
+) -> Family:
+    """The networks of all folds of one candidate, and their logits of all rows."""
+    networks: list[dict[str, nn.Module]] = []
+    logits: dict[str, list[Array]] = {task.name: [] for task in tasks}
+    for k in range(effort.folds):
+        index = torch.from_numpy(np.flatnonzero(fold != k))
+        part = rows.take(index)
+        if soft is not None:
+            part = Rows(
+                part.inputs,
+                part.targets,
+                soft={
+                    task: torch.from_numpy(values[index.numpy()].astype(np.float32))
+                    for task, values in soft[k].items()
+                },
+                weights=part.weights,
+            )
+        number = seed * 1000 + k + 1
+        if name == "single-task":
+            nets = {task.name: train_single(learner, part, task, effort.share, number) for task in tasks}
+        else:
+            network = train_shared(learner, part, tasks, effort.share, number)
+            nets = dict.fromkeys((task.name for task in tasks), network)
+        networks.append(nets)
+        done: dict[int, dict[str, Array]] = {}
+        for task in tasks:
+            network = nets[task.name]
+            if id(network) not in done:
+                done[id(network)] = learner.logits(network, rows.inputs)
+            logits[task.name].append(done[id(network)][task.name].astype(np.float64))
+    return Family(name, networks, {task: np.stack(each) for task, each in logits.items()})
+
+
+def fit_scales(
+    families: Mapping[str, Family], rows: Rows, tasks: Sequence[Task], fold: npt.NDArray[np.int64]
+) -> None:
+    """Fit the inverse temperatures of every family and task, on rows that the networks have not seen."""
+    for family in families.values():
+        for task in tasks:
+            known = rows.annotated(task).numpy()
+            family.scale[task.name] = temperature(
+                family.logits[task.name][fold[known], known],
+                rows.targets[task.name].numpy()[known],
+                isinstance(task, MulticlassTask),
+            )
+
+
+def out_of_sample(family: Family, task: Task, rows: Rows, fold: npt.NDArray[np.int64]) -> Array:
+    """By the network that has not seen the row where it is annotated, by all of them elsewhere."""
+    known = task.annotated(rows.targets[task.name].numpy())[:, None]
+    return np.where(known, family.held_out(task, fold), family.averaged(task))
+
+
+def train_single(learner: Learner, rows: Rows, task: Task, share: float, seed: int) -> nn.Module:
+    """The single-task model of one task."""
+    return learner.train(
+        rows, [task], capacity="shared", share=share, seed=seed, task_weights={}, soft_weights={}
+    )
+
+
+def train_shared(learner: Learner, rows: Rows, tasks: Sequence[Task], share: float, seed: int) -> nn.Module:
+    """The balanced shared network, with whatever soft targets the rows carry."""
+    return learner.train(
+        rows,
+        tasks,
+        capacity="half-shared",
+        share=share,
+        seed=seed,
+        task_weights=balance_weights(rows, tasks),
+        soft_weights={task: balance_soft(rows, task) for task in rows.soft},
+    )

@@ -1,0 +1,316 @@
+"""`auto`: which coupling, if any, each task gets; and the guard that keeps it from doing harm.
+
+In short: cross-validated single-task and balanced shared networks are trained first. Their out-of-sample
+predictions say whether the tasks are related, and how (`estimation`). If so, a third family is trained whose
+class head also learns from the posterior of the class given the annotated labels, and label predictions are
+offered a second form, moved by what the class head implies (`decoding`). Classes are judged by a relation
+that knows none of the fold's. For each task the guard takes what lowers the out-of-fold log-loss beyond
+noise without lowering the metric. It starts from the balanced shared network; where the tasks turn out not
+to be related, from the single-task one; where a scarce class task is related by a supplied table beyond
+doubt, from the coupled one. What it settles on is trained once more on all rows, or stays a bag.
+
+Networks, optimisers and devices are the business of a `Learner`; this room only decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.auto.combine import Choice, in_order, predict_in_order
+from concord.auto.cross_fitting import FirstStage, first_stage
+from concord.auto.effort import Effort
+from concord.auto.families import Family, fit_scales, train_family, train_shared, train_single
+from concord.auto.guard import Start, guard, proven, unrelated
+from concord.auto.teach import class_targets, taught_targets
+from concord.auto.zero_shot import unseen_classes
+from concord.errors import RangeError, UnknownNameError
+from concord.estimation import (
+    PriorShift,
+    RelationCheck,
+    prior_shift,
+)
+from concord.fitting import Rows
+from concord.learners import Learner
+from concord.relations import Relation
+from concord.tasks import MulticlassTask, Task
+
+Array = npt.NDArray[np.float64]
+
+
+Artefact = Literal["distilled", "bagged"]
+
+
+@dataclass
+class Automatic:
+    """The outcome of `auto`: a predictor and the account of how it came to be.
+
+    Attributes:
+        tasks: The tasks.
+        checks: What the data said of each relation.
+        choices: By task, what the guard chose.
+        families: The networks in use, by candidate: one each where distilled, those of all folds where
+            bagged.
+        cost: Training spent, with the pair of single-task models as 1.
+        notes: What else the user should know.
+        relations: The relations in use.
+        zero_shot: By class task, the classes without an annotated row that a relation predicts.
+        shifts: Class priors of each source beside those of the class task's own rows.
+    """
+
+    tasks: tuple[Task, ...]
+    checks: tuple[RelationCheck, ...]
+    choices: dict[str, Choice]
+    families: dict[str, Family]
+    cost: float
+    notes: tuple[str, ...] = ()
+    relations: tuple[Relation, ...] = ()
+    zero_shot: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    shifts: tuple[PriorShift, ...] = ()
+
+    def probabilities(self, learner: Learner, inputs: Any) -> dict[str, Array]:
+        """Predicted probabilities by task: (n, C) and (n, K)."""
+        known: dict[tuple[str, str], Array] = {}
+
+        def predicted(family: str, task: Task) -> Array:
+            members = self.families[family]
+            if (family, task.name) not in known:
+                done: dict[int, dict[str, npt.NDArray[Any]]] = {}
+                for nets in members.networks:
+                    network = nets[task.name]
+                    if id(network) not in done:
+                        done[id(network)] = learner.logits(network, inputs)
+                for name in done[id(members.networks[0][task.name])]:
+                    other = next(t for t in self.tasks if t.name == name)
+                    each = np.stack([done[id(nets[task.name])][name] for nets in members.networks])
+                    known[family, name] = members.probabilities(other, each.astype(np.float64)).mean(axis=0)
+            return known[family, task.name]
+
+        return predict_in_order(self.tasks, self.choices, self.relations, predicted)
+
+    def sentences(self) -> list[str]:
+        """The account in plain words: notes, relations, then each task."""
+        said = [s for check in self.checks for s in check.sentences()]
+        return [*self.notes, *said, *(choice.reason for choice in self.choices.values())]
+
+
+def select(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    relations: Sequence[Relation | tuple[MulticlassTask, Task]],
+    *,
+    effort: Effort,
+    seed: int,
+    artefact: Artefact = "distilled",
+    groups: npt.NDArray[Any] | None = None,
+    first: FirstStage | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Automatic:
+    """Choose and train; see the module.
+
+    Args:
+        learner: Trains and applies networks.
+        rows: Training rows, each task annotated at least once.
+        tasks: Two or more tasks.
+        relations: Supplied relations, or pairs of tasks whose relation is to be estimated.
+        effort: How much training may be spent.
+        seed: Seeds folds and networks.
+        artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds.
+        groups: (n,) rows of one group are never divided between folds; None for none.
+        first: The first stage, where it has been trained before, of the same learner, rows, effort, seed and
+            groups: relations have no part in it. Its cost is counted all the same.
+        say: Told what is about to happen and what it costs.
+
+    Raises:
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds; a first stage of another
+            number of folds.
+        ShapeError: Groups of another number of rows.
+        UnknownNameError: An artefact of another name.
+    """
+    if artefact not in ("distilled", "bagged"):
+        raise UnknownNameError.of("artefact", artefact, ("distilled", "bagged"))
+    say(
+        f"auto: {effort.folds} folds x single-task, shared and coupled networks at {effort.share:.0%} of the "
+        f"steps, then one network: about {effort.cost():.1f} times the pair of single-task models"
+    )
+    first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed, groups=groups)
+    if (folds := len(first.families["shared"].networks)) != effort.folds:
+        raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")
+    fold, families = first.fold, dict(first.families)
+    checks = tuple(first.check(relation) for relation in relations)
+    unseen = {task.name: unseen_classes(rows, task, relations, checks) for task in tasks}
+    active = tuple(check for check in checks if check.exponent > 0)
+    # What a fold's classes are judged by. Its labels are judged by the relations themselves: a fold of them
+    # is many rows to a cell, so that leaving it out takes away little chance, and much of what they know.
+    judging = [
+        [replace(check, relation=first.without(k, check)) for check in active] for k in range(effort.folds)
+    ]
+    if active:
+        families["coupled"] = _coupled_family(learner, first, active, judging, unseen, effort, seed)
+    choices = _choose(first, families, checks, judging, unseen, average=artefact == "bagged")
+    in_use = tuple(check.relation for check in active)
+    spent = effort.folds * effort.share * (2 + bool(active))
+    used = _families_in_use(choices, in_use, tasks)
+    shifts = _prior_shifts(families["shared"], rows, tasks, fold, seed)
+    if artefact == "distilled":
+        families = _final(learner, rows, tasks, families, active, unseen, choices, used, seed)
+        spent += sum(
+            1.0 if name != "single-task" else len(families[name].networks[0]) / len(tasks) for name in used
+        )
+    outcome = Automatic(
+        tuple(tasks),
+        checks,
+        choices,
+        {name: families[name] for name in used},
+        spent,
+        () if relations else ("no relation was given and none can be estimated; no coupling",),
+        in_use,
+        _through_a_relation_alone(tasks, choices, unseen),
+        shifts,
+    )
+    for sentence in outcome.sentences():
+        say(sentence)
+    return outcome
+
+
+def _coupled_family(
+    learner: Learner,
+    first: FirstStage,
+    active: Sequence[RelationCheck],
+    judging: Sequence[Sequence[RelationCheck]],
+    unseen: Mapping[str, npt.NDArray[np.bool_]],
+    effort: Effort,
+    seed: int,
+) -> Family:
+    """A coupled network for each fold, taught by what the shared one of the fold says of the classes."""
+    rows, tasks, fold, shared = first.rows, first.tasks, first.fold, first.families["shared"]
+    sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
+    soft = [
+        {
+            t.name: class_targets(
+                shared.probabilities(t, shared.logits[t.name][k]), rows, judging[k], t, unseen[t.name]
+            )
+            for t in sources
+        }
+        for k in range(effort.folds)
+    ]
+    coupled = train_family(learner, rows, tasks, fold, effort, seed, "coupled", soft)
+    fit_scales({"coupled": coupled}, rows, tasks, fold)
+    return coupled
+
+
+def _choose(
+    first: FirstStage,
+    families: Mapping[str, Family],
+    checks: Sequence[RelationCheck],
+    judging: Sequence[Sequence[RelationCheck]],
+    unseen: Mapping[str, npt.NDArray[np.bool_]],
+    *,
+    average: bool,
+) -> dict[str, Choice]:
+    """The guard's choice for every task; sources before what is decoded through them."""
+    rows, fold = first.rows, first.fold
+    active = [check for check in checks if check.exponent > 0]
+    choices: dict[str, Choice] = {}
+    done: dict[str, Array] = {}
+
+    def classes(source: Task) -> Array:
+        return done[source.name] if source.name in done else families["shared"].held_out(source, fold)
+
+    for task in in_order(first.tasks, [check.relation for check in active]):
+        of_folds = judging if isinstance(task, MulticlassTask) else [active] * len(judging)
+        start: Start = "shared"
+        if unrelated(task, rows, checks):
+            start = "single-task"
+        elif unseen[task.name].any() or proven(task, rows, active):
+            start = "coupled"
+        choices[task.name], done[task.name] = guard(
+            task,
+            families,
+            rows,
+            fold,
+            [[check.relation for check in each] for each in of_folds],
+            classes,
+            unseen[task.name],
+            average=average,
+            start=start,
+        )
+    return choices
+
+
+def _through_a_relation_alone(
+    tasks: Sequence[Task], choices: Mapping[str, Choice], unseen: Mapping[str, npt.NDArray[np.bool_]]
+) -> dict[str, tuple[str, ...]]:
+    """By task, classes without an annotated row that the chosen network predicts all the same."""
+    return {
+        task.name: tuple(task.outputs[c] for c in np.flatnonzero(unseen[task.name]))
+        for task in tasks
+        if unseen[task.name].any() and "coupled" in {n.partition("/")[0] for n in choices[task.name].weights}
+    }
+
+
+def _prior_shifts(
+    family: Family, rows: Rows, tasks: Sequence[Task], fold: npt.NDArray[np.int64], seed: int
+) -> tuple[PriorShift, ...]:
+    """Class priors of the rows of each other task, beside those of a class task's own rows."""
+    found = []
+    for task in tasks:
+        if not isinstance(task, MulticlassTask):
+            continue
+        p = family.held_out(task, fold)  # of all rows alike: an average of networks is another head
+        own = task.annotated(rows.targets[task.name].numpy())
+        for other in tasks:
+            where = other.annotated(rows.targets[other.name].numpy()) & ~own
+            shift = prior_shift(task, other.name, p[own], p[where], np.random.default_rng([seed, 11]))
+            found.append(shift)
+    return tuple(shift for shift in found if shift is not None)
+
+
+def _families_in_use(
+    choices: Mapping[str, Choice], relations: Sequence[Relation], tasks: Sequence[Task]
+) -> list[str]:
+    names = {name.partition("/")[0] for choice in choices.values() for name in choice.weights}
+    order = [task.name for task in in_order(tasks, relations)]
+    for relation in relations:
+        target, source = relation.target.name, relation.source.name
+        if order.index(source) > order.index(target) and any("/" in n for n in choices[target].weights):
+            names.add("shared")
+    return sorted(names)
+
+
+def _final(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    families: Mapping[str, Family],
+    active: Sequence[RelationCheck],
+    unseen: Mapping[str, npt.NDArray[np.bool_]],
+    choices: Mapping[str, Choice],
+    used: Sequence[str],
+    seed: int,
+) -> dict[str, Family]:
+    """The families in use, each trained once more: on all rows, for all steps.
+
+    Where the guard refused everything this is the balanced shared network itself, to the bit. The coupled
+    one is taught the classes of rows without one by the whole first stage. Temperatures stay those of the
+    folds, which were fitted on rows that no network had seen.
+    """
+    out: dict[str, Family] = {}
+    for name in used:
+        scale = families[name].scale
+        if name == "single-task":
+            chosen = [t for t in tasks if any(n.startswith(name) for n in choices[t.name].weights)]
+            nets = {task.name: train_single(learner, rows, task, 1.0, seed) for task in chosen}
+        else:
+            part = rows
+            if name == "coupled":
+                soft = taught_targets(families["shared"], rows, active, tasks, unseen)
+                part = Rows(rows.inputs, rows.targets, soft, rows.weights)
+            nets = dict.fromkeys((task.name for task in tasks), train_shared(learner, part, tasks, 1.0, seed))
+        out[name] = Family(name, [nets], {}, scale)
+    return out

@@ -1,0 +1,27 @@
+"""What relations add at prediction time, and how sure predictions are: joint decoding, temperatures."""
+
+from concord.decoding.calibration import best_strength, row_loss, temperature
+from concord.decoding.decoders import Decoders
+from concord.decoding.joint import (
+    CLIP,
+    FLOOR,
+    STRENGTHS,
+    JointDecoder,
+    decode_classes,
+    decode_targets,
+    implied,
+)
+
+__all__ = [
+    "CLIP",
+    "FLOOR",
+    "STRENGTHS",
+    "Decoders",
+    "JointDecoder",
+    "best_strength",
+    "decode_classes",
+    "decode_targets",
+    "implied",
+    "row_loss",
+    "temperature",
+]

@@ -1,0 +1,388 @@
+"""ONNX: the network, its probabilities and the joint decoding in one graph, checked before it is kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from concord import __version__
+from concord.decoding import CLIP, FLOOR, JointDecoder
+from concord.errors import ExportError, MissingExtraError, RangeError
+from concord.tasks import MulticlassTask, Task
+
+ROWS = 100
+"""Random inputs that the graph is compared on."""
+
+Sampler = Callable[[int, torch.Generator], Any]
+
+
+class JointDecoding(nn.Module):
+    """`JointDecoder.decode` of one relation on tensors, so that it can be part of a graph.
+
+    Args:
+        decoder: With its fitted strengths. A sparse table becomes a dense one.
+
+    Raises:
+        NotFittedError: It has none.
+    """
+
+    known: Tensor
+    table: Tensor
+    rates: Tensor
+    on: Tensor
+    off: Tensor
+
+    def __init__(self, decoder: JointDecoder) -> None:
+        decoder.check_fitted()
+        super().__init__()
+        relation = decoder.relation.dense()
+        self.source, self.target = relation.source.name, relation.target.name
+        self.class_to_class = relation.class_to_class
+        self.target_strength = float(decoder.target_strength)
+        self.class_strength = float(decoder.class_strength)
+        known, table, rates = relation.known, np.nan_to_num(relation.table), relation.rates()
+        if self.class_to_class:
+            least = np.maximum(rates, FLOOR)
+            on = np.where(known, np.maximum(table, CLIP * least) / least, 1.0)
+            off = np.ones_like(on)
+        else:
+            cell, rate = np.clip(table, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
+            on, off = np.where(known, cell / rate, 1.0), np.where(known, (1 - cell) / (1 - rate), 1.0)
+        for name, values in (("known", known), ("table", table), ("rates", rates), ("on", on), ("off", off)):
+            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
+
+    def targets(self, p: Tensor, q: Tensor) -> Tensor:
+        """`decode_targets` with this relation and strength: (n, C) and (n, K) to (n, K)."""
+        mass = p @ self.known
+        suggestion = torch.where(mass > FLOOR, (p @ self.table) / mass.clamp(min=FLOOR), self.rates)
+        suggestion, rates = suggestion.clamp(FLOOR, 1 - FLOOR), self.rates.clamp(FLOOR, 1 - FLOOR)
+        if self.class_to_class:
+            moved = q.clamp(min=1e-12).log() + self.target_strength * mass * (suggestion.log() - rates.log())
+            return moved.softmax(dim=-1)
+        moved = _logit(q.clamp(1e-6, 1 - 1e-6))
+        return (moved + self.target_strength * mass * (_logit(suggestion) - _logit(rates))).sigmoid()
+
+    def classes(self, p: Tensor, q: Tensor) -> Tensor:
+        """`decode_classes` with this relation and strength: (n, C) and (n, K) to (n, C)."""
+        if self.class_to_class:
+            score = (q @ self.on.T).clamp(min=1e-12).log()
+        else:
+            each = q.unsqueeze(1)
+            score = (each * self.on + (1 - each) * self.off).log().sum(dim=-1)
+        return (p.clamp(min=1e-12).log() + self.class_strength * score).softmax(dim=-1)
+
+    def forward(self, said: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Probabilities of both tasks, moved by what the other head itself said.
+
+        Args:
+            said: By task, what the heads said.
+            current: By task, the same, perhaps moved by other relations.
+        """
+        out = dict(current)
+        if self.target_strength:
+            out[self.target] = self.targets(said[self.source], current[self.target])
+        if self.class_strength:
+            out[self.source] = self.classes(current[self.source], said[self.target])
+        return out
+
+
+def _logit(p: Tensor) -> Tensor:
+    return p.log() - (1 - p).log()
+
+
+class Predictor(nn.Module):
+    """Inputs to probabilities: of every head, and jointly decoded.
+
+    Args:
+        network: Input -> logits by task.
+        tasks: The tasks.
+        decoders: Joint decoders, applied in turn; without any there are no decoded outputs.
+        keys: Of the network's input, where it is a mapping of tensors; else None.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tasks: Sequence[Task],
+        decoders: Sequence[JointDecoder] = (),
+        keys: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.multiclass = {task.name: isinstance(task, MulticlassTask) for task in tasks}
+        self.decoding = nn.ModuleList(JointDecoding(decoder) for decoder in decoders)
+        self.keys = None if keys is None else tuple(keys)
+
+    @property
+    def outputs(self) -> list[str]:
+        """Names of the outputs, in order."""
+        kinds = ("probabilities", "decoded") if self.decoding else ("probabilities",)
+        return [f"{name}_{kind}" for kind in kinds for name in self.multiclass]
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Probabilities by task, each (n, C) or (n, K), then the decoded ones; see `outputs`."""
+        x = inputs[0] if self.keys is None else dict(zip(self.keys, inputs, strict=True))
+        logits = self.network(x)
+        said = {
+            name: logits[name].float().softmax(dim=-1) if multiclass else logits[name].float().sigmoid()
+            for name, multiclass in self.multiclass.items()
+        }
+        out = list(said.values())
+        if self.decoding:
+            current = said
+            for decoding in self.decoding:
+                current = decoding(said, current)
+            out += [current[name] for name in said]
+        return tuple(out)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        path: The file.
+        inputs: Names of its inputs.
+        outputs: Names of its outputs.
+        difference: Largest difference of an output between onnxruntime and torch.
+        rows: Random inputs that it was found on.
+    """
+
+    path: Path
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    difference: float
+    rows: int
+
+
+def export_onnx(
+    path: str | Path,
+    network: nn.Module,
+    tasks: Sequence[Task],
+    *,
+    example: Any,
+    decoders: Sequence[JointDecoder] = (),
+    normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+    tolerance: float = 1e-5,
+    seed: int = 0,
+    sample: Sampler | None = None,
+) -> Exported:
+    """Write a network as an ONNX file with named inputs and outputs and a dynamic batch.
+
+    Outputs are `TASK_probabilities` and, with decoders, `TASK_decoded`. Names of classes and labels are in
+    the file's metadata. The file is compared with torch on random inputs first; where they differ, or
+    anything else goes wrong, no file is left.
+
+    Args:
+        path: The file to write; replaced where it exists.
+        network: Input -> logits by task. It is left as it is.
+        tasks: The tasks.
+        example: One input: a tensor, or a mapping of tensors. The second dimension of two-dimensional
+            whole numbers (words, tokens) is dynamic, too.
+        decoders: Joint decoders with fitted strengths.
+        normalization: Mean and standard deviation by channel of the images; kept in the metadata.
+        tolerance: Largest difference allowed, > 0.
+        seed: Of the random inputs.
+        sample: Makes a number of random inputs; standard normal numbers, or words of the first embedding,
+            unless given.
+
+    Raises:
+        ExportError: The network cannot be exported, the result differs from torch by more than the
+            tolerance, or the file cannot be written.
+        MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
+        NotFittedError: A joint decoder without strengths.
+        RangeError: A tolerance that is not > 0.
+    """
+    if not tolerance > 0:
+        raise RangeError(f"the tolerance of an export is > 0, found {tolerance}")
+    _need_onnx()
+    target = Path(path)
+    keys = tuple(example) if isinstance(example, Mapping) else None
+    predictor = Predictor(copy.deepcopy(network).cpu().float(), tasks, decoders, keys).eval()
+    names = keys or (_input_name(example),)
+    draw = sample or random_inputs(network, example)
+    temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        model = _converted(predictor, draw(3, torch.Generator().manual_seed(seed)), names)
+        _describe(model, tasks, decoders, normalization)
+        temporary.write_bytes(_serialized(model, target))
+        difference = _largest_difference(temporary, predictor, names, draw, seed)
+        if not difference <= tolerance:
+            raise ExportError(
+                f"onnxruntime differs from torch by {difference:.2g} on {ROWS} random inputs, more than "
+                f"{tolerance:.2g}; {target} was not written"
+            )
+        temporary.replace(target)
+    except OSError as error:
+        raise ExportError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+    return Exported(target, tuple(names), tuple(predictor.outputs), difference, ROWS)
+
+
+def random_inputs(network: nn.Module, example: Any) -> Sampler:
+    """Makes random inputs like an example: normal numbers; words; masks of texts of several lengths.
+
+    Features that the network standardises are drawn around the mean and deviation that it knows.
+    """
+    from concord.networks import Standardize
+
+    embedding = next((part for part in network.modules() if isinstance(part, nn.Embedding)), None)
+    words = 2 if embedding is None else embedding.num_embeddings
+    standard = next((part for part in network.modules() if isinstance(part, Standardize)), None)
+
+    def one(name: str, like: Tensor, rows: int, length: int, generator: torch.Generator) -> Tensor:
+        if like.is_floating_point():
+            drawn = torch.randn(rows, *like.shape[1:], generator=generator)
+            if standard is None:
+                return drawn
+            scale = standard.scale.cpu()
+            return standard.mean.cpu() + drawn / torch.where(scale > 0, scale, 1.0)
+        if "mask" in name:
+            lengths = torch.randint(1, length + 1, (rows, 1), generator=generator)
+            return (torch.arange(length) < lengths).to(like.dtype)
+        shape = (rows, length) if like.dim() == 2 else (rows, *like.shape[1:])
+        return torch.randint(0, words, shape, generator=generator, dtype=like.dtype)
+
+    def draw(rows: int, generator: torch.Generator) -> Any:
+        length = int(torch.randint(3, 12, (), generator=generator))
+        if isinstance(example, Mapping):
+            return {name: one(name, like, rows, length, generator) for name, like in example.items()}
+        return one("", example, rows, length, generator)
+
+    return draw
+
+
+def _input_name(example: Tensor) -> str:
+    if not example.is_floating_point():
+        return "tokens"
+    return "images" if example.dim() == 4 else "features"
+
+
+def _need_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f"export to ONNX needs onnx, onnxscript and onnxruntime: pip install concord[onnx] ({error})"
+        ) from None
+
+
+def _tensors(inputs: Any) -> tuple[Tensor, ...]:
+    return tuple(inputs.values()) if isinstance(inputs, Mapping) else (inputs,)
+
+
+def _converted(predictor: Predictor, inputs: Any, names: Sequence[str]) -> Any:
+    batch, words = torch.export.Dim("batch", min=1), torch.export.Dim("words", min=1)
+    shapes = tuple(
+        {0: batch} | ({1: words} if not x.is_floating_point() and x.dim() == 2 else {})
+        for x in _tensors(inputs)
+    )
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                predictor,
+                _tensors(inputs),
+                dynamo=True,
+                input_names=list(names),
+                output_names=predictor.outputs,
+                dynamic_shapes=(shapes,),  # of the one argument *inputs
+                verbose=False,
+            )
+    except Exception as error:  # whatever a network does that torch.export cannot follow
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ExportError(f"torch cannot export this network to ONNX: {first}") from error
+    assert program is not None
+    return program.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of its own insides; warnings of the network come through."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    before = log.level
+    log.setLevel(logging.ERROR)  # it tells of every optional library that is not there
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+            # Inputs of one text share their axes; one name for each is what is asked for.
+            warnings.filterwarnings("ignore", r"# The axis name: (batch|words) will not be used", UserWarning)
+            yield
+    finally:
+        log.setLevel(before)
+
+
+def _describe(
+    model: Any,
+    tasks: Sequence[Task],
+    decoders: Sequence[JointDecoder],
+    normalization: tuple[Sequence[float], Sequence[float]] | None,
+) -> None:
+    import onnx
+
+    facts = {
+        "library": f"concord {__version__}",
+        "tasks": [
+            {
+                "name": task.name,
+                "kind": "multiclass" if isinstance(task, MulticlassTask) else "multilabel",
+                "outputs": list(task.outputs),
+            }
+            for task in tasks
+        ],
+        "decoding": [
+            {
+                "relation": decoder.relation.name,
+                "target_strength": float(decoder.target_strength),
+                "class_strength": float(decoder.class_strength),
+            }
+            for decoder in decoders
+        ],
+        "normalization": None if normalization is None else [list(map(float, n)) for n in normalization],
+    }
+    onnx.helper.set_model_props(
+        model, {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
+    )
+
+
+def _serialized(model: Any, target: Path) -> bytes:
+    try:
+        return bytes(model.SerializeToString())
+    except ValueError as error:  # protobuf's bound of 2 GiB
+        raise ExportError(f"{target} would be larger than the 2 GiB that an ONNX file may have") from error
+
+
+def _largest_difference(
+    path: Path, predictor: Predictor, names: Sequence[str], draw: Sampler, seed: int
+) -> float:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(seed + 1)
+    worst = 0.0
+    for rows in (1, 7, ROWS - 8):  # several sizes: the batch is dynamic
+        inputs = _tensors(draw(rows, generator))
+        with torch.no_grad():
+            expected = predictor(*inputs)
+        found = session.run(predictor.outputs, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})
+        for mine, other in zip(expected, found, strict=True):
+            if not (np.isfinite(other).all() and other.shape == mine.shape):
+                return float("inf")
+            worst = max(worst, float(np.abs(mine.numpy() - other).max()))
+    return worst

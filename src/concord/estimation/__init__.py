@@ -1,0 +1,26 @@
+"""What data say of a relation: estimates without co-annotated rows, checks, and shifts of the classes."""
+
+from concord.estimation.agreement import EXPONENTS, fit_exponent
+from concord.estimation.check import RelationCheck, check_relation
+from concord.estimation.contradictions import Contradiction
+from concord.estimation.em import FREE_STRENGTH, estimate_by_em
+from concord.estimation.estimate import estimate_relation
+from concord.estimation.observations import Observations, observed
+from concord.estimation.relatedness import Crossed
+from concord.estimation.shift import PriorShift, prior_shift
+
+__all__ = [
+    "EXPONENTS",
+    "FREE_STRENGTH",
+    "Contradiction",
+    "Crossed",
+    "Observations",
+    "PriorShift",
+    "RelationCheck",
+    "check_relation",
+    "estimate_by_em",
+    "estimate_relation",
+    "fit_exponent",
+    "observed",
+    "prior_shift",
+]

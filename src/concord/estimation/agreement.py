@@ -1,0 +1,121 @@
+"""How well labels and the class head agree through a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import logsumexp
+
+from concord.estimation.observations import Observations
+from concord.relations import class_evidence
+
+Array = npt.NDArray[np.float64]
+
+
+EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+
+
+MIN_AGREEMENT = 0.01
+
+
+FEWEST = 4
+
+
+MIN_Z = 3.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How much the labels say of the class, through a table.
+
+    Attributes:
+        exponent: s in [0, 1], 0 where the labels say nothing that can be told from noise.
+        agreement: Mean gain in nats a row, at that exponent, of the network's own view of a row over the
+            average view.
+        z: The gain in standard errors.
+    """
+
+    exponent: float
+    agreement: float
+    z: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is above noise."""
+        return self.agreement > MIN_AGREEMENT and self.z > MIN_Z
+
+
+def agreement(observations: Observations, table: Array, exponent: float, rates: Array) -> Array:
+    """Gain in nats of each label-annotated row: log sum p e^(s ll) - log sum mean(p) e^(s ll). (m,)."""
+    rows = observations.seen.any(axis=1)
+    if not rows.any():
+        return np.zeros(0)
+    some = observations.take(rows)
+    ll = exponent * class_evidence(table, rates, some.active, some.seen, some.class_to_class)
+    log_p = np.log(np.clip(some.p, 1e-12, None))
+    mean = np.log(np.average(some.p, axis=0, weights=np.maximum(some.weights, 1e-12)) + 1e-12)
+    return logsumexp(log_p + ll, axis=1) - logsumexp(mean + ll, axis=1)
+
+
+def fit_exponent(observations: Observations, table: Array, rates: Array | None = None) -> Evidence:
+    """The evidence exponent under which labels and the class head agree most.
+
+    The exponent is 0 unless the agreement is above .01 nats a row and above 3 standard errors: a wrong
+    table ends there.
+    """
+    rates = observations.base_rates() if rates is None else rates
+    best = Evidence(0.0, 0.0, 0.0)
+    for exponent in EXPONENTS[1:]:
+        gains = agreement(observations, table, exponent, rates)
+        if len(gains) < 2:
+            return best
+        mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
+        if mean > best.agreement:
+            best = Evidence(exponent, mean, mean / max(error, 1e-12))
+    return best if best.shown else Evidence(0.0, best.agreement, best.z)
+
+
+def halves(observations: Observations) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Two halves of the label-annotated rows, alike in how sure the class head is.
+
+    Rows are ranked by the head's confidence, then by their number of labels, and dealt out in turn: neither
+    the order of classes nor that of rows matters, but for rows equal in both, which keep the order they come
+    in. Rows without labels belong to neither, and so to every fit.
+    """
+    labelled = np.asarray(observations.seen.any(axis=1))
+    confidence = np.round((observations.p**2).sum(axis=1), 9)
+    rows = np.flatnonzero(labelled)
+    rank = np.empty(len(rows), dtype=int)
+    rank[np.lexsort((observations.active[rows].sum(axis=1), confidence[rows]))] = np.arange(len(rows))
+    first = np.zeros(len(labelled), dtype=bool)
+    first[rows] = rank % 2 == 0
+    return first, labelled & ~first
+
+
+Builder = Callable[[Observations], Array]
+"""Observations -> table (C, K): a way to arrive at a relation."""
+
+
+def cross_fitted(observations: Observations, build: Builder, rates: Array) -> Evidence:
+    """Agreement of tables that were fitted on the other half of the label rows.
+
+    Args:
+        observations: The rows.
+        build: Called on each half of the label rows, with all rows that have no labels.
+        rates: (K,) base rates.
+    """
+    gains: list[Array] = []
+    if observations.seen.any(axis=1).sum() < 4:
+        return Evidence(0.0, 0.0, 0.0)
+    for judge_on in halves(observations):
+        table = build(observations.take(~judge_on))
+        judged = observations.take(judge_on)
+        gains.append(np.stack([agreement(judged, table, s, rates) for s in EXPONENTS[1:]]))
+    each = np.concatenate(gains, axis=1)
+    means = each.mean(axis=1)
+    best = int(means.argmax())
+    error = each[best].std(ddof=1) / np.sqrt(each.shape[1])
+    return Evidence(EXPONENTS[best + 1], float(means[best]), float(means[best] / max(error, 1e-12)))

@@ -1,0 +1,203 @@
+"""A relation from data without co-annotated rows: evidence, EM, calibration, trust, contradicted cells.
+
+The input is always the same: what two heads, trained *without* coupling, say of rows they were not
+trained on, beside the annotations of these rows. Coupled heads would only confirm the relation that they
+were trained with. Everything here is NumPy, deterministic, and knows nothing of training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.estimation.agreement import MIN_AGREEMENT, Evidence, cross_fitted, fit_exponent
+from concord.estimation.contradictions import ANCHOR, Contradiction, find_contradictions
+from concord.estimation.em import Way, class_prior, free_estimate, with_intervals
+from concord.estimation.observations import Observations
+from concord.estimation.relatedness import Crossed, Skill, class_direction, class_skill, target_skill
+from concord.relations import Relation
+
+Array = npt.NDArray[np.float64]
+
+
+Verdict = Literal["kept", "calibrated", "partly wrong", "dropped", "estimated", "unrelated", "undecided"]
+
+
+@dataclass(frozen=True)
+class RelationCheck:
+    """What the data say of a relation.
+
+    Attributes:
+        verdict: ``"kept"`` the table as supplied, which the annotations fit or, where the class head knows
+            too little to tell, what the other head says of annotated classes; ``"calibrated"`` on the scale
+            of the data; ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by
+            the data's own estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and
+            classes have nothing to say of each other, and no coupling should be made; ``"undecided"`` no
+            relation was shown, but a head knows too little of rows that it has not seen for that to mean
+            anything.
+        relation: The relation to use.
+        estimate: The data's own estimate, without the table, with intervals and counts.
+        exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.
+        trust: Agreement with the class head of the supplied table, by that of the data's own estimate on
+            the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
+        evidence: Cross-fitted agreement of the relation to use.
+        reverse: Gain on annotated classes from predicted labels.
+        skill: What the class head knows of annotated classes.
+        target_skill: What the other task's head knows of its own annotations.
+        contradictions: Cells that the data contradict, the strongest first.
+        way: How the table of `relation` was arrived at; on some of the rows it gives theirs.
+    """
+
+    verdict: Verdict
+    relation: Relation
+    estimate: Relation
+    exponent: float
+    trust: float
+    evidence: Evidence
+    reverse: Evidence
+    skill: Skill
+    target_skill: Skill
+    contradictions: tuple[Contradiction, ...]
+    way: Way
+
+    def sentences(self) -> list[str]:
+        """The verdict in plain words."""
+        name = self.relation.name
+        gain, back = (
+            f"{found.agreement:.2f} nats a row, z = {found.z:.1f}" for found in (self.evidence, self.reverse)
+        )
+        skill, other = (f"{s.lift:+.2f}, z = {s.z:.1f}" for s in (self.skill, self.target_skill))
+        fits = (
+            f"the table fits the data (trust {self.trust:.2f})"
+            if self.evidence.shown
+            else f"the head of {self.relation.source.name} knows too little to weigh the table, but what "
+            f"that of {self.relation.target.name} says of rows with a class fits it ({back})"
+        )
+        said = {
+            "kept": f"{name}: {fits}; it is used as supplied.",
+            "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), but its "
+            "numbers are no probabilities of these data; it is used calibrated.",
+            "partly wrong": f"{name}: the table is right in part (trust {self.trust:.2f}); it is used as a "
+            "starting point and re-estimated.",
+            "dropped": f"{name}: the data contradict the table (trust {self.trust:.2f}); it is replaced by "
+            "the data's own estimate.",
+            "estimated": f"{name}: no table was supplied; it is estimated from the data ({gain}).",
+            "unrelated": f"{name}: in these data the two tasks say nothing of each other that can be told "
+            f"from noise (annotations and the class head: {gain}; predictions and annotated classes: "
+            f"{back}); no coupling.",
+            "undecided": f"{name}: whether the two tasks are related cannot be told, as a head knows too "
+            "little of rows that it has not seen (probability of the truth above its average: "
+            f"{self.relation.source.name} {skill}; {self.relation.target.name} {other}); no coupling. More "
+            "annotated rows, more steps or a better network could tell.",
+        }[self.verdict]
+        return [said, *(f"{c}." for c in self.contradictions[:5])]
+
+
+def check_relation(
+    observations: Observations, relation: Relation | None, crossed: Crossed | None = None
+) -> RelationCheck:
+    """Weigh a supplied table against the data, and say which relation to use, if any.
+
+    Ways to arrive at a relation (the table as it is, calibrated, either of them as a prior of EM, EM alone)
+    are compared by how well their evidence agrees with the class head on label rows they were not fitted
+    on; among the good ones the closest to the supplied table is used.
+
+    Args:
+        observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
+        relation: The supplied table, or None.
+        crossed: Predictions of single-task networks by fold, for the test of relatedness.
+
+    Raises:
+        DenseOnlyError: The table is sparse.
+    """
+    rates = observations.base_rates()
+    given_cells = None if relation is None else relation.cells("weighing it against data")
+    table = None if given_cells is None or np.isnan(given_cells).all() else given_cells
+    ways: dict[Verdict, list[Way]] = {"estimated" if table is None else "dropped": [Way()]}
+    trust = float("nan")
+    contradictions: tuple[Contradiction, ...] = ()
+    if table is not None:
+        given = table
+
+        def same_cells(obs: Observations) -> Array:
+            return np.where(np.isnan(given), np.nan, free_estimate(obs))
+
+        as_it_is, on_its_scale = Way(given, strength=np.inf), Way(given, scaled=True, strength=np.inf)
+        anchored = Way(given, scaled=True, strength=ANCHOR)
+        ways = {
+            "kept": [as_it_is, Way(given, strength=200.0)],
+            "calibrated": [on_its_scale, Way(given, scaled=True, strength=50.0), anchored],
+        }
+        own = cross_fitted(observations, same_cells, rates).agreement
+        as_given = cross_fitted(observations, as_it_is, rates).agreement
+        on_scale = cross_fitted(observations, on_its_scale, rates).agreement
+        trust = max(as_given, on_scale) / own if own > MIN_AGREEMENT else 0.0
+        contradictions = find_contradictions(observations, given, rates)
+        if trust < PARTLY_TRUSTED:
+            ways = {"dropped": [Way()]}
+        elif trust < TRUSTED:
+            ways = {"partly wrong": [anchored], "dropped": [Way()]}
+    verdict, way, found = _closest_good(observations, ways, rates)
+    reverse = class_direction(observations, way, rates, crossed)
+    agrees = found.shown
+    open_gate = agrees and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
+    chosen = way(observations)
+    exponent = fit_exponent(observations, chosen, rates).exponent if open_gate else 0.0
+    skills = class_skill(observations, crossed), target_skill(observations, crossed)
+    if exponent == 0.0:
+        # Annotations that fit no class of a head that knows classes are a finding. Where they fit, but
+        # predicted ones tell no class, it takes a head that can predict them.
+        could_tell = skills[0].some and bool(observations.seen.any())
+        verdict = "unrelated" if could_tell and (not agrees or skills[1].some) else "undecided"
+    if verdict == "undecided" and table is not None:
+        # A class head that knows nothing cannot weigh a table. A head that knows the labels can: what it says
+        # of rows with a class fits the table or not, and nothing of the table was fitted to them.
+        as_supplied = Way(table, strength=np.inf)
+        told = class_direction(observations, as_supplied, rates, crossed)
+        if told.agreement > MIN_AGREEMENT and told.z > MIN_REVERSE_Z:
+            verdict, way, chosen = "kept", as_supplied, table
+            exponent, reverse = told.exponent, told
+    estimate = with_intervals(observations, rates)
+    return RelationCheck(
+        verdict,
+        Relation(
+            observations.source,
+            observations.target,
+            chosen,
+            base_rate=rates,
+            prior=class_prior(observations),
+        ),
+        estimate,
+        exponent,
+        trust,
+        found,
+        reverse,
+        *skills,
+        contradictions,
+        way,
+    )
+
+
+TRUSTED, PARTLY_TRUSTED = 0.9, 0.3
+
+
+MIN_REVERSE_Z = 2.5
+
+
+GOOD_SHARE = 0.985
+
+
+def _closest_good(
+    observations: Observations, ways: Mapping[Verdict, Sequence[Way]], rates: Array
+) -> tuple[Verdict, Way, Evidence]:
+    tried = [
+        (verdict, way, cross_fitted(observations, way, rates))
+        for verdict, each in ways.items()
+        for way in each
+    ]
+    best = max(found.agreement for _, _, found in tried)
+    return next(one for one in tried if one[2].agreement >= best - (1 - GOOD_SHARE) * abs(best))

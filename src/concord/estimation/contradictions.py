@@ -1,0 +1,113 @@
+"""Cells of a table that the data contradict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import softmax
+
+from concord.estimation.em import calibrate, free_estimate
+from concord.estimation.observations import Observations
+from concord.relations import class_evidence
+from concord.tasks import MISSING_CLASS
+
+Array = npt.NDArray[np.float64]
+
+
+def leave_one_label_out(
+    observations: Observations, table: Array, exponent: float, rates: Array
+) -> tuple[Array, Array]:
+    """What the labels say of each cell when the class is inferred without the cell's own label.
+
+    A table that claims a cell cannot confirm it here: the class of a row comes from its own annotation, or
+    from the head and all *other* labels.
+
+    Returns:
+        Estimate (C, K) and effective count (C, K); a row counts by how sure its class is.
+    """
+    obs = observations.take(observations.seen.any(axis=1))
+    w = obs.weights
+    has_class = obs.y != MISSING_CLASS
+    certain = np.eye(obs.source.width)[np.where(has_class, obs.y, 0)]
+    log_p = np.log(np.clip(obs.p, 1e-12, None))
+    active, seen = obs.active, obs.seen
+    total = class_evidence(table, rates, active, seen, obs.class_to_class)
+    estimate = np.zeros((obs.source.width, obs.target.width))
+    count = np.zeros_like(estimate)
+    for k in range(obs.target.width):
+        if obs.class_to_class:
+            others = 0.0 * total  # one annotation is all there is: the head alone names the class
+        else:
+            one = np.zeros(obs.target.width)
+            one[k] = 1.0
+            others = total - class_evidence(table, rates, active * one, seen * one, False)
+        r = np.where(has_class[:, None], certain, softmax(log_p + exponent * others, axis=1))
+        r = r * (w * seen[:, k])[:, None]
+        mass = r.sum(axis=0)
+        estimate[:, k] = (r.T @ active[:, k] + rates[k]) / (mass + 1.0)
+        count[:, k] = (r * r).sum(axis=0) / (np.maximum(w.mean(), 1e-12) if len(w) else 1.0)
+    return estimate, count
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A cell of a supplied table that the data contradict.
+
+    Attributes:
+        source: Name of the class.
+        target: Name of the label.
+        given: What the table says.
+        estimate: What the data say, inferred without the label itself.
+        error: Standard error of the estimate.
+        count: Effective number of rows behind it.
+    """
+
+    source: str
+    target: str
+    given: float
+    estimate: float
+    error: float
+    count: float
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        return (
+            f"the table says {self.source} shows {self.target} with probability {self.given:.2f}; "
+            f"the data say {self.estimate:.2f} +- {self.error:.2f}"
+        )
+
+
+ANCHOR, CONTRADICTION, FREE_CONTRADICTION, MIN_COUNT = 10.0, 0.5, 0.7, 0.1
+SELDOM = 0.3
+
+
+def find_contradictions(observations: Observations, table: Array, rates: Array) -> tuple[Contradiction, ...]:
+    """Cells far from what the rows say.
+
+    The class of a row is inferred without the cell's own label, through an estimate that is drawn to the
+    calibrated table only weakly: a wrong cell can neither confirm itself nor mislead its neighbours much.
+    Where a whole row of the table is wrong even that draws classes to the wrong place, so that the data's own
+    estimate is asked as well; it mixes up classes that the head does not know, and has to be further away.
+    A table of what may occur, whose likely cells are seldom in the data, is judged after calibration.
+    """
+    if observations.class_to_class:
+        return ()
+    own = free_estimate(observations)
+    scale = calibrate(table, own, np.ones(len(table)))
+    likely = table > 0.5
+    other_scale = bool(likely.any()) and float(scale[likely].mean()) < SELDOM
+    given = scale if other_scale else table
+    anchored = free_estimate(observations, scale, ANCHOR)
+    names, labels = observations.source.outputs, observations.target.outputs
+    found: dict[tuple[int, int], Contradiction] = {}
+    for relation, threshold in ((anchored, CONTRADICTION), (own, FREE_CONTRADICTION)):
+        judged, count = leave_one_label_out(observations, relation, 1.0, rates)
+        error = np.sqrt(np.maximum(judged * (1 - judged), 0.01) / np.maximum(count, 1.0))
+        with np.errstate(invalid="ignore"):
+            wrong = (np.abs(given - judged) > threshold) & (count >= MIN_COUNT)
+        for c, k in np.argwhere(wrong):
+            cell = Contradiction(names[c], labels[k], table[c, k], judged[c, k], error[c, k], count[c, k])
+            found.setdefault((int(c), int(k)), cell)
+    return tuple(sorted(found.values(), key=lambda cell: -abs(cell.given - cell.estimate) / cell.error))

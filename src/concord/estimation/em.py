@@ -1,0 +1,215 @@
+"""A relation by EM over missing classes and labels, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, logit, softmax
+
+from concord.errors import RangeError
+from concord.estimation.observations import Observations
+from concord.relations import SMALLEST, Relation, class_evidence
+from concord.tasks import MISSING_CLASS
+
+Array = npt.NDArray[np.float64]
+
+
+def _em(
+    obs: Observations,
+    prior_table: Array,
+    prior_strength: float | Array,
+    *,
+    iterations: int = 20,
+    start: Array | None = None,
+) -> tuple[Array, Array]:
+    """EM over missing classes and labels; returns the table and the effective count of each cell."""
+    rates, w = obs.base_rates(), obs.weights[:, None]
+    active, seen = obs.active, obs.seen
+    has_class = obs.y != MISSING_CLASS
+    known_class = np.eye(obs.source.width)[np.where(has_class, obs.y, 0)]
+    log_p = np.log(np.clip(obs.p, 1e-12, None))
+    labelled = np.asarray(seen.any(axis=1))
+    q = np.clip(obs.q, 1e-4, 1 - 1e-4)
+    clipped_rates = np.clip(rates, 1e-3, 1 - 1e-3)
+    info = _information(obs, q, clipped_rates, labelled)
+    open_rows = has_class[:, None] & (seen == 0)
+    prior_table = np.where(np.isnan(prior_table), rates, prior_table)
+    table = prior_table.copy() if start is None else start.copy()
+    for _ in range(iterations):
+        ll = class_evidence(table, rates, active, seen, obs.class_to_class)
+        r = np.where(has_class[:, None], known_class, softmax(log_p + ll, axis=1)) * w
+        hits, total = r[labelled].T @ (active * seen)[labelled], r[labelled].T @ seen[labelled]
+        if open_rows.any():
+            rows = np.flatnonzero(open_rows.any(axis=1))
+            cells = np.clip(table[obs.y[rows]], 1e-3, 1 - 1e-3)
+            if obs.class_to_class:
+                t = softmax(np.log(q[rows]) + np.log(cells) - np.log(clipped_rates), axis=1)
+            else:
+                t = expit(logit(q[rows]) + logit(cells) - logit(clipped_rates))
+            gate = info * open_rows[rows] * w[rows]
+            member = known_class[rows]
+            hits, total = hits + member.T @ (gate * t), total + member.T @ gate
+        table = (hits + prior_strength * prior_table) / (total + prior_strength)
+        if obs.class_to_class:
+            table = table / table.sum(axis=1, keepdims=True)
+    return table, total
+
+
+def _information(obs: Observations, q: Array, rates: Array, labelled: npt.NDArray[np.bool_]) -> Array:
+    """How much a label head says beyond the base rate, in [0, 1]: (K,)."""
+    rows = (obs.y != MISSING_CLASS) & ~labelled
+    if not rows.any():
+        return np.zeros(obs.target.width)
+    w = None if obs.weight is None else np.maximum(obs.weights[rows], 1e-12)
+    spread = np.average(q[rows] * (1 - q[rows]), axis=0, weights=w) / (rates * (1 - rates))
+    return np.clip(1 - spread, 0.0, 1.0)
+
+
+def calibrate(table: Array, estimate: Array, mass: Array) -> Array:
+    """A table on the scale of the data: for each label, the regression of the estimate on the table.
+
+    The slope is kept in [0, 1.2]: a label that the table has upside down becomes uninformative, never
+    inverted. It turns 'may occur' tables of 0 and 1 into probabilities. Unknown cells stay unknown.
+
+    Args:
+        table: (C, K), NaN where unknown.
+        estimate: (C, K).
+        mass: (C,) or (C, K), how much each row (cell) counts.
+    """
+    known = ~np.isnan(table)
+    weight = known * (mass if mass.ndim == 2 else mass[:, None])
+    total = np.maximum(weight.sum(axis=0), 1e-12)
+    x = np.nan_to_num(table)
+    mean_x, mean_y = (weight * x).sum(axis=0) / total, (weight * estimate).sum(axis=0) / total
+    cov = (weight * (x - mean_x) * (estimate - mean_y)).sum(axis=0)
+    var = (weight * (x - mean_x) ** 2).sum(axis=0)
+    # A ridge of next to nothing, so that a label whose column is constant keeps slope 0.
+    slope = np.clip(cov / (var + 1e-6 * total), 0.0, 1.2)
+    return np.where(known, np.clip(mean_y + slope * (x - mean_x), 0.0, 1.0), np.nan)
+
+
+FREE_STRENGTH = 2.0
+
+
+def free_estimate(
+    observations: Observations, table: Array | None = None, strength: float = FREE_STRENGTH
+) -> Array:
+    """EM over missing classes and labels, shrunk to the known cells of `table` with `strength` rows.
+
+    Where no cell is known the base rate is the prior, worth 2 rows: unknown cells are filled by the data.
+    """
+    if table is None:
+        table = np.full((observations.source.width, observations.target.width), np.nan)
+    return _em(observations, table, np.where(np.isnan(table), FREE_STRENGTH, strength))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """A way to arrive at a relation: called on `Observations`, it gives a table (C, K).
+
+    Attributes:
+        table: (C, K) the supplied table; None where nothing of it is used.
+        scaled: Whether the table is calibrated to the data first.
+        strength: How many rows the table is worth in EM; infinite: it is taken as it is.
+    """
+
+    table: Array | None = None
+    scaled: bool = False
+    strength: float = FREE_STRENGTH
+
+    def __call__(self, observations: Observations) -> Array:
+        """The table that these rows lead to."""
+        start = self.table
+        if start is not None and self.scaled:
+            start = calibrate(start, free_estimate(observations), np.ones(len(start)))
+            if observations.class_to_class:  # each column had a line of its own
+                start = start / np.maximum(start.sum(axis=1, keepdims=True), SMALLEST)
+        if start is not None and np.isinf(self.strength):
+            return start
+        return free_estimate(observations, start, self.strength)
+
+
+def class_prior(observations: Observations) -> Array:
+    """Share of each class among annotated rows, with one row added to each: (C,)."""
+    known = observations.y != MISSING_CLASS
+    count = np.bincount(
+        observations.y[known], weights=observations.weights[known], minlength=observations.source.width
+    )
+    return (count + 1.0) / (count + 1.0).sum()
+
+
+def estimate_by_em(
+    observations: Observations, *, level: float = 0.95, strength: float = FREE_STRENGTH
+) -> Relation:
+    """The data's own estimate of a relation, whatever the overlap, with an interval for every cell.
+
+    EM over missing classes and labels. An interval is the Beta distribution of the cell's mean whose
+    variance is that of the maximum likelihood estimate, by the outer product of the scores of all cells of
+    a label: so it grows where the class head cannot tell two classes apart. It holds no bias of the heads.
+
+    Args:
+        observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
+        level: Probability mass of the intervals, in (0, 1).
+        strength: Weight of a label's base rate, in rows, > 0.
+
+    Returns:
+        The relation; `strength` counts the rows that a cell is worth. A label without an annotation is
+        unknown.
+
+    Raises:
+        RangeError: A level outside (0, 1), or a strength that is not > 0.
+    """
+    if not 0 < level < 1:
+        raise RangeError(f"the level of an interval lies in (0, 1), found {level}")
+    if not 0 < strength < np.inf:
+        raise RangeError(f"the weight of the prior is finite and > 0, found {strength}")
+    found = with_intervals(observations, observations.base_rates(), level, strength)
+    never = ~observations.seen.any(axis=0)
+    if not never.any():
+        return found
+    assert found.interval is not None
+    return found.replace(
+        table=np.where(never, np.nan, found.table), interval=np.where(never, np.nan, found.interval)
+    )
+
+
+def with_intervals(
+    observations: Observations, rates: Array, level: float = 0.95, strength: float = FREE_STRENGTH
+) -> Relation:
+    """The relation by EM, with a Beta interval for every cell."""
+    from scipy import stats
+
+    table, _ = _em(observations, np.tile(rates, (observations.source.width, 1)), strength)
+    mean = np.clip(table, 1e-6, 1 - 1e-6)
+    count = np.maximum(mean * (1 - mean) / _variance(observations, table, rates, strength) - strength, 0.0)
+    worth = count + strength
+    tail = (1 - level) / 2
+    low, high = (stats.beta.ppf(t, mean * worth, (1 - mean) * worth) for t in (tail, 1 - tail))
+    return Relation(
+        observations.source,
+        observations.target,
+        table,
+        strength=count,
+        interval=np.stack([low, high]),
+        base_rate=rates,
+        prior=class_prior(observations),
+    )
+
+
+def _variance(observations: Observations, table: Array, rates: Array, strength: float) -> Array:
+    """Variance of every cell: the diagonal of the inverse information of each label's cells, (C, K)."""
+    obs = observations.take(observations.seen.any(axis=1))
+    active, seen, w = obs.active, obs.seen, obs.weights[:, None]
+    has_class = obs.y != MISSING_CLASS
+    ll = class_evidence(table, rates, active, seen, obs.class_to_class)
+    r = softmax(np.log(np.clip(obs.p, 1e-12, None)) + ll, axis=1)
+    r = np.where(has_class[:, None], np.eye(obs.source.width)[np.where(has_class, obs.y, 0)], r)
+    cell = np.clip(table, 1e-3, 1 - 1e-3)
+    spread = cell * (1 - cell)
+    out = np.empty_like(cell)
+    for k in range(cell.shape[1]):
+        score = r * seen[:, [k]] * (active[:, [k]] - cell[:, k]) / spread[:, k]
+        out[:, k] = np.diag(np.linalg.inv(score.T @ (w * score) + np.diag(strength / spread[:, k])))
+    return out

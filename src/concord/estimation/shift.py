@@ -1,0 +1,108 @@
+"""Whether two sources differ in how frequent the classes are, from class probabilities alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.tasks import MulticlassTask
+
+Array = npt.NDArray[np.float64]
+
+DRAWS = 40
+MOST_CELLS = 200_000
+MIN_ROWS = 20
+MIN_DISTANCE = 0.1
+MIN_Z = 4.0
+
+
+@dataclass(frozen=True)
+class PriorShift:
+    """Class priors of the rows of another source, beside those of the class task's own rows.
+
+    Attributes:
+        task: The class task.
+        source: The task whose rows, without a class, are compared.
+        prior: (C,) class prior of these rows, by EM.
+        reference: (C,) class prior of the class task's own rows.
+        distance: Total variation distance of the two, in [0, 1].
+        noise: What the same estimate shows between samples of the class task's own rows: its mean distance
+            plus 4 standard deviations.
+    """
+
+    task: str
+    source: str
+    prior: Array
+    reference: Array
+    distance: float
+    noise: float
+
+    @property
+    def real(self) -> bool:
+        """Whether the distance is beyond noise, and above .1."""
+        return self.distance > max(self.noise, MIN_DISTANCE)
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        return (
+            f"rows annotated for {self.source!r} hold the classes of {self.task!r} in other shares than the "
+            f"rows annotated for it: total variation {self.distance:.2f}, noise up to {self.noise:.2f}; "
+            "predictions assume the shares of the latter"
+        )
+
+
+def source_prior(p: npt.ArrayLike, reference: npt.ArrayLike, iterations: int = 50) -> Array:
+    """Class prior of rows of which only class probabilities are known.
+
+    EM of Saerens, Latinne and Decaestecker, "Adjusting the outputs of a classifier to new a priori
+    probabilities", Neural Computation 14 (2002): the probabilities are re-weighted by the ratio of the
+    priors, and the new prior is their mean, in turn.
+
+    Args:
+        p: (n, C) class probabilities, calibrated under the prior `reference`.
+        reference: (C,) prior that they were learnt under.
+        iterations: Steps of EM, >= 1.
+
+    Returns:
+        (C,) the prior.
+    """
+    p, old = np.asarray(p, dtype=np.float64), np.maximum(np.asarray(reference, dtype=np.float64), 1e-9)
+    prior = old / old.sum()
+    for _ in range(iterations):
+        joint = p * (prior / old)
+        prior = (joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)).mean(axis=0)
+    return prior
+
+
+def prior_shift(
+    task: MulticlassTask, source: str, own: Array, other: Array, rng: np.random.Generator
+) -> PriorShift | None:
+    """Compare the class prior of two sets of rows; None where either has fewer than 20.
+
+    The reference is the mean prediction on the class task's own rows, so that a head trained with class
+    weights is compared with itself.
+
+    Args:
+        task: The class task.
+        source: Name of the task that the other rows are annotated for.
+        own: (n, C) out-of-sample class probabilities of the rows annotated for the class task.
+        other: (m, C) of rows that are annotated for `source` alone.
+        rng: Draws the samples by which noise is measured.
+    """
+    if min(len(own), len(other)) < MIN_ROWS:
+        return None
+    reference = own.mean(axis=0)
+    size = max(MIN_ROWS, min(len(own), len(other), MOST_CELLS // task.width))
+    prior = source_prior(other, reference)
+    drawn = [
+        _distance(source_prior(own[rng.integers(0, len(own), size)], reference), reference)
+        for _ in range(DRAWS)
+    ]
+    noise = float(np.mean(drawn) + MIN_Z * np.std(drawn))
+    return PriorShift(task.name, source, prior, reference, _distance(prior, reference), noise)
+
+
+def _distance(first: Array, second: Array) -> float:
+    return float(np.abs(first - second).sum() / 2)

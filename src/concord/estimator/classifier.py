@@ -1,0 +1,810 @@
+"""`CoupledClassifier`: the whole method in scikit-learn's manners, for features and embeddings."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import inspect
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from numbers import Integral
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from torch import nn
+
+from concord import metrics
+from concord.archive import write_file
+from concord.auto import (
+    EFFORTS,
+    Artefact,
+    Automatic,
+    Choice,
+    Effort,
+    FirstStage,
+    first_stage,
+    select,
+    train_shared,
+    train_single,
+    two_stage,
+)
+from concord.couplings import COUPLINGS, Coupling
+from concord.errors import (
+    AnnotationError,
+    CheckpointError,
+    ConcordWarning,
+    DuplicateNameError,
+    NoAnnotationError,
+    NotFiniteError,
+    RangeError,
+    ShapeError,
+    SourceShiftWarning,
+    UnknownNameError,
+)
+from concord.estimation import PriorShift
+from concord.estimator.inputs import are_related, input_shifts, names_where, possible_pairs, zero_shot_classes
+from concord.estimator.saving import FORMAT, as_list, one_line, plain_parameters, prefixed_state, restored
+from concord.estimator.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
+from concord.fitting import Rows
+from concord.learners import TorchLearner
+from concord.relations import Relation, relation_record, task_record
+from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
+
+Array = npt.NDArray[Any]
+
+
+CHOOSING = ("auto", "two-stage")
+"""Names of ways to train that choose or stage couplings themselves."""
+
+
+EXPECTED_FAILED_CHECKS: dict[str, str] = {
+    f"check_sample_weight_equivalence_on_{kind}_data": "training draws batches of rows: a row of weight 2 is "
+    "drawn once where two rows are drawn twice, so the two agree in expectation and not number by number"
+    for kind in ("dense", "sparse")
+}
+"""Checks of scikit-learn's contract that a single task does not pass, each with its reason.
+
+For `sklearn.utils.estimator_checks.check_estimator(model, expected_failed_checks=EXPECTED_FAILED_CHECKS)`.
+"""
+
+
+SINGLE = "y"
+"""Name of the task that is made from a one-dimensional y."""
+
+
+STATE = ("_mean", "_std", "_single", "_seed", "_network", "_automatic", "_example_shape")
+"""What a fit finds beside the attributes that end in an underscore."""
+
+
+class CoupledClassifier(ClassifierMixin, BaseEstimator):
+    """Several classification tasks with gaps, trained together, coupled where that helps.
+
+    Args:
+        tasks: The tasks; None makes one multiclass task from a one-dimensional y.
+        relations: Relations between pairs of the tasks; None estimates them where the coupling is
+            ``"auto"``, from each class task to each other task.
+        coupling: ``"auto"`` chooses per task, with the balanced shared network and the single-task model
+            among the candidates; None is the balanced shared network; a name of `COUPLINGS` (in
+            `concord.couplings.named`), a coupling or a list of them trains one shared network with it;
+            ``"two-stage"`` trains a cross-fitted balanced shared network and then one that also learns its
+            class posteriors given the annotated targets, through the supplied relations as they are: no
+            guard, no check of a table. One task alone is the single-task model.
+        effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend, at most 4.0, 7.9 and
+            26.5 times the pair of single-task models (more where `steps` are below 600 and 334: the networks
+            of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
+        artefact: What ``"auto"`` ends with: ``"distilled"`` trains what it chose once more on all rows and
+            keeps that, ``"bagged"`` keeps the networks of all folds.
+        trunk: A module that turns inputs into features (copied for every network), or a function that
+            makes one; tasks share it as a whole. None is a multilayer perceptron on standardised features,
+            whose last hidden layer is each task's own.
+        hidden: Widths of its hidden layers.
+        dropout: Its dropout, in [0, 1).
+        steps: Optimiser steps of a final network, >= 1, whatever the coupling.
+        rows_per_task: Rows of each task in a step, >= 1.
+        learning_rate: Of AdamW; it falls to 0 along a cosine.
+        weight_decay: Of AdamW.
+        class_weight: ``"balanced"`` weighs rows against their class's frequency; None does not; a dictionary
+            gives weights >= 0 by class (a value of y, or a class's name or index), 1 where not named, or by
+            task name such a dictionary or ``"balanced"``.
+        device: Where to train, such as ``"cpu"`` or ``"cuda"``.
+        random_state: Seed; the same one gives the same model on the same machine.
+        verbose: Print what is about to happen, what it costs and what was chosen.
+
+    Attributes:
+        tasks_: The tasks.
+        relations_: The relations in use, as they were weighed against the data.
+        checks_: What the data said of each relation (`RelationCheck`).
+        choices_: By task, what the guard chose and why (`Choice`).
+        report_: The account in plain words, a list of sentences.
+        cost_: Training spent, with the pair of single-task models as 1.
+        zero_shot_: By task, classes without an annotated row that the model predicts through a relation;
+            no annotated row can tell how well.
+        shifts_: Class priors of each source beside those of the class task's own rows (`PriorShift`).
+        classes_: Class values, where y was one-dimensional.
+        n_features_in_: Number of features.
+
+    Example:
+        >>> import numpy as np, concord as cc
+        >>> pet = cc.MulticlassTask("pet", ["cat", "dog"])
+        >>> trait = cc.MultilabelTask("trait", ["purrs"])
+        >>> X = np.random.default_rng(0).normal(size=(40, 3))
+        >>> y = {"pet": [0] * 10 + [1] * 10 + [-1] * 20, "trait": [[np.nan]] * 20 + [[0.0], [1.0]] * 10}
+        >>> model = cc.CoupledClassifier([pet, trait], coupling=None, steps=5, random_state=0).fit(X, y)
+        >>> model.predict_proba(X)["trait"].shape
+        (40, 1)
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task] | None = None,
+        relations: Sequence[Relation] | None = None,
+        coupling: Any = "auto",
+        *,
+        effort: str = "standard",
+        artefact: str = "distilled",
+        trunk: nn.Module | Callable[[], nn.Module] | None = None,
+        hidden: Sequence[int] = (128, 128),
+        dropout: float = 0.2,
+        steps: int = 800,
+        rows_per_task: int = 64,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        class_weight: str | Mapping[Any, Any] | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.tasks = tasks
+        self.relations = relations
+        self.coupling = coupling
+        self.effort = effort
+        self.artefact = artefact
+        self.trunk = trunk
+        self.hidden = hidden
+        self.dropout = dropout
+        self.steps = steps
+        self.rows_per_task = rows_per_task
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.class_weight = class_weight
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- scikit-learn's contract -------------------------------------------------------------------
+
+    def __sklearn_tags__(self) -> Any:
+        """Sparse features are taken (and made dense); predictions are not deterministic without a seed."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> CoupledClassifier:
+        """Train.
+
+        Args:
+            X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of your own also an array
+                (n, ...), which it gets in float32.
+            y: By task name, targets with gaps: (n,) class names or indices with -1 or None, (n, K) labels
+                with NaN. Or one-dimensional (n,), for a single task made on the spot.
+            sample_weight: (n,) >= 0, weights of rows in every supervised loss; not all 0 where a task is
+                annotated.
+            groups: (n,) subjects, videos: rows of one are never divided between folds.
+
+        Raises:
+            ShapeError: Targets, weights or groups of another number of rows than X, tasks that y does not
+                fit, or a coupling that lacks its relation.
+            RangeError: Weights that are negative or all 0; fewer annotated rows than folds.
+            AnnotationError: A class task of which a single class is annotated.
+            NoAnnotationError: A task without any annotation.
+            NotFiniteError: NaN or infinite inputs, with a trunk of your own.
+            DuplicateNameError: Two tasks of one name, or two relations between the same tasks.
+            UnknownNameError: A coupling, effort, artefact, task or class of another name.
+            ValueError: Features that are no (n, d) array of finite numbers.
+        """
+        fitted = self._unfitted()
+        fitted._fit(X, y, sample_weight, groups)
+        self.__dict__ = fitted.__dict__
+        return self
+
+    def _unfitted(self) -> CoupledClassifier:
+        """The same settings without what a fit has found, so that a fit that is refused changes nothing."""
+        other = copy.copy(self)
+        for name in [name for name in vars(other) if name.endswith("_") or name in STATE]:
+            delattr(other, name)
+        return other
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+        self._check_settings()
+        rows, missing = self._rows(X, y, sample_weight)
+        groups = group_of_rows(groups, len(rows))
+        learner = self._learner()
+        relations = self._relations()
+        self.checks_: tuple[Any, ...] = ()
+        self.choices_: dict[str, Choice] = {}
+        self.shifts_: tuple[PriorShift, ...] = ()
+        self.zero_shot_: dict[str, list[str]] = {}
+        self.cost_ = 1.0
+        self._automatic: Automatic | None = None
+        if len(self.tasks_) == 1:
+            self._network = train_single(learner, rows, self.tasks_[0], 1.0, self._seed)
+            self.cost_ = 0.5
+            self._say(f"one task, {self.tasks_[0].name}: the single-task model")
+        elif isinstance(self.coupling, str) and self.coupling == "auto":
+            self._fit_automatic(learner, rows, relations, groups)
+        elif isinstance(self.coupling, str) and self.coupling == "two-stage":
+            effort = self._effort()
+            self._network = two_stage(
+                learner,
+                rows,
+                self.tasks_,
+                relations,
+                effort=effort,
+                seed=self._seed,
+                groups=groups,
+                say=self._say,
+            )
+            self.cost_ = effort.folds * effort.share + 1.0
+            self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations)
+        else:
+            chosen = self._couplings()
+            self._network = train_shared(
+                learner.coupled(relations, chosen), rows, self.tasks_, 1.0, self._seed
+            )
+            names = ", ".join(c.name for c in chosen) or "no coupling"
+            self._say(f"one balanced shared network, {names}")
+            self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations if chosen else ())
+        self.relations_ = relations if self._automatic is None else list(self._automatic.relations)
+        self._say_missing(missing)
+
+    def cross_fit(
+        self, X: Any, y: Mapping[str, Any], sample_weight: Any = None, groups: Any = None
+    ) -> FirstStage:
+        """The first stage of ``"auto"`` on its own: networks without coupling and their unseen predictions.
+
+        A relation is estimated from such predictions (`estimate_relation`), and a table checked against them
+        (`FirstStage.check`). The model itself is not fitted by this.
+
+        Args:
+            X: (n, d) features, as for `fit`.
+            y: By task name, targets with gaps, as for `fit`.
+            sample_weight: (n,) >= 0, weights of rows in every supervised loss.
+            groups: (n,) subjects, videos: rows of one are never divided between folds.
+
+        Returns:
+            The networks of all folds with their predictions.
+
+        Raises:
+            ShapeError: Fewer than two tasks; otherwise as `fit`.
+            RangeError: As `fit`: fewer annotated rows of a task than folds, weights that are negative.
+            AnnotationError: As `fit`.
+            NoAnnotationError: As `fit`.
+            UnknownNameError: An effort, task or class of another name.
+            ValueError: As `fit`.
+
+        Example:
+            >>> import numpy as np, concord as cc
+            >>> pet, trait = cc.MulticlassTask("pet", ["cat", "dog"]), cc.MultilabelTask("trait", ["purrs"])
+            >>> X = np.random.default_rng(0).normal(size=(40, 3))
+            >>> y = {"pet": [0, 1] * 10 + [-1] * 20, "trait": [[np.nan]] * 20 + [[0.0], [1.0]] * 10}
+            >>> first = cc.CoupledClassifier([pet, trait], steps=5, random_state=0).cross_fit(X, y)
+            >>> p = first.predictions()
+            >>> p["pet"].shape, p["trait"].shape
+            ((40, 2), (40, 1))
+        """
+        if len(self.tasks or ()) < 2:
+            raise ShapeError("cross-fitting needs a model with two or more tasks=[...]")
+        model = self._unfitted()  # what fitting would write stays off this model
+        model._check_settings()
+        effort = model._effort()
+        rows, _ = model._rows(X, y, sample_weight)
+        return first_stage(
+            model._learner(),
+            rows,
+            model.tasks_,
+            effort=effort,
+            seed=model._seed,
+            groups=group_of_rows(groups, len(rows)),
+        )
+
+    def predict_proba(self, X: Any) -> Any:
+        """Probabilities for features X (n, d): by task (n, C) or (n, K); an array where y was one."""
+        check_is_fitted(self, "tasks_")
+        inputs = torch.as_tensor(self._inputs(X, None, reset=False))
+        if self._automatic is not None:
+            out = self._automatic.probabilities(self._learner(), inputs)
+        else:
+            logits = self._learner().logits(self._network, inputs)
+            out = {task.name: metrics.probabilities(task, logits[task.name]) for task in self.tasks_}
+        return out[SINGLE] if self._single else out
+
+    def predict(self, X: Any) -> Any:
+        """Predictions for X (n, d): by task, class names (n,) or labels (n, K); or values of y.
+
+        A label is 1 from a probability of .5 on.
+        """
+        probabilities = self.predict_proba(X)
+        if self._single:
+            return self.classes_[probabilities.argmax(axis=1)]
+        return {
+            task.name: task.decode(probabilities[task.name].argmax(axis=1))
+            if isinstance(task, MulticlassTask)
+            else (probabilities[task.name] >= 0.5).astype(np.int64)
+            for task in self.tasks_
+        }
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy of a single task; of several, the mean of each task's main metric: in [0, 1].
+
+        Args:
+            X: Features (n, d).
+            y: Targets as in `fit`; tasks that it lacks are left out.
+            sample_weight: (n,), where there is a single task.
+
+        Raises:
+            NoAnnotationError: Targets of none of the tasks, or a given one without any annotation, or of
+                labels without one that is present.
+            UnknownNameError: A task of another name.
+            ShapeError: Targets of another number of rows than X; weights where there are several tasks.
+        """
+        if not isinstance(y, Mapping):
+            if not self._single:
+                raise ShapeError(f"y is a dictionary by task name, found {type(y).__name__}")
+            return float(super().score(X, y, sample_weight))
+        if self._single:
+            raise ShapeError("the model was fitted on a one-dimensional y, found a dictionary")
+        if sample_weight is not None:
+            raise ShapeError("sample_weight is for a single task; metrics of several are unweighted")
+        self._check_names(y)
+        probabilities = self.predict_proba(X)
+        values = []
+        for task in self.tasks_:
+            if task.name in y:
+                truth, p = task.encode(y[task.name]), probabilities[task.name]
+                if len(truth) != len(p):
+                    raise ShapeError(f"X has {len(p)} rows, but y[{task.name!r}] has {len(truth)}")
+                values.append(metrics.task_metrics(task, truth, p)[metrics.main_metric(task)])
+        if not values:
+            raise NoAnnotationError("y holds targets of none of the tasks; nothing can be scored")
+        return float(np.mean(values))
+
+    # -- input -------------------------------------------------------------------------------------
+
+    def _check_settings(self) -> None:
+        """Refuse settings that nothing can be trained with."""
+        whole("steps", self.steps)
+        whole("rows_per_task", self.rows_per_task)
+        number("learning_rate", self.learning_rate, 0, above=True)
+        number("weight_decay", self.weight_decay, 0)
+        number("dropout", self.dropout, 0, 1)
+        one_of("effort", self.effort, EFFORTS)
+        one_of("artefact", self.artefact, get_args(Artefact))
+        if not sequence_of("hidden", self.hidden, Integral, "widths"):
+            raise ShapeError("hidden is a list of at least one width, found none")
+        for width in self.hidden:
+            whole("a width in hidden", width)
+        sequence_of("tasks", self.tasks, (MulticlassTask, MultilabelTask), "tasks")
+        sequence_of("relations", self.relations, Relation, "relations")
+        self._couplings()
+        if not (self.trunk is None or callable(self.trunk)):
+            raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")
+        check_device(self.device)
+
+    def _rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, dict[str, list[str]]]:
+        """Training rows, and what of each task is never annotated; starts the report, draws the seed."""
+        if self.tasks is not None and not isinstance(y, Mapping):
+            raise ShapeError(
+                f"y is a dictionary by task name where tasks=[...] are given, found {type(y).__name__}"
+            )
+        inputs = self._inputs(X, y if not isinstance(y, Mapping) else None, reset=True)
+        self._example_shape = inputs.shape[1:]
+        targets = self._targets(y)
+        rows = Rows.of(inputs, targets, self.tasks_)
+        self.report_: list[str] = []
+        missing = self._check_targets(rows)
+        rows = Rows(rows.inputs, rows.targets, {}, self._row_weights(rows, sample_weight))
+        self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003
+        return rows, missing
+
+    def _inputs(self, X: Any, y: Any, *, reset: bool) -> Array:
+        if self.trunk is not None:
+            return self._trunk_inputs(X, reset=reset)
+        if y is None:
+            array = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=reset)
+        else:
+            array, _ = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
+        array = array.toarray() if sparse.issparse(array) else array
+        if reset:
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._mean, spread = array.mean(axis=0), array.std(axis=0)
+            if not (np.isfinite(self._mean) & np.isfinite(spread)).all():
+                raise NotFiniteError("features are too large: their mean or spread is no finite number")
+            self._std = np.where(spread > 1e-12 * np.maximum(1.0, np.abs(self._mean)), spread, 1.0)
+        return ((array - self._mean) / self._std).astype(np.float32)
+
+    def _trunk_inputs(self, X: Any, *, reset: bool) -> Array:
+        """Inputs as they are: a trunk of the user's knows its own scale."""
+        if hasattr(X, "columns"):
+            array = validate_data(self, X, dtype=np.float32, reset=reset)  # which keeps the columns' names
+        else:
+            array = np.asarray(X.toarray() if sparse.issparse(X) else X)
+            if array.dtype.kind not in "biuf" or not array.ndim:
+                raise ShapeError(f"inputs are an array (n, ...) of numbers, found {type(X).__name__}")
+        array = np.ascontiguousarray(array, dtype=np.float32)
+        if reset:
+            self._mean, self._std = np.zeros(()), np.ones(())
+            self.n_features_in_ = int(np.prod(array.shape[1:]))
+        elif array.shape[1:] != tuple(self._example_shape):
+            sizes = ", ".join(map(str, self._example_shape))
+            raise ShapeError(f"inputs have shape (n, {sizes}), found {array.shape}")
+        if not np.isfinite(array).all():
+            raise NotFiniteError("inputs are finite numbers, found NaN or infinity")
+        return array
+
+    def _targets(self, y: Any) -> dict[str, Any]:
+        self._single = not isinstance(y, Mapping)
+        if self._single:
+            values = column_or_1d(y, warn=True)
+            check_classification_targets(values)
+            self.classes_, index = np.unique(values, return_inverse=True)
+            if len(self.classes_) < 2:
+                raise AnnotationError(
+                    f"a classifier needs at least 2 classes, found one class: {self.classes_[0]!r}"
+                )
+            self.tasks_: list[Task] = [MulticlassTask(SINGLE, map(str, range(len(self.classes_))))]
+            return {SINGLE: index}
+        if self.tasks is None:
+            raise ShapeError(
+                "targets by task name need tasks=[...] that say which classes and labels there are"
+            )
+        task_names(self.tasks)
+        self.tasks_ = list(self.tasks)
+        self._check_names(y)
+        return dict(y)
+
+    def _check_names(self, y: Mapping[str, Any]) -> None:
+        names = [task.name for task in self.tasks_]
+        for name in y:
+            if name not in names:
+                raise UnknownNameError.of("task in y", name, names)
+
+    def _row_weights(self, rows: Rows, sample_weight: Any) -> dict[str, torch.Tensor]:
+        out: dict[str, torch.Tensor] = {}
+        if sample_weight is not None:
+            try:
+                weight = np.asarray(sample_weight, dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise ShapeError(f"sample_weight has shape ({len(rows)},), numbers: {error}") from error
+            if weight.shape != (len(rows),):
+                raise ShapeError(f"sample_weight has shape ({len(rows)},), found {weight.shape}")
+            if not ((weight >= 0) & np.isfinite(weight)).all():
+                raise RangeError("sample_weight is finite and >= 0, found a negative number, NaN or infinity")
+            out = {task.name: torch.from_numpy(weight) for task in self.tasks_}
+        for task in self.tasks_:
+            given = self._class_weight_of(task)
+            if given is not None and isinstance(task, MulticlassTask):
+                y = rows.targets[task.name]
+                known = y >= 0
+                if isinstance(given, str):
+                    count = torch.bincount(y[known], minlength=task.width).float()
+                    present = (count > 0).sum()
+                    each = known.sum() / (present * count.clamp(min=1))
+                else:
+                    each = torch.from_numpy(self._by_class(task, given))
+                base = out.get(task.name, torch.ones(len(rows)))
+                out[task.name] = base * torch.where(known, each[y.clamp(min=0)], torch.ones(()))
+        for task in self.tasks_:
+            if task.name in out and not bool(out[task.name][rows.annotated(task)].any()):
+                raise RangeError(
+                    f"all weights are zero in the annotated rows of task {task.name!r}: sample_weight and "
+                    "class_weight leave nothing to learn from"
+                )
+        return out
+
+    def _class_weight_of(self, task: Task) -> Any:
+        """`"balanced"`, a mapping by class, or None."""
+        given = self.class_weight
+        if isinstance(given, Mapping) and not self._single:
+            names = [each.name for each in self.tasks_]
+            for name, value in given.items():
+                if name not in names:
+                    raise UnknownNameError.of("task in class_weight", name, names)
+                if value is not None and not isinstance(value, (str, Mapping)):
+                    raise ShapeError(
+                        f"class_weight[{name!r}] is a dictionary of weights by class, or 'balanced', found "
+                        f"{type(value).__name__}"
+                    )
+            given = given.get(task.name)
+        if isinstance(given, str):
+            one_of("class_weight", given, ["balanced"])
+        elif not (given is None or isinstance(given, Mapping)):
+            raise ShapeError(
+                f"class_weight is 'balanced', None or a dictionary of weights, found {type(given).__name__}"
+            )
+        if isinstance(given, Mapping) and isinstance(task, MultilabelTask):
+            raise ShapeError(f"class_weight is for classes, but task {task.name!r} has labels")
+        return given
+
+    def _by_class(self, task: MulticlassTask, given: Mapping[Any, Any]) -> npt.NDArray[np.float32]:
+        """Weight of each class: (C,)."""
+        names: list[Any] = list(self.classes_) if self._single else list(task.classes)
+        out = np.ones(task.width, dtype=np.float32)
+        for name, weight in given.items():
+            if name in names:
+                index = names.index(name)
+            elif not self._single and isinstance(name, (int, np.integer)) and 0 <= name < task.width:
+                index = int(name)
+            else:
+                raise UnknownNameError.of("class in class_weight", name, names)
+            out[index] = number(f"class_weight of {name!r}", weight, 0)
+        return out
+
+    def _check_targets(self, rows: Rows) -> dict[str, list[str]]:
+        """Check what is annotated, and say what is not; returns classes without a row by task."""
+        out: dict[str, list[str]] = {}
+        blank = torch.ones(len(rows), dtype=torch.bool)
+        for task in self.tasks_:
+            index = rows.annotated(task)
+            blank[index] = False
+            known = rows.targets[task.name][index]
+            if not len(known):
+                raise NoAnnotationError(
+                    f"task {task.name!r} has no annotation in {len(rows)} rows; leave it out of tasks, or "
+                    "annotate some rows"
+                )
+            if isinstance(task, MulticlassTask):
+                found = torch.unique(known).tolist()
+                if len(found) == 1:
+                    raise AnnotationError(
+                        f"task {task.name!r}: all annotated rows are of class {task.classes[found[0]]!r}; at "
+                        "least two classes must be annotated"
+                    )
+                missing = [name for c, name in enumerate(task.classes) if c not in found]
+                if missing:
+                    out[task.name] = missing
+                    _warn(
+                        f"task {task.name!r}: no annotated row of {', '.join(missing[:8])}; such a class can "
+                        "only be predicted through a relation",
+                        ConcordWarning,
+                    )
+            else:
+                never = names_where(task, torch.isnan(known).all(dim=0))
+                if never:
+                    message = f"task {task.name!r}: label {', '.join(never[:8])} is never annotated"
+                    _warn(message, ConcordWarning)
+                    self._say(message)
+                absent = [name for name in names_where(task, ~(known == 1).any(dim=0)) if name not in never]
+                if absent:
+                    self._say(f"task {task.name!r}: no row shows label {', '.join(absent[:8])}")
+        if bool(blank.any()):
+            self._say(
+                f"{int(blank.sum())} of {len(rows)} rows carry no annotation; nothing is learnt from them"
+            )
+        return out
+
+    def _say_missing(self, missing: Mapping[str, Sequence[str]]) -> None:
+        for task, names in missing.items():
+            through = [name for name in names if name in self.zero_shot_.get(task, ())]
+            others = [name for name in names if name not in through]
+            if through:
+                self._say(
+                    f"{task}: {', '.join(through[:8])} without an annotated row, predicted through a "
+                    "relation alone; no annotated row can tell how well"
+                )
+            if others:
+                self._say(
+                    f"{task}: {', '.join(others[:8])} without an annotated row, never predicted on purpose"
+                )
+
+    # -- couplings ---------------------------------------------------------------------------------
+
+    def _relations(self) -> list[Relation]:
+        relations = list(self.relations or [])
+        pairs = [relation.name for relation in relations]
+        for name in pairs:
+            if pairs.count(name) > 1:
+                raise DuplicateNameError(
+                    f"relations must be of distinct pairs of tasks, found {name!r} twice"
+                )
+        known = {task.name: task for task in self.tasks_}
+        for relation in relations:
+            for task in (relation.source, relation.target):
+                if task.name not in known:
+                    raise UnknownNameError.of(f"task in relation {relation.name}", task.name, known)
+                if known[task.name] != task:
+                    raise ShapeError(
+                        f"relation {relation.name} speaks of another task {task.name!r} than the model: "
+                        "names and order of classes and labels must be the same"
+                    )
+        return relations
+
+    def _couplings(self) -> list[Coupling]:
+        if self.coupling is None:
+            return []
+        if isinstance(self.coupling, str):
+            name = one_of("coupling", self.coupling, (*CHOOSING, *COUPLINGS))
+            return [] if name in CHOOSING else COUPLINGS[name]()
+        given = [self.coupling] if isinstance(self.coupling, Coupling) else self.coupling
+        # A copy: a coupling may hold running sums, which are one training's and not the next one's.
+        return copy.deepcopy(sequence_of("coupling", given, Coupling, "couplings, or a name, or None"))
+
+    def _fit_automatic(
+        self, learner: TorchLearner, rows: Rows, relations: list[Relation], groups: Any
+    ) -> None:
+        effort = self._effort()
+        for relation in relations:
+            relation.cells('coupling="auto", which weighs it against the data,')
+        pairs: list[Relation | tuple[MulticlassTask, Task]] = list(relations)
+        if self.relations is None:
+            pairs = list(possible_pairs(self.tasks_))
+        elif apart := [
+            f"{a.name}, {b.name}" for a, b in possible_pairs(self.tasks_) if not are_related(a, b, relations)
+        ]:
+            self._say(
+                f"no relation was given between {'; '.join(apart[:8])}: none is estimated, none coupled"
+            )
+        for message in input_shifts(rows, self.tasks_):
+            _warn(message, SourceShiftWarning)
+            self._say(message)
+        self._automatic = select(
+            learner,
+            rows,
+            self.tasks_,
+            pairs,
+            effort=effort,
+            seed=self._seed,
+            artefact=self.artefact,  # type: ignore[arg-type]
+            groups=groups,
+            say=self._say,
+        )
+        self.checks_, self.choices_ = self._automatic.checks, self._automatic.choices
+        self.cost_ = self._automatic.cost
+        self.zero_shot_ = {name: list(each) for name, each in self._automatic.zero_shot.items()}
+        self.shifts_ = self._automatic.shifts
+        for shift in self.shifts_:
+            if shift.real:
+                _warn(str(shift), SourceShiftWarning)
+                self._say(str(shift))
+
+    def _learner(self) -> TorchLearner:
+        return TorchLearner(
+            trunk=self.trunk,
+            hidden=tuple(self.hidden),
+            dropout=self.dropout,
+            steps=self.steps,
+            rows_per_task=self.rows_per_task,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            device=self.device,
+        )
+
+    def _effort(self) -> Effort:
+        return EFFORTS[self.effort].for_steps(self.steps)
+
+    def _say(self, message: str) -> None:
+        self.report_.append(message)
+        if self.verbose:
+            print(message)
+
+    # -- keeping it --------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model: `model.json` and `weights.safetensors`; nothing is pickled.
+
+        Not kept are a trunk of your own, which `load` takes; a coupling that was given as an object, without
+        which a loaded model predicts but cannot be fitted again; `checks_`, whose words are in `report_`; and
+        `shifts_`.
+
+        Raises:
+            CheckpointError: The folder holds something already, or cannot be written.
+        """
+        from safetensors.torch import save
+
+        check_is_fitted(self, "tasks_")
+        tensors: dict[str, torch.Tensor] = {}
+        families: dict[str, Any] = {}
+        if self._automatic is None:
+            tensors |= prefixed_state("network", self._network)
+        else:
+            for name, family in self._automatic.families.items():
+                nets = [sorted(each) for each in family.networks]
+                families[name] = {"networks": nets, "scale": family.scale}
+                for i, each in enumerate(family.networks):
+                    for task, network in each.items():
+                        tensors |= prefixed_state(f"{name}/{i}/{task}", network)
+        weights = save({k: v.contiguous().clone() for k, v in tensors.items()})
+        names = getattr(self, "feature_names_in_", None)
+        record: dict[str, Any] = {
+            "format": FORMAT,
+            "parameters": plain_parameters(self.get_params(deep=False)),
+            "supplied": None if self.relations is None else [relation_record(r) for r in self.relations],
+            "own_trunk": self.trunk is not None,
+            "tasks": [task_record(task) for task in self.tasks_],
+            "single": self._single,
+            "classes": as_list(self.classes_) if self._single else None,
+            "classes_dtype": str(self.classes_.dtype) if self._single else None,
+            "features": self.n_features_in_,
+            "feature_names": None if names is None else names.tolist(),
+            "mean": np.asarray(self._mean).tolist(),
+            "std": np.asarray(self._std).tolist(),
+            "families": families,
+            "automatic": self._automatic is not None,
+            "relations": [relation_record(relation) for relation in self.relations_],
+            "choices": {name: asdict(choice) for name, choice in self.choices_.items()},
+            "report": self.report_,
+            "cost": self.cost_,
+            "zero_shot": self.zero_shot_,
+            "example": list(self._example_shape),
+            "weights": hashlib.sha256(weights).hexdigest(),
+        }
+        text = json.dumps(record, default=lambda value: value.item())
+        record = json.loads(text) | {"digest": hashlib.sha256(text.encode()).hexdigest()}
+        target = Path(folder)
+        try:
+            if target.exists() and any(target.iterdir()):
+                raise CheckpointError(f"{target} is not empty; give a new folder")
+            target.mkdir(parents=True, exist_ok=True)
+            write_file(target / "weights.safetensors", weights)
+            write_file(target / "model.json", json.dumps(record, indent=1).encode())
+        except CheckpointError:
+            raise
+        except OSError as error:
+            raise CheckpointError(
+                f"no model can be written to {target}: {error.strerror or error}"
+            ) from error
+
+    @classmethod
+    def load(cls, folder: str | Path, *, trunk: Any = None) -> CoupledClassifier:
+        """Read a saved model.
+
+        Args:
+            folder: Where `save` wrote it.
+            trunk: The trunk that it was trained with, where it was not the built-in one.
+
+        Raises:
+            CheckpointError: No model, or one that is incomplete, was changed, or is of another network.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        source = Path(folder)
+        try:
+            record = dict(json.loads((source / "model.json").read_text(encoding="utf-8")))
+            weights = (source / "weights.safetensors").read_bytes()
+            digest = record.pop("digest", None)
+            if digest != hashlib.sha256(json.dumps(record).encode()).hexdigest():
+                raise CheckpointError(f"{source / 'model.json'} was changed after it was saved")
+            if record["weights"] != hashlib.sha256(weights).hexdigest():
+                raise CheckpointError(f"{source / 'weights.safetensors'} is not the file that was saved")
+            tensors = load(weights)
+        except CheckpointError:
+            raise
+        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+            raise CheckpointError(f"{source} holds no complete model ({one_line(error)})") from error
+        if record["format"] != FORMAT:
+            raise CheckpointError(f"{source} is of format {record['format']}, this version reads {FORMAT}")
+        if record["own_trunk"] and trunk is None:
+            raise CheckpointError(f"{source} was trained with a trunk of its own; give trunk=")
+        try:
+            return restored(cls, record, tensors, trunk)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{source} does not hold the model it says ({one_line(error)})") from error
+
+
+def _warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside this file that called the estimator."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and frame.f_code.co_filename == __file__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

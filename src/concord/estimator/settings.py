@@ -1,0 +1,103 @@
+"""Whether the settings of an estimator can be used, said before anything is trained."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from concord.errors import AnnotationError, RangeError, ShapeError, UnknownNameError
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number >= 1.
+
+    Raises:
+        RangeError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise RangeError(f"{name} is a whole number >= 1, found {value!r}")
+    return int(value)
+
+
+def number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> float:
+    """A number in [low, high), or with `above` in (low, high).
+
+    Raises:
+        RangeError: It is none.
+    """
+    fits = isinstance(value, Real) and not isinstance(value, bool)
+    if not fits or not (low < value if above else low <= value) or not value < high:
+        ends = f"{'>' if above else '>='} {low:g} and " + (f"< {high:g}" if high < math.inf else "finite")
+        raise RangeError(f"{name} is a number {ends}, found {value!r}")
+    return float(value)
+
+
+def one_of(name: str, value: Any, known: Iterable[str]) -> str:
+    """One of the known names.
+
+    Raises:
+        UnknownNameError: It is none.
+    """
+    names = list(known)
+    if not isinstance(value, str) or value not in names:
+        raise UnknownNameError.of(name, value, names)
+    return value
+
+
+def sequence_of(name: str, values: Any, kind: Any, what: str) -> list[Any]:
+    """A list of things of a kind; None is an empty one.
+
+    Raises:
+        ShapeError: It is no list, or holds something else.
+    """
+    if values is None:
+        return []
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ShapeError(f"{name} is a list of {what}, found {type(values).__name__}")
+    values = list(values)
+    for value in values:
+        if not isinstance(value, kind):
+            raise ShapeError(f"{name} is a list of {what}, found a {type(value).__name__} in it")
+    return values
+
+
+def check_device(device: Any) -> None:
+    """Refuse a device that this machine cannot train on.
+
+    Raises:
+        RangeError: It is unknown, or is not there.
+    """
+    try:
+        found = torch.empty(0, device=torch.device(device))
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise RangeError(f"device {str(device)!r} cannot be used on this machine: {reason}") from error
+    if found.is_meta:
+        raise RangeError("device 'meta' holds no numbers; nothing can be trained on it")
+
+
+def group_of_rows(groups: Any, n: int) -> npt.NDArray[Any] | None:
+    """Groups of n rows: (n,) of one sortable kind.
+
+    Raises:
+        ShapeError: Another number of rows.
+        AnnotationError: A row without a group.
+    """
+    if groups is None:
+        return None
+    given = np.asarray(groups, dtype=object)
+    if given.shape != (n,):
+        raise ShapeError(f"groups has shape ({n},), found {given.shape}")
+    values = given.tolist()
+    for i, value in enumerate(values):
+        gap = value is None or (isinstance(value, float) and math.isnan(value))
+        if gap or type(value).__name__ == "NAType":
+            raise AnnotationError(f"groups: row {i} has none; every row belongs to a group, if only its own")
+    array = np.asarray(values)
+    return array if array.dtype.kind in "iufbU" else np.asarray([str(value) for value in values])

@@ -1,0 +1,43 @@
+"""One training loop: fixed budget, mixed precision, several devices, resumable at any step."""
+
+from concord.fitting.checkpoints import Checkpoints, random_state, set_random_state
+from concord.fitting.devices import keep_freed_memory, launch, on_first
+from concord.fitting.loop import fit
+from concord.fitting.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
+from concord.fitting.recipe import History, Recipe, selected_network
+from concord.fitting.rows import Balanced, Feed, RowFeed, Rows, Samples, StreamFeed, balanced_indices
+from concord.fitting.validation import Validation, collect
+from concord.fitting.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
+
+__all__ = [
+    "Average",
+    "Balanced",
+    "Checkpoints",
+    "Decay",
+    "Feed",
+    "History",
+    "JsonLines",
+    "Logger",
+    "MLflow",
+    "Progress",
+    "Recipe",
+    "RowFeed",
+    "Rows",
+    "Samples",
+    "Schedule",
+    "StreamFeed",
+    "TensorBoard",
+    "Validation",
+    "balanced_indices",
+    "collect",
+    "fit",
+    "freeze",
+    "keep_freed_memory",
+    "launch",
+    "on_first",
+    "parameter_groups",
+    "random_state",
+    "rate_factor",
+    "selected_network",
+    "set_random_state",
+]

@@ -1,0 +1,257 @@
+"""Rows in memory, and where the batches of a training come from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, ShapeError
+from concord.tasks import MulticlassTask, Task
+
+
+class Samples(Protocol):
+    """What a step needs to know of a batch: `Rows`, or a mixture's `Batch`."""
+
+    @property
+    def inputs(self) -> Any:
+        """A tensor (n, ...), or a mapping or list of such."""
+
+    @property
+    def targets(self) -> dict[str, Tensor]:
+        """By task: (n,) int64 with -1, or (n, K) float with NaN."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Samples in memory.
+
+    Attributes:
+        inputs: (n, ...).
+        targets: By task: (n,) int64 with -1, or (n, K) float with NaN.
+        soft: By task, where there are any: (n, C) or (n, K) soft targets, NaN for none.
+        weights: By task, where there are any: (n,) >= 0, weights of rows in its supervised loss.
+    """
+
+    inputs: Tensor
+    targets: dict[str, Tensor]
+    soft: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, inputs: Any, targets: Mapping[str, Any], tasks: Sequence[Task]) -> Rows:
+        """Check and convert arrays; a task without targets is a gap in every row.
+
+        Raises:
+            EmptyDataError: No rows.
+            ShapeError: Targets of another number of rows than the inputs.
+        """
+        x = torch.as_tensor(inputs)
+        x = x if x.is_floating_point() else x.float()
+        if len(x) == 0:
+            raise EmptyDataError("no rows to train on")
+        encoded: dict[str, Tensor] = {}
+        for task in tasks:
+            values = task.encode(targets[task.name]) if task.name in targets else task.gaps(len(x))
+            if len(values) != len(x):
+                raise ShapeError(f"{len(x)} rows of inputs, but {len(values)} of task {task.name!r}")
+            encoded[task.name] = torch.from_numpy(np.ascontiguousarray(values))
+        return cls(x, encoded)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, index: Tensor) -> Rows:
+        """The rows of `index`, in its order."""
+        return Rows(
+            self.inputs[index],
+            {name: values[index] for name, values in self.targets.items()},
+            {name: values[index] for name, values in self.soft.items()},
+            {name: values[index] for name, values in self.weights.items()},
+        )
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on a device."""
+        return Rows(
+            self.inputs.to(device),
+            {name: values.to(device) for name, values in self.targets.items()},
+            {name: values.to(device) for name, values in self.soft.items()},
+            {name: values.to(device) for name, values in self.weights.items()},
+        )
+
+    def annotated(self, task: Task) -> Tensor:
+        """Indices of the rows with an annotation of `task`."""
+        values = self.targets[task.name]
+        known = values != -1 if isinstance(task, MulticlassTask) else (~torch.isnan(values)).any(dim=1)
+        return torch.nonzero(known).squeeze(1)
+
+
+class Balanced(Iterator[Tensor]):
+    """Endless batches with as many rows of each group every step.
+
+    Each group is walked in random order, every row once before any comes again; a small group is simply
+    walked more often. A group smaller than its share of a batch appears more than once in it.
+
+    Args:
+        groups: Row indices of each group, none empty.
+        rows_per_group: Rows of each group in a batch, > 0.
+        generator: Source of the order.
+    """
+
+    def __init__(self, groups: Sequence[Tensor], rows_per_group: int, generator: torch.Generator) -> None:
+        self.groups, self.rows_per_group, self.generator = list(groups), rows_per_group, generator
+        self._queues = [group[:0] for group in self.groups]
+
+    def __next__(self) -> Tensor:
+        parts = []
+        for i, group in enumerate(self.groups):
+            while len(self._queues[i]) < self.rows_per_group:
+                order = torch.randperm(len(group), generator=self.generator)
+                self._queues[i] = torch.cat([self._queues[i], group[order]])
+            parts.append(self._queues[i][: self.rows_per_group])
+            self._queues[i] = self._queues[i][self.rows_per_group :]
+        return torch.cat(parts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is left of each walk, and the state of the generator."""
+        return {
+            "generator": self.generator.get_state(),
+            "queues": [queue.clone() for queue in self._queues],
+            "sizes": [len(group) for group in self.groups],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another walk over the same groups stood.
+
+        Raises:
+            CheckpointError: Groups of other sizes.
+        """
+        sizes = [len(group) for group in self.groups]
+        if state.get("sizes") != sizes:
+            raise CheckpointError(
+                f"the checkpoint's rows differ: annotated rows by task were {state.get('sizes')}, "
+                f"here {sizes}"
+            )
+        self.generator.set_state(state["generator"])
+        self._queues = list(state["queues"])
+
+
+def balanced_indices(
+    groups: Sequence[Tensor], rows_per_group: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Endless balanced batches of indices; see `Balanced`."""
+    return Balanced(groups, rows_per_group, generator)
+
+
+class Feed(ABC):
+    """An endless stream of batches on the training's device, which can be left and taken up. Abstract."""
+
+    @abstractmethod
+    def next(self) -> Samples:
+        """The next batch of this rank."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Where the stream stands: numbers, text, tensors, and lists and mappings of these."""
+
+    @abstractmethod
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where another stream stood."""
+
+
+class RowFeed(Feed):
+    """Balanced batches of rows in memory; under several ranks each takes every world-th row of a batch.
+
+    Raises:
+        EmptyDataError: No rows.
+        NoAnnotationError: A task without a single annotation.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        tasks: Iterable[Task],
+        rows_per_task: int,
+        *,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if len(rows) == 0:
+            raise EmptyDataError("no rows to train on")
+        groups = []
+        for task in tasks:
+            index = rows.annotated(task)
+            if len(index) == 0:
+                raise NoAnnotationError(f"task {task.name!r} has no annotation in {len(rows)} rows")
+            groups.append(index.cpu())
+        self.order = Balanced(groups, rows_per_task, torch.Generator().manual_seed(seed))
+        self.rows, self.device, self.rank, self.world = rows.to(device), device, rank, world
+
+    def next(self) -> Rows:
+        """The next rows of this rank."""
+        index = next(self.order)
+        mine = index if self.world == 1 else index[self.rank :: self.world]
+        return self.rows.take(mine.to(self.device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the order."""
+        return self.order.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state of the order."""
+        self.order.load_state_dict(state)
+
+
+class StreamFeed(Feed):
+    """Batches of a mixture, or of anything that can be iterated again and again.
+
+    What has `state_dict` and `load_state_dict` is taken up where it stood; anything else is walked again
+    from its beginning, past as many batches as were used.
+
+    Raises:
+        EmptyDataError: When asked for a batch of a stream without any.
+    """
+
+    def __init__(self, batches: Iterable[Samples], device: torch.device) -> None:
+        self.batches, self.device = batches, device
+        self._used = 0
+        self._endless = self._again()
+
+    def _again(self) -> Iterator[Samples]:
+        while True:
+            before = self._used
+            for batch in self.batches:
+                self._used += 1
+                yield batch
+            if self._used == before:
+                raise EmptyDataError("no batches to train on")
+
+    def next(self) -> Samples:
+        """The next batch, on the device."""
+        batch = next(self._endless)
+        moves: Any = getattr(batch, "to", None)
+        moved_batch: Samples = batch if moves is None else moves(self.device)
+        return moved_batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the stream."""
+        stateful: Any = getattr(self.batches, "state_dict", None)
+        return {"used": self._used} | ({} if stateful is None else {"stream": stateful()})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the stream up."""
+        stateful: Any = getattr(self.batches, "load_state_dict", None)
+        if stateful is not None and "stream" in state:
+            stateful(state["stream"])
+            self._used = state["used"]
+        else:
+            for _ in islice(self._endless, state["used"]):
+                pass

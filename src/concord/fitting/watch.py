@@ -1,0 +1,227 @@
+"""What one watches during a training: progress on the terminal, JSON lines, TensorBoard, MLflow."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from concord.errors import CheckpointError, MissingExtraError
+
+
+class Logger(Protocol):
+    """Takes records of a training, on rank 0 only."""
+
+    def log(self, record: Mapping[str, float]) -> None:
+        """Take one record.
+
+        Args:
+            record: `step`, `loss`, the loss's parts, `lr` and `rate` (rows a second); or `step` and metrics
+                of validation rows, `val/TASK/METRIC`.
+        """
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs, as JSON holds it."""
+
+    def resume(self, step: int, state: Mapping[str, Any]) -> None:
+        """Go on after `step`; whatever was logged later is void."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+class JsonLines:
+    """One JSON object a line; what a killed run logged after its last checkpoint is cut when it resumes.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def log(self, record: Mapping[str, float]) -> None:
+        """Append one line."""
+        values = {k: (int(v) if k == "step" else v if math.isfinite(v) else None) for k, v in record.items()}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise CheckpointError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the file says it."""
+        return {}
+
+    def resume(self, step: int, state: Mapping[str, Any]) -> None:
+        """Cut lines of later steps, and one that was half written."""
+        del state
+        if not self.path.exists():
+            return
+        kept = []
+        for line in self.path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except ValueError:
+                continue
+        from concord.archive import write_file
+
+        write_file(self.path, "".join(kept).encode())
+
+    def close(self) -> None:
+        """Nothing: every line is written at once."""
+
+
+class TensorBoard:
+    """Scalars for TensorBoard.
+
+    Args:
+        folder: Where the event files go.
+
+    Raises:
+        MissingExtraError: tensorboard is not installed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        try:
+            from tensorboard.compat.proto.event_pb2 import Event  # noqa: F401
+            from torch.utils.tensorboard.writer import SummaryWriter
+        except ImportError:
+            raise MissingExtraError(
+                "logging to TensorBoard needs tensorboard: pip install concord[tensorboard]"
+            ) from None
+        self.folder = Path(folder)
+        self._open = SummaryWriter
+        self._writer: Any = None
+        self._after: int | None = None
+
+    def log(self, record: Mapping[str, float]) -> None:
+        """Write the scalars of one record."""
+        if self._writer is None:
+            self._writer = self._open(str(self.folder), purge_step=self._after)
+        for name, value in record.items():
+            if name != "step":
+                self._writer.add_scalar(
+                    name.replace(":", "/").replace("->", "_to_"), value, int(record["step"])
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def resume(self, step: int, state: Mapping[str, Any]) -> None:
+        """Have TensorBoard hide what was logged after `step`."""
+        del state
+        self._after = step + 1
+
+    def close(self) -> None:
+        """Flush the events."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class MLflow:
+    """Metrics for an MLflow server or folder; a resumed training goes on in the same run.
+
+    Args:
+        uri: The tracking URI.
+        experiment: Name of the experiment.
+        run_name: Name of the run.
+
+    Raises:
+        MissingExtraError: mlflow is not installed.
+    """
+
+    def __init__(self, uri: str, experiment: str = "concord", run_name: str | None = None) -> None:
+        try:
+            from mlflow.tracking import MlflowClient
+        except ImportError:
+            raise MissingExtraError("logging to MLflow needs mlflow: pip install concord[mlflow]") from None
+        self._client = MlflowClient(tracking_uri=uri)
+        self.experiment, self.run_name = experiment, run_name
+        self._run: str | None = None
+
+    def _begin(self) -> str:
+        if self._run is None:
+            known = self._client.get_experiment_by_name(self.experiment)
+            number = known.experiment_id if known else self._client.create_experiment(self.experiment)
+            self._run = str(self._client.create_run(number, run_name=self.run_name).info.run_id)
+        return self._run
+
+    def log(self, record: Mapping[str, float]) -> None:
+        """Send the metrics of one record."""
+        run = self._begin()
+        for name, value in record.items():
+            if name != "step":
+                key = name.replace(":", "/").replace("->", "_to_")
+                self._client.log_metric(run, key, value, step=int(record["step"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The run that a resumed training goes on in."""
+        return {"run": self._run}
+
+    def resume(self, step: int, state: Mapping[str, Any]) -> None:
+        """Go on in the same run; MLflow keeps what it was sent, a step that comes again replaces none."""
+        del step
+        self._run = state.get("run")
+
+    def close(self) -> None:
+        """End the run."""
+        if self._run is not None:
+            self._client.set_terminated(self._run)
+
+
+class Progress:
+    """A bar on the terminal with the loss, its parts and the rate.
+
+    Args:
+        steps: Number of steps in all.
+        console: Where to draw; the standard error stream unless given.
+    """
+
+    def __init__(self, steps: int, console: Any = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self._bar = Bar(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[parts]}", markup=False),
+            console=console or Console(stderr=True),
+        )
+        self._task = self._bar.add_task("training", total=steps, parts="")
+        self._bar.start()
+
+    def log(self, record: Mapping[str, float]) -> None:
+        """Move the bar and show the parts of the loss, or the metrics of validation rows."""
+        if "loss" in record:
+            shown = [
+                f"{name} {value:.3f}" for name, value in record.items() if name not in ("step", "lr", "rate")
+            ]
+            shown += [f"{record['rate']:,.0f} rows/s"] if "rate" in record else []
+            self._bar.update(self._task, completed=record["step"], parts="  ".join(shown))
+        else:
+            shown = [
+                f"{name.removeprefix('val/')} {value:.3f}" for name, value in record.items() if name != "step"
+            ]
+            self._bar.console.print(f"step {record['step']:.0f}: " + "  ".join(shown), highlight=False)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    def resume(self, step: int, state: Mapping[str, Any]) -> None:
+        """Begin at `step`."""
+        del state
+        self._bar.update(self._task, completed=step)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bar.stop()

@@ -1,0 +1,120 @@
+"""Networks on rows that are held in memory."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from concord.couplings import Coupling
+from concord.errors import ShapeError
+from concord.fitting import Recipe, Rows, fit
+from concord.learners.protocol import Learner
+from concord.networks import Capacity, MultiTaskNetwork, mlp_network
+from concord.objective import CoupledObjective
+from concord.relations import Relation
+from concord.tasks import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchLearner(Learner):
+    """Trains a multilayer perceptron, or any trunk with one head per task, on rows in memory.
+
+    Args:
+        trunk: A module that turns inputs into features (copied for every network), or a function that makes
+            one; tasks share it as a whole. None is a multilayer perceptron, whose last hidden layer can be
+            each task's own.
+        hidden: Widths of the perceptron's hidden layers.
+        dropout: Its dropout, in [0, 1).
+        steps: Optimiser steps of a network trained for a share of 1.
+        rows_per_task: Rows of each task in a step.
+        learning_rate: Of AdamW; it falls to 0 along a cosine.
+        weight_decay: Of AdamW.
+        device: Where to train.
+        relations: Relations of the couplings.
+        couplings: Couplings in the loss of every network.
+    """
+
+    trunk: nn.Module | Callable[[], nn.Module] | None
+    hidden: tuple[int, ...]
+    dropout: float
+    steps: int
+    rows_per_task: int
+    learning_rate: float
+    weight_decay: float
+    device: str
+    relations: Sequence[Relation] = ()
+    couplings: Sequence[Coupling] = ()
+
+    def coupled(self, relations: Sequence[Relation], couplings: Sequence[Coupling]) -> TorchLearner:
+        """The same with couplings in the loss."""
+        return replace(self, relations=relations, couplings=couplings)
+
+    def train(
+        self,
+        rows: Rows,
+        tasks: Sequence[Task],
+        *,
+        capacity: Capacity,
+        share: float,
+        seed: int,
+        task_weights: Mapping[str, float],
+        soft_weights: Mapping[str, float],
+    ) -> nn.Module:
+        """A new network, trained on `rows` for a share of the steps."""
+        network = self.build(tasks, tuple(rows.inputs.shape[1:]), capacity, seed).to(self.device)
+        objective = CoupledObjective(
+            tasks,
+            self.relations,
+            self.couplings,
+            task_weights=task_weights,
+            soft_weights=soft_weights,
+        ).to(self.device)
+        fit(
+            network,
+            objective,
+            rows,
+            steps=max(1, round(self.steps * share)),
+            rows_per_task=self.rows_per_task,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            seed=seed,
+            recipe=Recipe(schedule="cosine"),
+            log_every=max(1, self.steps),
+        )
+        return network
+
+    def build(
+        self, tasks: Sequence[Task], shape: tuple[int, ...], capacity: Capacity, seed: int
+    ) -> MultiTaskNetwork:
+        """A fresh network for inputs (n, *shape); its weights depend on the seed alone.
+
+        A trunk of the user's is shared as a whole. It cannot be cut in two, and a layer for each task on top
+        of it made learning so slow that sharing seemed to do harm.
+
+        Raises:
+            ShapeError: A trunk that is no module or does not take such inputs.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        if self.trunk is None:
+            return mlp_network(
+                shape[0],
+                tasks,
+                hidden=self.hidden,
+                dropout=self.dropout,
+                capacity=capacity,
+                generator=generator,
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            trunk = copy.deepcopy(self.trunk) if isinstance(self.trunk, nn.Module) else self.trunk()
+            if not isinstance(trunk, nn.Module):
+                raise ShapeError(f"trunk is a function that makes a module, found one that made {trunk!r}")
+            try:
+                return MultiTaskNetwork(trunk, tasks, torch.zeros(2, *shape))
+            except RuntimeError as error:
+                sizes = ", ".join(map(str, shape))
+                raise ShapeError(f"the trunk does not take inputs of shape (n, {sizes}): {error}") from error

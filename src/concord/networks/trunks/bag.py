@@ -1,0 +1,67 @@
+"""A bag of words for texts: hashed words, embedded, averaged."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from concord.errors import RangeError
+
+_WORD = re.compile(r"\w+|[^\w\s]")
+PADDING = 0
+
+
+class BagOfWords(nn.Module):
+    """Mean of hashed words' vectors, then a hidden layer: (n, words) int64 -> (n, width).
+
+    Words are hashed (CRC-32), so there is no vocabulary to keep: two words may share a vector.
+
+    Args:
+        buckets: Number of vectors, >= 2.
+        width: Width of vectors and features.
+        words: Most words of a text that count, >= 1; later ones are cut off.
+        pairs: Whether pairs of neighbouring words are hashed, too.
+        dropout: Probability of dropping a feature.
+
+    Raises:
+        RangeError: Fewer than two buckets or one word.
+    """
+
+    def __init__(
+        self,
+        buckets: int = 2**15,
+        width: int = 128,
+        words: int = 256,
+        pairs: bool = True,
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__()
+        if buckets < 2 or words < 1:
+            raise RangeError(f"a bag of words has buckets >= 2 and words >= 1, found {buckets} and {words}")
+        self.buckets, self.words, self.pairs = buckets, words, pairs
+        self.vectors = nn.Embedding(buckets, width, padding_idx=PADDING)
+        self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (n, width) of hashed words (n, words), 0 where a text has none."""
+        known = (x != PADDING).unsqueeze(-1).to(self.vectors.weight.dtype)
+        mean = (self.vectors(x) * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
+        return self.body(mean)
+
+    def tokenize(self, texts: list[str]) -> Tensor:
+        """Hashed words of texts: (n, most words of any of them) int64, padded with 0."""
+        rows = [self._hashed(text) for text in texts]
+        out = torch.full((len(rows), max(1, *map(len, rows))), PADDING, dtype=torch.int64)
+        for i, row in enumerate(rows):
+            out[i, : len(row)] = torch.tensor(row, dtype=torch.int64)
+        return out
+
+    def _hashed(self, text: str) -> list[int]:
+        words = _WORD.findall(text.lower())[: self.words]
+        if self.pairs:
+            words += [f"{a} {b}" for a, b in pairwise(words)]
+        return [1 + zlib.crc32(word.encode()) % (self.buckets - 1) for word in words]

@@ -1,0 +1,67 @@
+"""`timm:NAME`, or `timm:FOLDER` of a model that timm saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from concord.errors import ConfigError, MissingDataError, MissingExtraError, UnknownNameError
+from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
+
+
+def build(request: TrunkRequest) -> NamedTrunk:
+    """Build a timm model without its classifier; see `concord.trunks.build_trunk`."""
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # a mismatched torchvision raises RuntimeError
+        raise MissingExtraError(
+            f"trunk timm:{request.name} needs timm: pip install concord[timm] ({_first_line(error)})"
+        ) from error
+    folder = Path(request.name)
+    options: dict[str, Any] = {**request.options, "num_classes": 0}
+    if folder.is_dir() or "architecture" in request.resolved:
+        name = str(request.resolved.get("architecture") or f"local-dir:{folder}")
+    else:
+        name = request.name
+        if not timm.is_model(name.split(".")[0]):
+            raise UnknownNameError.of("timm model", name, timm.list_models())
+        if request.pretrained and not request.download:
+            options["pretrained_cfg_overlay"] = {"file": _cached(timm, name)}
+    if request.shape is not None and len(request.shape) == 3:
+        options["in_chans"] = request.shape[0]
+    try:
+        module = timm.create_model(name, pretrained=request.pretrained, **options)
+    except TypeError as error:
+        raise ConfigError(f"trunk timm:{name}: {_first_line(error)}") from error
+    except (OSError, RuntimeError) as error:
+        raise MissingDataError(f"trunk timm:{name} cannot be loaded: {_first_line(error)}") from error
+    known = module.pretrained_cfg
+    size = known.get("input_size", (3, 224, 224))[-1]
+    mean, deviation = known.get("mean"), known.get("std")
+    return NamedTrunk(
+        module,
+        "images",
+        image_example(request, size),
+        normalization=(mean, deviation) if mean and deviation else None,
+        resolved={"architecture": known.get("architecture") or name},
+    )
+
+
+def _cached(timm: Any, name: str) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
+    config = timm.models.get_pretrained_cfg(name)
+    repository = getattr(config, "hf_hub_id", None)
+    if repository:
+        for file in ("model.safetensors", "pytorch_model.bin"):
+            found = try_to_load_from_cache(repository, file)
+            if isinstance(found, str):
+                return found
+    raise MissingDataError(
+        f"the weights of timm:{name} are not in the local cache, and nothing is fetched unasked: set "
+        "download to true, or give a folder"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

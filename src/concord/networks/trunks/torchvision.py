@@ -1,0 +1,84 @@
+"""`torchvision:NAME`: classification models of torchvision without their last layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from concord.errors import ConfigError, MissingDataError, MissingExtraError, UnknownNameError
+from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
+
+
+class Headless(nn.Module):
+    """A classifier whose last linear layer is gone: images to features.
+
+    Args:
+        model: The classifier; changed in place.
+
+    Raises:
+        UnknownNameError: A model without a linear layer.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise UnknownNameError(
+                f"{type(model).__name__} has no linear layer to take off; use another model"
+            )
+        parent, _, last = linear[-1].rpartition(".")
+        setattr(model.get_submodule(parent), last, nn.Identity())
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (n, width); of a model with auxiliary outputs, the main one."""
+        out = self.model(x)
+        return out if isinstance(out, Tensor) else out[0]
+
+
+def build(request: TrunkRequest) -> NamedTrunk:
+    """Build a torchvision model; see `concord.trunks.build_trunk`."""
+    try:
+        from torchvision import models
+    except (ImportError, RuntimeError) as error:  # beside a torch of another build: RuntimeError
+        raise MissingExtraError(
+            f"trunk torchvision:{request.name} needs a torchvision that fits this torch: "
+            f"pip install concord[timm] ({str(error).splitlines()[0]})"
+        ) from error
+    if request.name not in models.list_models():
+        raise UnknownNameError.of("torchvision model", request.name, models.list_models())
+    weights = None
+    if request.pretrained:
+        weights = models.get_model_weights(request.name).DEFAULT
+        _check_cached(request, weights)
+    try:
+        module = models.get_model(request.name, weights=weights, **request.options)
+    except TypeError as error:
+        raise ConfigError(f"trunk torchvision:{request.name}: {error}") from error
+    except OSError as error:
+        raise MissingDataError(
+            f"the weights of torchvision:{request.name} cannot be fetched: {error}; copy them to "
+            f"{_cache()} yourself"
+        ) from error
+    return NamedTrunk(
+        Headless(module),
+        "images",
+        image_example(request, 224),
+        normalization=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    )
+
+
+def _cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _check_cached(request: TrunkRequest, weights: Any) -> None:
+    file = _cache() / str(weights.url).rsplit("/", 1)[-1]
+    if not request.download and not file.is_file():
+        raise MissingDataError(
+            f"the weights of torchvision:{request.name} are not at {file}, and nothing is fetched unasked: "
+            "set download to true, or copy them there"
+        )

@@ -1,0 +1,36 @@
+"""How tasks are related: tables P(label | class) and P(class | class), their evidence, files and records."""
+
+from concord.relations.evidence import CLIP, SMALLEST, class_evidence
+from concord.relations.literature import ACTION_UNITS, BUILTIN, EXPRESSIONS, expressions
+from concord.relations.records import (
+    array_bytes,
+    digest,
+    relation_digest,
+    relation_of,
+    relation_record,
+    task_of,
+    task_record,
+)
+from concord.relations.relation import Relation, check_ends, row_weights
+from concord.relations.table_file import read_table
+
+__all__ = [
+    "ACTION_UNITS",
+    "BUILTIN",
+    "CLIP",
+    "EXPRESSIONS",
+    "SMALLEST",
+    "Relation",
+    "array_bytes",
+    "check_ends",
+    "class_evidence",
+    "digest",
+    "expressions",
+    "read_table",
+    "relation_digest",
+    "relation_of",
+    "relation_record",
+    "row_weights",
+    "task_of",
+    "task_record",
+]

@@ -1,0 +1,96 @@
+"""Tasks and relations as JSON holds them, the same in every file that the package writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+
+from concord.relations.relation import Relation
+from concord.tasks import MulticlassTask, MultilabelTask, Task
+
+FIELDS = ("table", "strength", "interval", "prior", "base_rate")
+
+
+def task_record(task: Task) -> dict[str, Any]:
+    """A task as plain data."""
+    kind = "multiclass" if isinstance(task, MulticlassTask) else "multilabel"
+    return {"name": task.name, "kind": kind, "outputs": list(task.outputs)}
+
+
+def task_of(record: Mapping[str, Any]) -> Task:
+    """The task of a record.
+
+    Raises:
+        KeyError: A record of another kind.
+    """
+    kinds: dict[str, Any] = {"multiclass": MulticlassTask, "multilabel": MultilabelTask}
+    task: Task = kinds[record["kind"]](record["name"], record["outputs"])
+    return task
+
+
+def relation_record(relation: Relation) -> dict[str, Any]:
+    """A relation as plain data; its tasks by name, unknown cells as None, a sparse table in CSR parts."""
+    return {
+        "source": relation.source.name,
+        "target": relation.target.name,
+        **{name: _plain(getattr(relation, name)) for name in FIELDS},
+    }
+
+
+def relation_of(record: Mapping[str, Any], tasks: Sequence[Task]) -> Relation:
+    """The relation of a record, between two of the tasks.
+
+    Raises:
+        KeyError: A task that there is not, or a field that is missing.
+    """
+    by_name: dict[str, Any] = {task.name: task for task in tasks}
+    return Relation(
+        by_name[record["source"]],
+        by_name[record["target"]],
+        **{name: _array(record[name]) for name in FIELDS},
+    )
+
+
+def relation_digest(relation: Relation) -> str:
+    """Fingerprint of what a relation says, in time and memory of its known cells."""
+    table: Any = relation.table
+    cells = (table.data, table.indices, table.indptr) if relation.sparse else (table,)
+    return digest(map(array_bytes, (*cells, relation.prior, relation.base_rate)))
+
+
+def array_bytes(values: Any) -> bytes:
+    """What an array holds; nothing, of None."""
+    return b"" if values is None else np.ascontiguousarray(values).tobytes()
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Fingerprint of several contents, in order."""
+    found = blake2b(digest_size=16)
+    for part in parts:
+        found.update(len(part).to_bytes(8, "big"))  # else a byte could move from one part to the next
+        found.update(part)
+    return found.hexdigest()
+
+
+def _plain(values: Any) -> Any:
+    if values is None:
+        return None
+    if hasattr(values, "tocsr"):
+        parts = {name: getattr(values, name).tolist() for name in ("data", "indices", "indptr")}
+        return {"shape": list(values.shape), **parts}
+    array = np.asarray(values, dtype=np.float64)
+    out = array.astype(object)
+    out[np.isnan(array)] = None  # NaN is not JSON
+    return out.tolist()
+
+
+def _array(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        from scipy import sparse
+
+        parts = tuple(values[name] for name in ("data", "indices", "indptr"))
+        return sparse.csr_array(parts, shape=tuple(values["shape"]))
+    return None if values is None else np.asarray(values, dtype=np.float64)  # null becomes NaN

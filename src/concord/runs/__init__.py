@@ -1,0 +1,12 @@
+"""Runs: what a config asks for, built, trained, evaluated, kept in a folder, and used again."""
+
+from concord.runs.building import Built, build
+from concord.runs.evaluation import as_table, evaluate, write_metrics
+from concord.runs.inputs import Preparation
+from concord.runs.prediction import predict, predict_split, write_predictions
+from concord.runs.relations import relation_of
+from concord.runs.run import RUN_FILE, Run, WEIGHTS_FILE, load_run
+from concord.runs.sources import mixture_of, open_sources, shape_across, sources_of, vocabulary_across
+from concord.runs.training import finished, train
+
+__all__ = ["Built", "Preparation", "RUN_FILE", "Run", "WEIGHTS_FILE", "as_table", "build", "evaluate", "finished", "load_run", "mixture_of", "open_sources", "predict", "predict_split", "relation_of", "shape_across", "sources_of", "train", "vocabulary_across", "write_metrics", "write_predictions"]

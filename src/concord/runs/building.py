@@ -1,0 +1,258 @@
+"""From a config to everything that a training needs."""
+
+from __future__ import annotations
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+from concord import couplings as coupling_room
+from concord.config import Config, RelationPlan, SourcePlan, SplitPlan
+from concord.config import origin_of
+from concord.data import FeatureRows
+from concord.data import IMAGENET
+from concord.data import concatenate
+from concord.data import Collate
+from concord.data import SPLITS, Manifest, task_columns
+from concord.data import Mixture
+from concord.data import read, reader
+from concord.data import Source
+from concord.data import resplit
+from concord.errors import ConcordError, ConfigError, EmptyDataError, MissingDataError, NoAnnotationError, ShapeError, UnknownNameError
+from concord.networks import MultiTaskNetwork
+from concord.objective import CoupledObjective
+from concord.relations import Relation
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
+from concord.runs.inputs import Preparation, Vocabulary, column_features, prepared, shape_of, trunk_kind, vocabulary_of
+from concord.networks import Standardize
+from concord.runs.run import network_of, trunk_of
+from concord.networks import NamedTrunk
+from concord.runs.sources import Opened
+from concord.runs.sources import open_sources
+from concord.runs.sources import vocabulary_across
+from concord.runs.sources import shape_across
+from concord.runs.sources import sources_of
+from concord.runs.sources import mixture_of
+from concord.runs.sources import named
+from concord.runs.relations import relation_of
+
+COUPLING_CLASSES: Mapping[str, Any] = {
+    coupling.name: coupling
+    for coupling in (getattr(coupling_room, name) for name in coupling_room.__all__)
+    if isinstance(coupling, type)
+    and issubclass(coupling, coupling_room.Coupling)
+    and coupling is not coupling_room.Coupling
+}
+
+
+ROWS_FOR_MOMENTS = 100_000
+"""Rows of each source that features are standardised by, at most."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """Everything that a training needs.
+
+    Attributes:
+        config: What was asked for.
+        tasks: The tasks.
+        relations: The relations between them.
+        objective: The loss.
+        network: Input to logits by task, with initial weights, on the CPU.
+        trunk: Its trunk, as it was built by name.
+        shape: Shape of one input without the row; None for texts.
+        standardize: Whether the network standardises feature rows.
+        preparation: How inputs are made.
+        training: By source, its training rows.
+        validation: By source, its validation rows; may be empty.
+        left_out: Tasks of the sources that are not learnt, since the config's `tasks` does not list them.
+    """
+
+    config: Config
+    tasks: tuple[Task, ...]
+    relations: tuple[Relation, ...]
+    objective: CoupledObjective
+    network: MultiTaskNetwork
+    trunk: NamedTrunk
+    shape: tuple[int, ...] | None
+    standardize: bool
+    preparation: Preparation
+    training: dict[str, Source]
+    validation: dict[str, Source]
+    left_out: tuple[str, ...] = ()
+
+    def mixture(
+        self,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        sources: Mapping[str, Source] | None = None,
+        seed: int | None = None,
+    ) -> Mixture:
+        """The training batches of a rank; of some of the rows, or in another order, where asked for."""
+        mixing, training = self.config.mixing, self.config.training
+        sources = self.training if sources is None else sources
+        shares = {name: source.share for name, source in self.config.sources.items()}
+        share: Any = mixing.share
+        if all(value is not None for value in shares.values()):
+            share = {name: shares[name] for name in sources}
+        return Mixture(
+            list(sources.values()),
+            self.tasks,
+            batch_size=training.batch_size,
+            share=share,
+            temperature=mixing.temperature,
+            seed=training.seed if seed is None else seed,
+            last_batch="carry",
+            rank=rank,
+            world_size=world_size,
+            workers=mixing.workers,
+            collate=self.preparation.collate,
+        )
+
+    def fresh_network(self, seed: int) -> MultiTaskNetwork:
+        """Another network like this one, with initial weights of another seed."""
+        layer: Standardize | None = None
+        if self.standardize:
+            layers = self.network.trunk
+            assert isinstance(layers, nn.Sequential)
+            layer = deepcopy(layers[0])  # type: ignore[assignment]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            with named("trunk"):
+                trunk = trunk_of(self.config.trunk, self.shape)
+                return network_of(trunk, self.tasks, layer)
+
+    def validation_rows(self, rank: int = 0, world_size: int = 1) -> Mixture | None:
+        """The validation batches of a rank, or None where there are no validation rows."""
+        if not self.validation:
+            return None
+        return mixture_of(
+            self.validation,
+            self.tasks,
+            self.config.validation.batch_size,
+            self.preparation.collate,
+            rank=rank,
+            world_size=world_size,
+        )
+
+
+def build(config: Config) -> Built:
+    """Build everything that a config asks for; nothing is trained and nothing written.
+
+    Raises:
+        ConfigError: Parts that do not fit together; names the key.
+        ConcordError: What data, relations, trunks and couplings raise; the message names the source, or
+            the key.
+    """
+    opened = open_sources(config)
+    training = opened.split(config, "train")
+    _check_training(config, opened, training)
+    relations = tuple(relation_of(plan, opened, config) for plan in config.relations)
+    objective = _objective(config, opened.tasks, relations)
+    vocabulary = vocabulary_across(config, training)
+    shape = shape_across(config, vocabulary)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        with named("trunk"):
+            trunk = trunk_of(config.trunk, shape)
+        _check_kind(config, trunk)
+        preparation = Preparation(
+            Path(config.data), trunk.normalization or IMAGENET, trunk.tokenize, vocabulary
+        )
+        standardize = trunk.kind == "features" and config.trunk.standardize
+        layer = _standardize(config, training, preparation) if standardize else None
+        with named("trunk"):
+            network = network_of(trunk, opened.tasks, layer)
+    return Built(
+        config,
+        opened.tasks,
+        relations,
+        objective,
+        network,
+        trunk,
+        shape,
+        standardize,
+        preparation,
+        sources_of(config, training, preparation),
+        sources_of(config, opened.split(config, "val"), preparation),
+        opened.left_out,
+    )
+
+
+def _check_training(config: Config, opened: Opened, training: Mapping[str, Manifest]) -> None:
+    for name in config.sources:
+        if name not in training:
+            raise EmptyDataError(f"sources.{name}: no training rows (split train, and train_where)")
+    for task in opened.tasks:
+        carrying = [m for m in training.values() if any(t.name == task.name for t in m.tasks)]
+        if not any(manifest.annotated(task.name).any() for manifest in carrying):
+            raise NoAnnotationError(f"task {task.name!r} has no annotation in the training rows")
+
+
+def _check_kind(config: Config, trunk: NamedTrunk) -> None:
+    name, plan = next(iter(config.sources.items()))
+    if trunk.kind != trunk_kind(plan.inputs):
+        raise ConfigError(
+            f"trunk.name: {config.trunk.name} takes {trunk.kind}, but source {name} gives "
+            f"{trunk_kind(plan.inputs)}"
+        )
+
+
+def _standardize(config: Config, training: Mapping[str, Manifest], preparation: Preparation) -> Standardize:
+    parts = []
+    for name, manifest in training.items():
+        plan = config.sources[name].inputs
+        if plan.kind == "columns":
+            values = column_features(manifest, preparation.vocabulary)
+        else:
+            assert plan.file is not None
+            rows = FeatureRows(preparation.data / plan.file, key=plan.key)
+            with named(f"sources.{name}.inputs"):
+                keys = rows.keys(manifest)(np.arange(min(len(manifest), ROWS_FOR_MOMENTS)))
+                values = rows.load(keys).values.numpy()
+        parts.append(torch.from_numpy(values[:ROWS_FOR_MOMENTS]).double())
+    joined = torch.cat(parts)
+    return Standardize(joined.mean(dim=0).float(), joined.std(dim=0, correction=0).float())
+
+
+def _objective(config: Config, tasks: Sequence[Task], relations: Sequence[Relation]) -> CoupledObjective:
+    chosen: dict[str, list[Any]] = {relation.name: [] for relation in relations}
+    for number, plan in enumerate(config.couplings):
+        with named(f"couplings.{number}"):
+            one = _coupling(plan.name, plan.weight, plan.options)
+            fitting = [
+                relation
+                for relation in relations
+                if plan.relation in (None, relation.name) and one.supports(relation)
+            ]
+            if not fitting:
+                raise ConfigError(f"{plan.name} is not defined for any of the relations")
+            for relation in fitting:  # each its own: some keep running statistics
+                chosen[relation.name].append(_coupling(plan.name, plan.weight, plan.options))
+    return CoupledObjective(
+        tasks,
+        relations,
+        {name: used for name, used in chosen.items() if used},
+        task_weights={name: plan.weight for name, plan in config.tasks.items()},
+        soft_weights={relation.source.name: config.stages.weight for relation in relations},
+    )
+
+
+def _coupling(name: str, weight: float, options: Mapping[str, Any]) -> Any:
+    from inspect import signature
+
+    kind = COUPLING_CLASSES[name]
+    known = [option for option in signature(kind).parameters if option != "weight"]
+    for option in options:
+        if option not in known:
+            raise UnknownNameError.of(f"option of {name}", option, known or ["(none)"])
+    try:
+        return kind(weight=weight, **options)
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}") from error

@@ -1,0 +1,131 @@
+"""Metrics of a finished training on a split of its data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from concord.archive import write_file
+from concord.config import Config
+from concord.data import SPLITS
+from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, UnknownNameError
+from concord.metrics import task_metrics
+from concord.tasks import Task
+from concord.runs.sources import Opened, named, open_sources
+from concord.runs.outputs import Said, device_of, said_of, taken_by
+from concord.runs.run import Run
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from concord.data import Source
+
+
+
+def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:
+    """The rows of a split of a config's sources, as a run's network takes them.
+
+    Args:
+        run: The run.
+        config: Where the data are: the run's own config, or the same with other places.
+        split: `train`, `val` or `test`.
+
+    Raises:
+        UnknownNameError: Another split.
+        EmptyDataError: No rows of it.
+        ShapeError: Feature rows of another width than the network was trained on.
+    """
+    if split not in SPLITS:
+        raise UnknownNameError.of("split", split, SPLITS)
+    opened: Opened = open_sources(config)
+    parts = opened.split(config, split)
+    if not parts:
+        raise EmptyDataError(
+            f"no source has rows of split {split!r}; `concord data split` draws one, --split names another"
+        )
+    preparation = run.preparation(Path(config.data))
+    out = {}
+    for name, manifest in parts.items():
+        # A source that was not trained on says itself where its inputs come from.
+        plan = run.inputs.get(name, config.sources[name].inputs)
+        with named(f"sources.{name}.inputs", config.data):
+            out[name] = taken_by(run, plan, manifest, preparation, name)
+    return out
+
+
+def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dict[str, Any]:
+    """Metrics by task of the heads alone and of the joint decoding.
+
+    Args:
+        run: The run.
+        config: Where the data are; the run's own config unless given.
+        split: `train`, `val` or `test`.
+
+    Returns:
+        `split`; `rows` by source; `tasks`: by task `annotated` (rows), `head` and `joint` (metrics by name,
+        empty where nothing is annotated); `disagreement`: by relation its mean over all rows.
+
+    Raises:
+        UnknownNameError: Another split.
+        EmptyDataError: No rows of it.
+    """
+    config = run.config if config is None else config
+    device = device_of(config.training.accelerator)
+    size = config.validation.batch_size
+    sources = split_sources(run, config, split)
+    said = [said_of(run, source, size, device) for source in sources.values()]
+    return {
+        "split": split,
+        "rows": {name: len(each.index) for name, each in zip(sources, said, strict=True)},
+        "tasks": {task.name: _of_task(task, said) for task in run.tasks},
+        "disagreement": {
+            relation.name: float(np.concatenate([each.disagreement[relation.name] for each in said]).mean())
+            for relation in run.relations
+        },
+        "skipped": [path for each in said for path in each.skipped],
+    }
+
+
+def write_metrics(found: dict[str, Any], folder: Path) -> Path:
+    """Write what `evaluate` found to `metrics-SPLIT.json` in a folder.
+
+    Raises:
+        CheckpointError: It cannot be written.
+    """
+    path = folder / f"metrics-{found['split']}.json"
+    try:
+        write_file(path, (json.dumps(found, indent=1) + "\n").encode())
+    except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+def as_table(found: dict[str, Any]) -> Table:
+    """What `evaluate` found, to be printed."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("task", "metric", "head", "joint", title=f"split {found['split']}", title_justify="left")
+    for task, values in found["tasks"].items():
+        if not values["head"]:
+            table.add_row(escape(task), "nothing is annotated", "", "")
+        for number, (metric, value) in enumerate(values["head"].items()):
+            name = f"{escape(task)} ({values['annotated']:,} rows)" if number == 0 else ""
+            table.add_row(name, escape(metric), f"{value:.4f}", f"{values['joint'][metric]:.4f}")
+    return table
+
+
+def _of_task(task: Task, said: list[Said]) -> dict[str, Any]:
+    targets = np.concatenate([each.targets[task.name] for each in said])
+    out: dict[str, Any] = {"annotated": int(task.annotated(targets).sum())}
+    for kind in ("head", "joint"):
+        by_source = [each.heads if kind == "head" else each.joint for each in said]
+        p = np.concatenate([part[task.name] for part in by_source])
+        try:
+            out[kind] = task_metrics(task, targets, p)
+        except NoAnnotationError:
+            out[kind] = {}
+    return out

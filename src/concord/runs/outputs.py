@@ -1,0 +1,114 @@
+"""What a network says of rows: probabilities of the heads, jointly decoded ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from concord.config import InputPlan
+from concord.data import FeatureRows
+from concord.data import Manifest
+from concord.data import Mixture
+from concord.data import Source
+from concord.errors import EmptyDataError, ShapeError
+from concord.metrics import probabilities
+from concord.networks import moved
+from concord.tasks import Task
+from concord.runs.sources import mixture_of
+from concord.runs.inputs import Preparation, prepared
+from concord.runs.run import Run
+
+
+
+@dataclass(frozen=True)
+class Said:
+    """Predictions of one source's rows.
+
+    Attributes:
+        index: (n,) rows of the source's manifest, in order; rows that could not be loaded are left out.
+        heads: By task, (n, C) or (n, K) probabilities of the heads.
+        joint: By task, the jointly decoded ones.
+        disagreement: By relation, (n,) in [0, 1].
+        targets: By task, (n,) with -1 or (n, K) with NaN.
+        skipped: Paths of inputs that could not be loaded.
+    """
+
+    index: npt.NDArray[np.int64]
+    heads: dict[str, npt.NDArray[np.float64]]
+    joint: dict[str, npt.NDArray[np.float64]]
+    disagreement: dict[str, npt.NDArray[np.float64]]
+    targets: dict[str, npt.NDArray[Any]]
+    skipped: tuple[str, ...]
+
+
+def device_of(accelerator: str = "auto") -> torch.device:
+    """The device to predict on."""
+    if accelerator == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(accelerator)
+
+
+def taken_by(run: Run, plan: InputPlan, manifest: Manifest, preparation: Preparation, name: str) -> Source:
+    """A manifest's rows with their inputs, as a run's network takes them.
+
+    Raises:
+        ShapeError: Feature rows of another width than the network was trained on.
+        ConcordError: See `concord.training.inputs.prepared`.
+    """
+    source = Source(*prepared(plan, manifest, preparation), name=name)
+    rows = source.inputs
+    if plan.kind == "features" and isinstance(rows, FeatureRows) and rows.shape[1:] != run.shape:
+        raise ShapeError(
+            f"{rows.path}: the network was trained on {_width(run.shape)}, found {_width(rows.shape[1:])}"
+        )
+    return source
+
+
+def _width(shape: tuple[int, ...] | None) -> str:
+    return "rows of shape (" + ", ".join(map(str, shape or ())) + ")"
+
+
+@torch.no_grad()
+def said_of(run: Run, source: Source, batch_size: int, device: torch.device) -> Said:
+    """What a run's network says of all rows of a source.
+
+    Raises:
+        EmptyDataError: No row could be loaded.
+    """
+    network = run.network.to(device).eval()
+    mixture = mixture_of({source.name: source}, run.tasks, batch_size, run.preparation().collate)
+    index, logits, targets = [], [], []
+    for batch in mixture:
+        if not len(batch):
+            continue
+        out = network(moved(batch.inputs, device))
+        index.append(batch.index)
+        logits.append({name: z.double().cpu() for name, z in out.items()})
+        targets.append(batch.targets)
+    if not index:
+        raise EmptyDataError(f"source {source.name!r}: none of {len(source)} inputs could be loaded")
+    heads = {
+        task.name: probabilities(task, torch.cat([part[task.name] for part in logits]).numpy())
+        for task in run.tasks
+    }
+    return Said(
+        torch.cat(index).numpy(),
+        heads,
+        run.decoder.decode(heads),
+        run.decoder.disagreement(heads),
+        _joined(run.tasks, targets),
+        _skipped(mixture),
+    )
+
+
+def _joined(tasks: Sequence[Task], parts: Sequence[Any]) -> dict[str, npt.NDArray[Any]]:
+    return {task.name: torch.cat([part[task.name] for part in parts]).numpy() for task in tasks}
+
+
+def _skipped(mixture: Mixture) -> tuple[str, ...]:
+    return tuple(row.path for row in mixture.skipped.values())

@@ -1,0 +1,190 @@
+"""Predictions of a finished training: both heads, the jointly decoded result, and how far they disagree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import polars as pl
+
+from concord.config import Config, InputPlan
+from concord.data import read_manifest
+from concord.data import FeatureRows
+from concord.data import Manifest
+from concord.data import Source
+from concord.errors import CheckpointError, ConfigError, EmptyDataError, MissingDataError, UnknownNameError
+from concord.tasks import MulticlassTask, Task
+from concord.runs.evaluation import split_sources
+from concord.runs.outputs import Said, device_of, said_of, taken_by
+from concord.runs.run import Run
+
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+FEATURE_SUFFIXES = frozenset({".npy", ".npz"})
+LABELS_FROM = 0.5
+"""A label counts as present from this probability on."""
+
+
+def predict(
+    run: Run,
+    data: str | Path,
+    *,
+    source: str | None = None,
+    features: str | Path | None = None,
+    on_error: str | None = None,
+    root: str | Path | None = None,
+) -> pl.DataFrame:
+    """Predict everything that `data` names.
+
+    Args:
+        run: The run.
+        data: A folder of images, a manifest (.parquet, .csv), or a feature file (.npy, .npz).
+        source: Whose inputs of the config say how these are read; the first source that fits.
+        features: The feature file that a manifest's column `row` counts the rows of, where it is another than
+            the config's.
+        on_error: `raise` or `skip`, for images; as the source has it unless given.
+        root: What the config's feature files are relative to; as in the config unless given.
+
+    Returns:
+        A row a sample: its columns `path`, `row` or `text`, then by task `TASK.head` and `TASK.joint` (the
+        class; or the labels from .5 on, with semicolons between), `TASK.head.NAME` and `TASK.joint.NAME`
+        (probabilities of the head and of the joint decoding), and `SOURCE->TARGET.disagreement` in [0, 1].
+
+    Raises:
+        MissingDataError: No such file or folder.
+        EmptyDataError: A folder without an image, or nothing that can be loaded.
+        ConfigError: Data that the network does not take.
+        ShapeError: Feature rows of another width than the network was trained on.
+        UnknownNameError: No such source, or neither `raise` nor `skip`.
+    """
+    known = get_args(InputPlan.model_fields["on_error"].annotation)
+    if on_error is not None and on_error not in known:
+        raise UnknownNameError.of("way with images that cannot be read", on_error, known)
+    data = Path(data)
+    manifest, wanted = _found(data)
+    plan = _plan(run, wanted, source)
+    if on_error is not None and plan.kind == "images":
+        plan = plan.model_copy(update={"on_error": on_error})
+    if plan.kind in ("features", "arrays"):
+        given = features if features is not None else data if wanted == "file" else None
+        if given is not None:
+            plan = plan.model_copy(update={"file": str(Path(given).resolve())})
+    if wanted == "file":
+        count = len(FeatureRows(data, key=plan.key))
+        manifest = replace(manifest, frame=pl.DataFrame({"row": range(count)}))
+    preparation = run.preparation(None if root is None else Path(root))
+    return _frame(run, taken_by(run, plan, manifest, preparation, manifest.name or "data"), manifest)
+
+
+def predict_split(run: Run, config: Config, split: str = "test") -> pl.DataFrame:
+    """Predictions of a split of a config's sources, with a column `source`; see `predict`.
+
+    Raises:
+        UnknownNameError: Another split.
+        EmptyDataError: No rows of it.
+    """
+    parts = []
+    for name, source in split_sources(run, config, split).items():
+        frame = _frame(run, source, source.manifest)
+        parts.append(frame.insert_column(0, pl.Series("source", [name] * frame.height)))
+    return pl.concat(parts, how="diagonal")
+
+
+def write_predictions(frame: pl.DataFrame, path: str | Path) -> Path:
+    """Write predictions to a .csv or .parquet file, whole or not at all.
+
+    Raises:
+        ConfigError: Another kind of file.
+        CheckpointError: It cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in (".csv", ".parquet"):
+        raise ConfigError(f"predictions are written to .csv or .parquet, found {str(path)!r}")
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".csv":
+            frame.write_csv(temporary)
+        else:
+            frame.write_parquet(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+    return path
+
+
+# -- what is given -----------------------------------------------------------------------------------
+
+
+def _found(data: Path) -> tuple[Manifest, str]:
+    """The samples of a place, and what they are: `folder`, `file` (of features) or `manifest`."""
+    if data.is_dir():
+        paths = sorted(
+            path.relative_to(data).as_posix()
+            for path in data.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
+        if not paths:
+            raise EmptyDataError(f"no image in {data}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        return Manifest(pl.DataFrame({"path": paths}), (), data, data.name), "folder"
+    if not data.exists():
+        raise MissingDataError(
+            f"expected a manifest, a folder of images or a feature file, found nothing at {data}"
+        )
+    if data.suffix in FEATURE_SUFFIXES:
+        return Manifest(pl.DataFrame({"row": [0]}), (), data.parent, data.stem), "file"
+    # Annotations play no part: a manifest of other tasks is as good as one without any.
+    return read_manifest(data, tasks=()), "manifest"
+
+
+def _plan(run: Run, wanted: str, source: str | None) -> InputPlan:
+    if source is not None:
+        if source not in run.inputs:
+            raise UnknownNameError.of("source", source, run.inputs)
+        return run.inputs[source]
+    kinds = {"folder": ("images",), "file": ("features", "arrays")}.get(wanted)
+    for plan in run.inputs.values():
+        if kinds is None or plan.kind in kinds:
+            return plan
+    taken = ", ".join(dict.fromkeys(plan.kind for plan in run.inputs.values()))
+    raise ConfigError(f"this network was trained on {taken}; give a manifest of these")
+
+
+# -- what comes out ----------------------------------------------------------------------------------
+
+
+def _frame(run: Run, source: Source, manifest: Manifest) -> pl.DataFrame:
+    device = device_of(run.config.training.accelerator)
+    said = said_of(run, source, run.config.validation.batch_size, device)
+    known = [name for name in ("path", "row", "text", "group") if name in manifest.frame.columns]
+    front = manifest.frame.select(
+        name for name in known if manifest.frame[name].null_count() < len(manifest)
+    )[said.index]
+    columns: list[pl.Series] = []
+    for task in run.tasks:
+        columns += _of_task(task, said)
+    columns += [pl.Series(f"{name}.disagreement", values) for name, values in said.disagreement.items()]
+    return front.with_columns(columns)
+
+
+def _of_task(task: Task, said: Said) -> Iterator[pl.Series]:
+    both: Mapping[str, Any] = {"head": said.heads[task.name], "joint": said.joint[task.name]}
+    for kind, p in both.items():
+        yield pl.Series(f"{task.name}.{kind}", _decided(task, p))
+    for kind, p in both.items():
+        for k, output in enumerate(task.outputs):
+            yield pl.Series(f"{task.name}.{kind}.{output}", p[:, k])
+
+
+def _decided(task: Task, p: Any) -> list[str]:
+    if isinstance(task, MulticlassTask):
+        return [task.classes[c] for c in p.argmax(axis=1)]
+    names = np.asarray(task.outputs, dtype=object)
+    return [";".join(names[row]) for row in p >= LABELS_FROM]

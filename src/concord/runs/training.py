@@ -1,0 +1,328 @@
+"""From a config to a folder with a finished training."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from concord.fitting import Checkpoints
+from concord.archive import write_file
+from concord.config import Config, differences
+from concord.decoding import temperature
+from concord.errors import CheckpointError, ConcordWarning, ConfigError
+from concord.fitting import History, Recipe, Validation, fit, selected_network
+from concord.fitting import launch
+from concord.metrics import probabilities
+from concord.networks import TaskwiseNetwork
+from concord.tasks import MulticlassTask, Task
+from concord.runs.building import Built, build
+from concord.runs.contents import digests
+from concord.decoding import Decoders
+from concord.runs.outputs import device_of
+from concord.runs.run import RUN_FILE, Run, save_run
+from concord.runs.stages import begun, teach
+from concord.fitting import collect
+from concord.fitting import JsonLines, Logger, MLflow, Progress, TensorBoard
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+CONFIG_FILE = "config.json"
+DATA_FILE = "data.json"
+LOG_FILE = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+
+
+def train(config: Config) -> Run:
+    """Train as a config says, and write the result to its output folder.
+
+    A folder that holds an unfinished training of the same config and data is gone on with, to the same
+    weights bit by bit; one of another config, of other rows, annotations or tables is refused. Inputs in
+    files (images, feature rows) are not compared.
+
+    Args:
+        config: With an output folder.
+
+    Returns:
+        The finished run; on every rank.
+
+    Raises:
+        ConfigError: Parts that do not fit together, or a folder of another config or of other data.
+        CheckpointError: A folder that cannot be written, or a checkpoint that cannot be read.
+        ConcordError: What data, trunks and couplings raise.
+    """
+    if config.output is None:
+        raise ConfigError("output: a folder for the results is needed")
+    folder, training = Path(config.output), config.training
+    _check_folder(folder, config)
+    built = build(config)
+    content = digests(built)
+    _check_data(folder, content)
+    _check_selection(built)
+    _check_devices(config)
+    fabric = launch(training.accelerator, training.devices, training.nodes, training.precision)
+    if fabric.is_global_zero:
+        if built.left_out:
+            warnings.warn(
+                f"not learnt, since `tasks` does not list it: {', '.join(built.left_out)}",
+                ConcordWarning,
+                stacklevel=2,
+            )
+        _claim(folder, config, content)
+    options: dict[str, Any] = {
+        "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay,
+        "log_every": config.watching.every,
+        "recipe": _recipe(config),
+        "augment": _augment(built),
+        "fabric": fabric,
+    }
+    taught = teach(built, fabric, folder, options) if config.stages.kind == "two-stage" else None
+    network = built.network.to(fabric.device)
+    rank, world = fabric.global_rank, fabric.world_size
+    validation = built.validation_rows(rank, world)
+    history = fit(
+        network,
+        built.objective,
+        built.mixture(rank, world),
+        steps=training.steps,
+        seed=training.seed,
+        validation=None if validation is None else _validation(built, validation),
+        checkpoints=Checkpoints(
+            folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
+        ),
+        loggers=_loggers(config, folder) if fabric.is_global_zero else (),
+        soft=taught,
+        **options,
+    )
+    chosen = selected_network(network, history).float()  # whatever the precision it was trained in
+    run = _run(built, chosen.to(fabric.device), history, fabric, folder)
+    if taught is not None:
+        run = replace(run, facts={**run.facts, "first_stage": list(taught.said)})
+    if fabric.is_global_zero:
+        save_run(run)
+    if world > 1:
+        fabric.barrier()
+    return run
+
+
+# -- the folder --------------------------------------------------------------------------------------
+
+
+def finished(config: Config) -> bool:
+    """Whether the output folder of a config holds a training that has nothing left to do."""
+    folder = Path(config.output or "")
+    last = Checkpoints(folder / CHECKPOINTS).latest()
+    steps = 0 if last is None else int(last.name.removeprefix("step-"))
+    return (folder / RUN_FILE).exists() and steps == config.training.steps
+
+
+def _check_folder(folder: Path, config: Config) -> None:
+    if not _holds_training(folder):
+        return  # nothing is lost
+    for key, before, now in differences(_kept(folder / CONFIG_FILE), config.identity()):
+        raise ConfigError(
+            f"{folder} holds a training of another config: {key} was {json.dumps(before)}, here it is "
+            f"{json.dumps(now)}; train into another folder (--out), or remove that one"
+        )
+
+
+def _check_data(folder: Path, content: Mapping[str, str]) -> None:
+    if not _holds_training(folder) or not (folder / DATA_FILE).exists():
+        return  # without the file the checkpoints still know their tables and the order of rows
+    changed = [what for what, _, _ in differences(_kept(folder / DATA_FILE), dict(content))]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a training of other data: {_listed(changed)} changed since; train into another "
+            "folder (--out), or remove that one"
+        )
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _holds_training(folder: Path) -> bool:
+    saved = Checkpoints(folder / CHECKPOINTS).latest() is not None
+    return saved or begun(folder) or (folder / RUN_FILE).exists()
+
+
+def _kept(path: Path) -> Any:
+    """What the folder says of the training that it holds."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.parent} holds a training, but {path} does not say of what ({error}); train into another "
+            "folder"
+        ) from error
+
+
+def _claim(folder: Path, config: Config, content: Mapping[str, str]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / DATA_FILE, json.dumps(content, indent=1).encode())
+        write_file(folder / CONFIG_FILE, json.dumps(config.identity(), indent=1).encode())
+    except OSError as error:
+        raise CheckpointError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+# -- parts of a training -----------------------------------------------------------------------------
+
+
+def _check_selection(built: Built) -> None:
+    if built.config.validation.select == "final":
+        return
+    for task in built.tasks:
+        manifests = [source.manifest for source in built.validation.values()]
+        having = [m for m in manifests if any(known.name == task.name for known in m.tasks)]
+        if not any(manifest.annotated(task.name).any() for manifest in having):
+            raise ConfigError(
+                f"validation.select: no row of split val is annotated for task {task.name!r}; "
+                "select final, or `concord data split` draws validation rows"
+            )
+
+
+def _check_devices(config: Config) -> None:
+    devices, cores = config.training.devices, os.cpu_count() or 1
+    if devices != "auto" and devices > cores and device_of(config.training.accelerator).type == "cpu":
+        raise ConfigError(
+            f"training.devices: on a CPU each is a process; this machine has {cores} cores, found {devices}"
+        )
+
+
+def _recipe(config: Config) -> Recipe:
+    training = config.training
+    return Recipe(
+        schedule=training.schedule,
+        warmup=training.warmup,
+        clip=training.clip,
+        accumulate=training.accumulate,
+        average=training.average,
+        precision=training.precision,
+        channels_last=training.channels_last,
+        compile=training.compile,
+        layer_decay=config.trunk.layer_decay,
+        decay=training.decay,
+        frozen=tuple(config.trunk.freeze),
+    )
+
+
+def _validation(built: Built, rows: Any) -> Validation:
+    plan = built.config.validation
+    metrics = {name: task.metric for name, task in built.config.tasks.items() if task.metric is not None}
+    return Validation(rows, plan.every, plan.select, metrics, plan.batch_size)
+
+
+def _augment(built: Built) -> Any:
+    plan = built.config.augmentation
+    if not (plan.flip or plan.shift):
+        return None
+    if built.trunk.kind != "images":
+        raise ConfigError(f"augmentation is for images, but the sources give {built.trunk.kind}")
+    from concord.data import Augment
+
+    return Augment(flip=plan.flip, shift=plan.shift)
+
+
+def _loggers(config: Config, folder: Path) -> list[Logger]:
+    watching = config.watching
+    loggers: list[Logger] = [JsonLines(folder / LOG_FILE)]
+    if watching.tensorboard:
+        loggers.append(TensorBoard(folder / "tensorboard"))
+    if watching.mlflow is not None:
+        loggers.append(MLflow(watching.mlflow, run_name=folder.name))
+    if watching.progress:
+        loggers.append(Progress(config.training.steps))
+    return loggers
+
+
+# -- the result --------------------------------------------------------------------------------------
+
+
+def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, folder: Path) -> Run:
+    decoder = Decoders(built.relations)
+    rows = built.validation_rows(fabric.global_rank, fabric.world_size)
+    scales: dict[str, float] = {}
+    if rows is not None:
+        gathered = collect(
+            network,
+            network,
+            rows,
+            device=fabric.device,
+            batch_size=built.config.validation.batch_size,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+        )
+        targets, logits = ({name: np.asarray(v) for name, v in part.items()} for part in gathered)
+        if built.config.validation.calibrate:
+            scales = _scales(built.tasks, targets, logits)
+            scale_heads(network, scales)
+        said = {
+            task.name: probabilities(task, logits[task.name].astype(np.float64) * scales.get(task.name, 1.0))
+            for task in built.tasks
+        }
+        decoder.fit(said, targets)
+    chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
+    return Run(
+        folder=folder,
+        config=built.config,
+        network=network.cpu().eval(),
+        tasks=built.tasks,
+        relations=built.relations,
+        decoder=decoder,
+        example_input=built.trunk.example,
+        inputs={name: plan.inputs for name, plan in built.config.sources.items()},
+        shape=built.shape,
+        normalization=built.preparation.normalization,
+        vocabulary=built.preparation.vocabulary,
+        tokenize=built.preparation.tokenize,
+        trunk=built.trunk.resolved,
+        standardize=built.standardize,
+        chosen=chosen,
+        facts=_facts(built, history) | {"scales": scales},
+    )
+
+
+def _scales(tasks: Sequence[Task], targets: Mapping[str, Any], logits: Mapping[str, Any]) -> dict[str, float]:
+    """By task with annotated rows, the inverse temperature of the least log-loss."""
+    out = {}
+    for task in tasks:
+        known = task.annotated(targets[task.name])
+        if known.any():
+            values = logits[task.name][known].astype(np.float64)
+            out[task.name] = temperature(values, targets[task.name][known], isinstance(task, MulticlassTask))
+    return out
+
+
+@torch.no_grad()
+def scale_heads(network: nn.Module, scales: Mapping[str, float]) -> None:
+    """Multiply the logits of tasks by scaling the weights of their heads."""
+    for task, scale in scales.items():
+        one: Any = network
+        if isinstance(network, TaskwiseNetwork):
+            one = network.networks[network.chosen[task]]
+        for parameter in one.head(task).parameters():
+            parameter.mul_(scale)
+
+
+def _facts(built: Built, history: History) -> dict[str, Any]:
+    last = history.validation[-1] if history.validation else {}
+    return {
+        "steps": built.config.training.steps,
+        "rows": {name: len(source) for name, source in built.training.items()},
+        "validation_rows": {name: len(source) for name, source in built.validation.items()},
+        "validation": {key: value for key, value in last.items() if key != "step"},
+        "selected_steps": {task: chosen.step for task, chosen in history.selected.items()},
+    }

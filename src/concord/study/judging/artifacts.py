@@ -1,0 +1,157 @@
+"""What a report shows beside numbers: relations, confusions, samples with both heads' predictions."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.relations import Relation
+from concord.study.judging.results import Results
+from concord.study.running import Cell
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task
+
+PICTURES = 24
+CLIP = 0.03
+
+
+def relation_tables(results: Results) -> list[dict[str, Any]]:
+    """Every relation as given, and as runs estimated it (a mean over them), where any did."""
+    out = []
+    for relation in results.problem.relations:
+        estimates = [
+            np.array(record["relations"][relation.name], dtype=np.float64)
+            for cell, record in results.records.items()
+            if relation.name in record["relations"] and _estimates(results, cell)
+        ]
+        out.append(
+            {
+                "name": relation.name,
+                "source": relation.source.name,
+                "target": relation.target.name,
+                "rows": list(relation.source.outputs),
+                "columns": list(relation.target.outputs),
+                "table": _plain(relation.table),
+                "given": True,
+                "estimated": _plain(np.mean(estimates, axis=0)) if estimates else None,
+                "interval": None if relation.interval is None else [_plain(b) for b in relation.interval],
+                "indistinguishable": [list(group) for group in relation.indistinguishable()],
+                "uninformative": list(relation.uninformative()),
+            }
+        )
+    return out
+
+
+def _estimates(results: Results, cell: Cell) -> bool:
+    return any(r.name == cell.regime and r.table == "estimated" for r in results.plan.regimes)
+
+
+def confusion(results: Results) -> list[dict[str, Any]]:
+    """Rows: the annotated class, columns: the predicted one; test rows summed over seeds."""
+    _, targets = results.problem.of("test")
+    out = []
+    for task in results.problem.tasks:
+        if not isinstance(task, MulticlassTask):
+            continue
+        y = targets[task.name]
+        for regime, condition in product(results.plan.regimes, results.conditions):
+            matrix = np.zeros((task.width, task.width), dtype=np.int64)
+            for seed in results.plan.seeds:
+                guess = results.logits[Cell(regime.name, condition, seed)][task.name].argmax(axis=1)
+                np.add.at(matrix, (y[y != MISSING_CLASS], guess[y != MISSING_CLASS]), 1)
+            out.append(
+                {
+                    "regime": regime.name,
+                    "condition": condition,
+                    "task": task.name,
+                    "classes": list(task.classes),
+                    "matrix": matrix.tolist(),
+                }
+            )
+    return out
+
+
+def gallery(results: Results) -> list[dict[str, Any]]:
+    """A few test samples with the predictions of every condition: where heads agree, and who is right.
+
+    Samples are of the first regime and seed. Whether the heads agree is asked of the last condition: do its
+    predicted labels, read through the relation, name the class that its class head names?
+    """
+    picture, regime, seed = results.problem.picture, results.plan.regimes[0].name, results.plan.seeds[0]
+    if picture is None or not results.problem.relations:
+        return []
+    relation = results.problem.relations[0]
+    last = results.logits[Cell(regime, results.conditions[-1], seed)]
+    agree = agreement(relation, last[relation.source.name], last[relation.target.name])
+    rows, (_, targets) = results.problem.splits["test"], results.problem.of("test")
+    right = np.stack(
+        [
+            results.logits[Cell(regime, condition, seed)][relation.source.name].argmax(axis=1)
+            == targets[relation.source.name]
+            for condition in results.conditions
+        ]
+    )
+    annotated = targets[relation.source.name] != MISSING_CLASS
+    return [
+        {
+            "image": f"data:image/png;base64,{b64encode(picture(int(rows[i]))).decode()}",
+            "row": int(rows[i]),
+            "regime": regime,
+            "seed": seed,
+            "truth": {t.name: _said(t, targets[t.name][i]) for t in results.problem.tasks},
+            "predictions": {
+                condition: {
+                    t.name: _predicted(t, results.probabilities(Cell(regime, condition, seed), t.name)[i])
+                    for t in results.problem.tasks
+                }
+                for condition in results.conditions
+            },
+            "agree": bool(agree[i]),
+        }
+        for i in _chosen(right, agree, annotated)
+    ]
+
+
+def agreement(relation: Relation, source_logits: Any, target_logits: Any) -> npt.NDArray[np.bool_]:
+    """Whether the class head names a class that fits the predicted labels best: (n,)."""
+    guess = np.asarray(source_logits).argmax(axis=1)
+    table = np.clip(np.where(relation.known, relation.table, 0.5), CLIP, 1 - CLIP)
+    if relation.class_to_class:
+        return table[guess, np.asarray(target_logits).argmax(axis=1)] >= table[guess].max(axis=1)
+    active = (np.asarray(target_logits) > 0).astype(np.float64)
+    fit = active @ np.log(table).T + (1 - active) @ np.log(1 - table).T
+    return fit[np.arange(len(guess)), guess] >= fit.max(axis=1) - 1e-9
+
+
+def _chosen(
+    right: npt.NDArray[np.bool_], agree: npt.NDArray[np.bool_], annotated: npt.NDArray[np.bool_]
+) -> Sequence[int]:
+    """Samples on which conditions differ most come first; both kinds of agreement are shown."""
+    share = right.mean(axis=0)
+    order = np.argsort(-share * (1 - share), kind="stable")
+    order = order[annotated[order]]
+    apart, together = order[~agree[order]], order[agree[order]]
+    half = min(len(apart), PICTURES // 2)
+    return [int(i) for i in (*apart[:half], *together[: PICTURES - half])]
+
+
+def _said(task: Task, target: Any) -> Any:
+    if isinstance(task, MulticlassTask):
+        return None if target == MISSING_CLASS else task.classes[int(target)]
+    return [name for name, value in zip(task.outputs, target, strict=True) if value == 1]
+
+
+def _predicted(task: Task, p: npt.NDArray[np.float64]) -> dict[str, Any]:
+    if isinstance(task, MulticlassTask):
+        return {"prediction": task.classes[int(p.argmax())], "probability": round(float(p.max()), 4)}
+    present = [name for name, value in zip(task.outputs, p, strict=True) if value >= 0.5]
+    values = {name: round(float(value), 4) for name, value in zip(task.outputs, p, strict=True)}
+    return {"prediction": present, "probability": values}
+
+
+def _plain(table: npt.NDArray[np.float64]) -> list[list[float | None]]:
+    return [[None if np.isnan(v) else round(float(v), 6) for v in row] for row in table]

@@ -1,0 +1,336 @@
+"""The comparison: test split opened, paired differences, intervals, verdicts, and a sentence of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.metrics import contributions, finish, lower_is_better, metric_names
+from concord.study.judging.accounts import accounts
+from concord.study.judging.artifacts import confusion, gallery, relation_tables
+from concord.study.judging.results import Results, collect, write_curves, write_results
+from concord.study.judging.statistics import (
+    bootstrap_weights,
+    delta_m,
+    mean_ranks,
+    paired,
+    percentile_interval,
+    verdicts,
+)
+from concord.study.judging.wording import sentence
+from concord.study.plan import Plan
+from concord.study.problems import problem_of
+from concord.study.running import Cell, write_json
+
+Array = npt.NDArray[np.float64]
+POINTS = 100.0
+CALIBRATION = "ece"
+
+
+def compare(plan: Plan, out: str | Path) -> dict[str, Any]:
+    """Score all runs of a study on the test rows, judge, and write the files of the study.
+
+    Writes `results.csv`, `curves.csv`, `summary.json`, `relation.json`, `confusion.json`, `gallery.json`.
+
+    Args:
+        plan: The plan.
+        out: The study's folder, with all runs done.
+
+    Returns:
+        What `summary.json` holds.
+
+    Raises:
+        StudyError: Runs are missing or damaged.
+    """
+    out = Path(out)
+    results = collect(plan, problem_of(plan), out)
+    found = summary(results)
+    write_results(results, out / "results.csv")
+    write_curves(results, out / "curves.csv")
+    write_json(out / "relation.json", relation_tables(results))
+    write_json(out / "confusion.json", confusion(results))
+    write_json(out / "gallery.json", gallery(results))
+    write_json(out / "summary.json", found)
+    return found
+
+
+def summary(results: Results) -> dict[str, Any]:
+    """Everything that is said of a study, as plain data; differences are in points (x100)."""
+    plan = results.plan
+    found: dict[str, Any] = {
+        "title": plan.title,
+        "margin": plan.margin,
+        "level": plan.level,
+        "metrics": {task: results.metric(task) for task in results.tasks},
+        "seeds": plan.seeds,
+        "verdicts": _verdicts(results),
+        "means": _means(results),
+        "worst_task": _worst_task(results),
+        "negative_transfer": _negative_transfer(results),
+        "delta_m": _delta_m(results),
+        "ranks": _ranks(results),
+        "calibration": _calibration(results),
+        "cost": _cost(results),
+        "accounts": accounts(results),
+    }
+    found["sentence"] = sentence(found)
+    return found
+
+
+def _others(results: Results, baseline: str) -> list[str]:
+    skip = {"single-task": {"single-task"}, "uncoupled": {"single-task", "uncoupled"}}[baseline]
+    return [name for name in results.conditions if name not in skip]
+
+
+def _difference(
+    results: Results, regime: str, condition: str, baseline: str, task: str, metric: str | None = None
+) -> Array:
+    """Paired differences in points over seeds, positive where the condition is better."""
+    metric = metric or results.metric(task)
+    sign = -1.0 if lower_is_better(metric) else 1.0
+    first = results.seeds(regime, condition, task, metric)
+    return POINTS * sign * (first - results.seeds(regime, baseline, task, metric))
+
+
+def _verdicts(results: Results) -> list[dict[str, Any]]:
+    """One family of tests for each regime and baseline: all conditions and tasks in it."""
+    plan, out = results.plan, []
+    samples = _bootstrap(results)
+    for regime, baseline in product(plan.regimes, plan.baselines):
+        family = list(product(results.tasks, _others(results, baseline)))
+        if not family:
+            continue
+        differences = np.stack(
+            [_difference(results, regime.name, condition, baseline, task) for task, condition in family]
+        )
+        said, tests, adjusted = verdicts(differences, level=plan.level, margin=plan.margin)
+        for i, (task, condition) in enumerate(family):
+            low, high = _bootstrap_interval(
+                results, samples, regime=regime.name, condition=condition, baseline=baseline, task=task
+            )
+            out.append(
+                {
+                    "regime": regime.name,
+                    "task": task,
+                    "metric": results.metric(task),
+                    "condition": condition,
+                    "baseline": baseline,
+                    "n_seeds": len(plan.seeds),
+                    "mean": float(results.seeds(regime.name, condition, task).mean()),
+                    "difference": float(tests.mean[i]),
+                    "low": _number(tests.low[i]),
+                    "high": _number(tests.high[i]),
+                    "p": float(tests.p[i]),
+                    "p_holm": float(adjusted[i]),
+                    "verdict": str(said[i]),
+                    "bootstrap_low": low,
+                    "bootstrap_high": high,
+                }
+            )
+    return out
+
+
+def _bootstrap(results: Results) -> dict[tuple[str, str, str], Array]:
+    """Mean over seeds of each main metric on resampled test rows, the same rows for all: (resamples,)."""
+    plan = results.plan
+    if plan.resamples == 0:
+        return {}
+    _, targets = results.problem.of("test")
+    weights = bootstrap_weights(len(results.problem.splits["test"]), plan.resamples)
+    out = {}
+    for task in results.problem.tasks:
+        metric = results.metric(task.name)
+        if metric == "map":
+            continue  # a rank statistic: it does not follow from sums over rows
+        for regime, condition in product(plan.regimes, results.conditions):
+            by_seed = []
+            for seed in plan.seeds:
+                p = results.probabilities(Cell(regime.name, condition, seed), task.name)
+                parts = contributions(metric, task, targets[task.name], p)
+                sums = (weights @ parts.reshape(len(parts), -1)).reshape(-1, *parts.shape[1:])
+                by_seed.append(finish(metric, sums))
+            out[regime.name, condition, task.name] = np.mean(by_seed, axis=0)
+    return out
+
+
+def _bootstrap_interval(
+    results: Results,
+    samples: dict[tuple[str, str, str], Array],
+    *,
+    regime: str,
+    condition: str,
+    baseline: str,
+    task: str,
+) -> tuple[float | None, float | None]:
+    if (regime, condition, task) not in samples:
+        return None, None
+    sign = -1.0 if lower_is_better(results.metric(task)) else 1.0
+    difference = samples[regime, condition, task] - samples[regime, baseline, task]
+    return percentile_interval(POINTS * sign * difference, results.plan.level)
+
+
+def _means(results: Results) -> list[dict[str, Any]]:
+    return [
+        {
+            "regime": regime.name,
+            "condition": condition,
+            "task": task.name,
+            "metric": metric,
+            "mean": float(values.mean()),
+            "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+            "n": len(values),
+        }
+        for regime, condition, task in product(
+            results.plan.regimes, results.conditions, results.problem.tasks
+        )
+        for metric in metric_names(task)
+        for values in [results.seeds(regime.name, condition, task.name, metric)]
+    ]
+
+
+def _worst_task(results: Results) -> list[dict[str, Any]]:
+    """The task that fares worst against the baseline, seed by seed."""
+    out = []
+    for regime, baseline in product(results.plan.regimes, results.plan.baselines):
+        for condition in _others(results, baseline):
+            by_task = np.stack(
+                [_difference(results, regime.name, condition, baseline, task) for task in results.tasks]
+            )
+            worst = paired(by_task.min(axis=0), level=results.plan.level)
+            out.append(
+                {
+                    "regime": regime.name,
+                    "condition": condition,
+                    "baseline": baseline,
+                    "task": results.tasks[int(by_task.mean(axis=1).argmin())],
+                    "difference": float(worst.mean),
+                    "low": _number(worst.low),
+                    "high": _number(worst.high),
+                    "lowest": float(by_task.min()),
+                }
+            )
+    return out
+
+
+def _negative_transfer(results: Results) -> list[dict[str, Any]]:
+    """How often, over tasks and seeds, a condition is worse than the single-task networks."""
+    if "single-task" not in results.plan.baselines:
+        return []
+    out = []
+    for regime, condition in product(results.plan.regimes, _others(results, "single-task")):
+        each = np.stack(
+            [_difference(results, regime.name, condition, "single-task", task) for task in results.tasks]
+        )
+        beyond = int((each < -results.plan.margin).sum())
+        out.append(
+            {
+                "regime": regime.name,
+                "condition": condition,
+                "rate": float((each < 0).mean()),
+                "count": int((each < 0).sum()),
+                "of": int(each.size),
+                "beyond_margin": beyond,
+                "rate_beyond_margin": beyond / each.size,
+            }
+        )
+    return out
+
+
+def _delta_m(results: Results) -> list[dict[str, Any]]:
+    if "single-task" not in results.plan.baselines:
+        return []
+    lower = [lower_is_better(results.metric(task)) for task in results.tasks]
+    out = []
+    for regime, condition in product(results.plan.regimes, _others(results, "single-task")):
+        values, baseline = (
+            np.stack([results.seeds(regime.name, name, task) for task in results.tasks], axis=-1)
+            for name in (condition, "single-task")
+        )
+        if (baseline == 0).any():  # nothing to be relative to
+            continue
+        gain = paired(delta_m(values, baseline, lower), level=results.plan.level)
+        out.append(
+            {
+                "regime": regime.name,
+                "condition": condition,
+                "mean": float(gain.mean),
+                "low": _number(gain.low),
+                "high": _number(gain.high),
+            }
+        )
+    return out
+
+
+def _ranks(results: Results) -> dict[str, Any] | None:
+    """Mean ranks over tasks and regimes, with the difference that would be more than chance."""
+    if len(results.conditions) < 2:
+        return None
+    blocks = [
+        [
+            (-1.0 if lower_is_better(results.metric(task)) else 1.0)
+            * results.seeds(regime.name, condition, task).mean()
+            for condition in results.conditions
+        ]
+        for regime, task in product(results.plan.regimes, results.tasks)
+    ]
+    ranks = mean_ranks(blocks, level=results.plan.level)
+    return {
+        "mean": dict(zip(results.conditions, map(float, ranks.mean), strict=True)),
+        "friedman_p": ranks.p,
+        "critical_difference": ranks.critical,
+        "groups": [[results.conditions[i] for i in group] for group in ranks.groups()],
+        "blocks": len(blocks),
+    }
+
+
+def _calibration(results: Results) -> list[dict[str, Any]]:
+    """Expected calibration error in points, and its paired difference, positive where better calibrated."""
+    out = []
+    for regime, condition, task in product(results.plan.regimes, results.conditions, results.tasks):
+        row: dict[str, Any] = {
+            "regime": regime.name,
+            "condition": condition,
+            "task": task,
+            "metric": CALIBRATION,
+            "mean": float(POINTS * results.seeds(regime.name, condition, task, CALIBRATION).mean()),
+            "against": {},
+        }
+        for baseline in results.plan.baselines:
+            if condition in _others(results, baseline):
+                found = paired(
+                    _difference(results, regime.name, condition, baseline, task, CALIBRATION),
+                    level=results.plan.level,
+                )
+                row["against"][baseline] = {
+                    "difference": float(found.mean),
+                    "low": _number(found.low),
+                    "high": _number(found.high),
+                }
+        out.append(row)
+    return out
+
+
+def _cost(results: Results) -> list[dict[str, Any]]:
+    """Seconds of a run, by condition: on one thread, its tuning included."""
+    return [
+        {
+            "condition": condition,
+            "seconds": _rounded(
+                [r["seconds"] for c, r in results.records.items() if c.condition == condition]
+            ),
+        }
+        for condition in results.conditions
+    ]
+
+
+def _rounded(values: Sequence[float]) -> float:
+    return round(float(np.mean(values)), 3)
+
+
+def _number(value: Any) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,62 @@
+"""A comparison as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from concord.study.judging import METRIC_WORDS, VERDICT_WORDS
+
+STYLES = {"superior": "green", "inferior": "red", "non-inferior": "", "undecided": "dim"}
+
+
+def result_tables(summary: Mapping[str, Any]) -> Iterator[Table]:
+    """One table for each regime and task: means, paired differences, intervals, verdicts.
+
+    Args:
+        summary: What `compare` returns.
+    """
+    baselines = list(dict.fromkeys(row["baseline"] for row in summary["verdicts"]))
+    found = {
+        (row["regime"], row["task"], row["condition"], row["baseline"]): row for row in summary["verdicts"]
+    }
+    means = [row for row in summary["means"] if row["metric"] == summary["metrics"][row["task"]]]
+    percent = f"{100 * summary['level']:g} %"
+    for regime, task in dict.fromkeys((row["regime"], row["task"]) for row in means):
+        metric = METRIC_WORDS.get(summary["metrics"][task], summary["metrics"][task])
+        table = Table(
+            title=f"{regime}: {task}, {metric}; differences to baselines, {percent} intervals",
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+        )
+        table.add_column("condition")
+        table.add_column("mean (sd)", justify="right")
+        for baseline in baselines:
+            table.add_column(baseline, justify="right")
+            table.add_column("verdict")
+        for row in means:
+            if (row["regime"], row["task"]) == (regime, task):
+                cells: list[str] = []
+                for baseline in baselines:
+                    cells += _compared(found.get((regime, task, row["condition"], baseline)))
+                table.add_row(row["condition"], _mean(row), *cells)
+        yield table
+
+
+def _mean(row: Mapping[str, Any]) -> str:
+    spread = "" if row["sd"] is None else f" ({100 * row['sd']:.1f})"
+    return f"{100 * row['mean']:.1f}{spread}"
+
+
+def _compared(row: Mapping[str, Any] | None) -> tuple[str, str]:
+    if row is None:
+        return "", ""
+    # Student's interval is symmetric: its half width says it in fewer columns.
+    interval = "" if row["low"] is None else f" ± {(row['high'] - row['low']) / 2:.1f}"
+    words, style = VERDICT_WORDS[row["verdict"]], STYLES[row["verdict"]]
+    return f"{row['difference']:+.1f}{interval}", f"[{style}]{words}[/{style}]" if style else words

@@ -1,0 +1,109 @@
+"""The report of a study: one HTML file that asks nothing of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from concord.errors import EmptyDataError
+from concord.study.pages.outcome import Outcome
+from concord.study.pages.page import traced, write_page
+from concord.study.pages.views import (
+    board,
+    colours,
+    confusions,
+    efficiency,
+    facts,
+    gallery,
+    learning,
+    listings,
+    listings_across,
+    margin_of,
+    pictures,
+    pictures_across,
+    ranks,
+    relation,
+    sentences,
+    setup,
+    tallies,
+    tiles,
+)
+
+
+def write_report(out: Path) -> Path:
+    """Write `report.html` of a finished study.
+
+    Args:
+        out: The study's folder.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        MissingDataError: A file of a finished study is not there.
+        DataFormatError: A file that is not in its format.
+        StudyError: Verdicts that do not follow from `results.csv`.
+    """
+    outcome = Outcome.read(Path(out))
+    return write_page(
+        Path(out) / "report.html",
+        "report.html",
+        title=outcome.title,
+        outcome=outcome,
+        facts=facts(outcome),
+        sentences=sentences(outcome),
+        tiles=tiles(outcome),
+        boards=[board(outcome, baseline) for baseline in outcome.baselines],
+        pictures=pictures(outcome),
+        ranks=ranks(outcome),
+        keys=[{"name": name, "colour": colour} for name, colour in colours(outcome).items()],
+        curve_groups=learning(outcome),
+        efficiency=efficiency(outcome),
+        relations=[relation(record) for record in outcome.relations],
+        confusions=confusions(outcome),
+        gallery=gallery(outcome),
+        listings=listings(outcome),
+        setup=setup(outcome),
+        rows=traced([outcome]),
+    )
+
+
+def write_comparison(outs: Sequence[Path], target: Path) -> Path:
+    """Write one page that sets several finished studies side by side.
+
+    Args:
+        outs: Folders of studies; each is named by its folder, or by its path where two folders share a name.
+        target: The page.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        EmptyDataError: No study.
+        MissingDataError: A folder without a finished study.
+        DataFormatError: A file that is not in its format.
+        StudyError: Verdicts that do not follow from `results.csv`.
+    """
+    if not outs:
+        raise EmptyDataError("name at least one folder of a study to compare, found none")
+    studies = dict(zip(_names(outs), (Outcome.read(Path(out)) for out in outs), strict=True))
+    return write_page(
+        Path(target),
+        "comparison.html",
+        title=f"{len(studies)} studies" if len(studies) > 1 else next(iter(studies.values())).title,
+        studies=[
+            {"name": name, "outcome": outcome, "facts": facts(outcome), "sentences": sentences(outcome)}
+            for name, outcome in studies.items()
+        ],
+        margin=margin_of(studies),
+        level=max(float(outcome.summary["level"]) for outcome in studies.values()),
+        tallies=tallies(studies),
+        pictures=pictures_across(studies),
+        listings=listings_across(studies),
+        rows=traced(list(studies.values()), list(studies)),
+    )
+
+
+def _names(outs: Sequence[Path]) -> list[str]:
+    short = [Path(out).resolve().name for out in outs]
+    return short if len(set(short)) == len(short) else [str(out) for out in outs]

@@ -1,0 +1,102 @@
+"""All numbers as tables, and what was run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from concord.study.pages.listing import Listing, listing, written
+from concord.study.pages.outcome import Outcome, Row
+
+VERDICTS = "Differences in points. p is of no difference; Holm's correction is within a regime and baseline."
+MEANS = "All metrics on the test rows, in points."
+WORST = (
+    "The lowest difference over tasks in each seed, as a mean over seeds; beside it the task that is weakest "
+    "on average, and the lowest difference of all seeds."
+)
+NEGATIVE = "How often, over tasks and seeds, a condition is below the single-task networks."
+DELTA = "Mean over tasks of the relative change in percent: for comparison with other papers only."
+
+
+def verdict_record(row: Row, study: str | None = None) -> dict[str, Any]:
+    """A verdict as a row of a table."""
+    first = ("regime", "task", "metric", "condition", "baseline", "verdict", "difference", "low", "high")
+    last = ("bootstrap_low", "bootstrap_high", "p", "p_holm", "n_seeds")
+    named = {} if study is None else {"study": study}
+    return {**named, **{key: row.get(key) for key in (*first, *last)}}
+
+
+def listings(outcome: Outcome) -> list[Listing]:
+    """What the comparison found, table by table; empty ones are left out."""
+    summary, single = outcome.summary, {"baseline": "single-task"}
+    worst = [_renamed(row, task="weakest") for row in summary.get("worst_task", [])]
+    negative = [{**row, **single} for row in summary.get("negative_transfer", [])]
+    delta = [{**_renamed(row, mean="gain"), **single} for row in summary.get("delta_m", [])]
+    held = [
+        listing("verdicts", "Verdicts", [verdict_record(row) for row in outcome.verdicts], VERDICTS),
+        listing("means", "Means over seeds", summary["means"], MEANS),
+        listing("worst", "Worst task", worst, WORST),
+        listing("negative", "Negative transfer", negative, NEGATIVE),
+        listing("delta", "Relative gain over single task (delta-m)", delta, DELTA),
+    ]
+    return [table for table in held if table.rows]
+
+
+def _renamed(record: Row, **names: str) -> dict[str, Any]:
+    return {names.get(key, key): value for key, value in record.items()}
+
+
+def setup(outcome: Outcome) -> dict[str, Any]:
+    """Regimes, conditions with their cost, sessions, plan, machine and versions."""
+    config, environment = outcome.config, outcome.environment
+    regimes = [
+        {
+            "regime": entry["name"],
+            **{f"rows: {task}": n for task, n in outcome.sizes.get(entry["name"], {}).items()},
+            "overlap": entry.get("overlap"),
+            "table": entry.get("table"),
+        }
+        for entry in config.get("regimes", [])
+    ]
+    seconds = {row["condition"]: row["seconds"] for row in outcome.summary.get("cost") or []}
+    conditions = [
+        {
+            "condition": entry["name"],
+            "method": entry.get("use"),
+            "options": _options(entry.get("options")),
+            "seconds": seconds.get(entry["name"]),
+        }
+        for entry in config.get("conditions", [])
+    ]
+    shown = ("regimes", "conditions", "title")
+    return {
+        "plan": flat({key: value for key, value in config.items() if key not in shown}),
+        "environment": flat({k: v for k, v in environment.items() if k not in ("versions", "sessions")}),
+        "versions": flat(environment.get("versions", {})),
+        "listings": [
+            listing("regimes", "Regimes", regimes),
+            listing(
+                "conditions", "Conditions and their cost", conditions, "Seconds of one run, tuning included."
+            ),
+            listing("sessions", "Sessions", environment.get("sessions", [])),
+        ],
+    }
+
+
+def _options(options: Mapping[str, Any] | None) -> str | None:
+    return ", ".join(f"{key} = {value}" for key, value in (options or {}).items()) or None
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested data as pairs of a dotted name and a text."""
+    out: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            out += flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            out += flat({str(i): item for i, item in enumerate(value, 1)}, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            out.append((f"{prefix}{key}", ", ".join(map(str, value)) or written("", None)))
+        else:
+            out.append((f"{prefix}{key}", written(key, value)))
+    return out

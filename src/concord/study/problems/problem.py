@@ -1,0 +1,220 @@
+"""The data of a study: inputs, targets, splits, relations. A condition sees training and validation only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.errors import EmptyDataError, NotFiniteError, ShapeError, StudyError, UnknownNameError
+from concord.relations import Relation
+from concord.study.plan import Plan
+from concord.study.spec import Network, Regime
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task, task_names
+
+Array = npt.NDArray[Any]
+Index = npt.NDArray[np.int64]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Samples with all the annotations there are, of which a regime hides most.
+
+    Args:
+        name: What to call it.
+        tasks: The tasks.
+        inputs: (n, ...) float32.
+        targets: By task: (n,) or (n, K), with gaps where nobody knows.
+        splits: Row indices of `train`, `val` and `test`; no row is in two of them.
+        relations: Relations between pairs of the tasks.
+        picture: Gives a row as a PNG image, or None where there is none to show.
+
+    Raises:
+        ShapeError: Another number of rows, or a row in two splits.
+        EmptyDataError: A split without rows.
+        NotFiniteError: NaN or infinite inputs.
+        UnknownNameError: A task without targets, or a split that is missing.
+    """
+
+    name: str
+    tasks: tuple[Task, ...]
+    inputs: Array
+    targets: Mapping[str, Array]
+    splits: Mapping[str, Index]
+    relations: tuple[Relation, ...] = ()
+    picture: Callable[[int], bytes] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        task_names(self.tasks)
+        if not np.isfinite(self.inputs).all():
+            raise NotFiniteError(f"problem {self.name!r}: inputs hold NaN or infinity")
+        for task in self.tasks:
+            if task.name not in self.targets:
+                raise UnknownNameError.of("task in the targets", task.name, self.targets)
+            if len(self.targets[task.name]) != len(self.inputs):
+                raise ShapeError(
+                    f"problem {self.name!r}: {len(self.inputs)} rows, but "
+                    f"{len(self.targets[task.name])} of task {task.name!r}"
+                )
+        seen: set[int] = set()
+        for split in SPLITS:
+            if split not in self.splits:
+                raise UnknownNameError.of("split", split, self.splits)
+            rows = set(self.splits[split].tolist())
+            if not rows:
+                raise EmptyDataError(f"problem {self.name!r}: split {split!r} has no rows")
+            if seen & rows:
+                raise ShapeError(f"problem {self.name!r}: row {min(seen & rows)} is in two splits")
+            seen |= rows
+
+    def task(self, name: str) -> Task:
+        """The task of this name.
+
+        Raises:
+            UnknownNameError: No such task.
+        """
+        for task in self.tasks:
+            if task.name == name:
+                return task
+        raise UnknownNameError.of("task", name, task_names(self.tasks))
+
+    def of(self, split: str) -> tuple[Array, dict[str, Array]]:
+        """Inputs and targets of a split."""
+        rows = self.splits[split]
+        return self.inputs[rows], {task.name: self.targets[task.name][rows] for task in self.tasks}
+
+
+def draw(problem: Problem, regime: Regime, seed: int) -> tuple[Index, dict[str, Array]]:
+    """Rows of a regime, and their targets with everything hidden that the regime does not annotate.
+
+    Rows depend on the seed alone, not on the condition. Among the rows annotated for a class task every
+    class has one, where the training rows have one to give and the task has rows enough.
+
+    Args:
+        problem: The data.
+        regime: How many rows are annotated for what.
+        seed: Of the draw.
+
+    Returns:
+        Row indices into the problem, and targets by task for these rows.
+
+    Raises:
+        StudyError: More rows than the training split has.
+    """
+    names = [task.name for task in problem.tasks]
+    rng = np.random.default_rng([seed, 0x5EED])
+    groups: dict[str, list[Index]] = {name: [] for name in names}
+    pools = {name: _candidates(problem, name, rng) for name in names}
+    shared = _take(problem, regime, names, regime.both, pools=pools, taken=set())
+    taken = set(shared.tolist())
+    for name in names:
+        own = _take(problem, regime, [name], regime.rows[name] - regime.both, pools=pools, taken=taken)
+        taken |= set(own.tolist())
+        groups[name] = [shared, own]
+    rows = np.concatenate([shared, *(groups[name][1] for name in names)])
+    targets = {}
+    for task in problem.tasks:
+        visible = np.isin(rows, np.concatenate(groups[task.name]))
+        hidden = task.gaps(len(rows))
+        values = problem.targets[task.name][rows]
+        targets[task.name] = np.where(visible if values.ndim == 1 else visible[:, None], values, hidden)
+    return rows, targets
+
+
+def _candidates(problem: Problem, name: str, rng: np.random.Generator) -> Index:
+    """Training rows that are annotated for a task, in random order; one row a class comes first."""
+    pool, task = problem.splits["train"], problem.task(name)
+    targets = problem.targets[name]
+    pool = rng.permutation(pool[task.annotated(targets[pool])])
+    if not isinstance(task, MulticlassTask):
+        return pool
+    _, first = np.unique(targets[pool], return_index=True)
+    first = rng.permutation(first)
+    return np.concatenate([pool[first], np.delete(pool, first)])
+
+
+def _take(
+    problem: Problem,
+    regime: Regime,
+    names: Sequence[str],
+    n: int,
+    *,
+    pools: Mapping[str, Index],
+    taken: set[int],
+) -> Index:
+    if n == 0:
+        return np.empty(0, dtype=np.int64)
+    annotated = set.intersection(*(set(pools[name].tolist()) for name in names))
+    rows = [row for row in pools[names[0]].tolist() if row in annotated and row not in taken]
+    if len(rows) < n:
+        what = " and ".join(repr(name) for name in names)
+        raise StudyError(
+            f"regime {regime.name!r} needs {n} training rows annotated for {what}; problem "
+            f"{problem.name!r} has {len(rows)} that no other part of the regime takes, of "
+            f"{len(problem.splits['train'])} in all"
+        )
+    return np.asarray(rows[:n], dtype=np.int64)
+
+
+def check_problem(problem: Problem, plan: Plan) -> None:
+    """Raise one clear error where the plan cannot be run on the problem.
+
+    Raises:
+        UnknownNameError: A task or metric that the problem does not have.
+        DenseOnlyError: A sparse relation.
+        StudyError: A regime that speaks of other tasks or is larger than the data, a network for another
+            kind of inputs, a validation or test split without a row of some class or label, a control table
+            where there is no relation.
+    """
+    from concord.metrics import metric_names
+
+    names = task_names(problem.tasks)
+    for relation in problem.relations:
+        relation.cells("a study, whose report draws the table,")
+    for regime in plan.regimes:
+        for name in regime.rows:
+            problem.task(name)
+        missing = [name for name in names if name not in regime.rows]
+        if missing:
+            raise StudyError(f"regime {regime.name!r} says no number of rows for task {missing[0]!r}")
+        if regime.table != "given" and not problem.relations:
+            raise StudyError(f"regime {regime.name!r} wants a table {regime.table}, but there is no relation")
+    for name, metric in plan.metrics.items():
+        if metric not in metric_names(problem.task(name)):
+            raise UnknownNameError.of(f"metric of task {name!r}", metric, metric_names(problem.task(name)))
+    for split in ("val", "test"):
+        _, targets = problem.of(split)
+        for task in problem.tasks:
+            _check_outputs(problem, split, task, targets[task.name])
+    for regime in plan.regimes:
+        _check_network(problem, regime.network or plan.network)
+        for seed in plan.seeds:
+            draw(problem, regime, seed)
+
+
+def _check_network(problem: Problem, network: Network) -> None:
+    found, wanted = problem.inputs.ndim, {"mlp": 2, "resnet": 4}[network.kind]
+    if found != wanted:
+        kinds = {2: "rows of features (mlp)", 4: "images (resnet)"}
+        raise StudyError(
+            f"problem {problem.name!r} has inputs of shape {problem.inputs.shape[1:]}, which are no "
+            f"{kinds[wanted]}; choose another network.kind"
+        )
+
+
+def _check_outputs(problem: Problem, split: str, task: Task, targets: Array) -> None:
+    if isinstance(task, MulticlassTask):
+        counts = np.bincount(targets[targets != MISSING_CLASS], minlength=task.width)
+    else:
+        counts = (targets == 1).sum(axis=0)
+    if not counts.all():
+        absent = task.outputs[int(np.flatnonzero(counts == 0)[0])]
+        raise StudyError(
+            f"problem {problem.name!r}: split {split!r} has no row of {absent!r}, which the metrics of task "
+            f"{task.name!r} need; draw another split or leave it out of the task"
+        )

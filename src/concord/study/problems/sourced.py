@@ -1,0 +1,164 @@
+"""Sources as those of `concord train` as a problem: readers, open packs and manifests, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.config import Config, as_config
+from concord.data import IMAGENET, Manifest
+from concord.errors import EmptyDataError, StudyError
+from concord.relations import Relation
+from concord.runs import (
+    Preparation,
+    mixture_of,
+    open_sources,
+    relation_of,
+    shape_across,
+    sources_of,
+    vocabulary_across,
+)
+from concord.study.plan import Sourced
+from concord.study.problems.own_data import standardised
+from concord.study.problems.problem import SPLITS, Index, Problem
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
+
+Array = npt.NDArray[Any]
+ROWS_AT_A_TIME = 256
+
+
+def sourced_problem(plan: Sourced) -> Problem:
+    """Read what a plan says of sources; feature rows are standardised by the training rows.
+
+    Args:
+        plan: The plan's part about data.
+
+    Raises:
+        MissingDataError: Data that are not there; says what to get from whom.
+        EmptyDataError: A source without training rows.
+        StudyError: Texts, a split without rows, a task of which no two classes, or no label, are left.
+        ConcordError: What readers, inputs and relations raise; the message names the source.
+    """
+    config = as_config(plan.model_dump(mode="json", exclude={"rows", "outputs"}, exclude_unset=True))
+    for name, source in config.sources.items():
+        if source.inputs.kind == "texts":
+            raise StudyError(f"sources.{name}: a study takes no texts; give features of them as a file")
+    opened = open_sources(config)
+    most = {str(split): n for split, n in plan.rows.items()}
+    parts = {split: _at_most(opened.split(config, split), most.get(split)) for split in SPLITS}
+    for name in config.sources:
+        if name not in parts["train"]:
+            raise EmptyDataError(f"sources.{name}: no training rows (split train, and train_where)")
+    for split, part in parts.items():
+        if not part:
+            raise StudyError(f"no source has rows of split {split!r}; sources.NAME.splits draws one")
+    relations = tuple(relation_of(each, opened, config) for each in config.relations)
+    inputs, targets, splits = _loaded(config, opened.tasks, parts)
+    tasks = opened.tasks
+    if plan.outputs == "present":
+        kept = {task.name: _present(task, targets[task.name], splits) for task in tasks}
+        targets = {task.name: _restricted(task, targets[task.name], kept[task.name]) for task in tasks}
+        tasks = tuple(_part_of(task, kept[task.name]) for task in tasks)
+        relations = tuple(_related(each, tasks, kept) for each in relations)
+    images = inputs.ndim == 4
+    return Problem(
+        name="+".join(config.sources),
+        tasks=tasks,
+        inputs=inputs if images else standardised(inputs, splits["train"]),
+        targets=targets,
+        splits=splits,
+        relations=relations,
+        picture=(lambda row: _png(inputs[row])) if images else None,
+    )
+
+
+def _at_most(part: dict[str, Manifest], most: int | None) -> dict[str, Manifest]:
+    if most is None:
+        return part
+    out = {}
+    for name, manifest in part.items():
+        chosen = np.sort(np.random.default_rng(0).permutation(len(manifest))[:most])
+        out[name] = replace(manifest, frame=manifest.frame[chosen])
+    return out
+
+
+def _loaded(
+    config: Config, tasks: tuple[Task, ...], parts: Mapping[str, dict[str, Manifest]]
+) -> tuple[npt.NDArray[np.float32], dict[str, Array], dict[str, Index]]:
+    vocabulary = vocabulary_across(config, parts["train"])
+    shape_across(config, vocabulary)
+    preparation = Preparation(Path(config.data), IMAGENET, None, vocabulary)
+    inputs: list[Array] = []
+    targets: dict[str, list[Array]] = {task.name: [] for task in tasks}
+    splits, start = {}, 0
+    for split, part in parts.items():
+        rows = 0
+        for batch in mixture_of(sources_of(config, part, preparation), tasks, ROWS_AT_A_TIME):
+            inputs.append(batch.inputs.float().numpy())
+            for task in tasks:
+                targets[task.name].append(batch.targets[task.name].numpy())
+            rows += len(batch)
+        splits[split] = np.arange(start, start + rows)
+        start += rows
+    return np.concatenate(inputs), {name: np.concatenate(part) for name, part in targets.items()}, splits
+
+
+# -- classes and labels that every split has -----------------------------------------------------------
+
+
+def _present(task: Task, targets: Array, splits: Mapping[str, Index]) -> list[int]:
+    """Outputs that every split has a row of; of labels, one that shows it and one that does not."""
+    kept = np.ones(task.width, dtype=bool)
+    for rows in splits.values():
+        own = targets[rows]
+        if isinstance(task, MulticlassTask):
+            kept &= np.bincount(own[own != MISSING_CLASS], minlength=task.width) > 0
+        else:
+            kept &= (own == 1).any(axis=0) & (own == 0).any(axis=0)
+    if kept.sum() < (2 if isinstance(task, MulticlassTask) else 1):
+        raise StudyError(f"task {task.name!r}: train, val and test have too few classes or labels in common")
+    return np.flatnonzero(kept).tolist()
+
+
+def _restricted(task: Task, targets: Array, kept: list[int]) -> Array:
+    if not isinstance(task, MulticlassTask):
+        return targets[:, kept]
+    place = np.full(task.width + 1, MISSING_CLASS)
+    place[kept] = np.arange(len(kept))
+    return place[targets]  # a gap, -1, is the last
+
+
+def _part_of(task: Task, kept: list[int]) -> Task:
+    names = [task.outputs[k] for k in kept]
+    return (
+        MulticlassTask(task.name, names)
+        if isinstance(task, MulticlassTask)
+        else MultilabelTask(task.name, names)
+    )
+
+
+def _related(relation: Relation, tasks: tuple[Task, ...], kept: Mapping[str, list[int]]) -> Relation:
+    by_name = {task.name: task for task in tasks}
+    source, target = by_name[relation.source.name], by_name[relation.target.name]
+    assert isinstance(source, MulticlassTask)
+    cells = relation.table[np.ix_(kept[source.name], kept[target.name])]
+    if relation.class_to_class:  # a row whose classes are all left out is unknown
+        with np.errstate(invalid="ignore"):
+            cells = cells / cells.sum(axis=1, keepdims=True)
+    return Relation(source, target, cells)
+
+
+def _png(pixels: Array) -> bytes:
+    from PIL import Image
+
+    mean, deviation = (np.asarray(values)[:, None, None] for values in IMAGENET)
+    shown = (255 * (pixels * deviation + mean)).round().clip(0, 255).astype(np.uint8)
+    file = BytesIO()
+    Image.fromarray(shown.transpose(1, 2, 0)).save(file, "PNG", optimize=True)
+    return file.getvalue()

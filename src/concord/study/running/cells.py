@@ -1,0 +1,205 @@
+"""The cells of a plan, and the files that finished ones leave: what is done is never done twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.errors import DataFormatError, StudyError
+from concord.study.plan import GROWING, Plan
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a plan.
+
+    Attributes:
+        regime: Name of the regime.
+        condition: Name of the condition.
+        seed: The seed.
+    """
+
+    regime: str
+    condition: str
+    seed: int
+
+    @property
+    def id(self) -> str:
+        """Name of its files."""
+        return f"{self.regime}~{self.condition}~{self.seed}"
+
+
+def all_cells(plan: Plan) -> list[Cell]:
+    """All runs of a plan, in the order of its results: regime, condition, seed."""
+    return [
+        Cell(regime.name, condition.name, seed)
+        for regime in plan.regimes
+        for condition in plan.conditions
+        for seed in plan.seeds
+    ]
+
+
+def open_folder(out: Path, plan: Plan) -> None:
+    """Take a folder for a plan: a new or empty one, or one that holds the same plan, or less of it.
+
+    A plan may gain regimes, conditions and seeds. It may not lose any, so that no run which was made is left
+    out of the results, nor change how verdicts come about once runs are there.
+
+    Raises:
+        StudyError: The folder holds another plan, or other things; nothing is written then.
+    """
+    config = out / CONFIG
+    if config.is_file():
+        try:
+            held = json.loads(config.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise StudyError(f"{config} is not readable as a plan; choose another --out") from error
+        wanted = plan.resolved()
+        difference = _difference(held, _without_growth(held, wanted))
+        if difference:
+            raise StudyError(f"{out} holds another plan ({difference}); choose another --out")
+        if held != wanted:
+            write_json(config, wanted)
+        return
+    if out.exists() and (not out.is_dir() or any(map(_foreign, out.iterdir()))):
+        raise StudyError(f"{out} exists and holds no study; choose another --out")
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    write_json(config, plan.resolved())
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a file is none that a session leaves which opens the same folder at this moment."""
+    if path.is_dir():
+        return path.name != "runs" or any(path.iterdir())
+    return not (path.name.startswith(CONFIG) and path.name.endswith(".part"))
+
+
+def finished(out: Path, plan: Plan) -> set[Cell]:
+    """The runs of a plan that a folder holds complete."""
+    return {cell for cell in all_cells(plan) if is_finished(out, cell)}
+
+
+def is_finished(out: Path, cell: Cell) -> bool:
+    """Whether a folder holds a run complete."""
+    return _json(out, cell).is_file() and _npz(out, cell).is_file()
+
+
+def save(
+    out: Path, cell: Cell, record: Mapping[str, Any], logits: Mapping[str, npt.NDArray[np.float32]]
+) -> None:
+    """Write a finished run; a reader sees all of it or nothing."""
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    arrays = _npz(out, cell)
+    part = part_of(arrays)
+    with part.open("wb") as file:
+        np.savez(file, **logits)  # type: ignore[arg-type]
+    part.replace(arrays)
+    write_json(_json(out, cell), record)  # last: it says that the run is complete
+
+
+def load(out: Path, plan: Plan, cell: Cell) -> dict[str, Any]:
+    """What a finished run recorded.
+
+    Raises:
+        StudyError: It is damaged, or belongs to another plan.
+    """
+    path = _json(out, cell)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise StudyError(f"{path} is damaged; delete it and start the study again") from error
+    if record.get("plan") != plan.digest_of(cell.regime, cell.condition):
+        raise StudyError(f"{path} belongs to another plan; delete it and start the study again")
+    return record
+
+
+def logits(out: Path, cell: Cell) -> dict[str, npt.NDArray[np.float32]]:
+    """Test logits of a finished run, by task.
+
+    Raises:
+        StudyError: The file is damaged.
+    """
+    from concord.data import read_arrays
+
+    path = _npz(out, cell)
+    try:
+        return read_arrays(path)
+    except DataFormatError as error:
+        raise StudyError(f"{path} is damaged; delete it and start the study again") from error
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write JSON at once, so that nobody reads half of it."""
+    part = part_of(path)
+    part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written before it takes its place; process numbers repeat on other machines."""
+    return path.with_name(f"{path.name}.{uuid4().hex}.part")
+
+
+def _json(out: Path, cell: Cell) -> Path:
+    return out / "runs" / f"{cell.id}.json"
+
+
+def _npz(out: Path, cell: Cell) -> Path:
+    return out / "runs" / f"{cell.id}.npz"
+
+
+def _without_growth(held: Any, wanted: dict[str, Any]) -> dict[str, Any]:
+    """A plan without the entries that a held one has not; a field that lacks any of the held ones stays."""
+    there = held if isinstance(held, dict) else {}
+    return {**wanted, **{key: _shared(there.get(key), wanted[key]) for key in GROWING}}
+
+
+def _shared(there: Any, here: list[Any]) -> list[Any]:
+    entries = {_name(value): value for value in here}
+    if not isinstance(there, list) or not all(_name(value) in entries for value in there):
+        return here
+    return [entries[_name(value)] for value in there]
+
+
+def _name(value: Any) -> str:
+    return json.dumps(value["name"] if isinstance(value, dict) and "name" in value else value)
+
+
+def _difference(held: Any, wanted: Any, where: str = "") -> str:
+    """The first place where two plans differ, in words; empty where they are the same."""
+    if isinstance(held, dict) and isinstance(wanted, dict):
+        for key in (*wanted, *(key for key in held if key not in wanted)):
+            found = _difference(held.get(key), wanted.get(key), f"{where}.{key}" if where else key)
+            if found:
+                return found
+        return ""
+    if isinstance(held, list) and isinstance(wanted, list):
+        names = [_names(held), _names(wanted)]
+        if names[0] == names[1] and len(held) == len(wanted):
+            pairs = zip(names[0] or range(len(held)), held, wanted, strict=True)
+            return next(filter(None, (_difference(a, b, f"{where}.{name}") for name, a, b in pairs)), "")
+        if all(names):
+            held, wanted = names
+    if held == wanted:
+        return ""
+    return f"{where} is {_short(held)} there, {_short(wanted)} here"
+
+
+def _names(values: list[Any]) -> list[str]:
+    """Names of named things; empty where one has none."""
+    named = all(isinstance(value, dict) and "name" in value for value in values)
+    return [str(value["name"]) for value in values] if named else []
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,101 @@
+"""One cell of a study: a condition trained and evaluated on the rows of a regime and seed."""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from concord.fitting import Rows
+from concord.metrics import evaluate, lower_is_better, main_metric
+from concord.relations import Relation
+from concord.study.conditions import Predictor, Setting
+from concord.study.conditions import condition as named_condition
+from concord.study.plan import Plan
+from concord.study.problems import Problem, draw
+from concord.study.running.cells import Cell, save
+from concord.study.spec import Budget, Regime
+
+
+def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
+    """Train one cell and write its files. Test targets are not looked at."""
+    start = time.perf_counter()
+    regime = next(regime for regime in plan.regimes if regime.name == cell.regime)
+    chosen = next(condition for condition in plan.conditions if condition.name == cell.condition)
+    spared = 0.0
+    best: tuple[float, Budget, Setting, Predictor, dict[str, dict[str, float]]] | None = None
+    for budget in candidates(plan):
+        setting = setting_of(plan, problem, regime, cell.seed, budget)
+        predict = named_condition(chosen.use, **chosen.options).train(setting)
+        spared += sum(setting.spared)
+        found = _validated(setting, predict)
+        score = _score(plan, setting, found)
+        if best is None or score > best[0]:
+            best = (score, budget, setting, predict, found)
+    assert best is not None
+    _, budget, setting, predict, found = best
+    inputs, _ = problem.of("test")
+    logits = {name: z.numpy().astype(np.float32) for name, z in predict(torch.from_numpy(inputs)).items()}
+    record = {
+        "plan": plan.digest_of(cell.regime, cell.condition),
+        "regime": cell.regime,
+        "condition": cell.condition,
+        "seed": cell.seed,
+        "rows": {task.name: len(setting.rows.annotated(task)) for task in setting.tasks},
+        "total": len(setting.rows),
+        "budget": budget.model_dump(),
+        "validation": found,
+        "curves": setting.curves,
+        "account": setting.account,
+        "relations": {r.name: _cells_of(r) for r in setting.relations} if regime.table != "given" else {},
+        "seconds": round(time.perf_counter() - start + spared, 3),
+    }
+    save(out, cell, record, logits)
+
+
+def candidates(plan: Plan) -> list[Budget]:
+    """The budgets that every condition may choose from: the plan's own, or the product of its tuning."""
+    names, values = list(plan.tuning), list(plan.tuning.values())
+    return [plan.budget.model_copy(update=dict(zip(names, v, strict=True))) for v in product(*values)]
+
+
+def setting_of(plan: Plan, problem: Problem, regime: Regime, seed: int, budget: Budget) -> Setting:
+    """What a condition may use in one cell."""
+    index, targets = draw(problem, regime, seed)
+    inputs, val_targets = problem.of("val")
+    setting = Setting(
+        tasks=problem.tasks,
+        relations=(),
+        rows=Rows.of(problem.inputs[index], targets, problem.tasks),
+        validation=Rows.of(inputs, val_targets, problem.tasks),
+        network=regime.network or plan.network,
+        budget=budget,
+        seed=seed,
+        metrics=plan.metrics,
+    )
+    from concord.study.conditions import relations_of
+
+    return relations_of(setting, problem.relations, regime)
+
+
+def _validated(setting: Setting, predict: Predictor) -> dict[str, dict[str, float]]:
+    logits = predict(setting.validation.inputs)
+    return {
+        task.name: evaluate(task, setting.validation.targets[task.name].numpy(), logits[task.name].numpy())
+        for task in setting.tasks
+    }
+
+
+def _score(plan: Plan, setting: Setting, found: dict[str, dict[str, float]]) -> float:
+    total = 0.0
+    for task in setting.tasks:
+        metric = plan.metrics.get(task.name, main_metric(task))
+        total += -found[task.name][metric] if lower_is_better(metric) else found[task.name][metric]
+    return total
+
+
+def _cells_of(relation: Relation) -> list[list[float | None]]:
+    return [[None if np.isnan(v) else round(float(v), 6) for v in row] for row in relation.table]

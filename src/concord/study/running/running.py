@@ -1,0 +1,144 @@
+"""Every cell of a plan trained once: here, in processes, on Ray, or by several jobs and machines."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from concord.errors import ConcordError, StudyError
+from concord.study.conditions import condition as named_condition
+from concord.study.plan import Plan
+from concord.study.problems import check_problem, problem_of
+from concord.study.running.cells import Cell, all_cells, finished, is_finished, open_folder
+from concord.study.running.claims import Claims
+from concord.study.running.engines import Engine, check_engine
+from concord.study.running.engines import engine as engine_of
+from concord.study.running.environment import note_session
+from concord.study.running.one_cell import run_cell
+
+Progress = Callable[[Cell], None]
+
+
+def run(
+    plan: Plan,
+    out: str | Path,
+    *,
+    processes: int | None = None,
+    engine: str = "processes",
+    array: tuple[int, int] = (0, 1),
+    on_done: Progress | None = None,
+    on_start: Callable[[int, int], None] | None = None,
+) -> int:
+    """Train the cells of a plan that the folder does not hold yet.
+
+    Each cell runs on one thread and depends on the plan alone, so that results are the same in however
+    many processes, jobs or sessions they were made. Sessions that run at the same time, on one machine or
+    on several with a common folder, share the cells among them (see `concord.study.claims`); each returns
+    when nothing is left to claim.
+
+    Args:
+        plan: The plan.
+        out: The study's folder.
+        processes: Cells that run at a time; 1, or None, stays in this process.
+        engine: `processes` of this machine, or `ray`.
+        array: (index, size): only every size-th cell from the index-th on, counted from 0: for array jobs.
+        on_done: Called with each cell that is finished.
+        on_start: Called once with the number of cells of this job, and of those that were done already.
+
+    Returns:
+        Number of cells of the plan that are not done yet, in any job.
+
+    Raises:
+        StudyError: A plan that the data cannot serve, a folder of another plan, an index that is none, a
+            cell that failed (the others are kept).
+        MissingExtraError: What the engine or a condition needs is not installed.
+    """
+    out = Path(out)
+    problem = problem_of(plan)
+    check_problem(problem, plan)
+    for condition in plan.conditions:
+        named_condition(condition.use, **condition.options)
+    mine = cells_of(all_cells(plan), array)
+
+    def work(cell: Cell) -> None:
+        run_cell(plan, problem, cell, out)
+
+    check_engine(engine)
+    open_folder(out, plan)
+    done = finished(out, plan)
+    # The conditions of a seed one after the other: what they have in common is made once in a process.
+    order = {(r.name, seed): i for i, (r, seed) in enumerate(product(plan.regimes, plan.seeds))}
+    pending = sorted(
+        (cell for cell in mine if cell not in done), key=lambda cell: order[cell.regime, cell.seed]
+    )
+    if on_start is not None:
+        on_start(len(mine), len(mine) - len(pending))
+    if pending:
+        with (
+            engine_of(engine, plan, out, processes, len(pending), work) as made,
+            note_session(out, made.size),
+            Claims(out) as claims,
+        ):
+            _train(out, pending, made, claims, on_done)
+    return len(set(all_cells(plan)) - finished(out, plan))
+
+
+def _train(
+    out: Path,
+    pending: Sequence[Cell],
+    engine: Engine,
+    claims: Claims,
+    on_done: Progress | None,
+) -> None:
+    """Claim and train cells, as many at a time as the engine takes, until none is left to claim."""
+    waiting, running = deque(pending), dict[Any, Cell]()
+    while True:
+        while waiting and len(running) < engine.size:
+            cell = waiting.popleft()
+            if not claims.take(cell):
+                continue
+            if is_finished(out, cell):  # by another session, since this one looked
+                claims.release(cell)
+                continue
+            running[engine.submit(cell)] = cell
+        if not running:
+            return
+        handle = engine.first(list(running))
+        cell = running.pop(handle)
+        with _naming(cell):
+            engine.result(handle)
+        claims.release(cell)
+        if on_done is not None:
+            on_done(cell)
+
+
+def cells_of(given: Sequence[Cell], array: tuple[int, int]) -> list[Cell]:
+    """Every size-th cell from the index-th on, for `array` (index, size).
+
+    Raises:
+        StudyError: The index is not in 0 .. size-1.
+    """
+    index, size = array
+    if not 0 <= index < size:
+        raise StudyError(f"the index of an array job lies in 0 .. size-1, found {index} of {size}")
+    return list(given[index::size])
+
+
+def default_processes() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _naming(cell: Cell) -> Iterator[None]:
+    try:
+        yield
+    except ConcordError as error:
+        raise StudyError(f"run {cell.id} failed: {error}") from error
