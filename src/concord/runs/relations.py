@@ -1,0 +1,142 @@
+"""Relations of a config: tables from files, from the literature, or estimated."""
+
+from __future__ import annotations
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+import numpy as np
+import polars as pl
+import torch
+from torch import nn
+from concord import couplings as coupling_room
+from concord.config import Config, RelationPlan, SourcePlan, SplitPlan
+from concord.config import origin_of
+from concord.data import FeatureRows
+from concord.data import IMAGENET
+from concord.data import concatenate
+from concord.data import Collate
+from concord.data import SPLITS, Manifest, task_columns
+from concord.data import Mixture
+from concord.data import read, reader
+from concord.data import Source
+from concord.data import resplit
+from concord.errors import ConcordError, ConfigError, EmptyDataError, MissingDataError, NoAnnotationError, ShapeError, UnknownNameError
+from concord.networks import MultiTaskNetwork
+from concord.objective import CoupledObjective
+from concord.relations import Relation
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
+from concord.runs.inputs import Preparation, Vocabulary, column_features, prepared, shape_of, trunk_kind, vocabulary_of
+from concord.networks import Standardize
+from concord.runs.run import network_of, trunk_of
+from concord.networks import NamedTrunk
+from concord.runs.sources import Opened
+from concord.runs.sources import named
+
+WITH_TABLE = ("cub200",)
+"""Readers that have a table of their data set."""
+
+
+def relation_of(plan: RelationPlan, opened: Opened, config: Config) -> Relation:
+    """The relation that a config names.
+
+    Raises:
+        UnknownNameError: A task that there is not.
+        ConfigError: A table of other classes or labels, or of a task that is no class task.
+        MissingDataError: No such file.
+        NoAnnotationError: A table to be estimated, and no training row is annotated for both.
+    """
+    where = f"relations.{plan.source}->{plan.target}"
+    by_name = {task.name: task for task in opened.tasks}
+    with named(where, config.data):
+        for name in (plan.source, plan.target):
+            if name in opened.left_out:
+                raise UnknownNameError(
+                    f"task {name!r} is not learnt, since `tasks` does not list it; list it there, or leave "
+                    "`tasks` out"
+                )
+            if name not in by_name:
+                raise UnknownNameError.of("task", name, by_name)
+        source, target = by_name[plan.source], by_name[plan.target]
+        if not isinstance(source, MulticlassTask):
+            raise ConfigError("its source must be a task of classes")
+        return _relation(plan, source, target, opened, config)
+
+
+def _relation(
+    plan: RelationPlan, source: MulticlassTask, target: Task, opened: Opened, config: Config
+) -> Relation:
+    from concord.relations import BUILTIN
+
+    data = Path(config.data)
+    if plan.table == "estimate":
+        return _estimated(source, target, opened.split(config, "train"))
+    if plan.table in BUILTIN:
+        return _fitting(BUILTIN[plan.table](), source, target, plan)
+    name, colon, folder = plan.table.partition(":")
+    if colon and name == "pack":
+        from concord.data import pack_relation
+
+        return _fitting(pack_relation(data / folder, f"{source.name}->{target.name}"), source, target, plan)
+    if colon and name in WITH_TABLE:
+        return _fitting(reader(name).relation(data / folder), source, target, plan)
+    return Relation.from_csv(
+        source,
+        target,
+        data / plan.table,
+        transpose=plan.transpose,
+        normalize=plan.normalize,
+        extra=plan.extra,
+    )
+
+
+def _fitting(relation: Relation, source: MulticlassTask, target: Task, plan: RelationPlan) -> Relation:
+    """A ready table, its rows and columns in the order of the tasks; what it lacks is unknown if allowed."""
+    for task, own in ((source, relation.source), (target, relation.target)):
+        same = set(task.outputs) == set(own.outputs)
+        if type(task) is not type(own) or not (same or plan.extra == "ignore"):
+            raise ConfigError(
+                f"table {plan.table!r} speaks of other classes or labels than task {task.name!r}; "
+                "extra: ignore takes what both have, or write it to CSV with `concord relation show`"
+            )
+    rows, own_rows = _in_both(source, relation.source, plan)
+    columns, own_columns = _in_both(target, relation.target, plan)
+    cells = np.full((source.width, target.width), np.nan)
+    cells[np.ix_(rows, columns)] = relation.table[np.ix_(own_rows, own_columns)]
+    return Relation(source, target, cells)
+
+
+def _in_both(task: Task, own: Task, plan: RelationPlan) -> tuple[list[int], list[int]]:
+    """Places of the classes or labels that a task and a table have in common, in both."""
+    names = [name for name in task.outputs if name in own.outputs]
+    if not names:
+        raise ConfigError(f"table {plan.table!r} has no class or label in common with task {task.name!r}")
+    return [task.outputs.index(name) for name in names], [own.outputs.index(name) for name in names]
+
+
+def _estimated(source: MulticlassTask, target: Task, training: Mapping[str, Manifest]) -> Relation:
+    classes, targets = [], []
+    for manifest in training.values():
+        own = {task.name for task in manifest.tasks}
+        if {source.name, target.name} <= own:
+            classes.append(_encoded(manifest, source))
+            targets.append(_encoded(manifest, target))
+    if not classes:
+        raise NoAnnotationError(
+            f"no source has both {source.name!r} and {target.name!r}, so their table cannot be estimated; "
+            "give a CSV file"
+        )
+    return Relation.from_annotations(source, target, np.concatenate(classes), np.concatenate(targets))
+
+
+def _encoded(manifest: Manifest, task: Task) -> Any:
+    """A manifest's targets in the task's own order; a label that the manifest lacks is a gap."""
+    own = manifest.task(task.name)
+    targets, place = manifest.targets()[task.name], [task.outputs.index(name) for name in own.outputs]
+    if isinstance(task, MulticlassTask):
+        return np.asarray([*place, MISSING_CLASS])[targets]
+    out = task.gaps(len(manifest))
+    out[:, place] = targets
+    return out
