@@ -5,8 +5,30 @@ from concord.runs.evaluation import as_table, evaluate, write_metrics
 from concord.runs.inputs import Preparation
 from concord.runs.prediction import predict, predict_split, write_predictions
 from concord.runs.relations import relation_of
-from concord.runs.run import RUN_FILE, Run, WEIGHTS_FILE, load_run
+from concord.runs.run import RUN_FILE, WEIGHTS_FILE, Run, load_run
 from concord.runs.sources import mixture_of, open_sources, shape_across, sources_of, vocabulary_across
 from concord.runs.training import finished, train
 
-__all__ = ["Built", "Preparation", "RUN_FILE", "Run", "WEIGHTS_FILE", "as_table", "build", "evaluate", "finished", "load_run", "mixture_of", "open_sources", "predict", "predict_split", "relation_of", "shape_across", "sources_of", "train", "vocabulary_across", "write_metrics", "write_predictions"]
+__all__ = [
+    "RUN_FILE",
+    "WEIGHTS_FILE",
+    "Built",
+    "Preparation",
+    "Run",
+    "as_table",
+    "build",
+    "evaluate",
+    "finished",
+    "load_run",
+    "mixture_of",
+    "open_sources",
+    "predict",
+    "predict_split",
+    "relation_of",
+    "shape_across",
+    "sources_of",
+    "train",
+    "vocabulary_across",
+    "write_metrics",
+    "write_predictions",
+]

@@ -1,45 +1,52 @@
 """From a config to everything that a training needs."""
 
 from __future__ import annotations
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
 import numpy as np
-import polars as pl
 import torch
 from torch import nn
+
 from concord import couplings as coupling_room
-from concord.config import Config, RelationPlan, SourcePlan, SplitPlan
-from concord.config import origin_of
-from concord.data import FeatureRows
-from concord.data import IMAGENET
-from concord.data import concatenate
-from concord.data import Collate
-from concord.data import SPLITS, Manifest, task_columns
-from concord.data import Mixture
-from concord.data import read, reader
-from concord.data import Source
-from concord.data import resplit
-from concord.errors import ConcordError, ConfigError, EmptyDataError, MissingDataError, NoAnnotationError, ShapeError, UnknownNameError
-from concord.networks import MultiTaskNetwork
+from concord.config import Config
+from concord.data import (
+    IMAGENET,
+    FeatureRows,
+    Manifest,
+    Mixture,
+    Source,
+)
+from concord.errors import (
+    ConfigError,
+    EmptyDataError,
+    NoAnnotationError,
+    UnknownNameError,
+)
+from concord.networks import MultiTaskNetwork, NamedTrunk, Standardize
 from concord.objective import CoupledObjective
 from concord.relations import Relation
-from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
-from concord.runs.inputs import Preparation, Vocabulary, column_features, prepared, shape_of, trunk_kind, vocabulary_of
-from concord.networks import Standardize
-from concord.runs.run import network_of, trunk_of
-from concord.networks import NamedTrunk
-from concord.runs.sources import Opened
-from concord.runs.sources import open_sources
-from concord.runs.sources import vocabulary_across
-from concord.runs.sources import shape_across
-from concord.runs.sources import sources_of
-from concord.runs.sources import mixture_of
-from concord.runs.sources import named
+from concord.runs.inputs import (
+    Preparation,
+    column_features,
+    trunk_kind,
+)
 from concord.runs.relations import relation_of
+from concord.runs.run import network_of, trunk_of
+from concord.runs.sources import (
+    Opened,
+    mixture_of,
+    named,
+    open_sources,
+    shape_across,
+    sources_of,
+    vocabulary_across,
+)
+from concord.tasks import Task
 
 COUPLING_CLASSES: Mapping[str, Any] = {
     coupling.name: coupling

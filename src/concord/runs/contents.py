@@ -6,12 +6,9 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 
-from concord.data import BOX
-from concord.data import LOCATORS
-from concord.data import Source
+from concord.data import BOX, LOCATORS, Source
 from concord.relations import array_bytes, digest, relation_digest
 from concord.runs.building import Built
-
 
 ROWS = 1 << 16
 """Rows of a manifest that are written out at a time."""

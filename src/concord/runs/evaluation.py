@@ -13,16 +13,15 @@ from concord.config import Config
 from concord.data import SPLITS
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, UnknownNameError
 from concord.metrics import task_metrics
-from concord.tasks import Task
-from concord.runs.sources import Opened, named, open_sources
 from concord.runs.outputs import Said, device_of, said_of, taken_by
 from concord.runs.run import Run
+from concord.runs.sources import Opened, named, open_sources
+from concord.tasks import Task
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from concord.data import Source
-
 
 
 def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:

@@ -15,13 +15,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from concord.config import InputPlan
-from concord.data import FeatureRows
-from concord.data import IMAGENET, Images, Normalization, normalize
-from concord.data import Inputs, Texts, concatenate
-from concord.data import Collate
-from concord.data import Manifest
+from concord.data import (
+    IMAGENET,
+    Collate,
+    FeatureRows,
+    Images,
+    Inputs,
+    Manifest,
+    Normalization,
+    Texts,
+    concatenate,
+    normalize,
+)
 from concord.errors import DataFormatError, ShapeError, UnknownNameError
-
 
 Vocabulary = dict[str, list[str] | None]
 """Of each feature column of a manifest, the values that it is one-hot in; None for numbers."""

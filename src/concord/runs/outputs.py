@@ -11,18 +11,14 @@ import numpy.typing as npt
 import torch
 
 from concord.config import InputPlan
-from concord.data import FeatureRows
-from concord.data import Manifest
-from concord.data import Mixture
-from concord.data import Source
+from concord.data import FeatureRows, Manifest, Mixture, Source
 from concord.errors import EmptyDataError, ShapeError
 from concord.metrics import probabilities
 from concord.networks import moved
-from concord.tasks import Task
-from concord.runs.sources import mixture_of
 from concord.runs.inputs import Preparation, prepared
 from concord.runs.run import Run
-
+from concord.runs.sources import mixture_of
+from concord.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,12 @@ import numpy as np
 import polars as pl
 
 from concord.config import Config, InputPlan
-from concord.data import read_manifest
-from concord.data import FeatureRows
-from concord.data import Manifest
-from concord.data import Source
+from concord.data import FeatureRows, Manifest, Source, read_manifest
 from concord.errors import CheckpointError, ConfigError, EmptyDataError, MissingDataError, UnknownNameError
-from concord.tasks import MulticlassTask, Task
 from concord.runs.evaluation import split_sources
 from concord.runs.outputs import Said, device_of, said_of, taken_by
 from concord.runs.run import Run
-
+from concord.tasks import MulticlassTask, Task
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 FEATURE_SUFFIXES = frozenset({".npy", ".npz"})

@@ -1,39 +1,26 @@
 """Relations of a config: tables from files, from the literature, or estimated."""
 
 from __future__ import annotations
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass, replace
+
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
 import numpy as np
-import polars as pl
-import torch
-from torch import nn
-from concord import couplings as coupling_room
-from concord.config import Config, RelationPlan, SourcePlan, SplitPlan
-from concord.config import origin_of
-from concord.data import FeatureRows
-from concord.data import IMAGENET
-from concord.data import concatenate
-from concord.data import Collate
-from concord.data import SPLITS, Manifest, task_columns
-from concord.data import Mixture
-from concord.data import read, reader
-from concord.data import Source
-from concord.data import resplit
-from concord.errors import ConcordError, ConfigError, EmptyDataError, MissingDataError, NoAnnotationError, ShapeError, UnknownNameError
-from concord.networks import MultiTaskNetwork
-from concord.objective import CoupledObjective
+
+from concord.config import Config, RelationPlan
+from concord.data import (
+    Manifest,
+    reader,
+)
+from concord.errors import (
+    ConfigError,
+    NoAnnotationError,
+    UnknownNameError,
+)
 from concord.relations import Relation
-from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
-from concord.runs.inputs import Preparation, Vocabulary, column_features, prepared, shape_of, trunk_kind, vocabulary_of
-from concord.networks import Standardize
-from concord.runs.run import network_of, trunk_of
-from concord.networks import NamedTrunk
-from concord.runs.sources import Opened
-from concord.runs.sources import named
+from concord.runs.sources import Opened, named
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
 WITH_TABLE = ("cub200",)
 """Readers that have a table of their data set."""

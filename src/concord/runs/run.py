@@ -20,15 +20,12 @@ from torch import nn
 from concord.archive import read_tensors, write_file
 from concord.config import Config, InputPlan, TrunkPlan, as_config
 from concord.data import IMAGENET, Normalization
-from concord.errors import CheckpointError
-from concord.networks import MultiTaskNetwork, TaskwiseNetwork
-from concord.relations import Relation
-from concord.tasks import MulticlassTask, MultilabelTask, Task
 from concord.decoding import Decoders
+from concord.errors import CheckpointError
+from concord.networks import MultiTaskNetwork, NamedTrunk, Standardize, TaskwiseNetwork, build_trunk
+from concord.relations import Relation
 from concord.runs.inputs import Preparation, Vocabulary
-from concord.networks import Standardize
-from concord.networks import NamedTrunk, build_trunk
-
+from concord.tasks import MulticlassTask, MultilabelTask, Task
 
 FORMAT = 1
 RUN_FILE = "run.json"

@@ -18,18 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from concord.fitting import Checkpoints
+from concord.auto import Effort, two_stage
 from concord.data import Source
 from concord.errors import CheckpointError, ConfigError
-from concord.fitting import Recipe, fit
-from concord.fitting import on_first
-from concord.fitting import Rows, Samples
+from concord.fitting import Checkpoints, JsonLines, Logger, Progress, Recipe, Rows, Samples, fit, on_first
 from concord.networks import moved
-from concord.auto import Effort, two_stage
-from concord.tasks import Task
 from concord.runs.building import Built
 from concord.runs.sources import mixture_of, named
-from concord.fitting import JsonLines, Logger, Progress
+from concord.tasks import Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

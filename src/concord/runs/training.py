@@ -14,24 +14,33 @@ import numpy as np
 import torch
 from torch import nn
 
-from concord.fitting import Checkpoints
 from concord.archive import write_file
 from concord.config import Config, differences
-from concord.decoding import temperature
+from concord.decoding import Decoders, temperature
 from concord.errors import CheckpointError, ConcordWarning, ConfigError
-from concord.fitting import History, Recipe, Validation, fit, selected_network
-from concord.fitting import launch
+from concord.fitting import (
+    Checkpoints,
+    History,
+    JsonLines,
+    Logger,
+    MLflow,
+    Progress,
+    Recipe,
+    TensorBoard,
+    Validation,
+    collect,
+    fit,
+    launch,
+    selected_network,
+)
 from concord.metrics import probabilities
 from concord.networks import TaskwiseNetwork
-from concord.tasks import MulticlassTask, Task
 from concord.runs.building import Built, build
 from concord.runs.contents import digests
-from concord.decoding import Decoders
 from concord.runs.outputs import device_of
 from concord.runs.run import RUN_FILE, Run, save_run
 from concord.runs.stages import begun, teach
-from concord.fitting import collect
-from concord.fitting import JsonLines, Logger, MLflow, Progress, TensorBoard
+from concord.tasks import MulticlassTask, Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
