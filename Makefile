@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo test test-slow lint format docs clean
+.PHONY: help setup demo check test test-docs test-trunks test-slow test-lowest test-pythons lint format docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -19,11 +19,40 @@ setup: .venv/.ready ## make .venv with everything that tests, linters and the de
 demo: setup ## run the main job: the digits study, with its report in runs/digits/report.html
 	$(BIN)/concord study digits --out runs/digits
 
-test: setup ## run the tests (the long ones: make test-slow)
+check: setup ## the inner loop, within a minute: lint, types, and the tests that train nothing
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest -n 2 -m "not slow and not docs and not training"
+
+test: setup ## run the tests (the long ones: make test-slow, the pages: make test-docs)
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=95 -n 2
+
+test-docs: setup ## run every block of README, docs and examples, and look at reports in a browser
+	$(BIN)/pytest -n 2 -m "docs and not slow"
 
 test-slow: setup ## run the long studies and walks
 	$(BIN)/pytest -m slow
+
+test-trunks: .venv-trunks/.ready ## build and train real networks of timm and torchvision, in an environment of their own
+	.venv-trunks/bin/pytest tests/test_trunks.py -m "trunks or not slow"
+
+.venv-trunks/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-trunks
+	.venv-trunks/bin/pip install -q --disable-pip-version-check torch torchvision timm -e ".[dev]"
+	@touch $@
+
+test-lowest: ## run the tests with the lowest versions of the core dependencies that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) tools/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/pip install -q --disable-pip-version-check -c .venv-lowest/lowest.txt -e ".[dev]"
+	.venv-lowest/bin/pytest -n 2 -W default
+
+test-pythons: ## run the tests with every Python from 3.11 on that is installed
+	@for python in python3.11 python3.12 python3.13; do \
+	  command -v $$python > /dev/null || { echo "$$python is not installed: skipped"; continue; }; \
+	  $$python -m venv .venv-$$python && \
+	  .venv-$$python/bin/pip install -q --disable-pip-version-check -e ".[dev]" && \
+	  .venv-$$python/bin/pytest -n 2 || exit 1; \
+	done
 
 lint: setup ## check format, style, types and docstrings
 	$(BIN)/ruff format --check .
@@ -41,4 +70,4 @@ docs: setup ## build the site in docs/_build/html, every warning an error, and r
 	$(BIN)/pytest tests/test_docstrings.py -k examples
 
 clean: ## remove .venv and all caches
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* docs/_build
+	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* docs/_build

@@ -85,6 +85,7 @@ def test_blocks_have_a_language_and_a_known_mark(page):
         assert mark or language not in ("csv", "text", "yaml"), "says where it comes from"
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("page", RUN)
 def test_the_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.docs
+
 FOLDER = Path(__file__).parents[1] / "examples"
 SAID = {
     "estimator": r"topic->tags: the table fits the data(.|\n)*^topic: \w+(.|\n)*of the tags: \(2000, 4\)",

@@ -256,5 +256,5 @@ def test_mistakes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with raises(ExportError, "2 GiB"):
         export._serialized(Huge(), tmp_path / "model.onnx")
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with raises(MissingExtraError, "pip install concord[onnx]"):
+    with raises(MissingExtraError, "pip install concord-mtl[onnx]"):
         export_onnx(tmp_path / "model.onnx", network(), TASKS, example=example)

@@ -74,6 +74,7 @@ def test_the_first_screen_is_the_problem_and_two_commands():
     assert len(re.findall(r"\.(?:\s|$)", problem)) == 2
 
 
+@pytest.mark.docs
 def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
@@ -90,6 +91,7 @@ def test_the_python_blocks_run_one_after_the_other(tmp_path, monkeypatch, capsys
     assert names["result"].loss.item() == pytest.approx(total, rel=1e-4)
 
 
+@pytest.mark.docs
 def test_the_command_blocks_run_or_say_why_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written(tmp_path)

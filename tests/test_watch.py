@@ -158,8 +158,8 @@ def test_mlflow_runs_of_one_experiment_share_it(server: FakeServer):
 @pytest.mark.parametrize(
     ("module", "make", "extra"),
     [
-        ("tensorboard.compat.proto.event_pb2", lambda: TensorBoard("x"), "concord[tensorboard]"),
-        ("mlflow.tracking", lambda: MLflow("x"), "concord[mlflow]"),
+        ("tensorboard.compat.proto.event_pb2", lambda: TensorBoard("x"), "concord-mtl[tensorboard]"),
+        ("mlflow.tracking", lambda: MLflow("x"), "concord-mtl[mlflow]"),
     ],
 )
 def test_an_adapter_says_what_it_needs(module: str, make: Any, extra: str, monkeypatch: pytest.MonkeyPatch):

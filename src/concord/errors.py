@@ -15,8 +15,8 @@ from difflib import get_close_matches
 class ConcordError(Exception):
     """Base of all errors raised on purpose.
 
-    `page` is where the documentation explains the mistake: a page below `docs/`, without `.md`, and where
-    the page is long a heading of it behind `#`.
+    `page` is where the documentation explains the mistake: a page, and where the page is long a heading of it
+    behind `#`. `concord explain PAGE` shows it.
     """
 
     page: str = "howto/refused"

@@ -112,14 +112,14 @@ def test_a_mistake_is_one_line_and_status_two(monkeypatch, capsys, tmp_path, arg
     # What Typer or the disk refuses needs no page: the line says it all.
     explained = not re.search(r"--help`|no such option|invalid value|choose another path", said)
     assert len(more) == explained
-    assert all(re.fullmatch(r"more: docs/[\w/-]+\.md(#[\w-]+)?", line) for line in more)
+    assert all(re.fullmatch(r"more: concord explain [\w/-]+(#[\w-]+)?", line) for line in more)
 
 
 def test_an_error_names_its_page_on_a_line_of_its_own(monkeypatch, capsys, tmp_path):
     (tmp_path / "words.csv").write_text("c,l\nx,often\ny,0\n")
     _, out, err = concord(monkeypatch, capsys, "relation", "show", tmp_path / "words.csv")
     assert out == ""
-    assert err.endswith("\nmore: docs/howto/my-table.md#a-table-that-cannot-be-read\n")
+    assert err.endswith("\nmore: concord explain howto/my-table#a-table-that-cannot-be-read\n")
 
 
 def test_a_fault_that_names_no_file_is_not_hidden(monkeypatch):

@@ -195,7 +195,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("concord: expected a manifest at none.csv, found nothing")
-    assert done.stderr.endswith("\nmore: docs/howto/data-sets.md#a-file-that-is-not-found\n")
+    assert done.stderr.endswith("\nmore: concord explain howto/data-sets#a-file-that-is-not-found\n")
     assert done.stderr.count("\n") == 2
 
 

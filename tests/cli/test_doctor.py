@@ -59,8 +59,8 @@ def test_missing_extras_come_with_the_way_to_get_them(concord, lacking):
     lacking("timm", "onnxscript")
     status, out = concord("doctor")
     assert status == 0
-    assert "extra timm: missing timm; pip install 'concord[timm]'\n" in out
-    assert "extra onnx: missing onnxscript; pip install 'concord[onnx]'\n" in out
+    assert "extra timm: missing timm; pip install 'concord-mtl[timm]'\n" in out
+    assert "extra onnx: missing onnxscript; pip install 'concord-mtl[onnx]'\n" in out
     assert "extra ray: ray 1.0\n" in out
 
 
@@ -69,7 +69,7 @@ def test_something_always_needed_is_missing(concord, lacking):
     status, out = concord("doctor")
     assert status == 1
     assert "accelerator: unknown without torch" in out
-    assert out.endswith("missing: polars, torch; pip install concord brings them\n")
+    assert out.endswith("missing: polars, torch; pip install concord-mtl brings them\n")
 
 
 def test_accelerators_are_named(concord, monkeypatch):
@@ -87,6 +87,6 @@ def test_requirements_by_extra():
         "numpy>=1.26",
         "onnx>=1.17; extra == 'onnx'",
         'ray; extra == "ray"',
-        "concord[onnx]; extra == 'dev'",
+        "concord-mtl[onnx]; extra == 'dev'",
     ]
     assert requirements(lines) == {"": ["numpy"], "onnx": ["onnx"], "ray": ["ray"]}

@@ -145,7 +145,7 @@ def test_init_replaces_nothing_unasked(concord, tmp_path):
     assert as_config(yaml.safe_load(before)) == as_config(example("images"))
     status, _, err = concord("init", path, "--inputs", "texts")
     assert (status, path.read_text()) == (2, before)
-    assert err.startswith(f"concord: {path} is there already; --force replaces it\nmore: docs/")
+    assert err.startswith(f"concord: {path} is there already; --force replaces it\nmore: concord explain ")
     assert concord("init", path, "--inputs", "texts", "--force")[0] == 0
     assert "bag-of-words" in path.read_text()
 
@@ -192,7 +192,7 @@ def test_a_mistake_is_one_line(concord, tmp_path, arguments, message):
     status, _, err = concord(*(argument.replace("{tmp}", str(tmp_path)) for argument in arguments))
     assert status == 2
     assert message in err
-    said, _, page = err.partition("\nmore: docs/")
+    said, _, page = err.partition("\nmore: concord explain ")
     assert said.startswith("concord: ")
     assert "\n" not in said.rstrip("\n")
     assert page.count("\n") <= 1

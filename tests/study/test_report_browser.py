@@ -9,6 +9,8 @@ from study_folders import NASTY, write_study
 
 from concord.study.pages.report import write_comparison, write_report
 
+pytestmark = pytest.mark.docs
+
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPTIONS = [
     "--no-sandbox",

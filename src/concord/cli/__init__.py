@@ -17,6 +17,7 @@ import typer
 from concord import __version__
 from concord.cli import annotate, data, relation
 from concord.cli.doctor import doctor
+from concord.cli.explain import explain
 from concord.cli.export import export
 from concord.cli.init import init, schema
 from concord.cli.report import report
@@ -44,9 +45,6 @@ Start a training of your own, from a config in which every key is explained:
 All commands: concord --help"""
 """What `concord` alone says: four things to do next."""
 
-DOCS = "docs"
-"""Where the pages lie that errors name: in the repository."""
-
 # Typer brings its own copy of click in some versions; BadParameter is of that copy, whichever it is.
 _MISUSE = cast(type[Exception], typer.BadParameter.__mro__[2])
 
@@ -66,6 +64,7 @@ app.command()(annotate.annotate)
 app.command()(study)
 app.command()(report)
 app.command()(doctor)
+app.command()(explain)
 app.add_typer(relation.app, name="relation")
 app.add_typer(data.app, name="data")
 
@@ -134,6 +133,5 @@ def _misused(error: Any) -> NoReturn:
 def _stop(message: str, page: str | None = None) -> NoReturn:
     print("concord:", " ".join(message.split()), file=sys.stderr)
     if page is not None:
-        name, _, heading = page.partition("#")
-        print(f"more: {DOCS}/{name}.md{heading and '#'}{heading}", file=sys.stderr)
+        print(f"more: concord explain {page}", file=sys.stderr)
     raise SystemExit(2)

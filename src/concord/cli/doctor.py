@@ -24,7 +24,7 @@ def doctor() -> None:
 
     from concord import __version__
 
-    needed = requirements(requires("concord") or ())
+    needed = requirements(requires("concord-mtl") or ())
     core = {name: _version(name) for name in needed.pop(CORE, [])}
     typer.echo(f"concord {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
     typer.echo("installed: " + ", ".join(f"{name} {version}" for name, version in core.items() if version))
@@ -34,7 +34,7 @@ def doctor() -> None:
     missing = [name for name, version in core.items() if not version]
     typer.echo(f"accelerator: {_accelerator() if 'torch' not in missing else 'unknown without torch'}")
     if missing:
-        typer.echo(f"missing: {', '.join(missing)}; pip install concord brings them")
+        typer.echo(f"missing: {', '.join(missing)}; pip install concord-mtl brings them")
         raise typer.Exit(1)
 
 
@@ -52,7 +52,7 @@ def requirements(lines: Iterable[str]) -> dict[str, list[str]]:
     for line in lines:
         name = re.match(r"[\w.-]+", line)
         extra = re.search(r"extra == ['\"]([\w.-]+)['\"]", line)
-        if name is not None and name.group() != "concord":
+        if name is not None and name.group() != "concord-mtl":
             found.setdefault(extra.group(1) if extra else CORE, []).append(name.group())
     return found
 
@@ -71,7 +71,7 @@ def _extra(extra: str, versions: Mapping[str, str]) -> str:
     if all(versions.values()):
         return f"extra {extra}: " + ", ".join(f"{name} {version}" for name, version in versions.items())
     lacking = ", ".join(name for name, version in versions.items() if not version)
-    return f"extra {extra}: missing {lacking}; pip install 'concord[{extra}]'"
+    return f"extra {extra}: missing {lacking}; pip install 'concord-mtl[{extra}]'"
 
 
 def _accelerator() -> str:

@@ -151,7 +151,7 @@ def kornia_augment(
     try:
         from kornia import augmentation as ka
     except ImportError:
-        raise MissingExtraError("this augmentation needs kornia: pip install concord[kornia]") from None
+        raise MissingExtraError("this augmentation needs kornia: pip install concord-mtl[kornia]") from None
 
     @cache
     def pipeline(height: int, width: int) -> Any:

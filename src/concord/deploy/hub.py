@@ -380,7 +380,7 @@ def _from_hub(name: str, download: bool, revision: str | None) -> Path:
     except ImportError:
         raise MissingExtraError(
             f"{name} is no folder, and models of the hub need huggingface_hub: "
-            "pip install concord[transformers]"
+            "pip install concord-mtl[transformers]"
         ) from None
     try:
         found = snapshot_download(

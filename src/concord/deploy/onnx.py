@@ -280,7 +280,7 @@ def _need_onnx() -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            f"export to ONNX needs onnx, onnxscript and onnxruntime: pip install concord[onnx] ({error})"
+            f"export to ONNX needs onnx, onnxscript and onnxruntime: pip install concord-mtl[onnx] ({error})"
         ) from None
 
 

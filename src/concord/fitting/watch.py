@@ -92,7 +92,7 @@ class TensorBoard:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError:
             raise MissingExtraError(
-                "logging to TensorBoard needs tensorboard: pip install concord[tensorboard]"
+                "logging to TensorBoard needs tensorboard: pip install concord-mtl[tensorboard]"
             ) from None
         self.folder = Path(folder)
         self._open = SummaryWriter
@@ -140,7 +140,9 @@ class MLflow:
         try:
             from mlflow.tracking import MlflowClient
         except ImportError:
-            raise MissingExtraError("logging to MLflow needs mlflow: pip install concord[mlflow]") from None
+            raise MissingExtraError(
+                "logging to MLflow needs mlflow: pip install concord-mtl[mlflow]"
+            ) from None
         self._client = MlflowClient(tracking_uri=uri)
         self.experiment, self.run_name = experiment, run_name
         self._run: str | None = None

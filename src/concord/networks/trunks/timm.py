@@ -15,7 +15,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
         import timm
     except (ImportError, RuntimeError) as error:  # a mismatched torchvision raises RuntimeError
         raise MissingExtraError(
-            f"trunk timm:{request.name} needs timm: pip install concord[timm] ({_first_line(error)})"
+            f"trunk timm:{request.name} needs timm: pip install concord-mtl[timm] ({_first_line(error)})"
         ) from error
     folder = Path(request.name)
     options: dict[str, Any] = {**request.options, "num_classes": 0}

@@ -46,7 +46,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
     except (ImportError, RuntimeError) as error:  # beside a torch of another build: RuntimeError
         raise MissingExtraError(
             f"trunk torchvision:{request.name} needs a torchvision that fits this torch: "
-            f"pip install concord[timm] ({str(error).splitlines()[0]})"
+            f"pip install concord-mtl[timm] ({str(error).splitlines()[0]})"
         ) from error
     if request.name not in models.list_models():
         raise UnknownNameError.of("torchvision model", request.name, models.list_models())

@@ -91,7 +91,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
         import transformers
     except (ImportError, RuntimeError) as error:
         raise MissingExtraError(
-            f"trunk hf:{request.name} needs transformers: pip install concord[transformers]"
+            f"trunk hf:{request.name} needs transformers: pip install concord-mtl[transformers]"
         ) from error
     options = dict(request.options)
     pool, tokens = options.pop("pool", "mean"), options.pop("tokens", 128)

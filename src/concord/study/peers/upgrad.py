@@ -67,7 +67,7 @@ def condition() -> Condition:
         from torchjd import aggregation
     except ImportError as error:
         raise MissingExtraError(
-            "condition 'upgrad' needs torchjd: pip install concord[torchjd]; or leave it out of the plan"
+            "condition 'upgrad' needs torchjd: pip install concord-mtl[torchjd]; or leave it out of the plan"
         ) from error
     projector: Any = project  # TorchJD asks for a class of its own and uses no more than its call
     return UPGrad(aggregation.UPGrad(projector=projector))

@@ -203,7 +203,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError("--engine ray needs ray: pip install concord[ray]") from error
+        raise MissingExtraError("--engine ray needs ray: pip install concord-mtl[ray]") from error
     return ray
 
 
