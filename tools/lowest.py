@@ -1,4 +1,4 @@
-"""The lowest versions that the core dependencies allow: `python tools/lowest.py > lowest.txt`, for `pip install -c`.
+"""The lowest versions of the core dependencies, as constraints: `python tools/lowest.py > lowest.txt`.
 
 Torch is left to the machine: a build for it may exist in one version only.
 """

@@ -140,9 +140,8 @@ def test_splits_are_drawn_and_renamed(tmp_path):
 
 
 def test_a_split_may_be_renamed_alone(tmp_path):
-    from concord.runs.sources import open_sources
-
     from concord.config.load import as_config
+    from concord.runs.sources import open_sources
 
     values = world(tmp_path)
     before = open_sources(as_config(values)).manifests["classed"].frame["split"].cast(pl.String)
@@ -267,12 +266,11 @@ def test_a_gain_over_nothing_is_left_out():
 
 
 def test_a_ready_table_gives_what_it_has_in_common(tmp_path):
-    from concord.runs.relations import relation_of
-    from concord.runs.sources import Opened
-
     from concord.config.load import as_config
     from concord.config.schema import RelationPlan
     from concord.relations.literature import expressions
+    from concord.runs.relations import relation_of
+    from concord.runs.sources import Opened
     from concord.tasks import MulticlassTask, MultilabelTask
 
     tasks = (

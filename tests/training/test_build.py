@@ -150,9 +150,8 @@ def test_a_relation_is_estimated_from_training_rows_with_both(tmp_path):
 
 
 def test_a_built_in_table_is_put_into_the_order_of_the_tasks(tmp_path):
-    from concord.runs.relations import _fitting
-
     from concord.relations.literature import expressions
+    from concord.runs.relations import _fitting
 
     built_in = expressions()
     source = type(built_in.source)("expression", reversed(built_in.source.classes))
