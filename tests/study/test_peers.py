@@ -12,6 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from study_plans import tiny
 
 from concord.errors import MissingExtraError, RangeError, StudyError, UnknownNameError
@@ -21,10 +24,12 @@ from concord.objective import CoupledObjective
 from concord.relations.relation import Relation
 from concord.study.conditions.base import joined
 from concord.study.conditions.registry import condition, condition_names
+from concord.study.peers._estimators import fit_task, flat
 from concord.study.peers._losses import CombinedGradients, dual_cone_weights, factor
 from concord.study.peers.distillation import mixed_targets
 from concord.study.peers.dwa import DynamicLoss, weights_after
 from concord.study.peers.interval_supervision import IntervalSupervision, bands
+from concord.study.peers.logistic import PENALTIES
 from concord.study.peers.mgda import MGDAObjective, least_norm_weights
 from concord.study.peers.pcgrad import PCGradObjective, projected
 from concord.study.peers.pseudo_labels import sure
@@ -37,8 +42,8 @@ DIGITS = problem()
 DIGIT, SEGMENTS = DIGITS.tasks
 TEST = torch.from_numpy(DIGITS.inputs[DIGITS.splits["test"][:60]])
 PEERS = (
-    "distillation", "dwa", "fixed-weights", "interval-supervision", "mgda", "pcgrad", "pseudo-labels",
-    "table-lookup", "uncertainty", "upgrad",
+    "boosting", "distillation", "dwa", "extra-trees", "fixed-weights", "interval-supervision", "logistic",
+    "mgda", "pcgrad", "pseudo-labels", "table-lookup", "uncertainty", "upgrad",
 )  # fmt: skip
 
 matrices = st.tuples(st.integers(2, 5), st.integers(2, 12), st.integers(0, 10_000)).map(
@@ -214,7 +219,7 @@ def test_upgrad_goes_through_torchjd():
 
 def test_upgrad_without_torchjd_says_which_extra_brings_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchjd", None)
-    with pytest.raises(MissingExtraError, match=r"pip install concord\[torchjd\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install concord-mtl\[torchjd\]"):
         condition("upgrad")
 
 
@@ -449,3 +454,68 @@ def test_lookups_through_two_relations_add_up(monkeypatch):
 def test_options_of_peers_are_checked(name, options):
     with pytest.raises((RangeError, StudyError), match=r"temperature|order"):
         condition(name, **options)
+
+
+# -- estimators of scikit-learn ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["logistic", "extra-trees", "boosting"])
+def test_estimators_are_those_of_scikit_learn_on_annotated_rows_alone(name):
+    one = setting(digit=60, segments=80)
+    spoilt = replace(one, rows=with_blank_inputs(one))
+    options = {"trees": 5} if name == "extra-trees" else {"iterations": 10} if name == "boosting" else {}
+    known, moved = (condition(name, **options).train(s)(TEST) for s in (one, spoilt))
+    assert torch.equal(known["digit"], moved["digit"])  # rows without a digit are not looked at
+    assert not torch.equal(known["segments"], moved["segments"])
+    p = probabilities(DIGIT, known["digit"].numpy())
+    assert np.allclose(p.sum(axis=1), 1)
+    assert (p.argmax(axis=1) == DIGITS.targets["digit"][DIGITS.splits["test"][:60]]).mean() > (
+        0.2 if name == "boosting" else 0.5
+    )
+
+
+def with_blank_inputs(one):
+    rows = one.rows.take(torch.arange(len(one.rows)))
+    inputs = rows.inputs.clone()
+    inputs[rows.targets["digit"] < 0] = 0
+    return replace(rows, inputs=inputs)
+
+
+def test_the_penalty_is_chosen_on_validation_rows():
+    one = setting(digit=60, segments=80)
+    wanted = max(
+        PENALTIES,
+        key=lambda c: balanced_accuracy(one, fit_task(DIGIT, *digits_of(one), lambda: pipeline(c))),
+    )
+    expected = fit_task(DIGIT, *digits_of(one), lambda: pipeline(wanted))(flat(TEST))
+    found = condition("logistic").train(one)(TEST)["digit"].numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def pipeline(c):
+    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300, random_state=0))
+
+
+def digits_of(one):
+    rows = one.rows.annotated(DIGIT)
+    return flat(one.rows.inputs[rows]), one.rows.targets["digit"][rows].numpy()
+
+
+def balanced_accuracy(one, logits):
+    y = one.validation.targets["digit"].numpy()
+    hit = logits(flat(one.validation.inputs)).argmax(axis=1) == y
+    return np.mean([hit[y == c].mean() for c in np.unique(y[y >= 0])])
+
+
+def test_a_class_and_a_label_that_no_row_shows_are_unlikely_not_impossible():
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    task = MulticlassTask("t", ["a", "b", "c"])
+    p = np.exp(fit_task(task, X, np.array([0, 1] * 10), LogisticRegression)(X))
+    assert np.allclose(p.sum(axis=1), 1)
+    assert ((p[:, 2] > 0) & (p[:, 2] < 1e-6)).all()
+    labels = MultilabelTask("l", ["x", "y"])
+    y = np.stack([np.zeros(20), [np.nan, 1.0] * 10], axis=1)
+    logits = fit_task(labels, X, y, LogisticRegression)(X)
+    assert np.isfinite(logits).all()
+    assert (logits[:, 0] < -10).all()
+    assert (logits[:, 1] > 10).all()

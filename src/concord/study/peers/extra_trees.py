@@ -1,0 +1,24 @@
+"""Extremely randomised trees, by scikit-learn: Geurts, Ernst, Wehenkel, Machine Learning 63, 2006."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from concord.study.conditions import Condition
+from concord.study.peers._estimators import Estimators
+
+
+def condition(trees: int = 300, class_weight: str | None = None) -> Condition:
+    """The condition `extra-trees`.
+
+    Args:
+        trees: Number of trees, >= 1.
+        class_weight: `"balanced"` weighs rows against the frequency of their class, None does not.
+    """
+
+    def make(_: float | None, seed: int) -> Any:
+        from sklearn.ensemble import ExtraTreesClassifier
+
+        return ExtraTreesClassifier(trees, class_weight=class_weight, random_state=seed)
+
+    return Estimators(make)
