@@ -24,11 +24,12 @@ from concord.estimation.check import check_relation
 from concord.estimation.em import Way
 from concord.estimation.shift import prior_shift, source_prior
 from concord.fitting.rows import Rows
+from concord.learners import Kind
 from concord.tasks import Task
 from worlds import World, class_head, classes_world, label_head, labels_world
 
 FAST = Effort(2, 0.25)
-KINDS = ("single-task", "shared", "coupled")
+KINDS: tuple[Kind, ...] = ("single-task", "shared", "coupled")
 
 
 class Told(nn.Module):
@@ -42,6 +43,8 @@ class Told(nn.Module):
 class FakeLearner:
     """Trains nothing: logits by kind of network, task and row."""
 
+    kinds: Sequence[Kind] = KINDS
+
     def __init__(self, said: dict[str, dict[str, np.ndarray]]) -> None:
         self.said = said
         self.trained: list[tuple[str, tuple[str, ...], float, int]] = []
@@ -53,21 +56,21 @@ class FakeLearner:
         rows: Rows,
         tasks: Sequence[Task],
         *,
-        capacity: str,
+        kind: Kind,
         share: float,
         seed: int,
         task_weights: Any,
         soft_weights: Any,
     ) -> nn.Module:
-        kind = "coupled" if rows.soft else {"shared": "single-task", "half-shared": "shared"}[capacity]
+        assert (kind == "coupled") == bool(rows.soft)
         self.trained.append((kind, tuple(task.name for task in tasks), share, seed))
         self.soft.append({name: values.numpy() for name, values in rows.soft.items()})
         self.weights.append((dict(task_weights), dict(soft_weights)))
         return Told(kind, tasks)
 
-    def logits(self, network: Any, inputs: Any) -> dict[str, np.ndarray]:
-        rows = np.asarray(inputs)[:, 0].astype(int)
-        return {name: self.said[network.kind][name][rows] for name in network.names}
+    def predict(self, model: Any, rows: Rows) -> dict[str, np.ndarray]:
+        number = np.asarray(rows.inputs)[:, 0].astype(int)
+        return {name: self.said[model.kind][name][number] for name in model.names}
 
     @property
     def spent(self) -> float:
@@ -111,6 +114,23 @@ def chosen(outcome: Automatic) -> dict[str, set[str]]:
 # -- what is chosen -------------------------------------------------------------------------------------
 
 
+def test_a_learner_that_shares_nothing_has_no_shared_candidate() -> None:
+    """Single-task models are what it starts from, judges relations by, and teaches by."""
+    world = labels_world(0, n=900)
+    learner, rows, tasks = problem(world, {"coupled": (0.1, 0.6)})
+    learner.kinds = ("single-task", "coupled")
+    said: list[str] = []
+    outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=3, say=said.append)
+    assert {kind for kind, *_ in learner.trained} == {"single-task", "coupled"}
+    assert learner.spent == pytest.approx(outcome.cost)
+    assert "2 folds x single-task and coupled networks" in said[0]
+    assert chosen(outcome)["kind"] == {"coupled"}
+    assert "shared" not in {name.partition("/")[0] for c in outcome.choices.values() for name in c.losses}
+    assert outcome.probabilities(learner, rows)["kind"].sum(axis=1) == pytest.approx(1.0)
+    alone = select(learner, rows, tasks, [], effort=FAST, seed=3)
+    assert chosen(alone) == {task.name: {"single-task"} for task in tasks}
+
+
 def test_a_coupling_that_helps_is_chosen_and_taught_the_posterior() -> None:
     world = labels_world(0, n=900)
     learner, rows, tasks = problem(world, {"coupled": (0.1, 0.6)})
@@ -142,7 +162,7 @@ def test_labels_are_decoded_where_the_class_head_knows_more() -> None:
     (name,) = chosen(outcome)["marks"]
     assert name.endswith("/decoded")
     assert 0 < outcome.choices["marks"].strength[name] <= 1
-    probabilities = outcome.probabilities(learner, rows.inputs)
+    probabilities = outcome.probabilities(learner, rows)
     plain = Family("shared", [], {}).probabilities(world.target, learner.said["shared"]["marks"])
     hidden = np.isnan(rows.targets["marks"].numpy()).all(axis=1)  # nobody's training or judging rows
     truth = world.a[hidden]
@@ -189,7 +209,7 @@ def test_a_bag_averages_what_each_adds() -> None:
     assert len(outcome.families["shared"].networks) == FAST.folds
     assert outcome.cost == FAST.folds * FAST.share * 2
     for task in tasks:
-        found = outcome.probabilities(learner, rows.inputs)[task.name]
+        found = outcome.probabilities(learner, rows)[task.name]
         assert found.shape == (len(rows), task.width)
 
 
@@ -258,7 +278,7 @@ def test_two_class_tasks_are_coupled() -> None:
     outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=0)
     assert outcome.checks[0].verdict == "kept"
     assert chosen(outcome)["coarse"] == {"coupled"}
-    assert outcome.probabilities(learner, rows.inputs)["fine"].sum(axis=1) == pytest.approx(1.0)
+    assert outcome.probabilities(learner, rows)["fine"].sum(axis=1) == pytest.approx(1.0)
 
 
 # -- what it costs --------------------------------------------------------------------------------------
@@ -380,7 +400,7 @@ def test_the_order_of_rows_tasks_and_relations_changes_nothing_but_order(artefac
             seed=0,
             artefact=artefact,  # type: ignore[arg-type]
         )
-        return outcome, outcome.probabilities(learner, np.arange(900)[:, None])
+        return outcome, outcome.probabilities(learner, Rows(torch.arange(900)[:, None], {}))
 
     first, p = run(np.arange(900), [0, 1, 2], 1)
     second, q = run(rng.permutation(900), [2, 0, 1], -1)
@@ -492,7 +512,7 @@ def test_an_all_unknown_table_equals_an_absent_one() -> None:
     for relation in (blank, (world.source, world.target)):
         learner, rows, tasks = problem(world, {"coupled": (0.2, 0.2)})
         outcome = select(learner, rows, tasks, [relation], effort=FAST, seed=0)  # type: ignore[list-item]
-        found.append(outcome.probabilities(learner, rows.inputs))
+        found.append(outcome.probabilities(learner, rows))
         assert outcome.checks[0].verdict == "estimated"
     for name in found[0]:
         np.testing.assert_array_equal(found[0][name], found[1][name])
@@ -691,7 +711,7 @@ def test_a_source_that_is_decided_later_speaks_by_its_shared_network() -> None:
         "fine": choice("fine", "single-task"),
         "coarse": choice("coarse", "single-task"),
     }
-    assert selecting._families_in_use(choices, relations, tasks) == ["shared", "single-task"]
+    assert selecting._families_in_use(choices, relations, tasks, "shared") == ["shared", "single-task"]
     logits = {"coarse": np.zeros((1, 2)), "fine": np.array([[4.0, -4.0]]), "marks": np.zeros((1, 2))}
     learner = FakeLearner({"shared": logits, "single-task": {**logits, "fine": -logits["fine"]}})
     one, shared = Told("single-task", tasks), Told("shared", tasks)
@@ -701,6 +721,6 @@ def test_a_source_that_is_decided_later_speaks_by_its_shared_network() -> None:
         "shared": Family("shared", [dict.fromkeys(names, shared)], {}),
     }
     outcome = Automatic(tasks, (), choices, families, 1.0, relations=relations)
-    found = outcome.probabilities(learner, np.zeros((1, 1)))
+    found = outcome.probabilities(learner, Rows(torch.zeros(1, 1), {}))
     assert found["fine"][0, 0] < 0.5  # its own choice
     assert found["marks"][0, 0] > 0.5 > found["marks"][0, 1]  # through the shared network's class

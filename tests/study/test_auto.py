@@ -17,6 +17,7 @@ from concord.errors import StudyError, UnknownNameError
 from concord.estimation.check import check_relation
 from concord.estimation.contradictions import Contradiction
 from concord.estimation.observations import Observations
+from concord.fitting import Rows
 from concord.metrics import probabilities
 from concord.networks.predict import predict_logits
 from concord.relations.relation import Relation
@@ -54,7 +55,7 @@ def test_a_learner_trains_as_the_study_does():
     assert one.curves == []
     inputs = one.rows.inputs[:4]
     assert not torch.equal(predict_logits(half, inputs)["digit"], predict_logits(whole, inputs)["digit"])
-    assert learner.logits(whole, inputs)["digit"].dtype == np.float64
+    assert learner.predict(whole, Rows(inputs, {}))["digit"].dtype == np.float64
 
 
 def test_where_nothing_is_to_be_coupled_auto_is_the_balanced_shared_network():

@@ -56,12 +56,13 @@ def predict_in_order(
     choices: Mapping[str, Choice],
     relations: Sequence[Relation],
     predicted: Predicted,
+    base: str = "shared",
 ) -> dict[str, Array]:
-    """Probabilities by the guard's choices. A source that is not decided yet speaks by its shared network."""
+    """Probabilities by the guard's choices. A source that is not decided yet speaks by its base network."""
     done: dict[str, Array] = {}
 
     def classes(source: Task) -> Array:
-        return done[source.name] if source.name in done else predicted("shared", source)
+        return done[source.name] if source.name in done else predicted(base, source)
 
     for task in in_order(tasks, relations):
         parts = []

@@ -36,7 +36,8 @@ class FirstStage:
         rows: The training rows.
         tasks: The tasks.
         fold: (n,) fold of each row.
-        families: ``"single-task"`` and ``"shared"`` networks, one of each fold and family.
+        families: ``"single-task"`` and ``"shared"`` networks, one of each fold and family, as far as the
+            learner offers them.
     """
 
     rows: Rows
@@ -44,18 +45,23 @@ class FirstStage:
     fold: npt.NDArray[np.int64]
     families: dict[str, Family]
 
+    @property
+    def base(self) -> Family:
+        """What everything is compared with: the balanced shared networks, or the single-task ones without."""
+        return self.families["shared" if "shared" in self.families else "single-task"]
+
     def predictions(self) -> dict[str, Array]:
-        """Temperature-scaled probabilities by the balanced shared networks, by task: (n, C) and (n, K).
+        """Temperature-scaled probabilities by the base networks, by task: (n, C) and (n, K).
 
         A row that is annotated for a task is predicted by the network of the other folds; any other row by
         all of them, averaged.
         """
-        shared = self.families["shared"]
+        shared = self.base
         return {task.name: out_of_sample(shared, task, self.rows, self.fold) for task in self.tasks}
 
     def observations(self, source: MulticlassTask, target: Task) -> Observations:
         """Annotations and predictions of two tasks, as a relation is read off them."""
-        return observations_of(self.families["shared"], self.rows, self.fold, source, target)
+        return observations_of(self.base, self.rows, self.fold, source, target)
 
     def check(self, relation: Relation | tuple[MulticlassTask, Task]) -> RelationCheck:
         """Weigh a supplied relation, or, for a pair of tasks, whether the data show one.
@@ -95,13 +101,13 @@ class FirstStage:
         classes of a target are not.
         """
         seen, held_out = self.observations(check.relation.source, check.relation.target), self.fold == k
-        shared = self.families["shared"]
+        shared = self.base
         source, target = seen.source, seen.target
         p = shared.probabilities(source, shared.logits[source.name][k])
         y = np.where(held_out, MISSING_CLASS, seen.y)
         if check.way.table is not None:
             # A class whose only rows are in the fold is one that its network has never heard of.
-            rest = Rows(self.rows.inputs, {**self.rows.targets, source.name: torch.from_numpy(y)})
+            rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(y)})
             p = fill_unseen(p, covered(rest, source, Relation(source, target, check.way.table)))
         seen = replace(seen, y=y, p=p)
         if seen.class_to_class:
@@ -137,6 +143,7 @@ def first_stage(
     families = {
         name: train_family(learner, rows, tasks, fold, effort, seed, name, None)
         for name in ("single-task", "shared")
+        if name in learner.kinds
     }
     fit_scales(families, rows, tasks, fold)
     return FirstStage(rows, tuple(tasks), fold, families)

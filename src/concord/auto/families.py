@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import expit, softmax
-from torch import nn
 
 from concord.auto.effort import Effort
 from concord.decoding import temperature
 from concord.fitting import Rows
-from concord.learners import Learner
+from concord.learners import Kind, Learner, Model
 from concord.tasks import MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
 
 
 FLOOR = 0.1
+
+
+def base_kind(learner: Learner) -> Kind:
+    """The kind that everything is compared with: the shared model, or the single-task ones without one."""
+    return "shared" if "shared" in learner.kinds else "single-task"
 
 
 def balance_weights(rows: Rows, tasks: Sequence[Task], floor: float = FLOOR) -> dict[str, float]:
@@ -42,10 +46,10 @@ def balance_soft(rows: Rows, task: str, floor: float = FLOOR) -> float:
 
 @dataclass
 class Family:
-    """The networks of all folds, trained alike."""
+    """The models of all folds, trained alike."""
 
     name: str
-    networks: list[dict[str, nn.Module]]
+    networks: list[dict[str, Model]]
     logits: dict[str, Array]
     scale: dict[str, float] = field(default_factory=dict)
 
@@ -74,20 +78,18 @@ def train_family(
     soft: list[dict[str, Array]] | None,
 ) -> Family:
     """The networks of all folds of one candidate, and their logits of all rows."""
-    networks: list[dict[str, nn.Module]] = []
+    networks: list[dict[str, Model]] = []
     logits: dict[str, list[Array]] = {task.name: [] for task in tasks}
     for k in range(effort.folds):
         index = torch.from_numpy(np.flatnonzero(fold != k))
         part = rows.take(index)
         if soft is not None:
-            part = Rows(
-                part.inputs,
-                part.targets,
+            part = replace(
+                part,
                 soft={
                     task: torch.from_numpy(values[index.numpy()].astype(np.float32))
                     for task, values in soft[k].items()
                 },
-                weights=part.weights,
             )
         number = seed * 1000 + k + 1
         if name == "single-task":
@@ -100,8 +102,8 @@ def train_family(
         for task in tasks:
             network = nets[task.name]
             if id(network) not in done:
-                done[id(network)] = learner.logits(network, rows.inputs)
-            logits[task.name].append(done[id(network)][task.name].astype(np.float64))
+                done[id(network)] = learner.predict(network, rows)
+            logits[task.name].append(done[id(network)][task.name])
     return Family(name, networks, {task: np.stack(each) for task, each in logits.items()})
 
 
@@ -125,19 +127,19 @@ def out_of_sample(family: Family, task: Task, rows: Rows, fold: npt.NDArray[np.i
     return np.where(known, family.held_out(task, fold), family.averaged(task))
 
 
-def train_single(learner: Learner, rows: Rows, task: Task, share: float, seed: int) -> nn.Module:
+def train_single(learner: Learner, rows: Rows, task: Task, share: float, seed: int) -> Model:
     """The single-task model of one task."""
     return learner.train(
-        rows, [task], capacity="shared", share=share, seed=seed, task_weights={}, soft_weights={}
+        rows, [task], kind="single-task", share=share, seed=seed, task_weights={}, soft_weights={}
     )
 
 
-def train_shared(learner: Learner, rows: Rows, tasks: Sequence[Task], share: float, seed: int) -> nn.Module:
+def train_shared(learner: Learner, rows: Rows, tasks: Sequence[Task], share: float, seed: int) -> Model:
     """The balanced shared network, with whatever soft targets the rows carry."""
     return learner.train(
         rows,
         tasks,
-        capacity="half-shared",
+        kind="coupled" if rows.soft else "shared",
         share=share,
         seed=seed,
         task_weights=balance_weights(rows, tasks),

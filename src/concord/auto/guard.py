@@ -23,7 +23,8 @@ from concord.tasks import MulticlassTask, Task
 Array = npt.NDArray[np.float64]
 
 
-Start = Literal["shared", "single-task", "coupled"]
+Base = Literal["shared", "single-task"]
+Start = Literal[Base, "coupled"]
 
 
 MIN_GAIN_Z = 1.64
@@ -92,13 +93,15 @@ def guard(
     *,
     average: bool,
     start: Start,
+    base: Base = "shared",
 ) -> tuple[Choice, Array]:
     """The choice for a task, and its held-out probabilities of all rows.
 
-    It starts from the balanced shared network, and what is to take its place must show by evidence that it
-    is better. A task that is related to no other starts from the single-task one: there sharing has nothing
-    to give. A scarce task whose table is beyond doubt starts from the coupled one: its few rows would
-    hardly prove again what the many rows of the other task have proved.
+    It starts from the balanced shared network (the single-task one where the learner shares nothing), and
+    what is to take its place must show by evidence that it is better. A task that is related to no other
+    starts from the single-task one: there sharing has nothing to give. A scarce task whose table is beyond
+    doubt starts from the coupled one: its few rows would hardly prove again what the many rows of the other
+    task have proved.
 
     Where some classes can only be predicted through a relation (`unseen`), no annotated row can speak for
     them: candidates are judged on the other classes alone, from the coupled network too.
@@ -132,20 +135,23 @@ def guard(
     if len(known) < MIN_ROWS:
         why = f"{len(known)} annotated rows prove nothing"
     else:
-        averages = average and start != "single-task" and not zero_shot
+        averages = average and base == "shared" and start != "single-task" and not zero_shot
         if averages:
             weights = _averaged(candidates, losses, scores, task, targets)
         if not averages or (start == "coupled" and weights == {"shared": 1.0}):
             weights = {_stepwise(losses, scores, start): 1.0}
+        shared = f"balanced shared {scores['shared']:.3f}, " if base == "shared" else ""
         why = (
-            f"out-of-fold metric {_score(task, targets, _mix(weights, candidates)):.3f}, balanced shared "
-            f"{scores['shared']:.3f}, single-task {scores['single-task']:.3f}"
+            f"out-of-fold metric {_score(task, targets, _mix(weights, candidates)):.3f}, {shared}"
+            f"single-task {scores['single-task']:.3f}"
         )
-    gain, z = _gain(losses["shared"], row_loss(_mix(weights, candidates), targets, is_class))
+    gain, z = _gain(losses[base], row_loss(_mix(weights, candidates), targets, is_class))
     parts = ", ".join(f"{share:.0%} {name}" if share < 1 else name for name, share in weights.items())
     if weights == {"shared": 1.0}:
         parts = "the balanced shared network, no coupling"
-    elif start == "single-task":
+    elif base == "single-task" and weights == {base: 1.0}:
+        parts += ", no coupling"
+    elif base == "shared" and start == "single-task":
         parts += ", no coupling: nothing shows that it gains from tasks that it is not related to"
     else:
         why += f"; log-loss gain {gain:.3f} nats, z = {z:.1f}"

@@ -25,7 +25,7 @@ from concord.auto.combine import Choice, in_order, predict_in_order
 from concord.auto.cross_fitting import FirstStage, first_stage
 from concord.auto.effort import Effort
 from concord.auto.families import Family, fit_scales, train_family, train_shared, train_single
-from concord.auto.guard import Start, guard, proven, unrelated
+from concord.auto.guard import Base, Start, guard, proven, unrelated
 from concord.auto.teach import class_targets, taught_targets
 from concord.auto.zero_shot import unseen_classes
 from concord.errors import RangeError, UnknownNameError
@@ -60,6 +60,7 @@ class Automatic:
         relations: The relations in use.
         zero_shot: By class task, the classes without an annotated row that a relation predicts.
         shifts: Class priors of each source beside those of the class task's own rows.
+        base: The family that speaks of classes that are not decided yet.
     """
 
     tasks: tuple[Task, ...]
@@ -71,26 +72,27 @@ class Automatic:
     relations: tuple[Relation, ...] = ()
     zero_shot: dict[str, tuple[str, ...]] = field(default_factory=dict)
     shifts: tuple[PriorShift, ...] = ()
+    base: str = "shared"
 
-    def probabilities(self, learner: Learner, inputs: Any) -> dict[str, Array]:
+    def probabilities(self, learner: Learner, rows: Rows) -> dict[str, Array]:
         """Predicted probabilities by task: (n, C) and (n, K)."""
         known: dict[tuple[str, str], Array] = {}
 
         def predicted(family: str, task: Task) -> Array:
             members = self.families[family]
             if (family, task.name) not in known:
-                done: dict[int, dict[str, npt.NDArray[Any]]] = {}
+                done: dict[int, dict[str, Array]] = {}
                 for nets in members.networks:
                     network = nets[task.name]
                     if id(network) not in done:
-                        done[id(network)] = learner.logits(network, inputs)
+                        done[id(network)] = learner.predict(network, rows)
                 for name in done[id(members.networks[0][task.name])]:
                     other = next(t for t in self.tasks if t.name == name)
                     each = np.stack([done[id(nets[task.name])][name] for nets in members.networks])
-                    known[family, name] = members.probabilities(other, each.astype(np.float64)).mean(axis=0)
+                    known[family, name] = members.probabilities(other, each).mean(axis=0)
             return known[family, task.name]
 
-        return predict_in_order(self.tasks, self.choices, self.relations, predicted)
+        return predict_in_order(self.tasks, self.choices, self.relations, predicted, self.base)
 
     def sentences(self) -> list[str]:
         """The account in plain words: notes, relations, then each task."""
@@ -134,12 +136,13 @@ def select(
     """
     if artefact not in ("distilled", "bagged"):
         raise UnknownNameError.of("artefact", artefact, ("distilled", "bagged"))
+    names = ", ".join(learner.kinds[:-1]) + f" and {learner.kinds[-1]}"
     say(
-        f"auto: {effort.folds} folds x single-task, shared and coupled networks at {effort.share:.0%} of the "
-        f"steps, then one network: about {effort.cost():.1f} times the pair of single-task models"
+        f"auto: {effort.folds} folds x {names} networks at {effort.share:.0%} of the steps, then one "
+        f"network: about {effort.cost(len(learner.kinds)):.1f} times the pair of single-task models"
     )
     first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed, groups=groups)
-    if (folds := len(first.families["shared"].networks)) != effort.folds:
+    if (folds := len(first.base.networks)) != effort.folds:
         raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")
     fold, families = first.fold, dict(first.families)
     checks = tuple(first.check(relation) for relation in relations)
@@ -154,11 +157,11 @@ def select(
         families["coupled"] = _coupled_family(learner, first, active, judging, unseen, effort, seed)
     choices = _choose(first, families, checks, judging, unseen, average=artefact == "bagged")
     in_use = tuple(check.relation for check in active)
-    spent = effort.folds * effort.share * (2 + bool(active))
-    used = _families_in_use(choices, in_use, tasks)
-    shifts = _prior_shifts(families["shared"], rows, tasks, fold, seed)
+    spent = effort.folds * effort.share * (len(first.families) + bool(active))
+    used = _families_in_use(choices, in_use, tasks, first.base.name)
+    shifts = _prior_shifts(first.base, rows, tasks, fold, seed)
     if artefact == "distilled":
-        families = _final(learner, rows, tasks, families, active, unseen, choices, used, seed)
+        families = _final(learner, rows, tasks, families, active, unseen, used, choices, seed, first.base)
         spent += sum(
             1.0 if name != "single-task" else len(families[name].networks[0]) / len(tasks) for name in used
         )
@@ -172,6 +175,7 @@ def select(
         in_use,
         _through_a_relation_alone(tasks, choices, unseen),
         shifts,
+        first.base.name,
     )
     for sentence in outcome.sentences():
         say(sentence)
@@ -188,7 +192,7 @@ def _coupled_family(
     seed: int,
 ) -> Family:
     """A coupled network for each fold, taught by what the shared one of the fold says of the classes."""
-    rows, tasks, fold, shared = first.rows, first.tasks, first.fold, first.families["shared"]
+    rows, tasks, fold, shared = first.rows, first.tasks, first.fold, first.base
     sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
     soft = [
         {
@@ -216,15 +220,16 @@ def _choose(
     """The guard's choice for every task; sources before what is decoded through them."""
     rows, fold = first.rows, first.fold
     active = [check for check in checks if check.exponent > 0]
+    base: Base = "shared" if "shared" in first.families else "single-task"
     choices: dict[str, Choice] = {}
     done: dict[str, Array] = {}
 
     def classes(source: Task) -> Array:
-        return done[source.name] if source.name in done else families["shared"].held_out(source, fold)
+        return done[source.name] if source.name in done else first.base.held_out(source, fold)
 
     for task in in_order(first.tasks, [check.relation for check in active]):
         of_folds = judging if isinstance(task, MulticlassTask) else [active] * len(judging)
-        start: Start = "shared"
+        start: Start = base
         if unrelated(task, rows, checks):
             start = "single-task"
         elif unseen[task.name].any() or proven(task, rows, active):
@@ -239,6 +244,7 @@ def _choose(
             unseen[task.name],
             average=average,
             start=start,
+            base=base,
         )
     return choices
 
@@ -272,14 +278,14 @@ def _prior_shifts(
 
 
 def _families_in_use(
-    choices: Mapping[str, Choice], relations: Sequence[Relation], tasks: Sequence[Task]
+    choices: Mapping[str, Choice], relations: Sequence[Relation], tasks: Sequence[Task], base: str
 ) -> list[str]:
     names = {name.partition("/")[0] for choice in choices.values() for name in choice.weights}
     order = [task.name for task in in_order(tasks, relations)]
     for relation in relations:
         target, source = relation.target.name, relation.source.name
         if order.index(source) > order.index(target) and any("/" in n for n in choices[target].weights):
-            names.add("shared")
+            names.add(base)
     return sorted(names)
 
 
@@ -290,9 +296,10 @@ def _final(
     families: Mapping[str, Family],
     active: Sequence[RelationCheck],
     unseen: Mapping[str, npt.NDArray[np.bool_]],
-    choices: Mapping[str, Choice],
     used: Sequence[str],
+    choices: Mapping[str, Choice],
     seed: int,
+    base: Family,
 ) -> dict[str, Family]:
     """The families in use, each trained once more: on all rows, for all steps.
 
@@ -309,8 +316,8 @@ def _final(
         else:
             part = rows
             if name == "coupled":
-                soft = taught_targets(families["shared"], rows, active, tasks, unseen)
-                part = Rows(rows.inputs, rows.targets, soft, rows.weights)
+                soft = taught_targets(base, rows, active, tasks, unseen)
+                part = replace(rows, soft=soft)
             nets = dict.fromkeys((task.name for task in tasks), train_shared(learner, part, tasks, 1.0, seed))
         out[name] = Family(name, [nets], {}, scale)
     return out

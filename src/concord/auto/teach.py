@@ -10,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import softmax
-from torch import nn
 
 from concord.auto.cross_fitting import observations_of
 from concord.auto.effort import Effort
-from concord.auto.families import Family, fit_scales, train_family, train_shared
+from concord.auto.families import Family, base_kind, fit_scales, train_family, train_shared
 from concord.auto.posterior import posterior_targets
 from concord.auto.splits import checked_folds
 from concord.auto.zero_shot import covered, fill_unseen
@@ -26,7 +25,7 @@ from concord.estimation import (
     fit_exponent,
 )
 from concord.fitting import Rows
-from concord.learners import Learner
+from concord.learners import Learner, Model
 from concord.relations import Relation, class_evidence
 from concord.tasks import Task
 
@@ -46,7 +45,7 @@ def two_stage(
     seed: int,
     groups: npt.NDArray[Any] | None = None,
     say: Callable[[str], None] = lambda message: None,
-) -> nn.Module:
+) -> Model:
     """Two stages and no guard: posterior class targets through the given relations, as they are.
 
     The first stage is the balanced shared network, cross-fitted, its temperature fitted on rows that it
@@ -72,8 +71,9 @@ def two_stage(
     if not relations:
         raise ShapeError("a two-stage coupling works through relations; give relations=[...]")
     fold = checked_folds(rows, tasks, effort.folds, seed, groups)
-    first = train_family(learner, rows, tasks, fold, effort, seed, "shared", None)
-    fit_scales({"shared": first}, rows, tasks, fold)
+    base = base_kind(learner)
+    first = train_family(learner, rows, tasks, fold, effort, seed, base, None)
+    fit_scales({base: first}, rows, tasks, fold)
     soft: dict[str, torch.Tensor] = {}
     for task in tasks:
         through = [relation for relation in relations if relation.source.name == task.name]
@@ -95,7 +95,7 @@ def two_stage(
         missing = ~task.annotated(rows.targets[task.name].numpy())
         targets = np.where((some & missing)[:, None], p, np.nan)
         soft[task.name] = torch.from_numpy(targets.astype(np.float32))
-    return train_shared(learner, Rows(rows.inputs, rows.targets, soft, rows.weights), tasks, 1.0, seed)
+    return train_shared(learner, replace(rows, soft=soft), tasks, 1.0, seed)
 
 
 def _log_evidence(rows: Rows, check: RelationCheck) -> tuple[Array, npt.NDArray[np.bool_]]:

@@ -323,9 +323,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self, "tasks_")
         inputs = torch.as_tensor(self._inputs(X, None, reset=False))
         if self._automatic is not None:
-            out = self._automatic.probabilities(self._learner(), inputs)
+            out = self._automatic.probabilities(self._learner(), Rows(inputs, {}))
         else:
-            logits = self._learner().logits(self._network, inputs)
+            logits = self._learner().predict(self._network, Rows(inputs, {}))
             out = {task.name: metrics.probabilities(task, logits[task.name]) for task in self.tasks_}
         return out[SINGLE] if self._single else out
 

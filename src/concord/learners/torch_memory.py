@@ -6,17 +6,26 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from concord.couplings import Coupling
 from concord.errors import ShapeError
 from concord.fitting import Recipe, Rows, fit
-from concord.learners.protocol import Learner
-from concord.networks import Capacity, MultiTaskNetwork, mlp_network
+from concord.learners.protocol import Kind, Learner
+from concord.networks import Capacity, MultiTaskNetwork, mlp_network, predict_logits
 from concord.objective import CoupledObjective
 from concord.relations import Relation
 from concord.tasks import Task
+
+Array = npt.NDArray[np.float64]
+
+
+def network_logits(network: nn.Module, inputs: Tensor) -> dict[str, Array]:
+    """Logits of inputs in memory (n, ...), in float64: by task, (n, width)."""
+    return {name: z.numpy().astype(np.float64) for name, z in predict_logits(network, inputs).items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +45,7 @@ class TorchLearner(Learner):
         device: Where to train.
         relations: Relations of the couplings.
         couplings: Couplings in the loss of every network.
+        kinds: What it trains.
     """
 
     trunk: nn.Module | Callable[[], nn.Module] | None
@@ -48,6 +58,7 @@ class TorchLearner(Learner):
     device: str
     relations: Sequence[Relation] = ()
     couplings: Sequence[Coupling] = ()
+    kinds: Sequence[Kind] = ("single-task", "shared", "coupled")
 
     def coupled(self, relations: Sequence[Relation], couplings: Sequence[Coupling]) -> TorchLearner:
         """The same with couplings in the loss."""
@@ -58,13 +69,14 @@ class TorchLearner(Learner):
         rows: Rows,
         tasks: Sequence[Task],
         *,
-        capacity: Capacity,
+        kind: Kind,
         share: float,
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
     ) -> nn.Module:
         """A new network, trained on `rows` for a share of the steps."""
+        capacity: Capacity = "shared" if kind == "single-task" else "half-shared"
         network = self.build(tasks, tuple(rows.inputs.shape[1:]), capacity, seed).to(self.device)
         objective = CoupledObjective(
             tasks,
@@ -86,6 +98,10 @@ class TorchLearner(Learner):
             log_every=max(1, self.steps),
         )
         return network
+
+    def predict(self, model: nn.Module, rows: Rows) -> dict[str, Array]:
+        """Logits of all tasks of a network: by task, (n, width)."""
+        return network_logits(model, rows.inputs)
 
     def build(
         self, tasks: Sequence[Task], shape: tuple[int, ...], capacity: Capacity, seed: int

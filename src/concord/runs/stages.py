@@ -22,6 +22,7 @@ from concord.auto import Effort, two_stage
 from concord.data import Source
 from concord.errors import CheckpointError, ConfigError
 from concord.fitting import Checkpoints, JsonLines, Logger, Progress, Recipe, Rows, Samples, fit, on_first
+from concord.learners import Kind
 from concord.networks import moved
 from concord.runs.building import Built
 from concord.runs.sources import mixture_of, named
@@ -122,6 +123,8 @@ class _Folds:
     would be taught is noted.
     """
 
+    kinds: Sequence[Kind] = ("shared", "coupled")
+
     def __init__(self, built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]) -> None:
         self.built, self.fabric, self.folder, self.options = built, fabric, folder, options
         self.sources = list(built.training.values())
@@ -156,14 +159,14 @@ class _Folds:
         rows: Rows,
         tasks: Sequence[Task],
         *,
-        capacity: str,
+        kind: Kind,
         share: float,
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
     ) -> nn.Module:
         """A network of some rows."""
-        del tasks, capacity, task_weights, soft_weights
+        del tasks, kind, task_weights, soft_weights
         if rows.soft:
             self.taught = rows.soft
             return nn.Identity()
@@ -205,12 +208,12 @@ class _Folds:
         return [*loggers, Progress(steps)] if self.built.config.watching.progress else loggers
 
     @torch.no_grad()
-    def logits(self, network: nn.Module, inputs: Any) -> dict[str, npt.NDArray[Any]]:
+    def predict(self, network: nn.Module, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
         """Logits of all rows, over all ranks."""
         built, fabric = self.built, self.fabric
         network.to(fabric.device).eval()
-        out = {task.name: torch.zeros(len(inputs), task.width) for task in built.tasks}
-        out[""] = torch.zeros(len(inputs), 1)  # whether a row was there
+        out = {task.name: torch.zeros(len(rows), task.width) for task in built.tasks}
+        out[""] = torch.zeros(len(rows), 1)  # whether a row was there
         batches = mixture_of(
             built.training,
             built.tasks,
@@ -237,4 +240,4 @@ class _Folds:
                 f"the inputs of {int((~there).sum())} training rows cannot be read, and a first stage "
                 "predicts every row; leave them out (where), or see which with on_error: raise"
             )
-        return {name: z.numpy() for name, z in out.items()}
+        return {name: z.numpy().astype(np.float64) for name, z in out.items()}

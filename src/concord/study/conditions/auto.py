@@ -67,7 +67,7 @@ class Auto(Condition):
         tasks = setting.tasks
 
         def predict(inputs: Tensor) -> dict[str, Tensor]:
-            found = outcome.probabilities(learner, inputs)
+            found = outcome.probabilities(learner, Rows(inputs, {}))
             return {task.name: _logits(task, torch.from_numpy(found[task.name])) for task in tasks}
 
         return predict

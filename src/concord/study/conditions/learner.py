@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import nn
 
 from concord.fitting import Rows
-from concord.learners import Learner
+from concord.learners import Kind, Learner, network_logits
 from concord.networks import Capacity
 from concord.objective import CoupledObjective
 from concord.study.conditions.base import Setting
@@ -26,6 +28,8 @@ class StudyLearner(Learner):
         curves: Learning curves of the networks that had the full number of steps, by their `id`.
     """
 
+    kinds: Sequence[Kind] = ("single-task", "shared", "coupled")
+
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.curves: dict[int, list[dict[str, Any]]] = {}
@@ -35,7 +39,7 @@ class StudyLearner(Learner):
         rows: Rows,
         tasks: Sequence[Task],
         *,
-        capacity: Capacity,
+        kind: Kind,
         share: float,
         seed: int,
         task_weights: Mapping[str, float],
@@ -47,8 +51,13 @@ class StudyLearner(Learner):
         steps = max(1, round(setting.budget.steps * share))
         # A residual net is shared as a whole, as a user's trunk is: a layer for each task on top of it made
         # learning so slow that sharing seemed to do harm.
-        whole: Capacity = "shared" if setting.network.kind == "resnet" else capacity
-        network = setting.train(setting.build(tasks, whole), objective, rows, steps)
+        whole = kind == "single-task" or setting.network.kind == "resnet"
+        capacity: Capacity = "shared" if whole else "half-shared"
+        network = setting.train(setting.build(tasks, capacity), objective, rows, steps)
         if share == 1:
             self.curves[id(network)] = setting.curves
         return network
+
+    def predict(self, model: nn.Module, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
+        """Logits of all tasks of a network: by task, (n, width)."""
+        return network_logits(model, rows.inputs)

@@ -121,7 +121,7 @@ def _cross_fitted(setting: Setting, regime: Regime) -> dict[str, Any]:
     for k in range(FOLDS):
         part = setting.rows.take(torch.from_numpy(np.flatnonzero(fold != k)))
         network = train_shared(learner, part, setting.tasks, SHARE, setting.seed * 1000 + k + 1)
-        logits.append(learner.logits(network, setting.rows.inputs))
+        logits.append(learner.predict(network, setting.rows))
     return {
         task.name: _out_of_sample(
             task, setting.rows.targets[task.name].numpy(), np.stack([z[task.name] for z in logits]), fold
