@@ -188,7 +188,7 @@ def test_pickled_weights_are_not_loaded(folder: Path):
 def test_a_missing_extra_says_what_to_install(name: str, extra: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, name, None)
     source = "hf" if name == "transformers" else name
-    with pytest.raises(MissingExtraError, match=rf"pip install concord\[{extra}\]"):
+    with pytest.raises(MissingExtraError, match=rf"pip install concord-mtl\[{extra}\]"):
         build_trunk(f"{source}:resnet18")
 
 

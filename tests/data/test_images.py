@@ -536,5 +536,5 @@ def test_kornia_itself():
 
 def test_kornia_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "kornia", None)
-    with pytest.raises(MissingExtraError, match=r"concord\[kornia\]"):
+    with pytest.raises(MissingExtraError, match=r"concord-mtl\[kornia\]"):
         kornia_augment()

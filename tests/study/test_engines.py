@@ -158,7 +158,7 @@ def test_an_error_that_is_none_of_ours_is_left_as_it_is(tmp_path, ray):
 
 def test_without_ray_the_extra_is_named_and_nothing_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(MissingExtraError, match=r"pip install concord\[ray\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install concord-mtl\[ray\]"):
         run(tiny(), tmp_path / "out", engine="ray")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UnknownNameError, match="'processes'"):
