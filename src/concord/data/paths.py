@@ -15,6 +15,18 @@ from typing import Any
 
 from concord.errors import MissingDataError, UnsafePathError
 
+CLUTTER = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")
+"""What systems leave beside data, in lower case; so is every name that begins with a dot."""
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder of this name is left there by a system and holds no data.
+
+    `.DS_Store`, `._NAME.jpg`, `.ipynb_checkpoints`, `__MACOSX`, `@eaDir`, `Thumbs.db` and the like. Readers
+    and prediction skip such names alike.
+    """
+    return name.startswith(".") or name.lower() in CLUTTER
+
 
 def check_relative(path: str) -> tuple[str, ...]:
     """Parts of a path that stays below where it starts.

@@ -9,7 +9,9 @@ from typing import Any
 
 from concord.data import readers
 from concord.data.manifest import Manifest
-from concord.errors import ConfigError, MissingDataError, UnknownNameError
+from concord.data.options import reader_options
+from concord.data.readers import ElsewhereError, tell
+from concord.errors import MissingDataError, UnknownNameError
 
 
 def reader_names() -> tuple[str, ...]:
@@ -51,15 +53,13 @@ def read(name: str, root: str | Path, **options: Any) -> Manifest:
         raise MissingDataError(
             f"{module.TITLE}: expected its folder at {folder}, found {found}; get the data from {module.HOME}"
         )
-    _check_options(module, options)
-    manifest: Manifest = module.read(folder, **options)
+    taken = reader_options(module.read, module.TITLE, options)
+    try:
+        manifest: Manifest = module.read(folder, **taken)
+    except ElsewhereError as error:
+        inner = error.folder
+        if inner == folder or not inner.is_relative_to(folder):
+            raise
+        tell(f"{module.TITLE}: read from {inner}, one folder below the one named")
+        manifest = module.read(inner, **taken)
     return manifest
-
-
-def _check_options(module: Any, options: dict[str, Any]) -> None:
-    from inspect import signature
-
-    known = list(signature(module.read).parameters)[1:]
-    for option in options:
-        if option not in known:
-            raise ConfigError(f"{module.TITLE}: {UnknownNameError.of('option', option, known or ['(none)'])}")

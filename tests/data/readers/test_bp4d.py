@@ -3,19 +3,23 @@
 from pathlib import Path
 from types import ModuleType
 
+import polars as pl
 import pytest
 from _face_mutations import check_damage, damages, permuted, touch, truth_of, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import bp4d, bp4d_plus
-from concord.errors import ConfigError, DataFormatError, MissingDataError
+from concord.errors import ConcordWarning, ConfigError, DataFormatError, MissingDataError
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* annotated images are not in"),  # left out on purpose
+    pytest.mark.filterwarnings("ignore:.* images count from"),
+]
 
 COLUMNS = (1, 2, 4, 5, 6, 7, 9, *range(10, 21), 22, 23, 24, *range(27, 40))
 INTENSE = (6, 10, 12, 14, 17)
-BP4D = {("F001", "T1"): 2440, ("F001", "T4"): 7, ("M011", "T8"): 98, ("F007", "T2"): 0}
+BP4D = {("F001", "T1"): 44, ("F001", "T4"): 7, ("M011", "T8"): 98, ("F007", "T2"): 1}
 PLUS = {("F001", "T1"): 1, ("F001", "T6"): 10, ("F041", "T8"): 99, ("M001", "T7"): 5}  # no F041_T7, no F082
 FRAMES = 4
 
@@ -29,13 +33,14 @@ def labels(subject: str, frame: int, units: tuple[int, ...]) -> dict[str, int | 
     return {f"action_units.AU{unit}": None if c == "9" else int(c) for unit, c in found.items()}
 
 
-def make(root: Path, sequences: dict[tuple[str, str], int], width: int = 4) -> Path:
+def make(root: Path, sequences: dict[tuple[str, str], int], width: int = 4, first: int = 1) -> Path:
+    """Sequences coded from a frame on, with all images up to there and a few more."""
     for (subject, task), start in sequences.items():
         frames = range(start, start + FRAMES)
         header = ",".join(["0", *map(str, COLUMNS)])
         rows = [",".join([str(f), *(code(subject, f, u) for u in COLUMNS)]) for f in frames]
         write(root / f"AUCoding/AU_OCC/{subject}_{task}.csv", [header, *rows])
-        touch(root, [f"{subject}/{task}/{f:0{width}d}.jpg" for f in frames])
+        touch(root, [f"{subject}/{task}/{f:0{width}d}.jpg" for f in range(first, start + FRAMES + 2)])
     return root
 
 
@@ -69,6 +74,50 @@ def test_units_of_every_frame(
     assert [task.name for task in manifest.tasks] == ["action_units"]  # the task T is no expression
 
 
+@pytest.mark.parametrize(("module", "sequences"), SETS)
+def test_images_from_0_pair_frame_n_plus_1_with_image_n(
+    tmp_path: Path, module: ModuleType, sequences: dict[tuple[str, str], int]
+) -> None:
+    make(tmp_path, sequences, first=0)
+    with pytest.warns(
+        ConcordWarning, match=r"images count from 0, so that frame N is image N - 1 \(offset=-1\)"
+    ):
+        manifest = module.read(tmp_path)
+    rows = manifest.frame.select("path", "frame", *(f"action_units.AU{u}" for u in module.UNITS)).rows()
+    assert len(rows) == len(sequences) * FRAMES
+    for path, frame, *values in rows:
+        subject, task, name = path.split("/")
+        assert int(name.removesuffix(".jpg")) == frame - 1
+        assert values == list(labels(subject, frame, module.UNITS).values())
+        assert sequences[subject, task] <= frame
+
+
+def test_images_from_1_are_said_too(tmp_path: Path) -> None:
+    make(tmp_path, BP4D)
+    with pytest.warns(ConcordWarning, match=r"images count from 1, so that frame N is image N \(offset=0\)"):
+        bp4d.read(tmp_path)
+
+
+def test_a_partial_copy_needs_an_offset(tmp_path: Path) -> None:
+    make(tmp_path, {("F001", "T1"): 44, ("F002", "T2"): 5}, first=5)
+    with pytest.raises(ConfigError, match=r"found 5 as the first in 'F001/T1'; say offset=-1 .* or offset=0"):
+        bp4d.read(tmp_path)
+    for offset in (-1, 0):
+        frame = bp4d.read(tmp_path, offset=offset).frame.filter(pl.col("elicitation") == "T1")
+        assert frame["path"][0] == f"F001/T1/{44 + offset:04d}.jpg"
+    touch(tmp_path, ["F001/T1/0000.jpg", "F002/T2/0001.jpg"])
+    with pytest.raises(ConfigError, match="from 0 in 'F001/T1' and from 1 in 'F002/T2'"):
+        bp4d.read(tmp_path)
+
+
+def test_a_frame_before_the_first_image(tmp_path: Path) -> None:
+    make(tmp_path, {("F001", "T1"): 0}, first=0)
+    with pytest.raises(
+        DataFormatError, match="line 2: expected a frame number, a whole number of at least 1"
+    ):
+        bp4d.read(tmp_path)
+
+
 def test_numbers_of_units() -> None:
     assert len(bp4d.UNITS) == 12
     assert len(bp4d_plus.UNITS) == 34
@@ -100,6 +149,7 @@ def test_images_elsewhere_and_counted_otherwise(tmp_path: Path) -> None:
         ("images/F001/T1/0004.jpg", 3),
         ("images/F001/T1/0005.jpg", 4),
         ("images/F001/T1/0006.jpg", 5),
+        ("images/F001/T1/0007.jpg", 6),
     ]
     bare = bp4d.read(tmp_path, images="nowhere", missing="keep")
     assert bare.frame["path"][0] == "nowhere/F001/T1/3.jpg"
@@ -107,7 +157,7 @@ def test_images_elsewhere_and_counted_otherwise(tmp_path: Path) -> None:
 
 def test_units_that_nobody_coded_are_gaps(tmp_path: Path) -> None:
     write(tmp_path / "AUCoding/AU_OCC/F001_T1.csv", ["0,1,2", "5,9,9", "6,1,9"])
-    touch(tmp_path, ["F001/T1/5.jpg", "F001/T1/6.jpg"])
+    touch(tmp_path, [f"F001/T1/{k}.jpg" for k in range(1, 7)])
     assert bp4d.read(tmp_path, units=[1, 2]).frame["path"].to_list() == ["F001/T1/6.jpg"]
     assert len(bp4d.read(tmp_path, units=[1, 2], gaps="keep")) == 2
     with pytest.raises(DataFormatError, match="line 1: expected a column '4'"):

@@ -18,7 +18,10 @@ from concord.study.plan import as_plan, read_plan
 from concord.study.problems.load import problem_of
 from concord.study.running.running import run
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.* annotated images are not in"),  # left out on purpose
+    pytest.mark.filterwarnings("ignore:.* images count from"),
+]
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 NAMES = sorted(path.stem for path in (CONFIGS / "licensed").glob("*.yaml"))

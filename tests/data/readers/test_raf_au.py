@@ -47,6 +47,49 @@ def test_null_and_sides_as_the_user_says(tree: Path) -> None:
     assert open_side["0004"] == (0, 0, 0, 1, 0)
 
 
+TOKENS = [
+    "0001.jpg AD19+25",
+    "0002.jpg t23+1",
+    "0003.jpg BL18",
+    "0004.jpg BR18+RB18+L18",
+    "0005.jpg L12L+26+26",
+    "0006.jpg t12+12",
+    "0007.jpg T18+B18+L23",
+]
+
+
+def decoded(line: str, sides: str, traces: str) -> dict[int, int | None]:
+    """Units of a line, token by token."""
+    found: dict[int, set[str]] = {}
+    for token in line.split()[1].split("+"):
+        kind, number, behind = re.fullmatch(r"(AD|t|[LRTB]*)(\d+)([LRTB]?)", token).groups()
+        found.setdefault(int(number), set()).add("" if kind == "AD" else kind + behind)
+    out: dict[int, int | None] = {}
+    for unit, marks in found.items():
+        sided = {mark for mark in marks if mark != "t"}
+        letters = set("".join(sided))
+        both = {"L", "R"} <= letters or {"T", "B"} <= letters or "" in sided
+        if both or (sides == "merge" and sided) or ("t" in marks and traces == "present"):
+            out[unit] = 1
+        elif sided or traces == "gap":
+            out[unit] = None
+        else:
+            out[unit] = 0
+    return out
+
+
+@pytest.mark.parametrize("sides", ["merge", "gap"])
+@pytest.mark.parametrize("traces", ["present", "absent", "gap"])
+def test_tokens_of_the_real_file(tmp_path: Path, sides: str, traces: str) -> None:
+    units = (1, 12, 18, 19, 23, 25, 26)
+    manifest = raf_au.read(make(tmp_path, TOKENS), sides=sides, traces=traces)
+    assert manifest.tasks[0].outputs == tuple(f"AU{unit}" for unit in units)
+    found = truth_of(manifest, [f"action_units.AU{unit}" for unit in units])
+    for line in TOKENS:
+        wanted = dict.fromkeys(units, 0) | decoded(line, sides, traces)
+        assert list(found[f"aligned/{line[:4]}_aligned.jpg"].values()) == list(wanted.values()), line
+
+
 def test_units_of_ones_own(tree: Path) -> None:
     manifest = raf_au.read(tree, units=[25, 43])
     assert manifest.tasks[0].outputs == ("AU25", "AU43")
@@ -56,10 +99,11 @@ def test_units_of_ones_own(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "found"),
     [
-        ("0002.jpg 1+2+1", "each unit once, found '1'"),
-        ("0002.jpg 1++2", "units as 1, 25 or L12 .* found ''"),
-        ("0002.jpg 1+225", "units as 1, 25 or L12 .* found '225'"),
-        ("0002.jpg 1+null", "units as 1, 25 or L12"),
+        ("0002.jpg 1++2", "units as 1, 25, L12, .* found ''"),
+        ("0002.jpg 1+225", "units as 1, 25, L12, .* found '225'"),
+        ("0002.jpg 1+null", "units as 1, 25, L12"),
+        ("0002.jpg 1+X12", "units as 1, 25, L12, .* found 'X12'"),
+        ("0002.jpg 1+tL12", "units as 1, 25, L12, .* found 'tL12'"),
         ("0002.jpg 1 + 2", "an image and its units"),
         ("0001.jpg 1", "each image once"),
         ("0002.jpg", "an image and its units"),

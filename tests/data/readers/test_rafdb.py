@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from _face_mutations import Damage, check_damage, damages, touch, truth_of, write
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import rafdb
-from concord.errors import DataFormatError, MissingDataError, UnknownNameError
+from concord.data.registry import read as data_read
+from concord.errors import ConcordWarning, ConfigError, DataFormatError, MissingDataError, UnknownNameError
 from concord.relations.literature import EXPRESSIONS, compound_expressions
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
@@ -115,6 +116,99 @@ def test_a_file_cut_in_a_code_of_two_digits(tmp_path: Path) -> None:
     file = root / "basic" / INNER
     file.write_bytes(file.read_bytes()[:-1])
     assert len(rafdb.read(root)) == len(BASIC)
+
+
+def test_any_number_of_digits(tmp_path: Path) -> None:
+    names = {"train_0001": "1", "train_3162": "11", "test_001": "10", "test_792": "2"}  # as released
+    write(tmp_path / "compound" / INNER, [f"{stem}.jpg {code}" for stem, code in names.items()])
+    touch(tmp_path, [f"compound/Image/aligned/{stem}_aligned.jpg" for stem in names])
+    found = truth_of(rafdb.read(tmp_path, subset="compound"), ["split", "expression"])
+    assert {
+        path.rpartition("/")[2][: -len("_aligned.jpg")]: list(v.values()) for path, v in found.items()
+    } == {
+        "train_0001": ["train", "happily surprised"],
+        "train_3162": ["train", "disgustedly surprised"],
+        "test_001": ["test", "angrily disgusted"],
+        "test_792": ["test", "happily disgusted"],
+    }
+
+
+def make_copy(root: Path, folder: str = "DATASET") -> Path:
+    for split in ("train", "test"):
+        stems = {stem: code for stem, (code, _) in BASIC.items() if stem.startswith(split)}
+        write(
+            root / f"{split}_labels.csv", ["image,label", *(f"{s}_aligned.jpg,{c}" for s, c in stems.items())]
+        )
+        touch(root, [f"{folder}/{split}/{code}/{stem}_aligned.jpg" for stem, code in stems.items()])
+    touch(root, [f"{folder}/train/5/._train_00001_aligned.jpg", f"__MACOSX/{folder}/train/1/x.jpg"])
+    return root
+
+
+COPY = {
+    f"DATASET/{stem.partition('_')[0]}/{code}/{stem}_aligned.jpg": {
+        "split": stem.partition("_")[0],
+        "expression": name,
+    }
+    for stem, (code, name) in BASIC.items()
+}
+
+
+def test_the_copy_with_tables(tmp_path: Path) -> None:
+    with pytest.warns(ConcordWarning, match="layout='copy'"):
+        manifest = rafdb.read(make_copy(tmp_path))
+    assert truth_of(manifest, ["split", "expression"]) == COPY
+    with pytest.raises(ConfigError, match="found subset='compound'"):
+        rafdb.read(tmp_path, subset="compound", layout="copy")
+    with pytest.raises(MissingDataError, match=INNER):
+        rafdb.read(tmp_path, layout="original")
+
+
+def test_the_table_of_a_copy_counts_not_its_folders(tmp_path: Path) -> None:
+    make_copy(tmp_path)
+    (tmp_path / "DATASET/train/5/train_00001_aligned.jpg").rename(
+        tmp_path / "DATASET/train/1/train_00001_aligned.jpg"
+    )
+    touch(tmp_path, ["DATASET/test/1/test_0099_aligned.jpg"])
+    with pytest.warns(ConcordWarning) as told:
+        manifest = rafdb.read(tmp_path)
+    assert any("1 of 4 images lie in the folder of another class" in str(w.message) for w in told)
+    assert any("1 images have no row in" in str(w.message) for w in told)
+    found = truth_of(manifest, ["expression"])
+    assert found["DATASET/train/1/train_00001_aligned.jpg"] == {"expression": "sadness"}
+    assert len(found) == len(COPY)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:RAF-DB. read as the copy", "ignore:.* have no row in", "ignore:.* lie in the folder"
+)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_table_of_a_copy(tmp_path: Path, data: st.DataObject) -> None:
+    if not (tmp_path / "DATASET").exists():
+        make_copy(tmp_path)
+    file = tmp_path / "train_labels.csv"
+    damage: Damage = data.draw(damages(file.read_bytes(), ","))
+    check_damage(lambda: rafdb.read(tmp_path, missing="keep"), file, damage, COPY)
+
+
+def test_one_folder_too_high_or_too_low(tmp_path: Path) -> None:
+    make(tmp_path / "archive" / "RAF")
+    with pytest.warns(ConcordWarning, match="one folder below the one named"):
+        manifest = data_read("rafdb", tmp_path / "archive")
+    assert manifest.root == tmp_path / "archive" / "RAF"
+    assert len(manifest) == len(BASIC)
+    with pytest.raises(MissingDataError, match=r"it lies in '.*basic': give that folder"):
+        data_read("rafdb", tmp_path / "archive" / "RAF" / "basic" / "Image")
+
+
+def test_a_packed_archive_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, ["basic/EmoLabel.zip"])
+    with pytest.raises(MissingDataError, match=r"unpack EmoLabel\.zip there first"):
+        data_read("rafdb", tmp_path / "basic")
+    write(tmp_path / "basic" / INNER, ["train_00001.jpg 5"])
+    touch(tmp_path, ["basic/Image/aligned.zip"])
+    with pytest.raises(MissingDataError, match=r"unpack aligned\.zip there first"):
+        data_read("rafdb", tmp_path)
 
 
 WHOLE = re.compile(r"(train|test)_\d{4,5}\.jpg \d+")

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from concord.data.paths import is_clutter
 from concord.errors import DataFormatError, MissingDataError
 
 _VERSION = 1
@@ -145,9 +146,7 @@ def _ids(folder: Path) -> set[str]:
 def _stems(folder: Path, suffix: str) -> set[str]:
     if not folder.is_dir():
         return set()
-    return {
-        n.removesuffix(suffix) for n in os.listdir(folder) if n.endswith(suffix) and not n.startswith(".")
-    }
+    return {n.removesuffix(suffix) for n in os.listdir(folder) if n.endswith(suffix) and not is_clutter(n)}
 
 
 def _batches(names: Sequence[str]) -> list[Sequence[str]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from concord.data.manifest import UNSAFE_PATH
+from concord.data.paths import is_clutter
 from concord.errors import (
     ConcordWarning,
     DataFormatError,
@@ -41,7 +43,7 @@ def find_folder(root: Path, choices: Sequence[str], title: str, home: str) -> Pa
     for choice in choices:
         if (root / choice).is_dir():
             return root / choice
-    raise _missing(root, "folder", choices, title, home)
+    raise not_found(root, f"the folder {_either(choices)}", choices, title, home)
 
 
 def find_file(root: Path, choices: Sequence[str], title: str, home: str) -> Path:
@@ -53,18 +55,76 @@ def find_file(root: Path, choices: Sequence[str], title: str, home: str) -> Path
     for choice in choices:
         if (root / choice).is_file():
             return root / choice
-    raise _missing(root, "file", choices, title, home)
+    raise not_found(root, f"the file {_either(choices)}", choices, title, home)
 
 
-def _missing(root: Path, kind: str, choices: Sequence[str], title: str, home: str) -> MissingDataError:
-    expected = " or ".join(f"{choice!r}" for choice in choices)
+def _either(choices: Sequence[str]) -> str:
+    return " or ".join(f"{choice!r}" for choice in choices)
+
+
+class ElsewhereError(MissingDataError):
+    """What was looked for lies in another folder than the one named.
+
+    Args:
+        message: For the user.
+        folder: The folder that should have been named.
+    """
+
+    def __init__(self, message: str, folder: Path) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
+def tell(message: str) -> None:
+    """Say how a data set was read, where that is not the layout it was published in."""
+    warnings.warn(message, ConcordWarning, stacklevel=4)
+
+
+def not_found(root: Path, expected: str, choices: Sequence[str], title: str, home: str) -> MissingDataError:
+    """The error for a data set of which none of some files or folders is there.
+
+    Args:
+        root: The folder named by the user.
+        expected: What was looked for, in words.
+        choices: Paths relative to root, of which the data set has one.
+        title: The data set.
+        home: Where one gets the data.
+
+    Returns:
+        An `ElsewhereError` where one of the choices lies one folder up or down, which the message then names.
+    """
     nearest = (root / choices[0]).parent
     while nearest != root and not nearest.is_dir():
         nearest = nearest.parent
-    return MissingDataError(
-        f"{title}: expected the {kind} {expected} in {root}, found {listing(nearest)}; "
-        f"get the data from {home}"
-    )
+    message = f"{title}: expected {expected} in {root}, found {listing(nearest)}"
+    places = _one_folder_off(root, choices)
+    if places:
+        lies = " and ".join(f"'{place}'" for place in places)
+        message += f"; it lies in {lies}: give that folder"
+        return ElsewhereError(message, places[0]) if len(places) == 1 else MissingDataError(message)
+    return MissingDataError(f"{message}{packed_inside(root)}; get the data from {home}")
+
+
+def _one_folder_off(root: Path, choices: Sequence[str]) -> list[Path]:
+    """Folders just below the root in which the first choice is that is anywhere; or the one above."""
+    if not root.is_dir():
+        return []
+    folders = [root / name for name in entries(root) if (root / name).is_dir()]
+    inside = [folder for folder in folders[:_MOST_FOLDERS] if any((folder / c).exists() for c in choices)]
+    above = root.absolute().parent
+    return inside or [above] * any((above / choice).exists() for choice in choices)
+
+
+def packed_inside(folder: Path) -> str:
+    """Archives in a folder, in words that follow a message; empty where there is none."""
+    if not folder.is_dir():
+        return ""
+    found = [name for name in entries(folder) if name.lower().endswith(_ARCHIVES)]
+    return f"; unpack {', '.join(found[:3])} there first" if found else ""
+
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".rar", ".7z", ".gz")
+_MOST_FOLDERS = 50
 
 
 def listing(folder: Path) -> str:
@@ -113,8 +173,8 @@ def keep_present(frame: pl.DataFrame, root: Path, missing: Missing, column: str 
         )
     if not there.any():
         raise MissingDataError(
-            f"expected images in {root}, found none of {len(paths)}, the first {paths[0]!r}; "
-            f"missing='keep' lists annotations without images"
+            f"expected images in {root}, found none of {len(paths)}, the first {paths[0]!r}"
+            f"{_where_instead(root, str(paths[0]))}; missing='keep' lists annotations without images"
         )
     if not there.all():
         lost = paths.filter(~there)
@@ -135,12 +195,24 @@ def _splits_lost(frame: pl.DataFrame, there: pl.Series) -> str:
     return f", and with them all of split {' and '.join(lost)}" if lost else ""
 
 
-def entries(folder: Path, suffix: str = "") -> list[str]:
-    """Names of the visible entries of a folder that end in `suffix`, sorted.
+def _where_instead(root: Path, path: str) -> str:
+    """Where an image of the same name lies, or an archive that may hold it; in words for a message."""
+    name = path.rpartition("/")[2]
+    for place, inner, files in islice(os.walk(root), _MOST_WALKED):
+        inner[:] = sorted(folder for folder in inner if not is_clutter(folder))
+        if name in files:
+            found = (Path(place) / name).relative_to(root).as_posix()
+            return f"; one of this name is {found!r}: give its folder, by the reader's images= if it has one"
+    folders = [root, *(root / parent for parent in Path(path).parents if parent != Path(path))]
+    return next((hint for folder in folders if (hint := packed_inside(folder))), "")
 
-    Names that begin with a dot are left out: some systems leave `.DS_Store` and `._NAME` beside files.
-    """
-    return sorted(name for name in os.listdir(folder) if name.endswith(suffix) and not name.startswith("."))
+
+_MOST_WALKED = 5000
+
+
+def entries(folder: Path, suffix: str = "") -> list[str]:
+    """Names of the entries of a folder that end in `suffix`, sorted, without clutter."""
+    return sorted(name for name in os.listdir(folder) if name.endswith(suffix) and not is_clutter(name))
 
 
 def numbered(folder: Path) -> dict[int, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from concord.data.paths import is_clutter
 from concord.data.readers._text import Lines, read_lines
 from concord.errors import DataFormatError
 
@@ -134,7 +135,7 @@ def images_below(root: Path, folder: Path, endings: tuple[str, ...] = (".jpg",))
     Folders that are symbolic links are not entered.
     """
     for place, inner, files in os.walk(folder):
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
         for name in sorted(files):
-            if not name.startswith(".") and name.lower().endswith(endings):
+            if not is_clutter(name) and name.lower().endswith(endings):
                 yield (Path(place) / name).relative_to(root).as_posix()

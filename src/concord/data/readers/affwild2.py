@@ -34,7 +34,7 @@ from concord.data.manifest import Manifest
 from concord.data.readers._faces import Gaps, expression_task, face_manifest, unit_column, unit_task
 from concord.data.readers._files import Missing, check_choice, entries, find_file, listing
 from concord.data.readers._text import Lines, read_lines
-from concord.errors import ConfigError, DataFormatError, MissingDataError
+from concord.errors import ConfigError, DataFormatError, EmptyDataError, MissingDataError
 from concord.tasks import Task
 
 NAME = "affwild2"
@@ -96,12 +96,15 @@ def read(
     Raises:
         MissingDataError: The folders are not those of the release; the message says what was found.
         DataFormatError: A line that is none of the release's; names file and line.
+        EmptyDataError: An empty list of tasks.
         ConfigError: A video in two splits, and `conflicts` is "error".
     """
     check_choice("release of Aff-Wild2", str(release), RELEASES)
     check_choice("value of conflicts", conflicts, ("error", "keep", "val"))
     known = _tasks(str(release), drop_other)
     wanted = list(known) if tasks is None else [tasks] if isinstance(tasks, str) else list(tasks)
+    if not wanted:
+        raise EmptyDataError(f"{TITLE}: expected tasks of {', '.join(known)}, found an empty list")
     for name in wanted:
         check_choice("task of Aff-Wild2", name, tuple(known))
     if str(release) == "multi-task":

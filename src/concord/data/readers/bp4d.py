@@ -6,7 +6,10 @@ with zeros. Tasks: T1 happy, T2 sad, T3 surprise, T4 embarrassment, T5 fear, T6 
 disgust.
 
 Traps: the task is what was to be elicited, not an expression label, so that it is a plain column
-`elicitation` here, not a task; only the most expressive segment of each sequence is coded.
+`elicitation` here, not a task; only the most expressive segment of each sequence is coded. Images
+count from 0 in the release (frame N + 1 is image N, as its user guide says) and from 1 in the copies of the
+FERA 2015 challenge: the images decide, and a note says how. A partial copy whose sequences have neither an
+image 0 nor an image 1 needs `offset`.
 
 The usual three parts are those of the public lists of region-learning and attention papers.
 """
@@ -51,7 +54,7 @@ def read(
     units: Sequence[int] = UNITS,
     fold: Literal[0, 1, 2] | None = None,
     images: str = ".",
-    offset: int = 0,
+    offset: int | None = None,
     missing: Missing = "drop",
     gaps: Gaps = "drop",
 ) -> Manifest:
@@ -63,7 +66,8 @@ def read(
         fold: Which of the three usual parts is the test split, the others being train; None leaves the split
             open. Lists that number folds 1, 2, 3 test on parts 2, 1, 0.
         images: Folder of the images, which lie in `SUBJECT/TASK` below it.
-        offset: What to add to a frame number to get its image's.
+        offset: What to add to a frame number to get its image's: -1 where images count from 0, 0 where they
+            count from 1; None decides by the images, and says so.
         missing: A frame without an image: "drop" the row, "keep" it, or "error".
         gaps: A frame without annotation of these units: "drop" the row or "keep" it.
 
@@ -73,7 +77,8 @@ def read(
     Raises:
         MissingDataError: No label files, or no images.
         DataFormatError: A file name, header or line of another form; names file and line.
-        ConfigError: A fold, and a subject that is in none of the parts.
+        ConfigError: A fold, and a subject that is in none of the parts; or no `offset`, and a sequence with
+            neither an image 0 nor an image 1.
     """
     check_choice("fold of BP4D", fold, (None, 0, 1, 2))
     frame = read_sequences(root, TITLE, HOME, units=units, tasks=TASKS, images=images, offset=offset)

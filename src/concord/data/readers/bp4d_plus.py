@@ -5,7 +5,7 @@ Layout: `AUCoding/AU_OCC/F001_T1.csv` as in BP4D, for the tasks T1, T6, T7 and T
 images `F001/T1/0001.jpg`, whose numbers may be padded with zeros.
 
 Traps: the sequences of F082, and F041 in T7, are missing; the task is what was to be elicited, not an
-expression label; images may count from 0 where frames count from 1 (`offset=-1`).
+expression label; images may count from 0 where frames count from 1: as in BP4D, the images decide.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def read(
     units: Sequence[int] = UNITS,
     intensities: bool = False,
     images: str = ".",
-    offset: int = 0,
+    offset: int | None = None,
     missing: Missing = "drop",
     gaps: Gaps = "drop",
 ) -> Manifest:
@@ -50,7 +50,8 @@ def read(
         units: Action units to read, of those in the files.
         intensities: Whether to add a column `intensity.AU6` (0 to 5, or null) for each unit in `AU_INT`.
         images: Folder of the images, which lie in `SUBJECT/TASK` below it.
-        offset: What to add to a frame number to get its image's.
+        offset: What to add to a frame number to get its image's: -1 where images count from 0, 0 where they
+            count from 1; None decides by the images, and says so.
         missing: A frame without an image: "drop" the row, "keep" it, or "error".
         gaps: A frame without annotation of these units: "drop" the row or "keep" it.
 
@@ -60,6 +61,7 @@ def read(
     Raises:
         MissingDataError: No label files, or no images.
         DataFormatError: A file name, header or line of another form; names file and line.
+        ConfigError: No `offset`, and a sequence with neither an image 0 nor an image 1.
     """
     frame = read_sequences(root, TITLE, HOME, units=units, tasks=TASKS, images=images, offset=offset)
     if intensities:
