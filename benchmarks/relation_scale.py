@@ -84,7 +84,6 @@ def measure(name: str, classes: int, each: int) -> dict[str, Any]:
     import concord as cc
     from concord import couplings
     from concord.couplings import relation_tensors
-    from concord.relations import class_evidence
 
     torch.set_num_threads(1)
     rng, labels = np.random.default_rng(0), LABELS[name]
@@ -126,10 +125,9 @@ def measure(name: str, classes: int, each: int) -> dict[str, Any]:
         step(coupling)  # what is made once, is
         run(coupling.name, lambda coupling=coupling: step(coupling))
     active = (rng.random((EVIDENCE_ROWS, labels)) < 0.2).astype(np.float64)
-    rates = relation.rates()
     run(
         f"evidence of {EVIDENCE_ROWS:,} rows",
-        lambda: class_evidence(relation.table, rates, active, np.ones_like(active), False),
+        lambda: relation.evidence().of_annotations(active, np.ones_like(active)),
         repeats=1,
     )
     return {"classes": classes, "labels": labels, "cells": classes * each, "steps": steps}

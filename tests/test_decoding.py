@@ -14,7 +14,6 @@ import concord as cc
 from asserts import raises
 from concord.decoding.calibration import best_strength, row_loss, temperature
 from concord.decoding.joint import (
-    CLIP,
     FLOOR,
     STRENGTHS,
     JointDecoder,
@@ -23,6 +22,7 @@ from concord.decoding.joint import (
     implied,
 )
 from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
+from concord.relations.evidence import CLIP
 from strategies import relations
 from worlds import World, classes_world, labels_world
 
@@ -77,7 +77,7 @@ def loop_classes(p: Any, q: Any, relation: cc.Relation, strength: float) -> np.n
             for k in range(relation.target.width):
                 cell = relation.table[c, k]
                 if relation.class_to_class:
-                    rate = max(rates[k], FLOOR)
+                    rate = max(rates[k], 1e-12)
                     total += q[i, k] * (1.0 if np.isnan(cell) else max(cell, CLIP * rate) / rate)
                 elif not np.isnan(cell):
                     r, b = _clip(cell, CLIP, 1 - CLIP), _clip(rates[k], CLIP, 1 - CLIP)

@@ -16,7 +16,7 @@ from concord.estimation.contradictions import Contradiction, leave_one_label_out
 from concord.estimation.em import Way, calibrate, free_estimate
 from concord.estimation.observations import Observations
 from concord.estimation.relatedness import class_direction
-from concord.relations.evidence import CLIP, class_evidence
+from concord.relations.evidence import CLIP, EvidenceTable
 from strategies import batches
 from worlds import World, classes_world, labels_world
 
@@ -204,7 +204,8 @@ def test_an_all_unknown_table_equals_an_absent_one(kind: str) -> None:
     np.testing.assert_array_equal(blank.relation.table, absent.relation.table)
     unknown = np.full_like(world.table, np.nan)
     np.testing.assert_array_equal(
-        class_evidence(unknown, obs.base_rates(), obs.active, obs.seen, obs.class_to_class), 0.0
+        EvidenceTable.of(unknown, obs.base_rates(), obs.class_to_class).of_annotations(obs.active, obs.seen),
+        0.0,
     )
 
 
@@ -213,7 +214,7 @@ def test_a_table_of_identical_rows_says_nothing_of_classes(kind: str) -> None:
     world = MAKE[kind](7, n=500)
     obs = world.observations()
     table = np.tile(world.table.mean(axis=0), (len(world.table), 1))
-    ll = class_evidence(table, obs.base_rates(), obs.active, obs.seen, obs.class_to_class)
+    ll = EvidenceTable.of(table, obs.base_rates(), obs.class_to_class).of_annotations(obs.active, obs.seen)
     np.testing.assert_allclose(ll - ll[:, :1], 0.0, atol=1e-12)
     np.testing.assert_allclose(agreement(obs, table, 1.0, obs.base_rates()), 0.0, atol=1e-9)
     found = fit_exponent(obs, table)
@@ -258,7 +259,9 @@ def test_evidence_equals_plain_loops(batch: object) -> None:
     rates = relation.rates()
     if relation.class_to_class:
         rates = np.maximum(rates, 1e-3)
-    found = class_evidence(relation.table, rates, obs.active, obs.seen, relation.class_to_class)
+    found = EvidenceTable.of(relation.table, rates, relation.class_to_class).of_annotations(
+        obs.active, obs.seen
+    )
     for i in range(n):
         for c in range(relation.source.width):
             expected = 0.0

@@ -19,7 +19,6 @@ from concord.decoding import joint as decoding
 from concord.errors import DenseOnlyError, DuplicateNameError, RangeError, ShapeError
 from concord.estimation.check import check_relation
 from concord.estimation.observations import observed
-from concord.relations.evidence import class_evidence
 from coupling_reference import CASES, LABEL_CASES
 from strategies import Batch, batches, relations
 
@@ -95,12 +94,8 @@ def large_batch():
 @given(batch=batches(), strength=st.floats(0, 1))
 def test_evidence_and_decoding_agree(batch, strength):
     dense, other = batch.relation, sparsened(batch.relation)
-    rates = np.clip(dense.rates(), 0.01, 0.99)
     seen = observed_rows(batch)
-    close(
-        class_evidence(other.table, rates, *seen, dense.class_to_class),
-        class_evidence(dense.table, rates, *seen, dense.class_to_class),
-    )
+    close(other.evidence().of_annotations(*seen), dense.evidence().of_annotations(*seen))
     p = torch.tensor(batch.source_logits).softmax(dim=1).numpy()
     z = torch.tensor(batch.target_logits)
     q = (z.softmax(dim=1) if dense.class_to_class else z.sigmoid()).numpy()

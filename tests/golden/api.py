@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from concord import (
@@ -26,7 +28,7 @@ from concord.deploy import TrunkRecord, from_pretrained, save_pretrained
 from concord.errors import ConcordWarning
 from concord.estimation import Crossed, Observations, check_relation, fit_exponent
 from concord.networks import build_trunk
-from concord.relations import class_evidence as evidence
+from concord.relations import EvidenceTable
 from concord.runs import load_run, predict, train
 from concord.study import as_plan, compare
 from concord.study import run as run_study
@@ -73,6 +75,13 @@ __all__ = [
 
 relation_fields = ("table", "strength", "interval", "prior", "base_rate")
 """What a relation holds beside its two tasks."""
+
+
+def evidence(
+    table: Any, rates: np.ndarray, active: np.ndarray, seen: np.ndarray, class_to_class: bool
+) -> np.ndarray:
+    """Log-likelihood of every class by annotated targets: (n, C)."""
+    return EvidenceTable.of(table, rates, class_to_class).of_annotations(active, seen)
 
 
 def networks(model: CoupledClassifier) -> Iterator[tuple[str, torch.nn.Module]]:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy.special import expit, logit, softmax
 
 from concord.errors import RangeError, ShapeError
-from concord.relations import Relation, class_evidence
+from concord.relations import Relation
 from concord.tasks import MISSING_CLASS, MulticlassTask, as_predictions
 
 Array = npt.NDArray[np.float64]
@@ -50,7 +50,7 @@ def posterior_targets(p: Any, targets: Any, relation: Relation, exponent: float 
     else:
         seen = (~np.isnan(encoded)).astype(np.float64)
         active = np.nan_to_num(encoded.astype(np.float64))
-    ll = class_evidence(relation.table, relation.rates(), active, seen, relation.class_to_class)
+    ll = relation.evidence().of_annotations(active, seen)
     posterior = softmax(np.log(np.clip(probabilities, 1e-12, None)) + exponent * ll, axis=1)
     return np.where(annotated[:, None], posterior, np.nan)
 

@@ -26,7 +26,7 @@ from concord.estimation import (
 )
 from concord.fitting import Rows
 from concord.learners import Learner, Model
-from concord.relations import Relation, class_evidence
+from concord.relations import Relation
 from concord.tasks import Task
 
 Array = npt.NDArray[np.float64]
@@ -107,7 +107,7 @@ def _log_evidence(rows: Rows, check: RelationCheck) -> tuple[Array, npt.NDArray[
     seen = Observations(
         relation.source, relation.target, np.full(n, -1), values.astype(np.float64), blank[0], blank[1]
     )
-    ll = class_evidence(relation.table, relation.rates(), seen.active, seen.seen, relation.class_to_class)
+    ll = relation.evidence().of_annotations(seen.active, seen.seen)
     return check.exponent * ll, np.asarray(seen.seen.any(axis=1))
 
 

@@ -27,10 +27,6 @@ from concord.tasks import MISSING_CLASS
 CLIP = 1e-6
 """Predicted label probabilities are kept in [CLIP, 1 - CLIP] before their logarithm."""
 
-EVIDENCE_CLIP = 0.03
-"""Cells are kept in [EVIDENCE_CLIP, 1 - EVIDENCE_CLIP] where they serve as evidence, so that no single
-label can rule a class out."""
-
 
 @dataclass(frozen=True)
 class RelationTensors:
@@ -42,8 +38,8 @@ class RelationTensors:
     present: Tensor | Cells  # (C, K) P(label = 1 | class)
     absent: Tensor | Cells  # (C, K) P(label = 0 | class)
     known: Tensor | Cells  # (C, K) 1 where known
-    weight_present: Tensor | Cells  # (C, K) log R / base rate
-    weight_absent: Tensor | Cells  # (C, K) log (1 - R) / (1 - base rate); class to class: 0
+    weight_present: Tensor | Cells  # (C, K) evidence of a present target: log R / base rate
+    weight_absent: Tensor | Cells  # (C, K) evidence of an absent label: log (1 - R) / (1 - base rate); or 0
     log_prior: Tensor  # (C,)
     neutral: Tensor  # (C,) bool: a known row of zeros
 
@@ -64,18 +60,7 @@ def relation_tensors(relation: Relation, like: Tensor) -> RelationTensors:
 
 
 def _make(relation: Relation, like: Tensor) -> RelationTensors:
-    table, known = np.nan_to_num(relation.table), relation.known
-    rate = relation.rates()
-    if relation.class_to_class:
-        # A row over many classes has small cells everywhere: they are clipped relative to the base rate.
-        rate = np.maximum(rate, CLIP)
-        present = np.log(np.maximum(table, EVIDENCE_CLIP * rate) / rate)
-        absent = np.zeros_like(table)
-    else:
-        cell = np.clip(table, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
-        rate = np.clip(rate, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
-        present, absent = np.log(cell / rate), np.log((1 - cell) / (1 - rate))
-    prior = np.maximum(relation.class_prior(), CLIP)
+    table, known, evidence = np.nan_to_num(relation.table), relation.known, relation.evidence()
 
     def tensor(values: np.ndarray) -> Tensor:
         return torch.as_tensor(values, dtype=like.dtype, device=like.device)
@@ -84,31 +69,15 @@ def _make(relation: Relation, like: Tensor) -> RelationTensors:
         present=tensor(table),
         absent=tensor((1 - table) * known),
         known=tensor(known.astype(np.float64)),
-        weight_present=tensor(np.where(known, present, 0.0)),
-        weight_absent=tensor(np.where(known, absent, 0.0)),
-        log_prior=tensor(np.log(prior / prior.sum())),
+        weight_present=tensor(evidence.on),
+        weight_absent=tensor(np.zeros_like(table) if evidence.off is None else evidence.off),
+        log_prior=tensor(_log_prior(relation)),
         neutral=torch.as_tensor(relation.neutral, device=like.device),
     )
 
 
 def _make_sparse(relation: Relation, like: Tensor) -> RelationTensors:
-    table = relation.table
-    cell, rate = table.data, relation.rates()[table.indices]
-    known = np.ones_like(cell)
-    rows: np.ndarray | None = None
-    floor = 0.0
-    if relation.class_to_class:
-        # A known row holds 0 wherever it stores nothing: the same number for every such cell.
-        rows, floor = relation.known_rows.astype(np.float64), float(np.log(EVIDENCE_CLIP))
-        rate = np.maximum(rate, CLIP)
-        known, absent = np.zeros_like(cell), -cell
-        on, off = np.log(np.maximum(cell, EVIDENCE_CLIP * rate) / rate) - floor, np.zeros_like(cell)
-    else:
-        absent = 1 - cell
-        clipped = np.clip(cell, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
-        rate = np.clip(rate, EVIDENCE_CLIP, 1 - EVIDENCE_CLIP)
-        on, off = np.log(clipped / rate), np.log((1 - clipped) / (1 - rate))
-    prior = np.maximum(relation.class_prior(), CLIP)
+    table, evidence = relation.table, relation.evidence()
     structure = Structure(
         torch.as_tensor(table.indptr.astype(np.int64), device=like.device),
         torch.as_tensor(table.indices.astype(np.int64), device=like.device),
@@ -121,20 +90,26 @@ def _make_sparse(relation: Relation, like: Tensor) -> RelationTensors:
     def tensor(values: np.ndarray) -> Tensor:
         return torch.tensor(values, dtype=like.dtype, device=like.device)
 
-    def cells(values: np.ndarray, constant: float = 0.0) -> Cells:
-        return Cells(
-            tensor(values), structure, tensor(constant * rows) if rows is not None and constant else None
-        )
+    def cells(values: np.ndarray, constant: np.ndarray | None = None) -> Cells:
+        return Cells(tensor(values), structure, None if constant is None else tensor(constant))
 
+    # From class to class a known row is 0 wherever it stores nothing, and so known there.
+    rest = relation.known_rows.astype(np.float64) if relation.class_to_class else None
+    stored = np.ones_like(table.data)
     return RelationTensors(
-        present=cells(cell),
-        absent=cells(absent, 1.0),
-        known=cells(known, 1.0),
-        weight_present=cells(on, floor),
-        weight_absent=cells(off),
-        log_prior=tensor(np.log(prior / prior.sum())),
+        present=cells(table.data),
+        absent=cells(1 - table.data if rest is None else -table.data, rest),
+        known=cells(stored if rest is None else 0 * stored, rest),
+        weight_present=cells(evidence.on.data, None if rest is None else evidence.rest),
+        weight_absent=cells(0 * stored if evidence.off is None else evidence.off.data),
+        log_prior=tensor(_log_prior(relation)),
         neutral=torch.as_tensor(relation.neutral, device=like.device),
     )
+
+
+def _log_prior(relation: Relation) -> np.ndarray:
+    prior = np.maximum(relation.class_prior(), CLIP)
+    return np.log(prior / prior.sum())
 
 
 class View:
@@ -233,8 +208,10 @@ class View:
 
         Unknown cells and gaps contribute 0: they speak neither for a class nor against it.
         """
-        silent = (self.seen - self.active) if not self.relation.class_to_class else 0 * self.seen
-        return self.active @ self.tensors.weight_present.T + silent @ self.tensors.weight_absent.T
+        found = self.active @ self.tensors.weight_present.T
+        if self.relation.class_to_class:
+            return found
+        return found + (self.seen - self.active) @ self.tensors.weight_absent.T
 
 
 def wide(tensor: Tensor) -> Tensor:

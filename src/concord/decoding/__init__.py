@@ -3,7 +3,6 @@
 from concord.decoding.calibration import best_strength, row_loss, temperature
 from concord.decoding.decoders import Decoders
 from concord.decoding.joint import (
-    CLIP,
     FLOOR,
     STRENGTHS,
     JointDecoder,
@@ -13,7 +12,6 @@ from concord.decoding.joint import (
 )
 
 __all__ = [
-    "CLIP",
     "FLOOR",
     "STRENGTHS",
     "Decoders",

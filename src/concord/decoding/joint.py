@@ -5,7 +5,6 @@ Works on probabilities alone, so also for two networks that were trained elsewhe
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,9 +23,6 @@ STRENGTHS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
 
 FLOOR = 1e-3
-
-
-CLIP = 0.03
 
 
 def implied(p: Array, relation: Relation) -> tuple[Array, Array]:
@@ -69,40 +65,8 @@ def decode_classes(p: Array, q: Array, relation: Relation, strength: float = 1.0
         relation: From source to target.
         strength: 0 leaves p as it is.
     """
-    rates = relation.rates()
-    if relation.sparse:
-        score = _sparse_score(q, relation, rates)
-        return softmax(np.log(np.clip(p, 1e-12, None)) + strength * score, axis=1)
-    known, table = relation.known, np.nan_to_num(relation.table)
-    if relation.class_to_class:
-        rates = np.maximum(rates, FLOOR)
-        ratio = np.where(known, np.maximum(table, CLIP * rates) / rates, 1.0)
-        score = np.log(np.maximum(q @ ratio.T, 1e-12))
-    else:
-        cell, rate = np.clip(table, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
-        on, off = np.where(known, cell / rate, 1.0), np.where(known, (1 - cell) / (1 - rate), 1.0)
-        score = np.zeros_like(p)
-        for k in range(q.shape[1]):  # label by label: no (n, C, K) array
-            score += np.log(q[:, k, None] * on[:, k] + (1 - q[:, k, None]) * off[:, k])
+    score = relation.evidence().of_predictions(q)
     return softmax(np.log(np.clip(p, 1e-12, None)) + strength * score, axis=1)
-
-
-def _sparse_score(q: Array, relation: Relation, rates: Array) -> Array:
-    """What predicted targets say of each class, at a cost of rows times stored cells: (n, C)."""
-    table = relation.table
-    if relation.class_to_class:
-        rate = np.maximum(rates, FLOOR)[table.indices]
-        more = np.maximum(table.data, CLIP * rate) / rate - CLIP
-        rest = np.where(relation.known_rows, CLIP, 1.0)
-        mixed = (relation.with_cells(more) @ q.T).T + q.sum(axis=1, keepdims=True) * rest
-        return np.log(np.maximum(mixed, 1e-12))
-    columns = table.tocsc()
-    cell, rate = np.clip(columns.data, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
-    score = np.zeros((len(q), relation.source.width))
-    for k, (start, stop) in enumerate(pairwise(columns.indptr)):
-        on, off = cell[start:stop] / rate[k], (1 - cell[start:stop]) / (1 - rate[k])
-        score[:, columns.indices[start:stop]] += np.log(q[:, k, None] * on + (1 - q[:, k, None]) * off)
-    return score
 
 
 class JointDecoder:

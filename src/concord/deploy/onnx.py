@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from concord import __version__
-from concord.decoding import CLIP, FLOOR, JointDecoder
+from concord.decoding import FLOOR, JointDecoder
 from concord.errors import ExportError, MissingExtraError, RangeError
 from concord.tasks import MulticlassTask, Task
 
@@ -42,7 +42,7 @@ class JointDecoding(nn.Module):
     table: Tensor
     rates: Tensor
     on: Tensor
-    off: Tensor
+    off: Tensor | None
 
     def __init__(self, decoder: JointDecoder) -> None:
         decoder.check_fitted()
@@ -52,16 +52,18 @@ class JointDecoding(nn.Module):
         self.class_to_class = relation.class_to_class
         self.target_strength = float(decoder.target_strength)
         self.class_strength = float(decoder.class_strength)
-        known, table, rates = relation.known, np.nan_to_num(relation.table), relation.rates()
-        if self.class_to_class:
-            least = np.maximum(rates, FLOOR)
-            on = np.where(known, np.maximum(table, CLIP * least) / least, 1.0)
-            off = np.ones_like(on)
-        else:
-            cell, rate = np.clip(table, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
-            on, off = np.where(known, cell / rate, 1.0), np.where(known, (1 - cell) / (1 - rate), 1.0)
-        for name, values in (("known", known), ("table", table), ("rates", rates), ("on", on), ("off", off)):
-            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32))
+        evidence = relation.evidence()
+        buffers = {
+            "known": relation.known,
+            "table": np.nan_to_num(relation.table),
+            "rates": relation.rates(),
+            "on": np.exp(evidence.on),
+            "off": None if evidence.off is None else np.exp(evidence.off),
+        }
+        for name, values in buffers.items():
+            self.register_buffer(
+                name, None if values is None else torch.as_tensor(values, dtype=torch.float32)
+            )
 
     def targets(self, p: Tensor, q: Tensor) -> Tensor:
         """`decode_targets` with this relation and strength: (n, C) and (n, K) to (n, K)."""
@@ -76,7 +78,7 @@ class JointDecoding(nn.Module):
 
     def classes(self, p: Tensor, q: Tensor) -> Tensor:
         """`decode_classes` with this relation and strength: (n, C) and (n, K) to (n, C)."""
-        if self.class_to_class:
+        if self.off is None:
             score = (q @ self.on.T).clamp(min=1e-12).log()
         else:
             each = q.unsqueeze(1)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.special import logsumexp
 
 from concord.estimation.observations import Observations
-from concord.relations import class_evidence
+from concord.relations import EvidenceTable
 
 Array = npt.NDArray[np.float64]
 
@@ -54,7 +54,8 @@ def agreement(observations: Observations, table: Array, exponent: float, rates: 
     if not rows.any():
         return np.zeros(0)
     some = observations.take(rows)
-    ll = exponent * class_evidence(table, rates, some.active, some.seen, some.class_to_class)
+    evidence = EvidenceTable.of(table, rates, some.class_to_class)
+    ll = exponent * evidence.of_annotations(some.active, some.seen)
     log_p = np.log(np.clip(some.p, 1e-12, None))
     mean = np.log(np.average(some.p, axis=0, weights=np.maximum(some.weights, 1e-12)) + 1e-12)
     return logsumexp(log_p + ll, axis=1) - logsumexp(mean + ll, axis=1)

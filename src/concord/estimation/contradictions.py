@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from concord.estimation.em import calibrate, free_estimate
 from concord.estimation.observations import Observations
-from concord.relations import class_evidence
+from concord.relations import EvidenceTable
 from concord.tasks import MISSING_CLASS
 
 Array = npt.NDArray[np.float64]
@@ -33,7 +33,8 @@ def leave_one_label_out(
     certain = np.eye(obs.source.width)[np.where(has_class, obs.y, 0)]
     log_p = np.log(np.clip(obs.p, 1e-12, None))
     active, seen = obs.active, obs.seen
-    total = class_evidence(table, rates, active, seen, obs.class_to_class)
+    evidence = EvidenceTable.of(table, rates, obs.class_to_class)
+    total = evidence.of_annotations(active, seen)
     estimate = np.zeros((obs.source.width, obs.target.width))
     count = np.zeros_like(estimate)
     for k in range(obs.target.width):
@@ -42,7 +43,7 @@ def leave_one_label_out(
         else:
             one = np.zeros(obs.target.width)
             one[k] = 1.0
-            others = total - class_evidence(table, rates, active * one, seen * one, False)
+            others = total - evidence.of_annotations(active * one, seen * one)
         r = np.where(has_class[:, None], certain, softmax(log_p + exponent * others, axis=1))
         r = r * (w * seen[:, k])[:, None]
         mass = r.sum(axis=0)

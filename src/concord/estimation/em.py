@@ -10,7 +10,7 @@ from scipy.special import expit, logit, softmax
 
 from concord.errors import RangeError
 from concord.estimation.observations import Observations
-from concord.relations import SMALLEST, Relation, class_evidence
+from concord.relations import EvidenceTable, Relation
 from concord.tasks import MISSING_CLASS
 
 Array = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ def _em(
     prior_table = np.where(np.isnan(prior_table), rates, prior_table)
     table = prior_table.copy() if start is None else start.copy()
     for _ in range(iterations):
-        ll = class_evidence(table, rates, active, seen, obs.class_to_class)
+        ll = EvidenceTable.of(table, rates, obs.class_to_class).of_annotations(active, seen)
         r = np.where(has_class[:, None], known_class, softmax(log_p + ll, axis=1)) * w
         hits, total = r[labelled].T @ (active * seen)[labelled], r[labelled].T @ seen[labelled]
         if open_rows.any():
@@ -125,7 +125,7 @@ class Way:
         if start is not None and self.scaled:
             start = calibrate(start, free_estimate(observations), np.ones(len(start)))
             if observations.class_to_class:  # each column had a line of its own
-                start = start / np.maximum(start.sum(axis=1, keepdims=True), SMALLEST)
+                start = start / np.maximum(start.sum(axis=1, keepdims=True), 1e-12)
         if start is not None and np.isinf(self.strength):
             return start
         return free_estimate(observations, start, self.strength)
@@ -203,7 +203,7 @@ def _variance(observations: Observations, table: Array, rates: Array, strength: 
     obs = observations.take(observations.seen.any(axis=1))
     active, seen, w = obs.active, obs.seen, obs.weights[:, None]
     has_class = obs.y != MISSING_CLASS
-    ll = class_evidence(table, rates, active, seen, obs.class_to_class)
+    ll = EvidenceTable.of(table, rates, obs.class_to_class).of_annotations(active, seen)
     r = softmax(np.log(np.clip(obs.p, 1e-12, None)) + ll, axis=1)
     r = np.where(has_class[:, None], np.eye(obs.source.width)[np.where(has_class, obs.y, 0)], r)
     cell = np.clip(table, 1e-3, 1 - 1e-3)

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 from concord.errors import ShapeError
 from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence
 from concord.estimation.observations import Observations
-from concord.relations import CLIP
+from concord.relations import EvidenceTable
 from concord.tasks import MISSING_CLASS
 
 Array = npt.NDArray[np.float64]
@@ -158,16 +158,7 @@ def _class_gains(rows: Observations, table: Array, classes: npt.NDArray[np.int64
     """Gain in nats over the prior of `classes` of each row's class, by exponent: (exponents, n)."""
     count = np.bincount(classes, minlength=rows.source.width)
     prior = (count + 0.5) / (len(classes) + 0.5 * rows.source.width)
-    known, cell = ~np.isnan(table), np.nan_to_num(table)
-    if rows.class_to_class:
-        ratio = np.where(known, np.maximum(cell, CLIP * rates) / rates, 1.0)
-        score = np.log(np.maximum(rows.q @ ratio.T, 1e-12))
-    else:
-        cell, rate = np.clip(cell, CLIP, 1 - CLIP), np.clip(rates, CLIP, 1 - CLIP)
-        on, off = np.where(known, cell / rate, 1.0), np.where(known, (1 - cell) / (1 - rate), 1.0)
-        score = np.zeros((len(rows.q), len(table)))
-        for k in range(rows.q.shape[1]):
-            score += np.log(rows.q[:, k, None] * on[:, k] + (1 - rows.q[:, k, None]) * off[:, k])
+    score = EvidenceTable.of(table, rates, rows.class_to_class).of_predictions(rows.q)
     index = np.arange(len(rows.y))
     return np.stack(
         [

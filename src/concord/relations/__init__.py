@@ -1,6 +1,6 @@
 """How tasks are related: tables P(label | class) and P(class | class), their evidence, files and records."""
 
-from concord.relations.evidence import CLIP, SMALLEST, class_evidence
+from concord.relations.evidence import CLIP, EvidenceTable
 from concord.relations.literature import ACTION_UNITS, BUILTIN, EXPRESSIONS, expressions
 from concord.relations.records import (
     array_bytes,
@@ -19,11 +19,10 @@ __all__ = [
     "BUILTIN",
     "CLIP",
     "EXPRESSIONS",
-    "SMALLEST",
+    "EvidenceTable",
     "Relation",
     "array_bytes",
     "check_ends",
-    "class_evidence",
     "digest",
     "expressions",
     "read_table",

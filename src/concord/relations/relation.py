@@ -30,6 +30,7 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
+from concord.relations.evidence import EvidenceTable
 from concord.relations.table_file import TableFile, read_table
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
@@ -446,6 +447,10 @@ class Relation:
             out=np.full(self.target.width, empty),
             where=mass > 0,
         )
+
+    def evidence(self) -> EvidenceTable:
+        """What each target says of the class: log-likelihood ratios of the cells against the base rates."""
+        return EvidenceTable.of(self.table, self.rates(), self.class_to_class)
 
     def indistinguishable(self, tolerance: float = 0.0) -> tuple[tuple[str, ...], ...]:
         """Groups of classes that no label tells apart.
