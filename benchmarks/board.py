@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from concord import __version__
+from concord.couplings import RECIPES
 from concord.errors import ConcordError
 from concord.study import (
     METRIC_WORDS,
@@ -145,11 +146,17 @@ def plan_of(pack: str, options: argparse.Namespace) -> Plan:
     values["seeds"] = options.seeds
     if options.steps:
         values["budget"] = {**values.get("budget", {}), "steps": options.steps}
-    asked = options.conditions or list(condition_names())
+    asked = options.conditions or conditions()
     allowed, refused = _allowed(as_plan({**values, "conditions": ["single-task"]}), asked)
     options.out.mkdir(parents=True, exist_ok=True)
     write_json(options.out / f"{pack}-left-out.json", refused)
     return as_plan({**values, "conditions": allowed})
+
+
+def conditions() -> list[str]:
+    """All conditions but losses that a recipe asks for with settings of its own."""
+    held = {each.loss for recipe in RECIPES.values() for each in recipe}
+    return [name for name in condition_names() if name not in held]
 
 
 def _allowed(plan: Plan, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -113,17 +113,10 @@ def measure(name: str, classes: int, each: int) -> dict[str, Any]:
         logits = {task: z.clone().requires_grad_() for task, z in scores.items()}
         coupling(logits, targets, relation).backward()
 
-    for coupling in (
-        couplings.DistributionMatching(),
-        couplings.PopulationMatching(),
-        couplings.ClassToLabels(),
-        couplings.HardCoannotation(),
-        couplings.SoftCoannotation(),
-        couplings.PosteriorCoannotation(),
-        couplings.MarginalLikelihood(),
-    ):
+    for loss in couplings.LOSSES:
+        (coupling,) = couplings.make_couplings(loss)
         step(coupling)  # what is made once, is
-        run(coupling.name, lambda coupling=coupling: step(coupling))
+        run(loss, lambda coupling=coupling: step(coupling))
     active = (rng.random((EVIDENCE_ROWS, labels)) < 0.2).astype(np.float64)
     run(
         f"evidence of {EVIDENCE_ROWS:,} rows",

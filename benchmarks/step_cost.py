@@ -28,16 +28,6 @@ from concord.fitting import Recipe, Rows, fit
 from concord.networks import MultiTaskNetwork, SmallResNet, mlp
 from page import machine, table, write_section
 
-COUPLINGS: dict[str, Callable[[], Any]] = {
-    "matching": cc.couplings.DistributionMatching,
-    "population": cc.couplings.PopulationMatching,
-    "soft co-annotation": cc.couplings.SoftCoannotation,
-    "hard co-annotation": cc.couplings.HardCoannotation,
-    "posterior": cc.couplings.PosteriorCoannotation,
-    "marginal": cc.couplings.MarginalLikelihood,
-    "class-to-labels": cc.couplings.ClassToLabels,
-}
-
 
 @dataclass(frozen=True)
 class Case:
@@ -164,7 +154,7 @@ def step_costs(case: Case, pairs: int) -> list[list[str]]:
         return (now(device) - start) / case.steps
 
     plain = stepper([])
-    coupled = {name: stepper([make()]) for name, make in COUPLINGS.items()}
+    coupled = {name: stepper(cc.couplings.make_couplings(name)) for name in cc.couplings.LOSSES}
     for step in (plain, *coupled.values()):
         step()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in coupled}

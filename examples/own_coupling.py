@@ -1,4 +1,4 @@
-"""A coupling of one's own: a subclass with a name and a loss, used in the objective like the built-in ones.
+"""A coupling of one's own: a subclass with a loss, used in the objective like the built-in ones.
 
 This one is the squared distance between what the class head implies for the labels, and what the label head
 says. In the library such a class would be a file of its own in `src/concord/couplings/`.
@@ -12,8 +12,6 @@ from concord.couplings import Coupling, View
 
 class SquaredMatching(Coupling):
     """Mean over samples of the squared distance of the two views, weighted by the known class mass."""
-
-    name = "squared-matching"
 
     def loss(self, view: View) -> torch.Tensor:
         """A scalar; every sample takes part, annotated or not."""

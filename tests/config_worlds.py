@@ -97,7 +97,7 @@ def world(folder: Path, kind: str = "features", n: int = 60) -> dict[str, Any]:
         "sources": sources,
         "tasks": {"shape": {}, "marks": {}},
         "relations": [{"source": "shape", "target": "marks", "table": "table.csv"}],
-        "couplings": [{"name": "posterior", "weight": 0.5}],
+        "couplings": [{"name": "posterior-coannotation", "weight": 0.5}],
         "trunk": TRUNKS[kind],
         "training": {"steps": 6, "batch_size": 16, "accelerator": "cpu"},
         "validation": {"every": 3},

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import concord as cc
 from concord.networks.trunks.perceptron import mlp
 from concord.networks.trunks.resnet import SmallResNet
 
@@ -54,7 +55,7 @@ def test_every_coupling_and_both_loops_are_measured(benchmark: Any, capsys: Any)
     out = capsys.readouterr().out
     measured = [line.split(" | ") for line in out.splitlines() if line.startswith("| tiny")]
     of_couplings = [line for line in measured if line[0] == "| tiny rows, batch 8" and len(line) == 7]
-    assert [line[1] for line in of_couplings] == list(step_cost.COUPLINGS)
+    assert [line[1] for line in of_couplings] == list(cc.couplings.LOSSES)
     assert all(float(line[6].rstrip(" |")) >= 1 for line in of_couplings), "a coupling needs memory, too"
     assert all(float(line[3]) > 0 for line in of_couplings)
     assert sum("steps" in line[0] for line in measured) == 2

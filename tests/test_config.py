@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import concord as cc
 from concord.config.load import as_config, differences, read_config
-from concord.config.schema import COUPLINGS, Config
+from concord.config.schema import Config
 from concord.config.templates import START, example, template
 from concord.config.yaml_text import parsed_yaml
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
@@ -57,15 +57,18 @@ def test_every_key_of_the_json_schema_is_explained():
     assert not any(each.get("additionalProperties", False) for each in objects(schema))
 
 
-def test_couplings_are_those_of_the_room():
-    kinds = [getattr(cc.couplings, name) for name in cc.couplings.__all__]
-    names = {k.name for k in kinds if isinstance(k, type) and hasattr(k, "name")}
-    assert set(COUPLINGS) == names
-    for name in names:
+def test_every_coupling_is_taken_by_name_with_or_without_more():
+    for name in cc.couplings.coupling_names():
         values = small(
-            relations=[{"source": "a", "target": "b", "table": "t.csv"}], couplings=[{"name": name}]
+            relations=[{"source": "a", "target": "b", "table": "t.csv"}],
+            couplings=[name, {"name": name, "weight": 2}],
         )
-        assert as_config(values).couplings[0].name == name
+        read = as_config(values).couplings
+        assert [(each.name, each.weight) for each in read] == [(name, 1.0), (name, 2.0)]
+    plan = Config.model_json_schema()["$defs"]["CouplingPlan"]
+    assert {name for side in plan["anyOf"] for name in side.get("enum", ())} == set(
+        cc.couplings.coupling_names()
+    )
 
 
 def test_yaml_toml_and_json_say_the_same(tmp_path):
@@ -138,6 +141,11 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest(change, message):
         ({"sources": {"a": {"manifest": "m", "inputs": {"kind": "columns"}}}}, "need columns, at least one"),
         ({"tasks": {"x": {"classes": ["a"], "labels": ["b"]}}}, "tasks.x: a task has classes or labels"),
         ({"couplings": [{"name": "posterior"}]}, "coupling posterior has no relation to work on"),
+        ({"couplings": ["posterio"]}, "unknown coupling 'posterio'; did you mean 'posterior'"),
+        (
+            {"couplings": [{"name": "posterior", "options": {"exponent": 1}}]},
+            "posterior is a recipe and takes no options, found exponent; name its losses instead: post",
+        ),
         (
             {
                 "couplings": [{"name": "posterior", "relation": "a->c"}],

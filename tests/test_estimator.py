@@ -18,7 +18,7 @@ from torch import nn
 
 import concord as cc
 from asserts import raises
-from concord.couplings.named import COUPLINGS
+from concord.couplings import coupling_names
 from concord.errors import (
     AnnotationError,
     CheckpointError,
@@ -174,7 +174,7 @@ def test_a_single_task_survives_saving_with_its_classes(tmp_path: Path) -> None:
         assert again.class_weight == weights
 
 
-@pytest.mark.parametrize("coupling", list(COUPLINGS))
+@pytest.mark.parametrize("coupling", coupling_names())
 def test_every_coupling_by_name_trains(coupling: str) -> None:
     x, y, _ = draw(2, n=60)
     model = CoupledClassifier([KIND, MARKS], [RELATION], coupling, **{**SMALL, "steps": 3}).fit(x, y)

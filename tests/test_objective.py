@@ -34,7 +34,7 @@ RELATION = cc.tables.expressions()
 EXPRESSION, UNITS = RELATION.source, RELATION.target
 SMILE = cc.MulticlassTask("smile", ["no", "yes"])
 SMILES = cc.Relation(EXPRESSION, SMILE, [[1, 0], [0, 1], *[[0.9, 0.1]] * 5])
-PART = "posterior:expression->action_units"
+PART = "posterior-coannotation:expression->action_units"
 
 
 def objective(**options) -> cc.CoupledObjective:
@@ -95,7 +95,7 @@ def test_a_list_of_couplings_goes_to_every_relation_and_a_mapping_to_its_own():
     )
     assert every.part_names == [
         PART,
-        "posterior:expression->smile",
+        "posterior-coannotation:expression->smile",
         "class-to-labels:expression->action_units",
         "class-to-labels:expression->smile",
     ]
@@ -108,18 +108,18 @@ def test_a_list_of_couplings_goes_to_every_relation_and_a_mapping_to_its_own():
         },
     )
     assert own.part_names == [
-        "marginal:expression->smile",
-        "matching:expression->action_units",
-        "matching-2:expression->action_units",
+        "marginal-likelihood:expression->smile",
+        "distribution-matching:expression->action_units",
+        "distribution-matching-2:expression->action_units",
     ]
     z, t = logits(), targets()
     z |= {"smile": torch.randn(4, 2)}
     t |= {"smile": torch.tensor([-1, 1, -1, 0])}
     parts = own(z, t).parts
     for name, coupling, relation in (
-        ("marginal:expression->smile", couplings.MarginalLikelihood(), SMILES),
-        ("matching:expression->action_units", couplings.DistributionMatching("paper"), RELATION),
-        ("matching-2:expression->action_units", couplings.DistributionMatching(), RELATION),
+        ("marginal-likelihood:expression->smile", couplings.MarginalLikelihood(), SMILES),
+        ("distribution-matching:expression->action_units", couplings.DistributionMatching("paper"), RELATION),
+        ("distribution-matching-2:expression->action_units", couplings.DistributionMatching(), RELATION),
     ):
         torch.testing.assert_close(parts[name], coupling(z, t, relation).detach())
 
@@ -211,7 +211,7 @@ def test_it_prints_tasks_and_relations():
             ShapeError,
             ["another task 'action_units'", "order"],
         ),
-        (lambda: objective(relations=[]), ShapeError, ["'posterior'", "relations=[...]"]),
+        (lambda: objective(relations=[]), ShapeError, ["'posterior-coannotation'", "relations=[...]"]),
         (
             lambda: objective(couplings={"expression->action_unit": []}),
             UnknownNameError,

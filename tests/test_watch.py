@@ -15,7 +15,7 @@ from concord.fitting.loop import fit
 from concord.fitting.watch import JsonLines, MLflow, Progress, TensorBoard
 from training_problem import network, objective, rows
 
-TRAINED = {"step": 5.0, "loss": 1.25, "matching:shape->marks": 0.5, "lr": 0.1, "rate": 1234.0}
+TRAINED = {"step": 5.0, "loss": 1.25, "distribution-matching:shape->marks": 0.5, "lr": 0.1, "rate": 1234.0}
 JUDGED = {"step": 5.0, "val/shape/accuracy": 0.75}
 
 
@@ -58,7 +58,7 @@ def test_tensorboard_shows_what_was_trained(tmp_path: Path):
         network(), objective(), rows(), steps=6, log_every=2, loggers=[TensorBoard(tmp_path / "board")]
     )
     seen = scalars(tmp_path / "board")
-    assert {"loss", "shape", "marks", "matching/shape_to_marks", "lr", "rate"} <= set(seen)
+    assert {"loss", "shape", "marks", "distribution-matching/shape_to_marks", "lr", "rate"} <= set(seen)
     assert [step for step, _ in seen["loss"]] == [2, 4, 6]
     assert [value for _, value in seen["loss"]] == pytest.approx([r["loss"] for r in history.records])
 
@@ -138,7 +138,7 @@ def test_mlflow_takes_metrics_and_goes_on_in_the_same_run(server: FakeServer):
     assert server.runs["r0"]["name"] == "one"
     assert server.runs["r0"]["metrics"] == [
         ("loss", 1.25, 5),
-        ("matching/shape_to_marks", 0.5, 5),
+        ("distribution-matching/shape_to_marks", 0.5, 5),
         ("lr", 0.1, 5),
         ("rate", 1234.0, 5),
         ("val/shape/accuracy", 0.75, 5),
@@ -182,7 +182,12 @@ def test_progress_shows_loss_parts_rate_and_metrics():
     bar.log(TRAINED | {"step": 20.0})
     bar.close()
     shown = text.getvalue()
-    for part in ("loss 1.250", "matching:shape->marks 0.500", "1,234 rows/s", "step 5: shape/accuracy 0.750"):
+    for part in (
+        "loss 1.250",
+        "distribution-matching:shape->marks 0.500",
+        "1,234 rows/s",
+        "step 5: shape/accuracy 0.750",
+    ):
         assert part in shown
     assert "lr 0.1" not in shown
     assert "20/20" in shown

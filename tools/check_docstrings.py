@@ -1,6 +1,7 @@
 """Public names have whole docstrings: `python tools/check_docstrings.py`, part of `make lint`.
 
-Public is what `concord` and its rooms name in `__all__`, with the public methods of its classes. Of each:
+Public is what `concord` and its rooms name in `__all__`, and the couplings of the registry, with the public
+methods of its classes. Of each:
 
 - a docstring;
 - where it takes arguments, every one is named in it, under `Args:` or in prose, or it says "see `THERE`";
@@ -43,6 +44,12 @@ def public(package: Path) -> Iterator[tuple[str, Function | ast.ClassDef]]:
             if node is not None and (home, name) not in seen:
                 seen.add((home, name))
                 yield f"{home.relative_to(package.parent)}:{node.lineno}: {name}", node
+    for place in _losses(package):
+        module_name, _, name = place.partition(":")
+        home = _file(package, *module_name.split(".")[1:])
+        node = _definition(home, name)
+        assert node is not None, f"the registry of couplings names {place}, which does not exist"
+        yield f"{home.relative_to(package.parent)}:{node.lineno}: {name}", node
 
 
 def gaps(where: str, node: Function | ast.ClassDef) -> Iterator[str]:
@@ -99,6 +106,19 @@ def _named(node: ast.AST, *names: str) -> bool:
 def _decorated(node: Function) -> bool:
     """Overloads and setters: the definition beside them has the docstring."""
     return any(ast.unparse(decorator).endswith(("overload", ".setter")) for decorator in node.decorator_list)
+
+
+def _losses(package: Path) -> list[str]:
+    """Module and class of every coupling: `couplings/__init__.py` takes their names from the registry."""
+    registry = package / "couplings" / "registry.py"
+    if not registry.is_file():  # a package of a test
+        return []
+    (given,) = (
+        node.value
+        for node in ast.parse(registry.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "LOSSES" and node.value is not None
+    )
+    return list(ast.literal_eval(given).values())
 
 
 def _all(tree: ast.Module) -> list[str]:

@@ -83,7 +83,7 @@ class CoupledObjective(nn.Module):
         >>> logits = {"expression": torch.zeros(2, 7), "action_units": torch.zeros(2, 17)}
         >>> targets = {"expression": torch.tensor([1, -1]), "action_units": torch.zeros(2, 17)}
         >>> sorted(objective(logits, targets).parts)
-        ['action_units', 'expression', 'posterior:expression->action_units']
+        ['action_units', 'expression', 'posterior-coannotation:expression->action_units']
     """
 
     def __init__(

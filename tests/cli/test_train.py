@@ -294,6 +294,7 @@ def test_the_config_of_a_pack_trains_with_one_command(concord, tmp_path, name):
     last = json.loads((tmp_path / "log.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 3
     assert any(
-        line.startswith(("posterior", "matching")) for line in (tmp_path / "log.jsonl").read_text().split('"')
+        line.startswith(("posterior-coannotation:", "distribution-matching:"))
+        for line in (tmp_path / "log.jsonl").read_text().split('"')
     )
     assert "joint decoding" in out

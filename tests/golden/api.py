@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from concord import (
 from concord.auto import posterior_targets
 from concord.cli import main
 from concord.config import as_config
-from concord.couplings import COUPLINGS, View, class_posterior, relation_tensors
+from concord.couplings import Coupling, View, class_posterior, make_couplings, relation_tensors
 from concord.data import Manifest, write_manifest
 from concord.decoding import decode_classes, decode_targets, implied, temperature
 from concord.deploy import TrunkRecord, from_pretrained, save_pretrained
@@ -75,6 +76,33 @@ __all__ = [
 
 relation_fields = ("table", "strength", "interval", "prior", "base_rate")
 """What a relation holds beside its two tasks."""
+
+_FORMER = {
+    "distribution-matching": "matching",
+    "population-matching": "population",
+    "posterior-coannotation": "posterior",
+    "marginal-likelihood": "marginal",
+    "soft-coannotation": "coannotation",
+}
+"""What a loss was called when the values of relations were recorded, before it took its class's name."""
+
+
+def _formerly_named(name: str) -> list[Coupling]:
+    made = make_couplings(name)
+    for coupling in made:
+        coupling.name = _FORMER.get(coupling.name, coupling.name)
+    return made
+
+
+_RECORDED = (
+    "paper-matching paper-coannotation paper hard-coannotation matching coannotation population posterior "
+    "marginal"
+)
+"""Names that values of relations were recorded under, in their order."""
+
+COUPLINGS: dict[str, Callable[[], list[Coupling]]] = {
+    name: partial(_formerly_named, name) for name in _RECORDED.split()
+}
 
 
 def evidence(

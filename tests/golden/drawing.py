@@ -263,7 +263,7 @@ def config(**changes: Any) -> dict[str, Any]:
         "sources": inputs,
         "tasks": {"shape": {}, "dots": {}},
         "relations": [{"source": "shape", "target": "dots", "table": "table.csv"}],
-        "couplings": [{"name": "posterior", "weight": 0.5}],
+        "couplings": [{"name": "posterior-coannotation", "weight": 0.5}],
         "trunk": {"options": {"hidden": [4]}},
         "training": {"steps": 20, "batch_size": 16, "learning_rate": 0.01, "accelerator": "cpu"},
         "validation": {"every": 10},

@@ -59,7 +59,7 @@ def test_learning_curves_hold_losses_and_validation_metrics():
     assert ("segments", "mean_f1") in keys
     assert ("digit", "loss") in keys
     assert ("all", "loss") in keys
-    assert ("all", "loss:posterior:digit->segments") in keys
+    assert ("all", "loss:posterior-coannotation:digit->segments") in keys
     assert sorted({p["step"] for p in one.curves}) == [3, 6]
     alone = setting()
     condition("single-task").train(alone)

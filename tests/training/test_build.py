@@ -42,7 +42,7 @@ def test_batches_of_two_sources_fit_the_network(tmp_path, kind):
     logits = built.network(batch.inputs)
     assert {name: tuple(z.shape) for name, z in logits.items()} == {"shape": (16, 3), "marks": (16, 2)}
     result = built.objective(logits, batch.targets)
-    assert sorted(result.parts) == ["marks", "posterior:shape->marks", "shape"]
+    assert sorted(result.parts) == ["marks", "posterior-coannotation:shape->marks", "shape"]
     assert len(built.training["classed"]) == 40
     assert len(built.validation["classed"]) == 10
     assert torch.isnan(batch.targets["marks"][batch.source == 0]).all()
@@ -173,7 +173,11 @@ def test_a_built_in_table_is_put_into_the_order_of_the_tasks(tmp_path):
         ({"relations__0__table": "estimate"}, NoAnnotationError, "no source has both 'shape' and 'marks'"),
         ({"relations__0__table": "pack:none"}, UnknownNameError, "unknown pack 'none'"),
         ({"couplings__0__options": {"exponnt": 1}}, UnknownNameError, "couplings.0: unknown option of post"),
-        ({"couplings__0__options": {"exponent": "x"}}, ConfigError, "couplings.0: posterior: '<=' not"),
+        (
+            {"couplings__0__options": {"exponent": "x"}},
+            ConfigError,
+            "couplings.0: posterior-coannotation: '<=' not",
+        ),
         ({"couplings__0__options": {"exponent": 7}}, ConcordError, "couplings.0: an evidence exponent"),
         ({"trunk__options": {"hiden": [3]}}, ConfigError, "trunk: trunk builtin:mlp: unknown option 'hiden'"),
         ({"trunk__name": "builtin:resnet"}, ConcordError, "trunk: "),
@@ -199,10 +203,12 @@ def test_what_does_not_fit_is_named_by_its_key(tmp_path, changes, error, message
 def test_a_coupling_that_suits_no_relation(tmp_path, monkeypatch):
     values = world(tmp_path)
     monkeypatch.setattr(cc.couplings.PosteriorCoannotation, "supports", lambda self, relation: False)
-    with pytest.raises(ConfigError, match=r"couplings\.0: posterior is not defined for any of the relations"):
+    with pytest.raises(
+        ConfigError, match=r"couplings\.0: posterior-coannotation is not defined for any of the relations"
+    ):
         build(config_of(values))
     values["couplings"].insert(0, {"name": "marginal", "relation": "shape->marks"})
-    with pytest.raises(ConfigError, match=r"couplings\.1: posterior"):
+    with pytest.raises(ConfigError, match=r"couplings\.1: posterior-coannotation"):
         build(config_of(values))
 
 
@@ -210,14 +216,17 @@ def test_couplings_of_one_kind_stand_side_by_side(tmp_path):
     values = world(tmp_path)
     values["couplings"] = [
         {"name": "matching", "weight": 0.25},
-        {"name": "matching", "options": {"form": "papr"}},
+        {"name": "distribution-matching", "options": {"form": "papr"}},
     ]
     with pytest.raises(UnknownNameError, match=r"couplings\.1: unknown form of distribution matching 'papr'"):
         build(config_of(values))
     values["couplings"][1]["options"] = {"cells": "binary"}
     objective = build(config_of(values)).objective
     assert [coupling.weight for coupling in objective.couplings] == [0.25, 1.0]
-    assert objective.part_names == ["matching:shape->marks", "matching-2:shape->marks"]
+    assert objective.part_names == [
+        "distribution-matching:shape->marks",
+        "distribution-matching-2:shape->marks",
+    ]
 
 
 def test_one_name_for_two_kinds_of_task(tmp_path):

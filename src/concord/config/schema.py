@@ -7,22 +7,22 @@ Nothing here imports torch, so that a mistake in a config is told at once.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-CouplingName = Literal[
-    "class-to-labels",
-    "coannotation",
-    "hard-coannotation",
-    "marginal",
-    "matching",
-    "population",
-    "posterior",
-]
-"""Names of the couplings, as `concord.couplings` has them."""
-
-COUPLINGS: tuple[str, ...] = get_args(CouplingName)
+from concord.couplings import check_options, coupling_names
+from concord.errors import UnknownNameError
 
 
 def _no_truth(value: Any) -> Any:
@@ -31,6 +31,15 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
+def _coupling_name(value: str) -> str:
+    if value not in coupling_names():
+        raise ValueError(str(UnknownNameError.of("coupling", value, coupling_names())))
+    return value
+
+
+CouplingName = Annotated[
+    str, AfterValidator(_coupling_name), Field(json_schema_extra={"enum": list(coupling_names())})
+]
 Whole = Annotated[int, BeforeValidator(_no_truth), Field(ge=0)]
 Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
@@ -231,16 +240,38 @@ class TrunkPlan(_Strict):
 
 
 class CouplingPlan(_Strict):
-    """A loss that ties two tasks through their relation."""
+    """A loss that ties two tasks through their relation, or a recipe of such losses."""
 
-    name: CouplingName = Field(description=", ".join(COUPLINGS))
-    weight: Weight = Field(default=1.0, description="Factor of its loss, >= 0")
+    name: CouplingName = Field(
+        description="A recipe, or a loss with options of its own: " + ", ".join(coupling_names())
+    )
+    weight: Weight = Field(
+        default=1.0, description="Factor of the loss, or of all losses of the recipe, >= 0"
+    )
     relation: str | None = Field(
         default=None, description="SOURCE->TARGET; every relation that it is defined for unless given"
     )
     options: dict[str, Any] = Field(
-        default_factory=dict, description="Options of the coupling, such as exponent: 0.5"
+        default_factory=dict,
+        description="Options of the loss, such as exponent: 0.5; a recipe has settings of its own",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        by_name = {"type": "string", "enum": list(coupling_names())}
+        return {"anyOf": [handler.resolve_ref_schema(handler(core_schema)), by_name]}
+
+    @model_validator(mode="after")
+    def _recipes_without_options(self) -> CouplingPlan:
+        check_options(self.name, self.options)
+        return self
 
 
 class Stages(_Strict):
@@ -378,7 +409,8 @@ class Config(_Strict):
         default_factory=list, description="How tasks are related: tables of P(label | class)"
     )
     couplings: list[CouplingPlan] = Field(
-        default_factory=list, description="Losses that tie tasks through their relation"
+        default_factory=list,
+        description="Losses that tie tasks through their relation, or recipes of them by name",
     )
     stages: Stages = Field(
         default=Stages(),

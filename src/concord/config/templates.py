@@ -36,7 +36,7 @@ def example(start: Start = "images") -> dict[str, Any]:
         },
         "tasks": {"kind": {}, "traits": {}},
         "relations": [{"source": "kind", "target": "traits", "table": "table.csv"}],
-        "couplings": [{"name": "posterior", "weight": 1.0, "options": {"exponent": 0.5}}],
+        "couplings": [{"name": "posterior", "weight": 1.0}],
         "trunk": {"name": _TRUNKS[start]},
     }
 

@@ -7,10 +7,12 @@ and treats gaps as gaps: what lies under one changes nothing.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -229,8 +231,13 @@ class Coupling(nn.Module, ABC):
         RangeError: A negative or infinite weight.
     """
 
-    #: Name of the coupling in parts, logs and configurations.
+    #: Name of the coupling in parts and logs: its class's in kebab-case, unless the class gives another.
     name: str
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            cls.name = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__).lower()
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()

@@ -20,8 +20,6 @@ class ClassToLabels(Coupling):
         weight: Factor in the objective, >= 0.
     """
 
-    name = "class-to-labels"
-
     def loss(self, view: View) -> Tensor:
         """Mean over class-annotated samples with a gap in the target."""
         rows, known = view.table_rows

@@ -61,8 +61,6 @@ class HardCoannotation(Coupling):
         weight: Factor in the objective, >= 0.
     """
 
-    name = "hard-coannotation"
-
     def loss(self, view: View) -> Tensor:
         """Sum of the two means; see the class."""
         weights = hard_labels(view)

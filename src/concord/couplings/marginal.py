@@ -24,8 +24,6 @@ class MarginalLikelihood(Coupling):
         RangeError: An exponent outside [0, 1].
     """
 
-    name = "marginal"
-
     def __init__(self, exponent: float = 1.0, *, weight: float = 1.0) -> None:
         super().__init__(weight)
         self.exponent = check_exponent(exponent)

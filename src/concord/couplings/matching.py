@@ -57,8 +57,6 @@ class DistributionMatching(Coupling):
         True
     """
 
-    name = "matching"
-
     def __init__(
         self,
         form: Form = "class-mean",

@@ -33,8 +33,6 @@ class PopulationMatching(Coupling):
         RangeError: A momentum outside [0, 1).
     """
 
-    name = "population"
-
     def __init__(self, *, momentum: float = 0.0, weight: float = 1.0) -> None:
         super().__init__(weight)
         if not 0 <= momentum < 1:

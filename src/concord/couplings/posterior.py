@@ -33,8 +33,6 @@ class PosteriorCoannotation(Coupling):
         RangeError: An exponent outside [0, 1].
     """
 
-    name = "posterior"
-
     def __init__(self, exponent: float = 1.0, *, weight: float = 1.0) -> None:
         super().__init__(weight)
         self.exponent = check_exponent(exponent)

@@ -88,8 +88,6 @@ class SoftCoannotation(Coupling):
         RangeError: A temperature that is not positive, or a weight outside its range.
     """
 
-    name = "coannotation"
-
     def __init__(
         self,
         form: Form = "soft-target",

@@ -38,7 +38,7 @@ from concord.auto import (
     train_single,
     two_stage,
 )
-from concord.couplings import COUPLINGS, Coupling
+from concord.couplings import Coupling, coupling_names, make_couplings
 from concord.errors import (
     AnnotationError,
     CheckpointError,
@@ -94,8 +94,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         relations: Relations between pairs of the tasks; None estimates them where the coupling is
             ``"auto"``, from each class task to each other task.
         coupling: ``"auto"`` chooses per task, with the balanced shared network and the single-task model
-            among the candidates; None is the balanced shared network; a name of `COUPLINGS` (in
-            `concord.couplings.named`), a coupling or a list of them trains one shared network with it;
+            among the candidates; None is the balanced shared network. A recipe (``"posterior"``,
+            ``"population"``, ``"marginal"``, ``"matching"``, ``"coannotation"``, ``"paper-matching"``,
+            ``"paper-coannotation"`` or ``"paper"``), a loss by name (`concord.couplings.LOSSES`), a coupling
+            or a list of couplings trains one shared network with it.
             ``"two-stage"`` trains a cross-fitted balanced shared network and then one that also learns its
             class posteriors given the annotated targets, through the supplied relations as they are: no
             guard, no check of a table. One task alone is the single-task model.
@@ -633,8 +635,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         if self.coupling is None:
             return []
         if isinstance(self.coupling, str):
-            name = one_of("coupling", self.coupling, (*CHOOSING, *COUPLINGS))
-            return [] if name in CHOOSING else COUPLINGS[name]()
+            name = one_of("coupling", self.coupling, (*CHOOSING, *coupling_names()))
+            return [] if name in CHOOSING else make_couplings(name)
         given = [self.coupling] if isinstance(self.coupling, Coupling) else self.coupling
         # A copy: a coupling may hold running sums, which are one training's and not the next one's.
         return copy.deepcopy(sequence_of("coupling", given, Coupling, "couplings, or a name, or None"))

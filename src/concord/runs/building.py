@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from concord import couplings as coupling_room
 from concord.config import Config
+from concord.couplings import ingredients, make_couplings
 from concord.data import (
     IMAGENET,
     FeatureRows,
@@ -25,7 +25,6 @@ from concord.errors import (
     ConfigError,
     EmptyDataError,
     NoAnnotationError,
-    UnknownNameError,
 )
 from concord.networks import MultiTaskNetwork, NamedTrunk, Standardize
 from concord.objective import CoupledObjective
@@ -47,15 +46,6 @@ from concord.runs.sources import (
     vocabulary_across,
 )
 from concord.tasks import Task
-
-COUPLING_CLASSES: Mapping[str, Any] = {
-    coupling.name: coupling
-    for coupling in (getattr(coupling_room, name) for name in coupling_room.__all__)
-    if isinstance(coupling, type)
-    and issubclass(coupling, coupling_room.Coupling)
-    and coupling is not coupling_room.Coupling
-}
-
 
 ROWS_FOR_MOMENTS = 100_000
 """Rows of each source that features are standardised by, at most."""
@@ -232,16 +222,16 @@ def _objective(config: Config, tasks: Sequence[Task], relations: Sequence[Relati
     chosen: dict[str, list[Any]] = {relation.name: [] for relation in relations}
     for number, plan in enumerate(config.couplings):
         with named(f"couplings.{number}"):
-            one = _coupling(plan.name, plan.weight, plan.options)
-            fitting = [
-                relation
-                for relation in relations
-                if plan.relation in (None, relation.name) and one.supports(relation)
-            ]
-            if not fitting:
-                raise ConfigError(f"{plan.name} is not defined for any of the relations")
-            for relation in fitting:  # each its own: some keep running statistics
-                chosen[relation.name].append(_coupling(plan.name, plan.weight, plan.options))
+            meant = [relation for relation in relations if plan.relation in (None, relation.name)]
+            fitting: set[str] = set()
+            for relation in meant:  # each its own couplings: some keep running statistics
+                for one in make_couplings(plan.name, plan.weight, plan.options):
+                    if one.supports(relation):
+                        chosen[relation.name].append(one)
+                        fitting.add(one.name)
+            for each in ingredients(plan.name):
+                if each.loss not in fitting:
+                    raise ConfigError(f"{each.loss} is not defined for any of the relations")
     return CoupledObjective(
         tasks,
         relations,
@@ -249,17 +239,3 @@ def _objective(config: Config, tasks: Sequence[Task], relations: Sequence[Relati
         task_weights={name: plan.weight for name, plan in config.tasks.items()},
         soft_weights={relation.source.name: config.stages.weight for relation in relations},
     )
-
-
-def _coupling(name: str, weight: float, options: Mapping[str, Any]) -> Any:
-    from inspect import signature
-
-    kind = COUPLING_CLASSES[name]
-    known = [option for option in signature(kind).parameters if option != "weight"]
-    for option in options:
-        if option not in known:
-            raise UnknownNameError.of(f"option of {name}", option, known or ["(none)"])
-    try:
-        return kind(weight=weight, **options)
-    except TypeError as error:
-        raise ConfigError(f"{name}: {error}") from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 from concord.auto import balance_weights
-from concord.couplings import COUPLINGS, Coupling
+from concord.couplings import Coupling, make_couplings
 from concord.errors import RangeError, UnknownNameError
 from concord.networks import Capacity
 from concord.objective import CoupledObjective
@@ -17,16 +18,13 @@ from concord.study.conditions.tables import Shown, shown
 Weighting = Literal["equal", "rows"]
 """Factors of the supervised losses: 1 for all, or the task's annotated rows over the richest task's."""
 
-WAYS: dict[str, Callable[[], list[Coupling]]] = {"uncoupled": list, **COUPLINGS}
-"""Couplings of every condition of this kind, made anew for each run."""
-
 
 @dataclass(frozen=True)
 class Coupled(Condition):
     """A shared network under supervised losses and couplings.
 
     Attributes:
-        couplings: Makes the couplings; none for the uncoupled baseline.
+        couplings: Makes the couplings anew for each run; none for the uncoupled baseline.
         weight: Factor of every coupling, >= 0.
         capacity: How the tasks share the network.
         weighting: Factors of the supervised losses.
@@ -45,7 +43,7 @@ class Coupled(Condition):
 
     def objective(self, setting: Setting) -> CoupledObjective:
         """The loss of the setting's tasks and relations."""
-        couplings: Sequence[Coupling] = self.couplings()
+        couplings = self.couplings()
         for coupling in couplings:
             coupling.weight *= self.weight
         return CoupledObjective(
@@ -86,4 +84,5 @@ def condition(
         raise UnknownNameError.of(f"weighting of condition {name!r}", weighting, get_args(Weighting))
     if table not in get_args(Shown):
         raise UnknownNameError.of(f"table of condition {name!r}", table, get_args(Shown))
-    return Coupled(WAYS[name], weight, capacity, weighting, table)
+    made = list if name == "uncoupled" else partial(make_couplings, name)
+    return Coupled(made, weight, capacity, weighting, table)

@@ -8,6 +8,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
+from concord.couplings import coupling_names
 from concord.errors import ConcordError, StudyError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -17,18 +18,11 @@ if TYPE_CHECKING:
 _HOMES = {
     "single-task": "single_task",
     "uncoupled": "coupled",
-    "paper-matching": "coupled",
-    "paper-coannotation": "coupled",
-    "paper": "coupled",
-    "hard-coannotation": "coupled",
-    "matching": "coupled",
-    "coannotation": "coupled",
-    "population": "coupled",
-    "posterior": "coupled",
-    "marginal": "coupled",
+    **dict.fromkeys(coupling_names(), "coupled"),
     "two-stage": "two_stage",
     "auto": "auto",
 }
+"""File of every condition of the package's own; each coupling is one, by its name."""
 
 
 @cache

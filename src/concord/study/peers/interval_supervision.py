@@ -32,8 +32,6 @@ class IntervalSupervision(Coupling):
     Inside the band it is 0. Not defined class to class.
     """
 
-    name = "interval-supervision"
-
     def loss(self, view: View) -> Tensor:
         """The loss of one batch."""
         cells, known = view.table_rows
