@@ -451,6 +451,19 @@ def test_rows_of_weight_0_teach_nothing() -> None:
         assert weighted.score(x, {name: truth[name]}) > plain.score(x, {name: truth[name]}) + 0.1
 
 
+@pytest.mark.parametrize("class_weight", [None, "balanced", {"kind": "balanced"}, {"kind": {"c0": 2.0}}])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("way", ["auto-distilled", "balanced-shared", "two-stage", "posterior"])
+def test_every_way_takes_every_kind_of_weight(way: str, weighted: bool, class_weight: Any) -> None:
+    x, y, _ = draw(3, 160)
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, 160) if weighted else None
+    model = made(way, class_weight=class_weight, steps=10).fit(x, y, sample_weight=weight)
+    found = model.predict_proba(x)
+    plain = made(way, steps=10).fit(x, y).predict_proba(x)
+    alike = same(found, plain)
+    assert alike if class_weight is None and not weighted else not alike  # a weight that does nothing is none
+
+
 def test_bad_sample_weights_are_named() -> None:
     x, y, _ = draw(7, n=80)
     model = made("balanced-shared", steps=2)

@@ -129,8 +129,9 @@ def out_of_sample(family: Family, task: Task, rows: Rows, fold: npt.NDArray[np.i
 
 def train_single(learner: Learner, rows: Rows, task: Task, share: float, seed: int) -> Model:
     """The single-task model of one task."""
+    own = rows.of_tasks([task])
     return learner.train(
-        rows, [task], kind="single-task", share=share, seed=seed, task_weights={}, soft_weights={}
+        own, [task], kind="single-task", share=share, seed=seed, task_weights={}, soft_weights={}
     )
 
 

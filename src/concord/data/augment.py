@@ -15,6 +15,7 @@ from torch import Tensor
 
 from concord.data.images import IMAGENET, Normalization, normalize
 from concord.errors import MissingExtraError, RangeError, ShapeError
+from concord.networks import seeded
 
 
 def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -169,10 +170,7 @@ def kornia_augment(
         if images.is_floating_point():
             raise ShapeError("kornia's colours need uint8 images, found float; use Images(normalize=None)")
         seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
-        devices = [images.device] if images.is_cuda else []
-        # kornia draws from the global generators.
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(int(seed))
+        with seeded(int(seed), images.device):  # kornia draws from the global generators
             made = pipeline(*images.shape[-2:]).to(images.device)(images.float() / 255)
         return normalize(made, normalize_by)
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from concord.data.inputs import Failure, Inputs, Rows
 from concord.errors import ConcordError, ShapeError
+from concord.networks import seeded
 
 Collate = Callable[[Sequence[Any], Sequence[str]], Any]
 
@@ -70,9 +71,7 @@ class Loading(Dataset[Any]):
 
 def _transformed(transform: Callable[[Any], Any], values: Any, seed: tuple[int, ...], name: str) -> Any:
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: that would seed the accelerators too, which nobody restores.
-        torch.default_generator.manual_seed(int(state[0]))
+    with seeded(int(state[0])):
         out = transform(values)
     if _length(out) != _length(values):
         raise ShapeError(

@@ -57,6 +57,7 @@ from concord.estimator.saving import FORMAT, as_list, one_line, plain_parameters
 from concord.estimator.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
 from concord.fitting import Rows
 from concord.learners import TorchLearner
+from concord.networks import seeded, usual_torch
 from concord.relations import Relation, relation_record, task_record
 from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
 
@@ -119,7 +120,11 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             gives weights >= 0 by class (a value of y, or a class's name or index), 1 where not named, or by
             task name such a dictionary or ``"balanced"``.
         device: Where to train, such as ``"cpu"`` or ``"cuda"``.
-        random_state: Seed; the same one gives the same model on the same machine.
+        random_state: Seed; the same one gives the same model, bit by bit, on the same machine with the same
+            number of torch's threads (`torch.get_num_threads()`), in whichever thread `fit` is called and
+            whatever torch's default dtype and modes are. With another number of threads sums are rounded
+            otherwise, and a wide network ends up another, as good one. Fits in several threads take turns;
+            no global generator is left changed.
         verbose: Print what is about to happen, what it costs and what was chosen.
 
     Attributes:
@@ -216,7 +221,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             ValueError: Features that are no (n, d) array of finite numbers.
         """
         fitted = self._unfitted()
-        fitted._fit(X, y, sample_weight, groups)
+        with usual_torch():
+            fitted._fit(X, y, sample_weight, groups)
         self.__dict__ = fitted.__dict__
         return self
 
@@ -310,25 +316,27 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         model = self._unfitted()  # what fitting would write stays off this model
         model._check_settings()
         effort = model._effort()
-        rows, _ = model._rows(X, y, sample_weight)
-        return first_stage(
-            model._learner(),
-            rows,
-            model.tasks_,
-            effort=effort,
-            seed=model._seed,
-            groups=group_of_rows(groups, len(rows)),
-        )
+        with usual_torch():
+            rows, _ = model._rows(X, y, sample_weight)
+            return first_stage(
+                model._learner(),
+                rows,
+                model.tasks_,
+                effort=effort,
+                seed=model._seed,
+                groups=group_of_rows(groups, len(rows)),
+            )
 
     def predict_proba(self, X: Any) -> Any:
         """Probabilities for features X (n, d): by task (n, C) or (n, K); an array where y was one."""
         check_is_fitted(self, "tasks_")
-        inputs = torch.as_tensor(self._inputs(X, None, reset=False))
-        if self._automatic is not None:
-            out = self._automatic.probabilities(self._learner(), Rows(inputs, {}))
-        else:
-            logits = self._learner().predict(self._network, Rows(inputs, {}))
-            out = {task.name: metrics.probabilities(task, logits[task.name]) for task in self.tasks_}
+        with usual_torch():
+            inputs = torch.as_tensor(self._inputs(X, None, reset=False))
+            if self._automatic is not None:
+                out = self._automatic.probabilities(self._learner(), Rows(inputs, {}))
+            else:
+                logits = self._learner().predict(self._network, Rows(inputs, {}))
+                out = {task.name: metrics.probabilities(task, logits[task.name]) for task in self.tasks_}
         return out[SINGLE] if self._single else out
 
     def predict(self, X: Any) -> Any:
@@ -767,6 +775,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             ) from error
 
     @classmethod
+    @usual_torch()
+    @seeded(None)  # a network draws weights before it is given its own
     def load(cls, folder: str | Path, *, trunk: Any = None) -> CoupledClassifier:
         """Read a saved model.
 

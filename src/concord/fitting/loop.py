@@ -22,7 +22,7 @@ from concord.fitting.rows import Feed, RowFeed, Rows, Samples, StreamFeed
 from concord.fitting.validation import Validation, collect
 from concord.fitting.watch import Logger
 from concord.losses import Distributed
-from concord.networks import length, pieces
+from concord.networks import length, pieces, reseed, seeded, usual_torch
 from concord.objective import CoupledObjective, ObjectiveResult
 
 if TYPE_CHECKING:
@@ -240,9 +240,8 @@ class _Loop:
         before, validate = self.objective.population, self.objective.validate
         if self.device.type == "cpu":
             keep_freed_memory()
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices):
-            torch.manual_seed(_rank_seed(self.seed, self.fabric.global_rank))
+        first = _rank_seed(self.seed, self.fabric.global_rank)
+        with usual_torch(), seeded(first, self.device):
             if self.fabric.world_size > 1:
                 self.objective.population = Distributed()
             try:
@@ -520,7 +519,7 @@ class _Loop:
         if len(states) == self.fabric.world_size:
             set_random_state(states[rank], self.device)
         else:  # another number of processes: the same training, but no longer bit by bit
-            torch.manual_seed(_rank_seed(self.seed + self.step, rank))
+            reseed(_rank_seed(self.seed + self.step, rank), self.device)
         for i, logger in enumerate(self.loggers):
             known = state["loggers"][i] if i < len(state["loggers"]) else {}
             logger.resume(self.step, known)

@@ -85,6 +85,12 @@ class Rows:
             {name: values.to(device) for name, values in self.weights.items()},
         )
 
+    def of_tasks(self, tasks: Sequence[Task]) -> Rows:
+        """The same rows with the targets, soft targets and weights of some tasks only."""
+        names = {task.name for task in tasks}
+        parts = (self.targets, self.soft, self.weights)
+        return Rows(self.inputs, *({name: part[name] for name in part if name in names} for part in parts))
+
     def annotated(self, task: Task) -> Tensor:
         """Indices of the rows with an annotation of `task`."""
         values = self.targets[task.name]

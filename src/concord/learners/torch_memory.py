@@ -15,7 +15,7 @@ from concord.couplings import Coupling
 from concord.errors import ShapeError
 from concord.fitting import Recipe, Rows, fit
 from concord.learners.protocol import Kind, Learner
-from concord.networks import Capacity, MultiTaskNetwork, mlp_network, predict_logits
+from concord.networks import Capacity, MultiTaskNetwork, mlp_network, predict_logits, seeded
 from concord.objective import CoupledObjective
 from concord.relations import Relation
 from concord.tasks import Task
@@ -124,8 +124,7 @@ class TorchLearner(Learner):
                 capacity=capacity,
                 generator=generator,
             )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             trunk = copy.deepcopy(self.trunk) if isinstance(self.trunk, nn.Module) else self.trunk()
             if not isinstance(trunk, nn.Module):
                 raise ShapeError(f"trunk is a function that makes a module, found one that made {trunk!r}")

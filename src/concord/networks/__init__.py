@@ -11,6 +11,7 @@ from concord.networks.multitask import (
 )
 from concord.networks.predict import predict_logits
 from concord.networks.standardize import Standardize
+from concord.networks.torch_state import reseed, seeded, usual_torch
 from concord.networks.trunks import NamedTrunk, SmallResNet, VisionTrunk, build_trunk, mlp
 
 __all__ = [
@@ -30,4 +31,7 @@ __all__ = [
     "moved",
     "pieces",
     "predict_logits",
+    "reseed",
+    "seeded",
+    "usual_torch",
 ]

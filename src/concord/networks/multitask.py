@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, get_args
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from concord.errors import ShapeError, UnknownNameError
 from concord.networks.batches import length
+from concord.networks.torch_state import seeded
 from concord.networks.trunks import mlp
 from concord.tasks import Task, task_names
 
@@ -162,7 +164,7 @@ def mlp_network(
     if capacity not in get_args(Capacity):
         raise UnknownNameError.of("capacity", capacity, get_args(Capacity))
     # Layers draw default weights as they are made: beside a generator, that must leave no trace.
-    with torch.random.fork_rng(devices=[], enabled=generator is not None):
+    with nullcontext() if generator is None else seeded(None):
         return initialise(_mlp_network(inputs, tasks, hidden, dropout, capacity), generator)
 
 

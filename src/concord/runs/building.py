@@ -26,7 +26,7 @@ from concord.errors import (
     EmptyDataError,
     NoAnnotationError,
 )
-from concord.networks import MultiTaskNetwork, NamedTrunk, Standardize
+from concord.networks import MultiTaskNetwork, NamedTrunk, Standardize, seeded, usual_torch
 from concord.objective import CoupledObjective
 from concord.relations import Relation
 from concord.runs.inputs import (
@@ -119,11 +119,9 @@ class Built:
             layers = self.network.trunk
             assert isinstance(layers, nn.Sequential)
             layer = deepcopy(layers[0])  # type: ignore[assignment]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            with named("trunk"):
-                trunk = trunk_of(self.config.trunk, self.shape)
-                return network_of(trunk, self.tasks, layer)
+        with usual_torch(), seeded(seed), named("trunk"):
+            trunk = trunk_of(self.config.trunk, self.shape)
+            return network_of(trunk, self.tasks, layer)
 
     def validation_rows(self, rank: int = 0, world_size: int = 1) -> Mixture | None:
         """The validation batches of a rank, or None where there are no validation rows."""
@@ -154,8 +152,7 @@ def build(config: Config) -> Built:
     objective = _objective(config, opened.tasks, relations)
     vocabulary = vocabulary_across(config, training)
     shape = shape_across(config, vocabulary)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
+    with usual_torch(), seeded(config.training.seed):
         with named("trunk"):
             trunk = trunk_of(config.trunk, shape)
         _check_kind(config, trunk)

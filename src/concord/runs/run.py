@@ -22,7 +22,15 @@ from concord.config import Config, InputPlan, TrunkPlan, as_config
 from concord.data import IMAGENET, Normalization
 from concord.decoding import Decoders
 from concord.errors import CheckpointError
-from concord.networks import MultiTaskNetwork, NamedTrunk, Standardize, TaskwiseNetwork, build_trunk
+from concord.networks import (
+    MultiTaskNetwork,
+    NamedTrunk,
+    Standardize,
+    TaskwiseNetwork,
+    build_trunk,
+    seeded,
+    usual_torch,
+)
 from concord.relations import Relation
 from concord.runs.inputs import Preparation, Vocabulary
 from concord.tasks import MulticlassTask, MultilabelTask, Task
@@ -176,6 +184,8 @@ def _relation_to_json(relation: Relation) -> dict[str, Any]:
 # -- reading -----------------------------------------------------------------------------------------
 
 
+@usual_torch()
+@seeded(None)  # a network draws weights before it is given its own
 def load_run(folder: str | Path) -> Run:
     """Load a finished training. Nothing in its files is executed, and no data is needed.
 

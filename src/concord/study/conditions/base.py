@@ -22,6 +22,7 @@ from concord.networks import (
     mlp,
     mlp_network,
     predict_logits,
+    seeded,
 )
 from concord.objective import CoupledObjective
 from concord.relations import Relation
@@ -72,7 +73,7 @@ class Setting:
         example = self.rows.inputs[:1]
         if self.network.kind == "resnet":
             # Layers draw default weights as they are made: that must leave no trace.
-            with torch.random.fork_rng(devices=[]):
+            with seeded(None):
                 return _resnet(self.network, tasks, example, capacity, generator)
         return mlp_network(
             example.shape[1],
