@@ -15,15 +15,20 @@ from threading import RLock
 
 import torch
 
-_turn = RLock()
+
+class _Turn:
+    """The lock of whoever seeds; a forked process gets its own, as another thread may have held it."""
+
+    def __init__(self) -> None:
+        self.lock = RLock()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.renew)
+
+    def renew(self) -> None:
+        self.lock = RLock()
 
 
-def _new_turn() -> None:
-    global _turn
-    _turn = RLock()
-
-
-os.register_at_fork(after_in_child=_new_turn)  # another thread of the parent may have held the old one
+_turn = _Turn()
 
 
 @contextmanager
@@ -35,7 +40,7 @@ def seeded(seed: int | None, device: torch.device | None = None) -> Iterator[Non
         device: Where else is drawn; None is the CPU alone.
     """
     accelerator = device is not None and device.type == "cuda"
-    with _turn, torch.random.fork_rng([device] if accelerator else []):
+    with _turn.lock, torch.random.fork_rng([device] if accelerator else []):
         if seed is not None:
             reseed(seed, device)
         yield
@@ -73,14 +78,14 @@ class _Float32:
         self.inside, self.before = 0, torch.float32
 
     def __enter__(self) -> None:
-        with _turn:
+        with _turn.lock:
             if not self.inside:
                 self.before = torch.get_default_dtype()
                 torch.set_default_dtype(torch.float32)
             self.inside += 1
 
     def __exit__(self, *_: object) -> None:
-        with _turn:
+        with _turn.lock:
             self.inside -= 1
             if not self.inside:
                 torch.set_default_dtype(self.before)
