@@ -12,8 +12,7 @@ import torch
 from scipy import sparse
 
 import concord as cc
-from concord.couplings import Coupling
-from concord.couplings.named import COUPLINGS
+from concord.couplings import COUPLINGS, Coupling
 
 KIND = cc.MulticlassTask("kind", ["a", "b", "c"])
 MARKS = cc.MultilabelTask("marks", ["p", "q"])
