@@ -33,9 +33,9 @@ class DuplicateNameError(ConcordError, ValueError):
 
 
 class UnknownNameError(ConcordError, LookupError):
-    """A name that nothing carries; the message offers the nearest known one."""
+    """An unknown name; the message offers the nearest known one."""
 
-    page = "howto/refused#a-name-that-nothing-carries"
+    page = "howto/refused#an-unknown-name"
 
     @classmethod
     def of(cls, kind: str, name: object, known: Iterable[object]) -> UnknownNameError:
@@ -137,7 +137,7 @@ class ConfigError(ConcordError, ValueError):
 class CheckpointError(ConcordError, OSError):
     """A checkpoint that is missing, incomplete, tampered with or of another model."""
 
-    page = "howto/refused#a-folder-that-cannot-be-gone-on-from"
+    page = "howto/refused#a-folder-that-cannot-be-resumed"
 
 
 class ExportError(ConcordError, RuntimeError):
