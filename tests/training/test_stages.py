@@ -50,10 +50,10 @@ def taught(config, folder):
 
 def test_what_is_taught_is_the_posterior_of_predictions_out_of_sample(tmp_path, monkeypatch):
     seen, said = [], []
-    part, logits = room._Folds._part, room._Folds.logits
+    part, predict = room._Folds._part, room._Folds.predict
     monkeypatch.setattr(room._Folds, "_part", lambda me, rows: seen.append(rows) or part(me, rows))
     monkeypatch.setattr(
-        room._Folds, "logits", lambda me, net, rows: said.append(logits(me, net, rows)) or said[-1]
+        room._Folds, "predict", lambda me, net, rows: said.append(predict(me, net, rows)) or said[-1]
     )
     built, found = taught(two_stages(tmp_path, stages=TWO | {"folds": 3}), tmp_path / "out")
 

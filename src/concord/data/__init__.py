@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concord.data.registry import read, reader, reader_names
     from concord.data.source import Source
     from concord.data.splitting import resplit, split_shares
+    from concord.data.streamed import StreamedInputs
 
 __all__ = [
     "Augment",
@@ -69,6 +70,7 @@ __getattr__, __dir__ = lazy_door(
         "Normalization": "concord.data.images",
         "SPLITS": "concord.data.manifest",
         "Source": "concord.data.source",
+        "StreamedInputs": "concord.data.streamed",
         "Texts": "concord.data.inputs",
         "annotate": "concord.data.coannotation",
         "as_table": "concord.data.inspection",

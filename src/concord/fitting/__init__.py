@@ -5,7 +5,16 @@ from concord.fitting.devices import keep_freed_memory, launch, on_first
 from concord.fitting.loop import fit
 from concord.fitting.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
 from concord.fitting.recipe import History, Recipe, selected_network
-from concord.fitting.rows import Balanced, Feed, RowFeed, Rows, Samples, StreamFeed, balanced_indices
+from concord.fitting.rows import (
+    Balanced,
+    Feed,
+    RowFeed,
+    Rows,
+    Samples,
+    StreamedRowFeed,
+    StreamFeed,
+    balanced_indices,
+)
 from concord.fitting.validation import Validation, collect
 from concord.fitting.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
 
@@ -26,6 +35,7 @@ __all__ = [
     "Samples",
     "Schedule",
     "StreamFeed",
+    "StreamedRowFeed",
     "TensorBoard",
     "Validation",
     "balanced_indices",

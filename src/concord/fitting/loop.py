@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from concord.data import StreamedInputs
 from concord.errors import CheckpointError, ConcordWarning, NotFiniteError, RangeError
 from concord.fitting.checkpoints import Checkpoints, random_state, set_random_state
 from concord.fitting.devices import keep_freed_memory, on_first
 from concord.fitting.optimise import Average, freeze, parameter_groups, rate_factor
-from concord.fitting.rows import Feed, RowFeed, Rows, Samples, StreamFeed
+from concord.fitting.rows import Feed, RowFeed, Rows, Samples, StreamedRowFeed, StreamFeed
 from concord.fitting.validation import Validation, collect
 from concord.fitting.watch import Logger
 from concord.losses import Distributed
@@ -62,16 +63,17 @@ def fit(
 ) -> History:
     """Train `network` in place for a fixed number of steps; the final weights are the result.
 
-    Of rows in memory every step holds `rows_per_task` of each task of the objective, however few a task
+    Of rows every step holds `rows_per_task` of each task of the objective, however few a task
     has, so that a scarce task sees a stable sample; every condition that is compared gets the same number
     of steps. A mixture, or any iterable of batches, says itself what a step holds.
 
     Args:
         network: Input -> logits by task. It is left in evaluation mode, on its device.
         objective: The loss.
-        rows: The training rows, which are moved to the device once; or batches, of this rank.
+        rows: The training rows: in memory they are moved to the device once, elsewhere they are read batch by
+            batch, in the same order; or batches, of this rank.
         steps: Number of optimiser steps, >= 1.
-        rows_per_task: Rows of each task in a step over all ranks, >= 1; of rows in memory.
+        rows_per_task: Rows of each task in a step over all ranks, >= 1; of rows, not of batches.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
         seed: Seeds the order of rows and the dropout. The global random state is left as it was.
@@ -109,9 +111,10 @@ def fit(
     device = fabric.device
     feed: Feed
     if isinstance(rows, Rows):
-        feed = RowFeed(
+        kind = StreamedRowFeed if isinstance(rows.inputs, StreamedInputs) else RowFeed
+        feed = kind(
             rows,
-            objective.tasks.values(),
+            list(objective.tasks.values()),
             rows_per_task,
             seed=seed,
             device=device,

@@ -1,10 +1,10 @@
-"""Rows in memory, and where the batches of a training come from."""
+"""Rows, in memory or where they lie, and where the batches of a training come from."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Protocol
 
@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from concord.data import StreamedInputs
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, ShapeError
+from concord.networks import length, moved, pieces
 from concord.tasks import MulticlassTask, Task
 
 
@@ -30,16 +32,17 @@ class Samples(Protocol):
 
 @dataclass(frozen=True)
 class Rows:
-    """Samples in memory.
+    """Samples: what is annotated is in memory, inputs are or stay where they lie.
 
     Attributes:
-        inputs: (n, ...).
+        inputs: (n, ...) held in memory, or numbers of rows in sources, which are read when they are needed;
+            of a batch, whatever the network takes.
         targets: By task: (n,) int64 with -1, or (n, K) float with NaN.
         soft: By task, where there are any: (n, C) or (n, K) soft targets, NaN for none.
         weights: By task, where there are any: (n,) >= 0, weights of rows in its supervised loss.
     """
 
-    inputs: Tensor
+    inputs: Any
     targets: dict[str, Tensor]
     soft: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -64,25 +67,49 @@ class Rows:
             encoded[task.name] = torch.from_numpy(np.ascontiguousarray(values))
         return cls(x, encoded)
 
+    @classmethod
+    def streamed(cls, inputs: StreamedInputs, tasks: Sequence[Task]) -> Rows:
+        """Rows of sources, with their annotations for some tasks."""
+        return cls(inputs, inputs.targets(tasks))
+
     def __len__(self) -> int:
-        return len(self.inputs)
+        return length(self.inputs)
+
+    def batches(self, size: int) -> Iterator[tuple[Rows, Tensor]]:
+        """The rows in order, at most `size` at a time, with inputs in memory, and their places.
+
+        Rows whose inputs cannot be loaded, and may be left out, are left out.
+        """
+        places = torch.split(torch.arange(len(self)), size)
+        if isinstance(self.inputs, StreamedInputs):
+            for inputs, found in self.inputs.load(part.numpy() for part in places):
+                yield self._at(inputs, torch.from_numpy(found)), torch.from_numpy(found)
+        else:
+            for inputs, part in zip(pieces(self.inputs, size), places, strict=True):
+                yield self._at(inputs, part), part
+
+    def _at(self, inputs: Any, index: Tensor) -> Rows:
+        """The rows of `index`, whose inputs are at hand."""
+        return replace(
+            self,
+            inputs=inputs,
+            targets={name: values[index] for name, values in self.targets.items()},
+            soft={name: values[index] for name, values in self.soft.items()},
+            weights={name: values[index] for name, values in self.weights.items()},
+        )
 
     def take(self, index: Tensor) -> Rows:
         """The rows of `index`, in its order."""
-        return Rows(
-            self.inputs[index],
-            {name: values[index] for name, values in self.targets.items()},
-            {name: values[index] for name, values in self.soft.items()},
-            {name: values[index] for name, values in self.weights.items()},
-        )
+        return self._at(self.inputs[index], index)
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on a device."""
-        return Rows(
-            self.inputs.to(device),
-            {name: values.to(device) for name, values in self.targets.items()},
-            {name: values.to(device) for name, values in self.soft.items()},
-            {name: values.to(device) for name, values in self.weights.items()},
+        return replace(
+            self,
+            inputs=moved(self.inputs, device),
+            targets={name: values.to(device) for name, values in self.targets.items()},
+            soft={name: values.to(device) for name, values in self.soft.items()},
+            weights={name: values.to(device) for name, values in self.weights.items()},
         )
 
     def of_tasks(self, tasks: Sequence[Task]) -> Rows:
@@ -138,14 +165,40 @@ class Balanced(Iterator[Tensor]):
         Raises:
             CheckpointError: Groups of other sizes.
         """
-        sizes = [len(group) for group in self.groups]
-        if state.get("sizes") != sizes:
-            raise CheckpointError(
-                f"the checkpoint's rows differ: annotated rows by task were {state.get('sizes')}, "
-                f"here {sizes}"
-            )
+        check_sizes(state.get("sizes"), self.groups)
         self.generator.set_state(state["generator"])
         self._queues = list(state["queues"])
+
+
+def groups_of(rows: Rows, tasks: Iterable[Task]) -> list[Tensor]:
+    """Annotated rows of each task: what a balanced batch draws from.
+
+    Raises:
+        EmptyDataError: No rows.
+        NoAnnotationError: A task without a single annotation.
+    """
+    if len(rows) == 0:
+        raise EmptyDataError("no rows to train on")
+    groups = []
+    for task in tasks:
+        index = rows.annotated(task)
+        if len(index) == 0:
+            raise NoAnnotationError(f"task {task.name!r} has no annotation in {len(rows)} rows")
+        groups.append(index.cpu())
+    return groups
+
+
+def check_sizes(before: Any, groups: Sequence[Tensor]) -> None:
+    """Check that a walk over groups is resumed over groups of the same sizes.
+
+    Raises:
+        CheckpointError: Groups of other sizes.
+    """
+    sizes = [len(group) for group in groups]
+    if before != sizes:
+        raise CheckpointError(
+            f"the checkpoint's rows differ: annotated rows by task were {before}, here {sizes}"
+        )
 
 
 def balanced_indices(
@@ -190,15 +243,7 @@ class RowFeed(Feed):
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if len(rows) == 0:
-            raise EmptyDataError("no rows to train on")
-        groups = []
-        for task in tasks:
-            index = rows.annotated(task)
-            if len(index) == 0:
-                raise NoAnnotationError(f"task {task.name!r} has no annotation in {len(rows)} rows")
-            groups.append(index.cpu())
-        self.order = Balanced(groups, rows_per_task, torch.Generator().manual_seed(seed))
+        self.order = Balanced(groups_of(rows, tasks), rows_per_task, torch.Generator().manual_seed(seed))
         self.rows, self.device, self.rank, self.world = rows.to(device), device, rank, world
 
     def next(self) -> Rows:
@@ -214,6 +259,62 @@ class RowFeed(Feed):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the state of the order."""
         self.order.load_state_dict(state)
+
+
+class StreamedRowFeed(Feed):
+    """Balanced batches of rows that stay where they lie: the batches of `RowFeed`, loaded when needed.
+
+    Its state is how many batches were used: the order is a function of the seed, and is walked again.
+
+    Raises:
+        EmptyDataError: No rows.
+        NoAnnotationError: A task without a single annotation.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        tasks: Sequence[Task],
+        rows_per_task: int,
+        *,
+        seed: int,
+        device: torch.device,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.rows, self.device, self.seed, self.rank, self.world = rows, device, seed, rank, world
+        self.groups, self.rows_per_task = groups_of(rows, tasks), rows_per_task
+        self._used = 0
+        self._batches = self._from(0)
+
+    def _from(self, used: int) -> Iterator[tuple[Any, Any]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        order = islice(Balanced(self.groups, self.rows_per_task, generator), used, None)
+        mine = (index[self.rank :: self.world].numpy() for index in order)
+        # Transforms of ranks and of a resumed training draw as those of one unbroken training do.
+        return self.rows.inputs.load(mine, seed=self.seed, first=used)
+
+    def next(self) -> Rows:
+        """The next rows of this rank; a batch of which no input can be loaded is passed over."""
+        for inputs, places in self._batches:
+            self._used += 1
+            if len(places):
+                return self.rows._at(inputs, torch.from_numpy(places)).to(self.device)
+        raise EmptyDataError("no rows to train on")
+
+    def state_dict(self) -> dict[str, Any]:
+        """How many batches were used, and of what rows."""
+        return {"used": self._used, "sizes": [len(group) for group in self.groups]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Walk to where another feed of the same rows stood.
+
+        Raises:
+            CheckpointError: Rows that are not annotated alike.
+        """
+        check_sizes(state.get("sizes"), self.groups)
+        self._used = state["used"]
+        self._batches = self._from(self._used)
 
 
 class StreamFeed(Feed):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from concord.errors import NoAnnotationError, RangeError, UnknownNameError
 from concord.fitting.rows import Rows, Samples
 from concord.metrics import evaluate, main_metric, metric_names
-from concord.networks import moved, pieces
+from concord.networks import moved
 from concord.tasks import MulticlassTask, Task
 
 Selection = Literal["final", "metric", "log-loss"]
@@ -129,7 +129,7 @@ def collect(
 ) -> Gathered:
     """Targets and logits of all rows, over all ranks, in evaluation mode.
 
-    Of rows in memory each rank takes every world-th; batches are each rank's own.
+    Of rows each rank takes every world-th; batches are each rank's own.
 
     Args:
         forward: Inputs to logits by task.
@@ -162,11 +162,7 @@ def _batches(rows: Rows | Iterable[Samples], size: int, rank: int, world: int) -
     if not isinstance(rows, Rows):
         return ((batch.inputs, batch.targets) for batch in rows)
     mine = rows.take(torch.arange(rank, len(rows), world)) if world > 1 else rows
-    targets = {name: torch.split(values, size) for name, values in mine.targets.items()}
-    return (
-        (inputs, {name: parts[i] for name, parts in targets.items()})
-        for i, inputs in enumerate(pieces(mine.inputs, size))
-    )
+    return ((part.inputs, part.targets) for part, _ in mine.batches(size))
 
 
 def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
