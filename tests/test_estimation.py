@@ -13,7 +13,7 @@ from concord.errors import ShapeError
 from concord.estimation.agreement import agreement, cross_fitted, fit_exponent, halves
 from concord.estimation.check import check_relation
 from concord.estimation.contradictions import Contradiction, leave_one_label_out
-from concord.estimation.em import Way, calibrate, free_estimate
+from concord.estimation.em import TableRule, calibrate, free_estimate
 from concord.estimation.observations import Observations
 from concord.estimation.relatedness import class_direction
 from concord.relations.evidence import CLIP, EvidenceTable
@@ -153,9 +153,20 @@ def _permuted(obs: Observations, rows: np.ndarray, classes: np.ndarray, targets:
     source = cc.MulticlassTask(obs.source.name, [obs.source.outputs[c] for c in classes])
     target = type(obs.target)(obs.target.name, [obs.target.outputs[k] for k in targets])
     new_class, new_target = np.argsort(classes), np.argsort(targets)
-    y = np.where(obs.y < 0, -1, new_class[obs.y])
-    a = np.where(obs.a < 0, -1, new_target[obs.a.astype(int)]) if obs.class_to_class else obs.a[:, targets]
-    return Observations(source, target, y[rows], a[rows], obs.p[rows][:, classes], obs.q[rows][:, targets])
+    y = np.where(obs.classes < 0, -1, new_class[obs.classes])
+    a = (
+        np.where(obs.targets < 0, -1, new_target[obs.targets.astype(int)])
+        if obs.class_to_class
+        else obs.targets[:, targets]
+    )
+    return Observations(
+        source,
+        target,
+        y[rows],
+        a[rows],
+        obs.class_proba[rows][:, classes],
+        obs.target_proba[rows][:, targets],
+    )
 
 
 @kinds
@@ -164,7 +175,7 @@ def test_permuting_rows_classes_and_labels_changes_nothing_but_order(kind: str) 
     obs = world.observations(overlap=0.2)
     rng = np.random.default_rng(0)
     classes, targets = rng.permutation(obs.source.width), rng.permutation(obs.target.width)
-    moved = _permuted(obs, rng.permutation(len(obs.y)), classes, targets)
+    moved = _permuted(obs, rng.permutation(len(obs.classes)), classes, targets)
     flawed = world.table.copy()
     flawed[0] = flawed[0][::-1]
     pairs = [None, with_table(world, flawed)]
@@ -226,16 +237,24 @@ def test_a_table_of_identical_rows_says_nothing_of_classes(kind: str) -> None:
 def test_duplicated_rows_and_weights_agree(kind: str) -> None:
     world = MAKE[kind](8, n=300)
     obs = world.observations(overlap=0.3)
-    times = np.random.default_rng(0).integers(0, 4, len(obs.y))
-    twice = obs.take(np.repeat(np.arange(len(obs.y)), times))
-    weighted = Observations(obs.source, obs.target, obs.y, obs.a, obs.p, obs.q, weight=times.astype(float))
+    times = np.random.default_rng(0).integers(0, 4, len(obs.classes))
+    twice = obs.take(np.repeat(np.arange(len(obs.classes)), times))
+    weighted = Observations(
+        obs.source,
+        obs.target,
+        obs.classes,
+        obs.targets,
+        obs.class_proba,
+        obs.target_proba,
+        weight=times.astype(float),
+    )
     np.testing.assert_allclose(twice.base_rates(), weighted.base_rates())
     np.testing.assert_allclose(
         free_estimate(twice, world.table, 5.0), free_estimate(weighted, world.table, 5.0), atol=1e-9
     )
     rates = twice.base_rates()
-    first = leave_one_label_out(twice, world.table, 1.0, rates)[0]
-    second = leave_one_label_out(weighted, world.table, 1.0, rates)[0]
+    first = leave_one_label_out(twice, world.table, 1.0, rates).estimate
+    second = leave_one_label_out(weighted, world.table, 1.0, rates).estimate
     np.testing.assert_allclose(first, second, atol=1e-9)
     some = weighted.seen.any(axis=1)
     gains = agreement(weighted, world.table, 0.5, rates)
@@ -328,7 +347,7 @@ def test_too_few_rows_prove_nothing(kind: str) -> None:
 @kinds
 def test_a_head_that_knows_nothing_decides_nothing(kind: str) -> None:
     obs = MAKE[kind](0).observations()
-    blank = replace(obs, p=np.full_like(obs.p, 1 / obs.p.shape[1]))
+    blank = replace(obs, class_proba=np.full_like(obs.class_proba, 1 / obs.class_proba.shape[1]))
     check = check_relation(blank, None)
     assert (check.verdict, check.exponent) == ("undecided", 0.0)
     assert "cannot be told" in check.sentences()[0]
@@ -338,7 +357,7 @@ def test_a_head_that_knows_nothing_decides_nothing(kind: str) -> None:
 def test_a_table_is_weighed_by_the_other_head_where_that_of_the_classes_knows_nothing(kind: str) -> None:
     world = MAKE[kind](0)
     obs = world.observations()
-    blank = replace(obs, p=np.full_like(obs.p, 1 / obs.p.shape[1]))
+    blank = replace(obs, class_proba=np.full_like(obs.class_proba, 1 / obs.class_proba.shape[1]))
     check = check_relation(blank, world.relation)
     assert check.verdict == "kept"
     np.testing.assert_array_equal(check.relation.table, world.table)
@@ -355,18 +374,23 @@ def test_a_table_is_weighed_by_the_other_head_where_that_of_the_classes_knows_no
 @kinds
 def test_annotations_that_fit_are_no_proof_against_where_nobody_can_predict_them(kind: str) -> None:
     obs = MAKE[kind](0).observations()
-    flat = np.tile(obs.base_rates() if obs.q.ndim == 2 else obs.q.mean(0), (len(obs.q), 1))
-    check = check_relation(replace(obs, q=flat), None)
+    flat = np.tile(
+        obs.base_rates() if obs.target_proba.ndim == 2 else obs.target_proba.mean(0),
+        (len(obs.target_proba), 1),
+    )
+    check = check_relation(replace(obs, target_proba=flat), None)
     assert check.verdict == "undecided"
     assert check.skill.z > 3 > check.target_skill.z
 
 
 def test_wrong_shapes_are_named() -> None:
     obs = labels_world(0, n=10).observations()
-    with raises(ShapeError, "p has shape (10, 5)"):
-        Observations(obs.source, obs.target, obs.y, obs.a, obs.p[:, 1:], obs.q)
-    with raises(ShapeError, "a has shape (10, 8)"):
-        Observations(obs.source, obs.target, obs.y, obs.a[:4], obs.p, obs.q)
+    with raises(ShapeError, "class_proba has shape (10, 5)"):
+        Observations(
+            obs.source, obs.target, obs.classes, obs.targets, obs.class_proba[:, 1:], obs.target_proba
+        )
+    with raises(ShapeError, "targets has shape (10, 8)"):
+        Observations(obs.source, obs.target, obs.classes, obs.targets[:4], obs.class_proba, obs.target_proba)
 
 
 def test_a_class_to_class_table_on_the_scale_of_the_data_stays_a_distribution() -> None:
@@ -375,6 +399,6 @@ def test_a_class_to_class_table_on_the_scale_of_the_data_stays_a_distribution() 
     check = check_relation(world.observations(), smooth)
     assert check.verdict in ("kept", "calibrated")
     for strength in (np.inf, 20.0):
-        table = Way(smooth.table, scaled=True, strength=strength)(world.observations())
+        table = TableRule(smooth.table, scaled=True, strength=strength)(world.observations())
         np.testing.assert_allclose(table.sum(axis=1), 1)
         assert np.abs(table - world.table).mean() < np.abs(smooth.table - world.table).mean()

@@ -20,6 +20,7 @@ from concord.metrics import (
     BINS,
     class_metrics,
     contributions,
+    count_samples,
     evaluate,
     finish,
     label_metrics,
@@ -27,6 +28,8 @@ from concord.metrics import (
     main_metric,
     metric_names,
     probabilities,
+    standard_error,
+    z_score,
 )
 
 PET = MulticlassTask("pet", ["cat", "dog", "eel"])
@@ -179,3 +182,46 @@ def test_a_prediction_that_is_missing_is_not_counted_as_one(gap: object) -> None
         label_metrics([[1, 0], [0, 1]], [[0.9, gap], [0.1, 0.8]], ["a", "b"])
     with pytest.raises(NotFiniteError, match="task 'classes': probabilities must be finite"):
         class_metrics([0, 1], [[0.9, gap], [0.1, 0.9]], ["a", "b"])
+
+
+numbers = st.floats(-100, 100, allow_nan=False).map(lambda v: round(v, 3))
+
+
+@given(st.lists(numbers, min_size=2, max_size=30))
+def test_the_standard_error_of_rows_that_stand_alone_is_the_usual_one(values):
+    usual = np.std(values, ddof=1) / np.sqrt(len(values))
+    for group in (None, np.arange(len(values))[::-1]):
+        assert standard_error(values, group) == pytest.approx(usual, rel=1e-9, abs=1e-12)
+    assert standard_error([values, values]) == pytest.approx([usual, usual], rel=1e-9, abs=1e-12)
+
+
+@given(st.lists(st.tuples(numbers, st.integers(0, 4), st.integers(1, 5)), min_size=2, max_size=20), st.data())
+def test_the_standard_error_counts_groups(rows, data):
+    x, group, weight = (np.array(part) for part in zip(*rows, strict=True))
+    found = standard_error(x, group, weight)
+    if len(set(group)) < 2:
+        assert np.isnan(found)
+        assert z_score(x, group, weight) == 0.0
+        return
+    order = np.array(data.draw(st.permutations(range(len(x)))))
+    assert standard_error(x[order], group[order], weight[order]) == pytest.approx(found, abs=1e-9)
+    # A row in more copies within its group, or with their number as its weight: the same.
+    copied = np.repeat(np.arange(len(x)), weight)
+    assert standard_error(x[copied], group[copied]) == pytest.approx(found, abs=1e-9)
+    assert standard_error(np.tile(x, 3), np.tile(group, 3), np.tile(weight, 3)) == pytest.approx(
+        found, abs=1e-9
+    )
+    # Rows without weight are not there.
+    more, own, none = np.append(x, 7.0), np.append(group, 99), np.append(weight, 0)
+    assert standard_error(more, own, none) == pytest.approx(found, abs=1e-9)
+    assert standard_error(x, group, 10 * weight) == pytest.approx(found, abs=1e-9)
+
+
+def test_the_standard_error_by_hand_and_what_it_refuses():
+    # Groups of mean 0 and 3 with one and two rows: mean 2, sums of residuals -2 and 2, G/(G-1) = 2.
+    assert standard_error([0.0, 3.0, 3.0], ["a", "b", "b"]) == pytest.approx(np.sqrt(2 * (4 + 4)) / 3)
+    assert z_score([0.0, 3.0, 3.0], ["a", "b", "b"]) == pytest.approx(2 / (4 / 3))
+    assert np.isnan(standard_error([[1.0], [2.0]])).all()
+    assert (count_samples(3, ["a", "b", "b"]), count_samples(3)) == (2, 3)
+    with pytest.raises(ShapeError, match="groups of 2 values"):
+        standard_error([1.0, 2.0], ["a"])

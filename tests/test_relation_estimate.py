@@ -192,7 +192,7 @@ def test_named_predictions_are_taken_by_name():
 def test_estimation_knows_its_observations():
     _, y, a, p, _ = world(6, n=200)
     rows = observed(PET, TRAIT, y, a, p)
-    np.testing.assert_array_equal(rows.q[0], rows.base_rates())
+    np.testing.assert_array_equal(rows.target_proba[0], rows.base_rates())
     np.testing.assert_array_equal(
         estimate_by_em(rows).table, cc.estimate_relation(PET, TRAIT, y, a, class_proba=p).table
     )

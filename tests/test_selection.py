@@ -21,7 +21,7 @@ from concord.auto.families import Family, balance_soft, balance_weights
 from concord.auto.selection import Automatic, select
 from concord.errors import RangeError, ShapeError, UnknownNameError
 from concord.estimation.check import check_relation
-from concord.estimation.em import Way
+from concord.estimation.em import TableRule
 from concord.estimation.shift import prior_shift, source_prior
 from concord.fitting.rows import Rows
 from concord.learners import Kind
@@ -100,9 +100,11 @@ def problem(
     seen = world.observations(classes=classes)
     n = len(world.y)
     tasks: list[Task] = [world.source, world.target]
-    a = seen.a.astype(int) if world.a.ndim == 1 else seen.a
+    a = seen.targets.astype(int) if world.a.ndim == 1 else seen.targets
     rows = Rows.of(
-        np.arange(n, dtype=np.float32)[:, None], {world.source.name: seen.y, world.target.name: a}, tasks
+        np.arange(n, dtype=np.float32)[:, None],
+        {world.source.name: seen.classes, world.target.name: a},
+        tasks,
     )
     return FakeLearner(said), rows, tasks
 
@@ -422,10 +424,14 @@ def changed(rows: Rows, tasks: Sequence[Task], where: np.ndarray, hide: bool = F
     return Rows(rows.inputs, targets)
 
 
-WAYS = {"free": Way(), "prior": Way(strength=20.0), "calibrated": Way(scaled=True, strength=np.inf)}
+RULES = {
+    "free": TableRule(),
+    "prior": TableRule(strength=20.0),
+    "calibrated": TableRule(scaled=True, strength=np.inf),
+}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", RULES)
 @pytest.mark.parametrize("make", [labels_world, classes_world])
 def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str) -> None:
     world = make(9, n=600)
@@ -436,7 +442,7 @@ def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str) -> 
     y[torch.from_numpy(fold == 1) & (y == 3)] = -1
     first = replace(first_stage(learner, rows, tasks, effort=FAST, seed=0), fold=fold)
     table = None if way == "free" else world.table
-    check = replace(first.check((tasks[0], tasks[1])), way=replace(WAYS[way], table=table))
+    check = replace(first.check((tasks[0], tasks[1])), rule=replace(RULES[way], table=table))
 
     def judging(rows: Rows) -> np.ndarray:
         return np.asarray(replace(first, rows=rows).without(0, check).table)
@@ -448,12 +454,12 @@ def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str) -> 
 
     heard: list[np.ndarray] = []
 
-    class Spy(Way):
+    class Spy(TableRule):
         def __call__(self, observations: Any) -> Any:
-            heard.append(observations.p)
+            heard.append(observations.class_proba)
             return super().__call__(observations)
 
-    first.without(0, replace(check, way=Spy(world.table)))
+    first.without(0, replace(check, rule=Spy(world.table)))
     np.testing.assert_allclose(heard[0][:, 3], 1 / heard[0].shape[1])
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "LABEL_METRICS",
     "class_metrics",
     "contributions",
+    "count_samples",
     "evaluate",
     "finish",
     "label_metrics",
@@ -29,7 +30,9 @@ __all__ = [
     "main_metric",
     "metric_names",
     "probabilities",
+    "standard_error",
     "task_metrics",
+    "z_score",
 ]
 
 Array = npt.NDArray[np.float64]
@@ -221,6 +224,83 @@ def finish(metric: str, sums: Array) -> Array:
             return _mean(sums[..., 0, :] / sums[..., 1, :], sums[..., 1, :] > 0)
         hits, actual, predicted = sums[..., 0, :], sums[..., 1, :], sums[..., 2, :]
         return _mean(2 * hits / (actual + predicted), actual > 0)
+
+
+def standard_error(values: Any, group: Any = None, weights: Any = None) -> Any:
+    """Standard error of a weighted mean, with rows of one group counted as one sample.
+
+    se^2 = G/(G-1) x sum over groups of (sum of w (x - mean))^2 / (sum of w)^2, G groups of positive weight:
+    the cluster-robust variance of a mean (Liang and Zeger, Biometrika 73, 1986). Rows that stand alone are
+    groups of one; with equal weights this is the standard deviation (ddof=1) by the square root of n.
+
+    Args:
+        values: (..., n), one value per row on the last axis.
+        group: (n,) any labels; equal ones are one group. None: each row stands alone.
+        weights: (n,) >= 0; None for ones.
+
+    Returns:
+        (...) >= 0. NaN where fewer than two groups have weight: nothing is known of the noise then, and a
+        comparison with NaN is false. A float for one-dimensional values.
+
+    Raises:
+        ShapeError: Groups or weights of another number than the values.
+
+    Example:
+        >>> standard_error([0.0, 1.0, 2.0, 3.0]) == np.std([0, 1, 2, 3], ddof=1) / 2
+        True
+        >>> standard_error([0.0, 0.0, 1.0, 1.0], group=["a", "a", "b", "b"])
+        0.5
+    """
+    x = np.asarray(values, dtype=np.float64)
+    n = x.shape[-1]
+    if group is None and weights is None and n > 1:  # the same by the shortest way
+        usual = x.std(axis=-1, ddof=1) / np.sqrt(n)
+        return usual if x.ndim > 1 else float(usual)
+    w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    labels = np.arange(n) if group is None else np.asarray(group)
+    for name, given in (("weights", w), ("groups", labels)):
+        if given.shape != (n,):
+            raise ShapeError(f"{name} of {n} values have shape ({n},), found {given.shape}")
+    labels, index = np.unique(labels[w > 0], return_inverse=True)
+    count, total = len(labels), w.sum()
+    if count < 2:
+        nothing = np.full(x.shape[:-1], np.nan)
+        return nothing if x.ndim > 1 else float("nan")
+    x, w = x[..., w > 0], w[w > 0]
+    residual = w * (x - (w * x).sum(axis=-1, keepdims=True) / total)
+    sums = residual
+    if group is not None:
+        sums = np.zeros((*x.shape[:-1], count))
+        np.add.at(np.moveaxis(sums, -1, 0), index, np.moveaxis(residual, -1, 0))
+    error = np.sqrt(count / (count - 1) * (sums**2).sum(axis=-1)) / total
+    return error if x.ndim > 1 else float(error)
+
+
+def z_score(values: Any, group: Any = None, weights: Any = None) -> float:
+    """A mean in standard errors, with rows of one group counted as one sample; see `standard_error`.
+
+    Args:
+        values: (n,).
+        group: (n,) any labels; None: each row stands alone.
+        weights: (n,) >= 0; None for ones.
+
+    Returns:
+        0 where fewer than two groups have weight: what cannot be told from noise never passes a threshold.
+    """
+    error = standard_error(values, group, weights)
+    if np.isnan(error):
+        return 0.0
+    return float(np.average(values, weights=weights)) / max(error, 1e-12)
+
+
+def count_samples(rows: int, group: Any = None) -> int:
+    """How many samples these rows are worth: their groups, or the rows where they have none.
+
+    Args:
+        rows: How many rows.
+        group: (rows,) any labels; None: each row stands alone.
+    """
+    return rows if group is None else len(np.unique(group))
 
 
 def _numbers(task: Task, what: str, values: Any) -> Array:

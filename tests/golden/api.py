@@ -27,7 +27,7 @@ from concord.data import Manifest, write_manifest
 from concord.decoding import decode_classes, decode_targets, implied, temperature
 from concord.deploy import TrunkRecord, from_pretrained, save_pretrained
 from concord.errors import ConcordWarning
-from concord.estimation import Crossed, Observations, check_relation, fit_exponent
+from concord.estimation import FoldPredictions, Observations, check_relation, fit_exponent
 from concord.networks import build_trunk
 from concord.relations import EvidenceTable
 from concord.runs import load_run, predict, train
@@ -38,7 +38,7 @@ __all__ = [
     "COUPLINGS",
     "ConcordWarning",
     "CoupledClassifier",
-    "Crossed",
+    "FoldPredictions",
     "JointDecoder",
     "Manifest",
     "MultiTaskNetwork",
@@ -65,6 +65,7 @@ __all__ = [
     "networks",
     "posterior_targets",
     "predict",
+    "recorded_names",
     "relation_fields",
     "relation_tensors",
     "run_study",
@@ -76,6 +77,9 @@ __all__ = [
 
 relation_fields = ("table", "strength", "interval", "prior", "base_rate")
 """What a relation holds beside its two tasks."""
+
+recorded_names = {"rule": "way"}
+"""Fields whose name changed after their values were recorded."""
 
 _FORMER = {
     "distribution-matching": "matching",

@@ -76,15 +76,15 @@ def _evidence(case: Drawn) -> dict[str, Any]:
         "evidence/by the rows' own rates": api.evidence(relation.table, seen.base_rates(), *arguments)[SOME],
         "evidence/sum": log_likelihood.sum(axis=0),
         **_flat("evidence/fitted", fitted),
-        "staging/posterior": api.posterior_targets(seen.p, case.a, relation, 0.7)[SOME],
+        "staging/posterior": api.posterior_targets(seen.class_proba, case.a, relation, 0.7)[SOME],
     }
 
 
 def _decoding(case: Drawn) -> dict[str, Any]:
     seen, relation = _observations(case), case.relation
-    p, q = seen.p[SOME], seen.q[SOME]
+    p, q = seen.class_proba[SOME], seen.target_proba[SOME]
     suggestion, mass = api.implied(p, relation)
-    decoder = api.JointDecoder(relation).fit(seen.p, seen.q, case.y, case.a)
+    decoder = api.JointDecoder(relation).fit(seen.class_proba, seen.target_proba, case.y, case.a)
     classes, outcomes = decoder.decode(p, q)
     class_rows, outcome_rows = (
         task.annotated(values) for task, values in ((relation.source, case.y), (relation.target, case.a))
@@ -151,7 +151,7 @@ def _couplings(case: Drawn) -> dict[str, Any]:
 def _check(case: Drawn) -> dict[str, Any]:
     seen, crossed = _observations(case), None
     if case.folds is not None:
-        crossed = api.Crossed(np.arange(ROWS) % 3, said(case.folds, True), seen.q)
+        crossed = api.FoldPredictions(np.arange(ROWS) % 3, said(case.folds, True), seen.target_proba)
     found = api.check_relation(seen, case.supplied, crossed)
     return {**_flat("check", found), "check/sentences": found.sentences()}
 
@@ -162,7 +162,10 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
         ends = {f"{name}/ends": [value.source.name, value.target.name]}
         return ends | _joined((f"{name}/{f}", getattr(value, f)) for f in api.relation_fields)
     if is_dataclass(value):
-        return _joined((f"{name}/{field.name}", getattr(value, field.name)) for field in fields(value))
+        return _joined(
+            (f"{name}/{api.recorded_names.get(field.name, field.name)}", getattr(value, field.name))
+            for field in fields(value)
+        )
     if isinstance(value, tuple):
         return {f"{name}/count": len(value)} | _joined((f"{name}/{i}", v) for i, v in enumerate(value))
     return {name: "None" if value is None else value}

@@ -15,7 +15,7 @@ from concord.auto.families import Family, fit_scales, out_of_sample, train_famil
 from concord.auto.splits import checked_folds
 from concord.auto.zero_shot import covered, fill_unseen
 from concord.estimation import (
-    Crossed,
+    FoldPredictions,
     Observations,
     RelationCheck,
     check_relation,
@@ -73,23 +73,23 @@ class FirstStage:
         source, target = (relation.source, relation.target) if isinstance(relation, Relation) else relation
         observations = self.observations(source, target)
         alone = self.families["single-task"]
-        crossed = Crossed(
+        by_fold = FoldPredictions(
             self.fold,
             alone.probabilities(source, alone.logits[source.name]),
             out_of_sample(alone, target, self.rows, self.fold),
         )
         unseen = covered(self.rows, source, given)
         if not unseen.any():
-            return check_relation(observations, given, crossed)
+            return check_relation(observations, given, by_fold)
         found = check_relation(
-            replace(observations, p=fill_unseen(observations.p, unseen)),
+            replace(observations, class_proba=fill_unseen(observations.class_proba, unseen)),
             given,
-            replace(crossed, p=np.stack([fill_unseen(p, unseen) for p in crossed.p])),
+            replace(by_fold, class_proba=np.stack([fill_unseen(p, unseen) for p in by_fold.class_proba])),
         )
         if found.verdict != "dropped":
             return found
         # Nothing is left of the table, so nothing is known of a class that only the table spoke of.
-        own = check_relation(observations, None, crossed)
+        own = check_relation(observations, None, by_fold)
         verdict = found.verdict if own.exponent > 0 else own.verdict
         return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
 
@@ -104,16 +104,16 @@ class FirstStage:
         shared = self.base
         source, target = seen.source, seen.target
         p = shared.probabilities(source, shared.logits[source.name][k])
-        y = np.where(held_out, MISSING_CLASS, seen.y)
-        if check.way.table is not None:
+        y = np.where(held_out, MISSING_CLASS, seen.classes)
+        if check.rule.table is not None:
             # A class whose only rows are in the fold is one that its network has never heard of.
             rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(y)})
-            p = fill_unseen(p, covered(rest, source, Relation(source, target, check.way.table)))
-        seen = replace(seen, y=y, p=p)
+            p = fill_unseen(p, covered(rest, source, Relation(source, target, check.rule.table)))
+        seen = replace(seen, classes=y, class_proba=p)
         if seen.class_to_class:
             q = shared.probabilities(target, shared.logits[target.name][k])
-            seen = replace(seen, a=np.where(held_out, MISSING_CLASS, seen.a), q=q)
-        return check.relation.replace(table=check.way(seen))
+            seen = replace(seen, targets=np.where(held_out, MISSING_CLASS, seen.targets), target_proba=q)
+        return check.relation.replace(table=check.rule(seen))
 
 
 def first_stage(

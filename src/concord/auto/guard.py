@@ -172,11 +172,10 @@ def _mix(weights: Mapping[str, float], candidates: Mapping[str, Array]) -> Array
     return np.asarray(sum(share * candidates[name] for name, share in weights.items()))
 
 
-def _gain(before: Array, after: Array) -> tuple[float, float]:
+def _gain(before: Array, after: Array, group: npt.NDArray[Any] | None = None) -> tuple[float, float]:
     """Mean gain in log-loss of paired rows, and in standard errors."""
     difference = before - after
-    error = float(difference.std(ddof=1) / np.sqrt(len(difference)))
-    return float(difference.mean()), float(difference.mean()) / max(error, 1e-12)
+    return float(difference.mean()), metrics.z_score(difference, group)
 
 
 def _stepwise(losses: Mapping[str, Array], scores: Mapping[str, float], start: str = "shared") -> str:

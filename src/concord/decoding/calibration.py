@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
+from concord.metrics import z_score
+
 Array = npt.NDArray[np.float64]
 
 
@@ -33,19 +35,19 @@ def row_loss(probabilities: Array, targets: npt.NDArray[Any], class_target: bool
     return class_loss(probabilities, targets) if class_target else label_loss(probabilities, targets)
 
 
-def best_strength(losses: dict[float, Array]) -> float:
+def best_strength(losses: dict[float, Array], group: npt.NDArray[Any] | None = None) -> float:
     """The strength of the least mean loss, or 0 where its gain over 0 can be told from noise by no means.
 
     Args:
         losses: Row losses by strength, one of them 0.
+        group: (n,) rows of one group are counted as one sample; None: each row stands alone.
     """
     base = losses[0.0]
     best = min(losses, key=lambda strength: float(losses[strength].mean()))
     gain = base - losses[best]
     if len(gain) < 2 or best == 0.0:
         return 0.0
-    error = float(gain.std(ddof=1) / np.sqrt(len(gain)))
-    return best if gain.mean() > MIN_Z * error else 0.0
+    return best if z_score(gain, group) > MIN_Z else 0.0
 
 
 def temperature(logits: Array, targets: npt.NDArray[Any], class_target: bool) -> float:

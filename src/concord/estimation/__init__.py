@@ -6,14 +6,14 @@ from concord.estimation.contradictions import Contradiction
 from concord.estimation.em import FREE_STRENGTH, estimate_by_em
 from concord.estimation.estimate import estimate_relation
 from concord.estimation.observations import Observations, observed
-from concord.estimation.relatedness import Crossed
+from concord.estimation.relatedness import FoldPredictions
 from concord.estimation.shift import PriorShift, prior_shift
 
 __all__ = [
     "EXPONENTS",
     "FREE_STRENGTH",
     "Contradiction",
-    "Crossed",
+    "FoldPredictions",
     "Observations",
     "PriorShift",
     "RelationCheck",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
 from concord.estimation.observations import Observations
+from concord.metrics import count_samples, z_score
 from concord.relations import EvidenceTable
 
 Array = npt.NDArray[np.float64]
@@ -22,6 +24,7 @@ MIN_AGREEMENT = 0.01
 
 
 FEWEST = 4
+"""Rows (groups of rows, where they come in groups) below which nothing is said."""
 
 
 MIN_Z = 3.0
@@ -35,7 +38,7 @@ class Evidence:
         exponent: s in [0, 1], 0 where the labels say nothing that can be told from noise.
         agreement: Mean gain in nats a row, at that exponent, of the network's own view of a row over the
             average view.
-        z: The gain in standard errors.
+        z: The gain in standard errors; 0 where there are too few rows, or groups of rows, to know.
     """
 
     exponent: float
@@ -56,8 +59,8 @@ def agreement(observations: Observations, table: Array, exponent: float, rates: 
     some = observations.take(rows)
     evidence = EvidenceTable.of(table, rates, some.class_to_class)
     ll = exponent * evidence.of_annotations(some.active, some.seen)
-    log_p = np.log(np.clip(some.p, 1e-12, None))
-    mean = np.log(np.average(some.p, axis=0, weights=np.maximum(some.weights, 1e-12)) + 1e-12)
+    log_p = np.log(np.clip(some.class_proba, 1e-12, None))
+    mean = np.log(np.average(some.class_proba, axis=0, weights=np.maximum(some.weights, 1e-12)) + 1e-12)
     return logsumexp(log_p + ll, axis=1) - logsumexp(mean + ll, axis=1)
 
 
@@ -68,14 +71,14 @@ def fit_exponent(observations: Observations, table: Array, rates: Array | None =
     table ends there.
     """
     rates = observations.base_rates() if rates is None else rates
-    best = Evidence(0.0, 0.0, 0.0)
+    best, group = Evidence(0.0, 0.0, 0.0), label_groups(observations)
     for exponent in EXPONENTS[1:]:
         gains = agreement(observations, table, exponent, rates)
         if len(gains) < 2:
             return best
-        mean, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
+        mean = float(gains.mean())
         if mean > best.agreement:
-            best = Evidence(exponent, mean, mean / max(error, 1e-12))
+            best = Evidence(exponent, mean, z_score(gains, group))
     return best if best.shown else Evidence(0.0, best.agreement, best.z)
 
 
@@ -84,20 +87,31 @@ def halves(observations: Observations) -> tuple[npt.NDArray[np.bool_], npt.NDArr
 
     Rows are ranked by the head's confidence, then by their number of labels, and dealt out in turn: neither
     the order of classes nor that of rows matters, but for rows equal in both, which keep the order they come
-    in. Rows without labels belong to neither, and so to every fit.
+    in. Rows without labels belong to neither, and so to every fit. Rows of one group fall into one half:
+    groups are ranked by the means of their rows.
     """
     labelled = np.asarray(observations.seen.any(axis=1))
-    confidence = np.round((observations.p**2).sum(axis=1), 9)
     rows = np.flatnonzero(labelled)
-    rank = np.empty(len(rows), dtype=int)
-    rank[np.lexsort((observations.active[rows].sum(axis=1), confidence[rows]))] = np.arange(len(rows))
+    given = rows if observations.group is None else observations.group[rows]
+    _, first_row, unit = np.unique(given, return_index=True, return_inverse=True)
+    size = np.bincount(unit)
+    confidence = np.bincount(unit, (observations.class_proba[rows] ** 2).sum(axis=1)) / size
+    labels = np.bincount(unit, observations.active[rows].sum(axis=1)) / size
+    rank = np.empty(len(size), dtype=int)
+    rank[np.lexsort((first_row, labels, np.round(confidence, 9)))] = np.arange(len(size))
     first = np.zeros(len(labelled), dtype=bool)
-    first[rows] = rank % 2 == 0
+    first[rows] = rank[unit] % 2 == 0
     return first, labelled & ~first
 
 
+def label_groups(observations: Observations) -> npt.NDArray[Any] | None:
+    """Groups of the label-annotated rows, in the order of `agreement`; None where rows have none: (m,)."""
+    group = observations.group
+    return None if group is None else group[observations.seen.any(axis=1)]
+
+
 Builder = Callable[[Observations], Array]
-"""Observations -> table (C, K): a way to arrive at a relation."""
+"""Observations -> table (C, K): makes a relation."""
 
 
 def cross_fitted(observations: Observations, build: Builder, rates: Array) -> Evidence:
@@ -109,14 +123,17 @@ def cross_fitted(observations: Observations, build: Builder, rates: Array) -> Ev
         rates: (K,) base rates.
     """
     gains: list[Array] = []
-    if observations.seen.any(axis=1).sum() < 4:
+    labelled, own = observations.seen.any(axis=1), label_groups(observations)
+    if count_samples(int(labelled.sum()), own) < FEWEST:
         return Evidence(0.0, 0.0, 0.0)
+    groups: list[npt.NDArray[Any]] = []
     for judge_on in halves(observations):
         table = build(observations.take(~judge_on))
         judged = observations.take(judge_on)
+        groups += [] if judged.group is None else [judged.group]
         gains.append(np.stack([agreement(judged, table, s, rates) for s in EXPONENTS[1:]]))
     each = np.concatenate(gains, axis=1)
     means = each.mean(axis=1)
     best = int(means.argmax())
-    error = each[best].std(ddof=1) / np.sqrt(each.shape[1])
-    return Evidence(EXPONENTS[best + 1], float(means[best]), float(means[best] / max(error, 1e-12)))
+    z = z_score(each[best], np.concatenate(groups) if groups else None)
+    return Evidence(EXPONENTS[best + 1], float(means[best]), z)

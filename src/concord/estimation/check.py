@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from concord.estimation.agreement import MIN_AGREEMENT, Evidence, cross_fitted, fit_exponent
 from concord.estimation.contradictions import ANCHOR, Contradiction, find_contradictions
-from concord.estimation.em import Way, class_prior, free_estimate, with_intervals
+from concord.estimation.em import TableRule, class_prior, free_estimate, with_intervals
 from concord.estimation.observations import Observations
-from concord.estimation.relatedness import Crossed, Skill, class_direction, class_skill, target_skill
+from concord.estimation.relatedness import FoldPredictions, Skill, class_direction, class_skill, target_skill
 from concord.relations import Relation
 
 Array = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ class RelationCheck:
         skill: What the class head knows of annotated classes.
         target_skill: What the other task's head knows of its own annotations.
         contradictions: Cells that the data contradict, the strongest first.
-        way: How the table of `relation` was arrived at; on some of the rows it gives theirs.
+        rule: How the table of `relation` was made; applied to some of the rows it gives theirs.
     """
 
     verdict: Verdict
@@ -62,7 +62,7 @@ class RelationCheck:
     skill: Skill
     target_skill: Skill
     contradictions: tuple[Contradiction, ...]
-    way: Way
+    rule: TableRule
 
     def sentences(self) -> list[str]:
         """The verdict in plain words."""
@@ -77,7 +77,7 @@ class RelationCheck:
             else f"the head of {self.relation.source.name} knows too little to weigh the table, but what "
             f"that of {self.relation.target.name} says of rows with a class fits it ({back})"
         )
-        said = {
+        verdict = {
             "kept": f"{name}: {fits}; it is used as supplied.",
             "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), but its "
             "numbers are no probabilities of these data; it is used calibrated.",
@@ -94,22 +94,22 @@ class RelationCheck:
             f"{self.relation.source.name} {skill}; {self.relation.target.name} {other}); no coupling. More "
             "annotated rows, more steps or a better network could tell.",
         }[self.verdict]
-        return [said, *(f"{c}." for c in self.contradictions[:5])]
+        return [verdict, *(f"{c}." for c in self.contradictions[:5])]
 
 
 def check_relation(
-    observations: Observations, relation: Relation | None, crossed: Crossed | None = None
+    observations: Observations, relation: Relation | None, fold_predictions: FoldPredictions | None = None
 ) -> RelationCheck:
     """Weigh a supplied table against the data, and say which relation to use, if any.
 
-    Ways to arrive at a relation (the table as it is, calibrated, either of them as a prior of EM, EM alone)
+    Rules that make a relation (the table as it is, calibrated, either of them as a prior of EM, EM alone)
     are compared by how well their evidence agrees with the class head on label rows they were not fitted
     on; among the good ones the closest to the supplied table is used.
 
     Args:
         observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
         relation: The supplied table, or None.
-        crossed: Predictions of single-task networks by fold, for the test of relatedness.
+        fold_predictions: Predictions of single-task networks by fold, for the test of relatedness.
 
     Raises:
         DenseOnlyError: The table is sparse.
@@ -117,7 +117,7 @@ def check_relation(
     rates = observations.base_rates()
     given_cells = None if relation is None else relation.cells("weighing it against data")
     table = None if given_cells is None or np.isnan(given_cells).all() else given_cells
-    ways: dict[Verdict, list[Way]] = {"estimated" if table is None else "dropped": [Way()]}
+    rules: dict[Verdict, list[TableRule]] = {"estimated" if table is None else "dropped": [TableRule()]}
     trust = float("nan")
     contradictions: tuple[Contradiction, ...] = ()
     if table is not None:
@@ -126,11 +126,14 @@ def check_relation(
         def same_cells(obs: Observations) -> Array:
             return np.where(np.isnan(given), np.nan, free_estimate(obs))
 
-        as_it_is, on_its_scale = Way(given, strength=np.inf), Way(given, scaled=True, strength=np.inf)
-        anchored = Way(given, scaled=True, strength=ANCHOR)
-        ways = {
-            "kept": [as_it_is, Way(given, strength=200.0)],
-            "calibrated": [on_its_scale, Way(given, scaled=True, strength=50.0), anchored],
+        as_it_is, on_its_scale = (
+            TableRule(given, strength=np.inf),
+            TableRule(given, scaled=True, strength=np.inf),
+        )
+        anchored = TableRule(given, scaled=True, strength=ANCHOR)
+        rules = {
+            "kept": [as_it_is, TableRule(given, strength=200.0)],
+            "calibrated": [on_its_scale, TableRule(given, scaled=True, strength=50.0), anchored],
         }
         own = cross_fitted(observations, same_cells, rates).agreement
         as_given = cross_fitted(observations, as_it_is, rates).agreement
@@ -138,16 +141,16 @@ def check_relation(
         trust = max(as_given, on_scale) / own if own > MIN_AGREEMENT else 0.0
         contradictions = find_contradictions(observations, given, rates)
         if trust < PARTLY_TRUSTED:
-            ways = {"dropped": [Way()]}
+            rules = {"dropped": [TableRule()]}
         elif trust < TRUSTED:
-            ways = {"partly wrong": [anchored], "dropped": [Way()]}
-    verdict, way, found = _closest_good(observations, ways, rates)
-    reverse = class_direction(observations, way, rates, crossed)
+            rules = {"partly wrong": [anchored], "dropped": [TableRule()]}
+    verdict, rule, found = _closest_good(observations, rules, rates)
+    reverse = class_direction(observations, rule, rates, fold_predictions)
     agrees = found.shown
     open_gate = agrees and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
-    chosen = way(observations)
+    chosen = rule(observations)
     exponent = fit_exponent(observations, chosen, rates).exponent if open_gate else 0.0
-    skills = class_skill(observations, crossed), target_skill(observations, crossed)
+    skills = class_skill(observations, fold_predictions), target_skill(observations, fold_predictions)
     if exponent == 0.0:
         # Annotations that fit no class of a head that knows classes are a finding. Where they fit, but
         # predicted ones tell no class, it takes a head that can predict them.
@@ -156,11 +159,11 @@ def check_relation(
     if verdict == "undecided" and table is not None:
         # A class head that knows nothing cannot weigh a table. A head that knows the labels can: what it says
         # of rows with a class fits the table or not, and nothing of the table was fitted to them.
-        as_supplied = Way(table, strength=np.inf)
-        told = class_direction(observations, as_supplied, rates, crossed)
-        if told.agreement > MIN_AGREEMENT and told.z > MIN_REVERSE_Z:
-            verdict, way, chosen = "kept", as_supplied, table
-            exponent, reverse = told.exponent, told
+        as_supplied = TableRule(table, strength=np.inf)
+        by_labels = class_direction(observations, as_supplied, rates, fold_predictions)
+        if by_labels.agreement > MIN_AGREEMENT and by_labels.z > MIN_REVERSE_Z:
+            verdict, rule, chosen = "kept", as_supplied, table
+            exponent, reverse = by_labels.exponent, by_labels
     estimate = with_intervals(observations, rates)
     return RelationCheck(
         verdict,
@@ -178,7 +181,7 @@ def check_relation(
         reverse,
         *skills,
         contradictions,
-        way,
+        rule,
     )
 
 
@@ -192,12 +195,12 @@ GOOD_SHARE = 0.985
 
 
 def _closest_good(
-    observations: Observations, ways: Mapping[Verdict, Sequence[Way]], rates: Array
-) -> tuple[Verdict, Way, Evidence]:
+    observations: Observations, rules: Mapping[Verdict, Sequence[TableRule]], rates: Array
+) -> tuple[Verdict, TableRule, Evidence]:
     tried = [
-        (verdict, way, cross_fitted(observations, way, rates))
-        for verdict, each in ways.items()
-        for way in each
+        (verdict, rule, cross_fitted(observations, rule, rates))
+        for verdict, each in rules.items()
+        for rule in each
     ]
     best = max(found.agreement for _, _, found in tried)
     return next(one for one in tried if one[2].agreement >= best - (1 - GOOD_SHARE) * abs(best))

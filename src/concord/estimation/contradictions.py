@@ -8,35 +8,46 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from concord.estimation.em import calibrate, free_estimate
+from concord.estimation.em import FEWEST_GROUPS, calibrate, effective_groups, free_estimate
 from concord.estimation.observations import Observations
+from concord.metrics import standard_error
 from concord.relations import EvidenceTable
 from concord.tasks import MISSING_CLASS
 
 Array = npt.NDArray[np.float64]
 
 
-def leave_one_label_out(
-    observations: Observations, table: Array, exponent: float, rates: Array
-) -> tuple[Array, Array]:
+@dataclass(frozen=True)
+class Judged:
+    """What the labels say of each cell.
+
+    Attributes:
+        estimate: (C, K), drawn to the base rate by one row.
+        count: (C, K) effective number of rows behind it, of groups where rows come in groups.
+        error: (C, K) standard error; NaN where less than two groups are behind a cell.
+    """
+
+    estimate: Array
+    count: Array
+    error: Array
+
+
+def leave_one_label_out(observations: Observations, table: Array, exponent: float, rates: Array) -> Judged:
     """What the labels say of each cell when the class is inferred without the cell's own label.
 
     A table that claims a cell cannot confirm it here: the class of a row comes from its own annotation, or
-    from the head and all *other* labels.
-
-    Returns:
-        Estimate (C, K) and effective count (C, K); a row counts by how sure its class is.
+    from the head and all *other* labels. A row counts by how sure its class is.
     """
     obs = observations.take(observations.seen.any(axis=1))
     w = obs.weights
-    has_class = obs.y != MISSING_CLASS
-    certain = np.eye(obs.source.width)[np.where(has_class, obs.y, 0)]
-    log_p = np.log(np.clip(obs.p, 1e-12, None))
+    has_class = obs.classes != MISSING_CLASS
+    certain = np.eye(obs.source.width)[np.where(has_class, obs.classes, 0)]
+    log_p = np.log(np.clip(obs.class_proba, 1e-12, None))
     active, seen = obs.active, obs.seen
     evidence = EvidenceTable.of(table, rates, obs.class_to_class)
     total = evidence.of_annotations(active, seen)
     estimate = np.zeros((obs.source.width, obs.target.width))
-    count = np.zeros_like(estimate)
+    count, error = np.zeros_like(estimate), np.zeros_like(estimate)
     for k in range(obs.target.width):
         if obs.class_to_class:
             others = 0.0 * total  # one annotation is all there is: the head alone names the class
@@ -49,7 +60,15 @@ def leave_one_label_out(
         mass = r.sum(axis=0)
         estimate[:, k] = (r.T @ active[:, k] + rates[k]) / (mass + 1.0)
         count[:, k] = (r * r).sum(axis=0) / (np.maximum(w.mean(), 1e-12) if len(w) else 1.0)
-    return estimate, count
+        if obs.group is not None:
+            own = effective_groups(r, obs.group)
+            count[:, k] = np.minimum(count[:, k], own)
+            error[:, k] = [
+                standard_error(active[:, k], obs.group, r[:, c]) if own[c] >= FEWEST_GROUPS else np.nan
+                for c in range(len(own))
+            ]
+    binomial = np.sqrt(np.maximum(estimate * (1 - estimate), 0.01) / np.maximum(count, 1.0))
+    return Judged(estimate, count, np.maximum(error, binomial))
 
 
 @dataclass(frozen=True)
@@ -62,7 +81,7 @@ class Contradiction:
         given: What the table says.
         estimate: What the data say, inferred without the label itself.
         error: Standard error of the estimate.
-        count: Effective number of rows behind it.
+        count: Effective number of rows behind it, of groups where rows come in groups.
     """
 
     source: str
@@ -82,6 +101,8 @@ class Contradiction:
 
 ANCHOR, CONTRADICTION, FREE_CONTRADICTION, MIN_COUNT = 10.0, 0.5, 0.7, 0.1
 SELDOM = 0.3
+MIN_GROUP_Z = 2.0
+"""Rows of a few groups can be far from a table by chance: so many standard errors are asked for."""
 
 
 def find_contradictions(observations: Observations, table: Array, rates: Array) -> tuple[Contradiction, ...]:
@@ -104,10 +125,12 @@ def find_contradictions(observations: Observations, table: Array, rates: Array) 
     names, labels = observations.source.outputs, observations.target.outputs
     found: dict[tuple[int, int], Contradiction] = {}
     for relation, threshold in ((anchored, CONTRADICTION), (own, FREE_CONTRADICTION)):
-        judged, count = leave_one_label_out(observations, relation, 1.0, rates)
-        error = np.sqrt(np.maximum(judged * (1 - judged), 0.01) / np.maximum(count, 1.0))
+        found_here = leave_one_label_out(observations, relation, 1.0, rates)
+        judged, count, error = found_here.estimate, found_here.count, found_here.error
         with np.errstate(invalid="ignore"):
             wrong = (np.abs(given - judged) > threshold) & (count >= MIN_COUNT)
+            if observations.group is not None:  # NaN, of a single group, decides nothing
+                wrong &= np.abs(given - judged) > MIN_GROUP_Z * error
         for c, k in np.argwhere(wrong):
             cell = Contradiction(names[c], labels[k], table[c, k], judged[c, k], error[c, k], count[c, k])
             found.setdefault((int(c), int(k)), cell)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,11 @@ def _em(
     """EM over missing classes and labels; returns the table and the effective count of each cell."""
     rates, w = obs.base_rates(), obs.weights[:, None]
     active, seen = obs.active, obs.seen
-    has_class = obs.y != MISSING_CLASS
-    known_class = np.eye(obs.source.width)[np.where(has_class, obs.y, 0)]
-    log_p = np.log(np.clip(obs.p, 1e-12, None))
+    has_class = obs.classes != MISSING_CLASS
+    known_class = np.eye(obs.source.width)[np.where(has_class, obs.classes, 0)]
+    log_p = np.log(np.clip(obs.class_proba, 1e-12, None))
     labelled = np.asarray(seen.any(axis=1))
-    q = np.clip(obs.q, 1e-4, 1 - 1e-4)
+    q = np.clip(obs.target_proba, 1e-4, 1 - 1e-4)
     clipped_rates = np.clip(rates, 1e-3, 1 - 1e-3)
     info = _information(obs, q, clipped_rates, labelled)
     open_rows = has_class[:, None] & (seen == 0)
@@ -43,7 +44,7 @@ def _em(
         hits, total = r[labelled].T @ (active * seen)[labelled], r[labelled].T @ seen[labelled]
         if open_rows.any():
             rows = np.flatnonzero(open_rows.any(axis=1))
-            cells = np.clip(table[obs.y[rows]], 1e-3, 1 - 1e-3)
+            cells = np.clip(table[obs.classes[rows]], 1e-3, 1 - 1e-3)
             if obs.class_to_class:
                 t = softmax(np.log(q[rows]) + np.log(cells) - np.log(clipped_rates), axis=1)
             else:
@@ -59,7 +60,7 @@ def _em(
 
 def _information(obs: Observations, q: Array, rates: Array, labelled: npt.NDArray[np.bool_]) -> Array:
     """How much a label head says beyond the base rate, in [0, 1]: (K,)."""
-    rows = (obs.y != MISSING_CLASS) & ~labelled
+    rows = (obs.classes != MISSING_CLASS) & ~labelled
     if not rows.any():
         return np.zeros(obs.target.width)
     w = None if obs.weight is None else np.maximum(obs.weights[rows], 1e-12)
@@ -106,8 +107,8 @@ def free_estimate(
 
 
 @dataclass(frozen=True, eq=False)
-class Way:
-    """A way to arrive at a relation: called on `Observations`, it gives a table (C, K).
+class TableRule:
+    """A rule that makes a relation: called on `Observations`, it gives a table (C, K).
 
     Attributes:
         table: (C, K) the supplied table; None where nothing of it is used.
@@ -133,9 +134,9 @@ class Way:
 
 def class_prior(observations: Observations) -> Array:
     """Share of each class among annotated rows, with one row added to each: (C,)."""
-    known = observations.y != MISSING_CLASS
+    known = observations.classes != MISSING_CLASS
     count = np.bincount(
-        observations.y[known], weights=observations.weights[known], minlength=observations.source.width
+        observations.classes[known], weights=observations.weights[known], minlength=observations.source.width
     )
     return (count + 1.0) / (count + 1.0).sum()
 
@@ -147,7 +148,9 @@ def estimate_by_em(
 
     EM over missing classes and labels. An interval is the Beta distribution of the cell's mean whose
     variance is that of the maximum likelihood estimate, by the outer product of the scores of all cells of
-    a label: so it grows where the class head cannot tell two classes apart. It holds no bias of the heads.
+    a label: so it grows where the class head cannot tell two classes apart. Where rows come in groups it is
+    the cluster-robust one (scores are summed within groups), and a cell that rests on less than two groups
+    is worth no rows: its interval is that of the base rate. It holds no bias of the heads.
 
     Args:
         observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
@@ -198,18 +201,44 @@ def with_intervals(
     )
 
 
+FEWEST_GROUPS = 2.0
+"""Effective number of groups below which nothing is known of the noise of a cell."""
+
+
+def effective_groups(mass: Array, group: npt.NDArray[Any]) -> Array:
+    """(sum of m)^2 / sum of m^2 over the mass m of each group: (C,) from (n, C)."""
+    names, index = np.unique(group, return_inverse=True)
+    by_group = np.zeros((len(names), mass.shape[1]))
+    np.add.at(by_group, index, mass)
+    return by_group.sum(axis=0) ** 2 / np.maximum((by_group**2).sum(axis=0), np.finfo(np.float64).tiny)
+
+
 def _variance(observations: Observations, table: Array, rates: Array, strength: float) -> Array:
-    """Variance of every cell: the diagonal of the inverse information of each label's cells, (C, K)."""
+    """Variance of every cell, (C, K): the diagonal of the inverse information of each label's cells.
+
+    With groups, the sandwich whose middle is the outer product of the scores of groups, where that is larger;
+    infinite where less than two groups are behind a cell.
+    """
     obs = observations.take(observations.seen.any(axis=1))
     active, seen, w = obs.active, obs.seen, obs.weights[:, None]
-    has_class = obs.y != MISSING_CLASS
+    has_class = obs.classes != MISSING_CLASS
     ll = EvidenceTable.of(table, rates, obs.class_to_class).of_annotations(active, seen)
-    r = softmax(np.log(np.clip(obs.p, 1e-12, None)) + ll, axis=1)
-    r = np.where(has_class[:, None], np.eye(obs.source.width)[np.where(has_class, obs.y, 0)], r)
+    r = softmax(np.log(np.clip(obs.class_proba, 1e-12, None)) + ll, axis=1)
+    r = np.where(has_class[:, None], np.eye(obs.source.width)[np.where(has_class, obs.classes, 0)], r)
     cell = np.clip(table, 1e-3, 1 - 1e-3)
     spread = cell * (1 - cell)
     out = np.empty_like(cell)
     for k in range(cell.shape[1]):
         score = r * seen[:, [k]] * (active[:, [k]] - cell[:, k]) / spread[:, k]
-        out[:, k] = np.diag(np.linalg.inv(score.T @ (w * score) + np.diag(strength / spread[:, k])))
+        prior = np.diag(strength / spread[:, k])
+        inverse = np.linalg.inv(score.T @ (w * score) + prior)
+        out[:, k] = np.diag(inverse)
+        if obs.group is not None:
+            names, index = np.unique(obs.group, return_inverse=True)
+            sums = np.zeros((len(names), len(cell)))
+            np.add.at(sums, index, w * score)
+            middle = sums.T @ sums * (len(names) / max(len(names) - 1, 1)) + prior
+            few = effective_groups(w * r * seen[:, [k]], obs.group) < FEWEST_GROUPS
+            robust = np.maximum(out[:, k], np.diag(inverse @ middle @ inverse))
+            out[:, k] = np.where(few, np.inf, robust)
     return out

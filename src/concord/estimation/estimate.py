@@ -20,6 +20,7 @@ def estimate_relation(
     class_proba: Any = None,
     target_proba: Any = None,
     weights: Any = None,
+    groups: Any = None,
     pseudo_count: float | None = None,
     level: float = 0.95,
 ) -> Relation:
@@ -40,6 +41,8 @@ def estimate_relation(
             table are taken by name.
         target_proba: Shape (n, K): probabilities of the target, likewise; None takes the base rates for them.
         weights: Shape (n,), >= 0: how many samples a row counts for; None counts each once.
+        groups: Shape (n,): videos, persons. With predictions, the intervals count rows of one group as one
+            sample; None: each row stands alone.
         pseudo_count: Weight of a label's base rate, in observations, > 0; None is 1 without
             predictions and 2 with them.
         level: Probability mass of the intervals, in (0, 1). They hold sampling noise and doubt about
@@ -78,5 +81,5 @@ def estimate_relation(
             pseudo_count=1.0 if pseudo_count is None else pseudo_count,
             level=level,
         )
-    rows = observed(source, target, classes, targets, class_proba, target_proba, weights)
+    rows = observed(source, target, classes, targets, class_proba, target_proba, weights, groups)
     return estimate_by_em(rows, level=level, strength=FREE_STRENGTH if pseudo_count is None else pseudo_count)

@@ -22,11 +22,13 @@ class Observations:
     Args:
         source: The class task.
         target: The label task, or another class task.
-        y: (n,) class indices with -1.
-        a: (n, K) labels with NaN, or (n,) classes of the target with -1.
-        p: (n, C) class probabilities by a head that was not trained on the row.
-        q: (n, K) label (or target class) probabilities, likewise.
+        classes: (n,) class indices with -1.
+        targets: (n, K) labels with NaN, or (n,) classes of the target with -1.
+        class_proba: (n, C) class probabilities by a head that was not trained on the row.
+        target_proba: (n, K) label (or target class) probabilities, likewise.
         weight: (n,) >= 0, None for ones.
+        group: (n,) which rows belong together (a video, a person): rows of one group count as one sample
+            wherever noise is measured. None: each row stands alone.
 
     Raises:
         ShapeError: Arrays of different lengths or of another width than their task.
@@ -34,18 +36,20 @@ class Observations:
 
     source: MulticlassTask
     target: Task
-    y: npt.NDArray[np.int64]
-    a: Array
-    p: Array
-    q: Array
+    classes: npt.NDArray[np.int64]
+    targets: Array
+    class_proba: Array
+    target_proba: Array
     weight: Array | None = None
+    group: npt.NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        n = len(self.y)
+        n = len(self.classes)
         for name, values, shape in (
-            ("p", self.p, (n, self.source.width)),
-            ("q", self.q, (n, self.target.width)),
-            ("a", self.a, (n,) if self.class_to_class else (n, self.target.width)),
+            ("class_proba", self.class_proba, (n, self.source.width)),
+            ("target_proba", self.target_proba, (n, self.target.width)),
+            ("targets", self.targets, (n,) if self.class_to_class else (n, self.target.width)),
+            ("group", np.zeros(n) if self.group is None else self.group, (n,)),
         ):
             if np.shape(values) != shape:
                 raise ShapeError(f"observations: {name} has shape {shape}, found {np.shape(values)}")
@@ -59,27 +63,35 @@ class Observations:
     def active(self) -> Array:
         """(n, K) 1 where a label is annotated as present (class to class: one-hot)."""
         if self.class_to_class:
-            known = self.a != MISSING_CLASS
-            return np.eye(self.target.width)[np.where(known, self.a, 0).astype(int)] * known[:, None]
-        return np.nan_to_num(self.a.astype(np.float64))
+            known = self.targets != MISSING_CLASS
+            return np.eye(self.target.width)[np.where(known, self.targets, 0).astype(int)] * known[:, None]
+        return np.nan_to_num(self.targets.astype(np.float64))
 
     @property
     def seen(self) -> Array:
         """(n, K) 1 where a label is annotated (class to class: a whole row)."""
         if self.class_to_class:
-            return np.repeat((self.a != MISSING_CLASS)[:, None], self.target.width, axis=1).astype(float)
-        return (~np.isnan(self.a)).astype(np.float64)
+            return np.repeat((self.targets != MISSING_CLASS)[:, None], self.target.width, axis=1).astype(
+                float
+            )
+        return (~np.isnan(self.targets)).astype(np.float64)
 
     @property
     def weights(self) -> Array:
         """(n,) row weights."""
-        return np.ones(len(self.y)) if self.weight is None else np.asarray(self.weight, dtype=float)
+        return np.ones(len(self.classes)) if self.weight is None else np.asarray(self.weight, dtype=float)
 
     def take(self, rows: Any) -> Observations:
         """Some of the rows."""
-        weight = None if self.weight is None else self.weight[rows]
         return Observations(
-            self.source, self.target, self.y[rows], self.a[rows], self.p[rows], self.q[rows], weight
+            self.source,
+            self.target,
+            self.classes[rows],
+            self.targets[rows],
+            self.class_proba[rows],
+            self.target_proba[rows],
+            None if self.weight is None else self.weight[rows],
+            None if self.group is None else self.group[rows],
         )
 
     def base_rates(self) -> Array:
@@ -96,9 +108,10 @@ def observed(
     target: Task,
     classes: Any,
     targets: Any,
-    p: Any,
-    q: Any = None,
+    class_proba: Any,
+    target_proba: Any = None,
     weights: Any = None,
+    groups: Any = None,
 ) -> Observations:
     """Observations from annotations as people write them, checked.
 
@@ -107,14 +120,17 @@ def observed(
         target: The label task, or another class task.
         classes: (n,) classes as names or indices, with gaps.
         targets: (n, K) labels, or (n,) classes of the target, with gaps.
-        p: (n, C) out-of-sample class probabilities.
-        q: (n, K) out-of-sample probabilities of the target; None takes the base rates, which tell nothing.
+        class_proba: (n, C) out-of-sample class probabilities.
+        target_proba: (n, K) out-of-sample probabilities of the target; None takes the base rates, which tell
+            nothing.
         weights: (n,) >= 0; None for ones.
+        groups: (n,) videos, persons: rows of one are counted as one sample where noise is measured; None:
+            each row stands alone.
 
     Raises:
         ShapeError: Arrays of different lengths or of another width than their task.
         RangeError: A probability outside [0, 1], class probabilities that do not sum to 1, a bad weight.
-        UnknownNameError: A named column of p or q that is no class or label.
+        UnknownNameError: A named column of probabilities that is no class or label.
         NoAnnotationError: A task without any annotation.
     """
     check_ends(source, target)
@@ -125,8 +141,17 @@ def observed(
         if not task.annotated(values).any():
             raise NoAnnotationError(f"no row is annotated for {task.name!r}; both tasks need annotations")
     w = None if weights is None else row_weights(weights, len(y))
-    said = as_predictions(source, p, len(y))
     blank = np.zeros((len(y), target.width))
-    guess = blank if q is None else as_predictions(target, q, len(y))
-    rows = Observations(source, target, y, a.astype(y.dtype if a.ndim == 1 else np.float64), said, guess, w)
-    return rows if q is not None else replace(rows, q=np.broadcast_to(rows.base_rates(), blank.shape))
+    rows = Observations(
+        source,
+        target,
+        y,
+        a.astype(y.dtype if a.ndim == 1 else np.float64),
+        as_predictions(source, class_proba, len(y)),
+        blank if target_proba is None else as_predictions(target, target_proba, len(y)),
+        w,
+        None if groups is None else np.asarray(groups),
+    )
+    if target_proba is not None:
+        return rows
+    return replace(rows, target_proba=np.broadcast_to(rows.base_rates(), blank.shape))

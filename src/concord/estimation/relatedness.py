@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
 from concord.errors import ShapeError
-from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence
+from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence, label_groups
 from concord.estimation.observations import Observations
+from concord.metrics import count_samples, z_score
 from concord.relations import EvidenceTable
 from concord.tasks import MISSING_CLASS
 
@@ -18,8 +20,8 @@ Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Crossed:
-    """What single-task networks of a cross-validation say of the rows of `Observations`.
+class FoldPredictions:
+    """What single-task networks of a cross-validation predict for the rows of `Observations`.
 
     They make the test of relatedness clean. A network that shares layers lets one task's annotation shape
     what it says of the other task; and a class head that was trained on the rows it is judged by carries
@@ -27,27 +29,29 @@ class Crossed:
 
     Args:
         fold: (n,) the fold of each row.
-        p: (folds, n, C) class probabilities of all rows by the network that left the fold out.
-        q: (n, K) target probabilities by a network that was not trained on the row's annotation.
+        class_proba: (folds, n, C) class probabilities of all rows by the network that left the fold out.
+        target_proba: (n, K) target probabilities by a network that was not trained on the row's annotation.
 
     Raises:
         ShapeError: Arrays of different numbers of rows.
     """
 
     fold: npt.NDArray[np.int64]
-    p: Array
-    q: Array
+    class_proba: Array
+    target_proba: Array
 
     def __post_init__(self) -> None:
-        if self.p.ndim != 3 or not len(self.fold) == self.p.shape[1] == len(self.q):
+        if self.class_proba.ndim != 3 or not len(self.fold) == self.class_proba.shape[1] == len(
+            self.target_proba
+        ):
             raise ShapeError(
-                f"crossed predictions have shapes (n,), (folds, n, C), (n, K), found {self.fold.shape}, "
-                f"{self.p.shape}, {self.q.shape}"
+                f"predictions by fold have shapes (n,), (folds, n, C), (n, K), found {self.fold.shape}, "
+                f"{self.class_proba.shape}, {self.target_proba.shape}"
             )
 
 
 def class_direction(
-    observations: Observations, build: Builder, rates: Array, crossed: Crossed | None = None
+    observations: Observations, build: Builder, rates: Array, fold_predictions: FoldPredictions | None = None
 ) -> Evidence:
     """Whether predicted labels say something of annotated classes: the other way through the relation.
 
@@ -58,35 +62,44 @@ def class_direction(
         observations: The rows.
         build: Makes the relation.
         rates: (K,) base rates.
-        crossed: With them, the classes of a fold are judged by a relation that was fitted through class
-            heads which have not seen that fold. None: through `observations.p`, which is too kind where
-            those heads were trained on the very rows that judge.
+        fold_predictions: With them, the classes of a fold are judged by a relation that was fitted through
+            class heads which have not seen that fold. None: through `observations.class_proba`, which is too
+            kind where those heads were trained on the very rows that judge.
     """
-    has_class = observations.y != MISSING_CLASS
+    has_class = observations.classes != MISSING_CLASS
     labelled = np.asarray(observations.seen.any(axis=1))
-    if has_class.sum() < FEWEST or not labelled.any():
+    group = None if observations.group is None else observations.group[has_class]
+    if count_samples(int(has_class.sum()), group) < FEWEST or not labelled.any():
         return Evidence(0.0, 0.0, 0.0)
-    hidden = replace(observations, y=np.where(labelled, MISSING_CLASS, observations.y))
-    if crossed is None:
+    hidden = replace(observations, classes=np.where(labelled, MISSING_CLASS, observations.classes))
+    if fold_predictions is None:
         table = build(hidden.take(labelled))
-        gains = _class_gains(observations.take(has_class), table, observations.y[has_class], rates)
+        gains = _class_gains(observations.take(has_class), table, observations.classes[has_class], rates)
     else:
-        parts = []
-        for k, p in enumerate(crossed.p):
-            judged = has_class & (crossed.fold == k)
+        parts, order = [], []
+        for k, p in enumerate(fold_predictions.class_proba):
+            judged = has_class & (fold_predictions.fold == k)
             if judged.any():
-                table = build(replace(hidden, p=p, q=crossed.q).take(labelled))
-                others = observations.y[has_class & ~judged]
+                order.append(np.flatnonzero(judged))
+                table = build(
+                    replace(hidden, class_proba=p, target_proba=fold_predictions.target_proba).take(labelled)
+                )
+                others = observations.classes[has_class & ~judged]
                 parts.append(
-                    _class_gains(replace(observations, q=crossed.q).take(judged), table, others, rates)
+                    _class_gains(
+                        replace(observations, target_proba=fold_predictions.target_proba).take(judged),
+                        table,
+                        others,
+                        rates,
+                    )
                 )
         gains = np.concatenate(parts, axis=1)
+        group = None if observations.group is None else observations.group[np.concatenate(order)]
     means = gains.mean(axis=1)
     best = int(means.argmax())
     if means[best] <= 0:
         return Evidence(0.0, 0.0, 0.0)
-    error = gains[best].std(ddof=1) / np.sqrt(gains.shape[1])
-    return Evidence(EXPONENTS[best + 1], float(means[best]), float(means[best] / max(error, 1e-12)))
+    return Evidence(EXPONENTS[best + 1], float(means[best]), z_score(gains[best], group))
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,7 @@ class Skill:
     Attributes:
         lift: Mean probability of what is annotated, above the head's average probability of it: 0 for a
             head that says the same of every row.
-        z: The same in standard errors.
+        z: The same in standard errors; 0 where there are too few rows, or groups of rows, to know.
     """
 
     lift: float
@@ -108,7 +121,7 @@ class Skill:
         return self.z > MIN_Z
 
 
-def class_skill(observations: Observations, crossed: Crossed | None = None) -> Skill:
+def class_skill(observations: Observations, fold_predictions: FoldPredictions | None = None) -> Skill:
     """What the class head knows of annotated classes.
 
     Where that is nothing, labels that fit no class are no finding: no head could have shown that they do.
@@ -116,26 +129,33 @@ def class_skill(observations: Observations, crossed: Crossed | None = None) -> S
 
     Args:
         observations: The rows.
-        crossed: Predictions of single-task networks by fold, to be judged in place of `observations.p`.
+        fold_predictions: Predictions of single-task networks by fold, to be judged in place of
+            `observations.class_proba`.
     """
-    has_class = observations.y != MISSING_CLASS
-    y = observations.y[has_class]
-    p = observations.p if crossed is None else crossed.p[crossed.fold, np.arange(len(crossed.fold))]
-    return _skill((p[has_class] - p[has_class].mean(axis=0))[np.arange(len(y)), y] if len(y) else np.zeros(0))
+    has_class = observations.classes != MISSING_CLASS
+    y = observations.classes[has_class]
+    p = (
+        observations.class_proba
+        if fold_predictions is None
+        else fold_predictions.class_proba[fold_predictions.fold, np.arange(len(fold_predictions.fold))]
+    )
+    lifts = (p[has_class] - p[has_class].mean(axis=0))[np.arange(len(y)), y] if len(y) else np.zeros(0)
+    return _skill(lifts, None if observations.group is None else observations.group[has_class])
 
 
-def target_skill(observations: Observations, crossed: Crossed | None = None) -> Skill:
+def target_skill(observations: Observations, fold_predictions: FoldPredictions | None = None) -> Skill:
     """What the other head knows of its own task's annotations; of a row's labels, the mean.
 
     Args:
         observations: The rows.
-        crossed: Predictions of single-task networks, to be judged in place of `observations.q`.
+        fold_predictions: Predictions of single-task networks, to be judged in place of
+            `observations.target_proba`.
     """
     rows = observations.seen.any(axis=1)
     q, seen, active = (
         values[rows]
         for values in (
-            observations.q if crossed is None else crossed.q,
+            observations.target_proba if fold_predictions is None else fold_predictions.target_proba,
             observations.seen,
             observations.active,
         )
@@ -143,26 +163,26 @@ def target_skill(observations: Observations, crossed: Crossed | None = None) -> 
     count = np.maximum(seen.sum(axis=0), 1)
     above = q - (seen * q).sum(axis=0) / count
     if observations.class_to_class:
-        return _skill((active * above).sum(axis=1))
-    return _skill(((2 * active - seen) * above).sum(axis=1) / np.maximum(seen.sum(axis=1), 1))
+        return _skill((active * above).sum(axis=1), label_groups(observations))
+    lifts = ((2 * active - seen) * above).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    return _skill(lifts, label_groups(observations))
 
 
-def _skill(lifts: Array) -> Skill:
-    if len(lifts) < FEWEST:
+def _skill(lifts: Array, group: npt.NDArray[Any] | None) -> Skill:
+    if count_samples(len(lifts), group) < FEWEST:
         return Skill(0.0, 0.0)
-    error = lifts.std(ddof=1) / np.sqrt(len(lifts))
-    return Skill(float(lifts.mean()), float(lifts.mean() / max(error, 1e-12)))
+    return Skill(float(lifts.mean()), z_score(lifts, group))
 
 
 def _class_gains(rows: Observations, table: Array, classes: npt.NDArray[np.int64], rates: Array) -> Array:
     """Gain in nats over the prior of `classes` of each row's class, by exponent: (exponents, n)."""
     count = np.bincount(classes, minlength=rows.source.width)
     prior = (count + 0.5) / (len(classes) + 0.5 * rows.source.width)
-    score = EvidenceTable.of(table, rates, rows.class_to_class).of_predictions(rows.q)
-    index = np.arange(len(rows.y))
+    score = EvidenceTable.of(table, rates, rows.class_to_class).of_predictions(rows.target_proba)
+    index = np.arange(len(rows.classes))
     return np.stack(
         [
-            log_softmax(np.log(prior) + s * score, axis=1)[index, rows.y] - np.log(prior)[rows.y]
+            log_softmax(np.log(prior) + s * score, axis=1)[index, rows.classes] - np.log(prior)[rows.classes]
             for s in EXPONENTS[1:]
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ Array = npt.NDArray[np.float64]
 DRAWS = 40
 MOST_CELLS = 200_000
 MIN_ROWS = 20
+MIN_GROUPS = 2
 MIN_DISTANCE = 0.1
 MIN_Z = 4.0
 
@@ -77,9 +79,14 @@ def source_prior(p: npt.ArrayLike, reference: npt.ArrayLike, iterations: int = 5
 
 
 def prior_shift(
-    task: MulticlassTask, source: str, own: Array, other: Array, rng: np.random.Generator
+    task: MulticlassTask,
+    source: str,
+    own: Array,
+    other: Array,
+    rng: np.random.Generator,
+    groups: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None,
 ) -> PriorShift | None:
-    """Compare the class prior of two sets of rows; None where either has fewer than 20.
+    """Compare the class prior of two sets of rows; None where either has fewer than 20, or 2 groups.
 
     The reference is the mean prediction on the class task's own rows, so that a head trained with class
     weights is compared with itself.
@@ -90,18 +97,33 @@ def prior_shift(
         own: (n, C) out-of-sample class probabilities of the rows annotated for the class task.
         other: (m, C) of rows that are annotated for `source` alone.
         rng: Draws the samples by which noise is measured.
+        groups: (n,) and (m,), which rows belong together; noise is then that of samples of as many whole
+            groups as both sets have. None: each row stands alone.
     """
     if min(len(own), len(other)) < MIN_ROWS:
+        return None
+    fewest = 0 if groups is None else min(len(np.unique(group)) for group in groups)
+    if groups is not None and fewest < MIN_GROUPS:
         return None
     reference = own.mean(axis=0)
     size = max(MIN_ROWS, min(len(own), len(other), MOST_CELLS // task.width))
     prior = source_prior(other, reference)
-    drawn = [
-        _distance(source_prior(own[rng.integers(0, len(own), size)], reference), reference)
-        for _ in range(DRAWS)
-    ]
+    drawn = []
+    for _ in range(DRAWS):
+        rows = rng.integers(0, len(own), size) if groups is None else _of_groups(groups[0], fewest, size, rng)
+        drawn.append(_distance(source_prior(own[rows], reference), reference))
     noise = float(np.mean(drawn) + MIN_Z * np.std(drawn))
     return PriorShift(task.name, source, prior, reference, _distance(prior, reference), noise)
+
+
+def _of_groups(
+    group: npt.NDArray[Any], count: int, size: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Rows of so many groups, drawn with replacement; at most `size` of them."""
+    names, index = np.unique(group, return_inverse=True)
+    members = np.split(np.argsort(index, kind="stable"), np.cumsum(np.bincount(index))[:-1])
+    rows = np.concatenate([members[g] for g in rng.integers(0, len(names), count)])
+    return rows if len(rows) <= size else rng.permutation(rows)[:size]
 
 
 def _distance(first: Array, second: Array) -> float:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from concord.errors import RangeError, ShapeError
+from concord.metrics import standard_error
 
 Array = npt.NDArray[np.float64]
 Verdict = Literal["superior", "inferior", "non-inferior", "undecided"]
@@ -61,7 +62,7 @@ def paired(differences: Any, *, level: float = 0.95, margin: float = 0.0) -> Pai
         nothing = np.full_like(mean, np.nan)
         return Paired(mean, nothing, nothing, np.ones_like(mean), np.ones_like(mean))
     # Identical pairs have no variance: a floor far below any metric's resolution keeps t finite.
-    error = np.maximum(d.std(axis=-1, ddof=1) / np.sqrt(n), 1e-12)
+    error = np.maximum(standard_error(d), 1e-12)
     half = stats.t.ppf((1 + level) / 2, n - 1) * error
     return Paired(
         mean,
