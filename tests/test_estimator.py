@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from concord.errors import (
     UnknownNameError,
 )
 from concord.estimator.classifier import EXPECTED_FAILED_CHECKS, CoupledClassifier
+from forging import forge
 
 KIND = cc.MulticlassTask("kind", [f"c{i}" for i in range(4)])
 MARKS = cc.MultilabelTask("marks", [f"l{i}" for i in range(6)])
@@ -193,68 +194,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _copy(saved: Path, to: Path) -> Path:
-    to.mkdir()
-    for file in saved.iterdir():
-        (to / file.name).write_bytes(file.read_bytes())
-    return to
-
-
-def _flip(file: Path, where: float) -> None:
-    data = bytearray(file.read_bytes())
-    data[int(where * (len(data) - 1))] ^= 1
-    file.write_bytes(bytes(data))
-
-
-@pytest.mark.parametrize("name", ["model.json", "weights.safetensors"])
-def test_damaged_models_are_refused(saved: Path, tmp_path: Path, name: str) -> None:
-    for i, where in enumerate((0.0, 0.1, 0.5, 0.9, 1.0)):
-        folder = _copy(saved, tmp_path / f"flipped{i}")
-        _flip(folder / name, where)
-        with raises(CheckpointError, "flipped"):
-            CoupledClassifier.load(folder)
-    for i, share in enumerate((0.0, 0.5, 0.99)):
-        folder = _copy(saved, tmp_path / f"short{i}")
-        data = (folder / name).read_bytes()
-        (folder / name).write_bytes(data[: int(share * len(data))])
-        with raises(CheckpointError, "short"):
-            CoupledClassifier.load(folder)
-    folder = _copy(saved, tmp_path / "without")
-    (folder / name).unlink()
-    with raises(CheckpointError, "no complete model"):
-        CoupledClassifier.load(folder)
-
-
-def test_a_model_with_a_number_changed_or_of_another_kind_is_refused(saved: Path, tmp_path: Path) -> None:
-    folder = _copy(saved, tmp_path / "edited")
-    record = json.loads((folder / "model.json").read_text())
-    record["mean"][0] += 1.0
-    (folder / "model.json").write_text(json.dumps(record))
-    with raises(CheckpointError, "was changed after it was saved"):
-        CoupledClassifier.load(folder)
-    for text in ("[]", "3", '{"digest": "x"}'):
-        (folder / "model.json").write_text(text)
-        with raises(CheckpointError):
-            CoupledClassifier.load(folder)
-    _sign(
-        folder,
-        json.loads((saved / "model.json").read_text()),
-        format=1,
-    )
-    with raises(CheckpointError, "format 1"):
-        CoupledClassifier.load(folder)
-    _sign(folder, json.loads((saved / "model.json").read_text()), example=[3])
-    with raises(CheckpointError, "does not hold the model it says"):
-        CoupledClassifier.load(folder)
-
-
-def _sign(folder: Path, record: dict[str, Any], **changes: Any) -> None:
-    import hashlib
-
-    del record["digest"]
-    record |= changes
-    record["digest"] = hashlib.sha256(json.dumps(record).encode()).hexdigest()
-    (folder / "model.json").write_text(json.dumps(record))
+def test_a_model_of_another_shape_is_refused(saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "edited")
+    for changes in ({"example": [3]}, {"networks": []}, {"mean": ...}, {"tasks": [3]}):
+        forge(tmp_path / "edited", "estimator", **changes)
+        with raises(CheckpointError, "does not hold the model it says"):
+            CoupledClassifier.load(tmp_path / "edited")
 
 
 def test_a_folder_in_use_is_not_written_over(saved: Path) -> None:
@@ -821,6 +766,6 @@ def test_a_model_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     model = made("posterior", steps=2).fit(x, y)
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with raises(CheckpointError, "no model can be written to"):
+        with raises(CheckpointError, "cannot write the saved estimator to"):
             model.save(folder)
     assert (tmp_path / "file").read_text() == ""

@@ -130,10 +130,10 @@ def survive_until_half_a_file(folder: str, file: str, step: int, share: float) -
     import os
     import signal
 
-    from concord.fitting import checkpoints as checkpoint
+    from concord.archive import folders
 
     torch.set_num_threads(1)
-    saved, write = checkpoint.Checkpoints.save, checkpoint.write_flushed
+    saved, write = Checkpoints.save, folders.write_flushed
     now = 0
 
     def save(self: Checkpoints, done: int, *arguments: Any) -> Path:
@@ -150,7 +150,7 @@ def survive_until_half_a_file(folder: str, file: str, step: int, share: float) -
             os.kill(os.getpid(), signal.SIGKILL)
         return None
 
-    checkpoint.Checkpoints.save, checkpoint.write_flushed = save, half  # type: ignore[method-assign]
+    Checkpoints.save, folders.write_flushed = save, half  # type: ignore[method-assign]
     survive(Path(folder))
 
 

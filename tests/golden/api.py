@@ -25,7 +25,7 @@ from concord.config import as_config
 from concord.couplings import Coupling, View, class_posterior, make_couplings, relation_tensors
 from concord.data import Manifest, write_manifest
 from concord.decoding import decode_classes, decode_targets, implied, temperature
-from concord.deploy import TrunkRecord, from_pretrained, save_pretrained
+from concord.deploy import TrunkRecord, from_pretrained, save_pretrained, upgrade
 from concord.errors import ConcordWarning
 from concord.estimation import FoldPredictions, Observations, check_relation, fit_exponent
 from concord.networks import build_trunk
@@ -72,6 +72,7 @@ __all__ = [
     "save_pretrained",
     "temperature",
     "train",
+    "upgrade",
     "write_manifest",
 ]
 

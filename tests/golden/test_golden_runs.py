@@ -33,7 +33,7 @@ def plain(content: bytes, name: str) -> Any:
     if name.endswith(".csv"):
         return [[_number(cell) for cell in row] for row in csv.reader(text.splitlines())]
     values = json.loads(text)
-    values.pop("weights", None)
+    values.pop("files", None)
     return values
 
 

@@ -32,6 +32,7 @@ from concord.runs.prediction import predict, predict_split, write_predictions
 from concord.runs.run import load_run, save_run
 from concord.runs.training import _loggers, train
 from config_worlds import MARKS, SHAPE, WORDS, config_of, world
+from forging import forge
 
 KINDS = ("features", "columns", "texts", "images", "arrays")
 
@@ -326,12 +327,12 @@ def damaged(run, tmp_path):
     [
         ("model.safetensors", lambda b: b[:-9], "model.safetensors is truncated"),
         ("model.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "model.safetensors was changed after"),
-        ("model.safetensors", None, "model.safetensors cannot be read: No such file"),
-        ("run.json", None, "no finished training in"),
+        ("model.safetensors", None, "model.safetensors is missing"),
+        ("run.json", None, "holds no finished training"),
         ("run.json", lambda b: b[:-9], "run.json cannot be read"),
         ("run.json", lambda b: b.replace(b'"circle"', b'"cycle"'), "run.json was changed after"),
-        ("run.json", lambda b: b.replace(b'"format": 1', b'"format": 2'), "another format"),
-        ("run.json", lambda b: b"[]", "another format"),
+        ("run.json", lambda b: b.replace(b'"format": 2', b'"format": 3'), "has format 3"),
+        ("run.json", lambda b: b"[]", "is no record of"),
     ],
 )
 def test_a_run_that_is_not_what_was_written_is_refused(finished, tmp_path, file, change, message):
@@ -346,30 +347,21 @@ def test_a_run_that_is_not_what_was_written_is_refused(finished, tmp_path, file,
     assert "\n" not in str(caught.value)
 
 
-def forged(folder, **changes):
-    """A run.json with some parts changed, its digest made to fit."""
-    from concord.runs.run import _content_digest
-
-    content = json.loads((folder / "run.json").read_text()) | changes
-    content = {key: value for key, value in content.items() if value is not ...}
-    content["digest"] = _content_digest(content)
-    (folder / "run.json").write_text(json.dumps(content))
-
-
 def test_a_run_of_another_network_or_with_parts_missing(finished, tmp_path):
     folder = damaged(finished, tmp_path)
     others = [{"name": "shape", "classes": ["a", "b"]}, {"name": "marks", "labels": ["x"]}]
-    forged(folder, tasks=others, relations=[], strengths={})
+    forge(folder, "run", tasks=others, relations=[], strengths={})
     with pytest.raises(CheckpointError, match=r"model\.safetensors is of another network"):
         load_run(folder)
-    forged(folder, shape=...)
+    forge(folder, "run", shape=...)
     with pytest.raises(CheckpointError, match=r"run\.json is not whole"):
         load_run(folder)
 
 
 def test_a_run_that_cannot_be_written(finished, tmp_path, monkeypatch):
-    with pytest.raises(CheckpointError, match="cannot write to"):
-        save_run(replace(finished, folder=tmp_path / "none"))
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="cannot write the finished training to"):
+        save_run(replace(finished, folder=tmp_path / "file"))
     with pytest.raises(CheckpointError, match=r"cannot write .*metrics-test\.json"):
         write_metrics({"split": "test"}, tmp_path / "none")
 
@@ -380,9 +372,10 @@ def test_a_tokenizer_travels_with_its_run(tmp_path):
     class Saving:
         def save(self, folder):
             folder.mkdir()
+            (folder / "words.txt").write_text("a word")
 
     save_run(replace(run, tokenize=Saving()))
-    assert (tmp_path / "out" / "tokenizer").is_dir()
+    assert (tmp_path / "out" / "tokenizer" / "words.txt").is_file()
     assert load_run(tmp_path / "out").tokenize(["a word"]).shape == (1, 3)
 
 

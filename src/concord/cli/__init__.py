@@ -23,6 +23,7 @@ from concord.cli.init import init, schema
 from concord.cli.report import report
 from concord.cli.study import study
 from concord.cli.train import evaluate, predict, train
+from concord.cli.upgrade import upgrade
 from concord.errors import ConcordError, ConcordWarning
 
 PURPOSE = "Classification tasks whose labels lie on different data, trained together without harm."
@@ -60,6 +61,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(export)
+app.command()(upgrade)
 app.command()(annotate.annotate)
 app.command()(study)
 app.command()(report)

@@ -12,6 +12,7 @@ import polars as pl
 from concord.data.frames import parse_labels, read_table, typed, with_lines
 from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, class_type, task_columns
 from concord.errors import AnnotationError, ConcordError, DataFormatError, MissingDataError, NoAnnotationError
+from concord.relations import task_of, task_record
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
 PARQUET = (".parquet", ".pq")
@@ -29,33 +30,12 @@ SIMPLE = {
 """Types of further columns that a CSV file can hold, and lists of them (blanks between the values)."""
 
 
-def tasks_to_json(tasks: Sequence[Task]) -> list[dict[str, Any]]:
-    """Tasks as plain data: a name with `classes` or `labels`."""
-    return [
-        {
-            "name": task.name,
-            ("classes" if isinstance(task, MulticlassTask) else "labels"): list(task.outputs),
-        }
-        for task in tasks
-    ]
-
-
-def tasks_from_json(entries: Any, where: str) -> tuple[Task, ...]:
-    """Tasks from plain data.
-
-    Raises:
-        DataFormatError: Anything but what `tasks_to_json` gives; `where` says in which file.
-    """
-    tasks: list[Task] = []
+def _tasks(records: Any, where: str) -> tuple[Task, ...]:
+    """The tasks of a description; `where` says in which file it stands."""
     try:
-        for entry in entries:
-            if "classes" in entry:
-                tasks.append(MulticlassTask(entry["name"], entry["classes"]))
-            else:
-                tasks.append(MultilabelTask(entry["name"], entry["labels"]))
+        return tuple(task_of(record) for record in records)
     except (KeyError, TypeError, ConcordError) as error:
         raise DataFormatError(f"{where}: not a list of tasks ({error})") from error
-    return tuple(tasks)
 
 
 # -- writing -----------------------------------------------------------------------------------------
@@ -80,7 +60,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "version": VERSION,
         "name": manifest.name,
         "root": _root_text(manifest.root, path.parent),
-        "tasks": tasks_to_json(manifest.tasks),
+        "tasks": [task_record(task) for task in manifest.tasks],
     }
     if kind == "parquet":
         manifest.frame.write_parquet(part, metadata={METADATA: json.dumps(description)})
@@ -157,7 +137,7 @@ def read_manifest(
     description = _parquet_description(path) if kind == "parquet" else _csv_description(path)
     if tasks is None and "tasks" in description:
         where = f"{path}, metadata {METADATA!r}" if kind == "parquet" else str(_sidecar(path))
-        tasks = tasks_from_json(description["tasks"], where)
+        tasks = _tasks(description["tasks"], where)
     read = _read_parquet if kind == "parquet" else _read_csv
     frame, tasks = read(path, tasks, description)
     if root is None and description.get("root") is not None:

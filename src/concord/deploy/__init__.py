@@ -1,6 +1,15 @@
 """Models that others load: a folder with a model card, and ONNX with the joint decoding in the graph."""
 
+from concord.deploy.earlier_formats import upgrade
 from concord.deploy.hub import Card, Pretrained, TrunkRecord, from_pretrained, save_pretrained
 from concord.deploy.onnx import export_onnx
 
-__all__ = ["Card", "Pretrained", "TrunkRecord", "export_onnx", "from_pretrained", "save_pretrained"]
+__all__ = [
+    "Card",
+    "Pretrained",
+    "TrunkRecord",
+    "export_onnx",
+    "from_pretrained",
+    "save_pretrained",
+    "upgrade",
+]

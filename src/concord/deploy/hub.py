@@ -7,8 +7,6 @@ in. What is needed to build the network again lies in the config; a trunk that h
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,19 +17,20 @@ import torch
 from torch import nn
 
 from concord import __version__
-from concord.archive import read_tensors, write_file
+from concord.archive import FORMATS, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.decoding import JointDecoder
-from concord.errors import CheckpointError, ConfigError, MissingExtraError
+from concord.errors import CheckpointError, ConcordError, ConfigError, MissingExtraError
 from concord.networks import MultiTaskNetwork, TaskwiseNetwork
 from concord.relations import Relation, relation_of, relation_record, task_of, task_record
-from concord.tasks import Task
+from concord.runs import TOKENIZER, WEIGHTS_FILE, tokenizer_files
+from concord.tasks import MulticlassTask, Task
 
 if TYPE_CHECKING:
     from concord.networks import NamedTrunk
 
 
-FORMAT = 1
-CONFIG, WEIGHTS, README, TOKENIZER = "config.json", "model.safetensors", "README.md", "tokenizer"
+CONFIG = FORMATS["hub"].record
+README = "README.md"
 SHOWN_CELLS = 400
 """Tables of up to so many cells are drawn in the model card."""
 
@@ -165,9 +164,7 @@ def save_pretrained(
     card = card or Card()
     folder = Path(folder)
     relations = [*relations, *(d.relation for d in decoders if d.relation not in relations)]
-    weights = _weights(network)
-    config: dict[str, Any] = {
-        "format": FORMAT,
+    content: dict[str, Any] = {
         "library": {"name": "concord", "version": __version__},
         "tasks": [task_record(task) for task in tasks],
         "inputs": _example_record(example),
@@ -185,28 +182,13 @@ def save_pretrained(
             }
             for decoder in decoders
         ],
-        "weights": {"file": WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},
     }
-    save_tokenizer = getattr(None if trunk is None else trunk.tokenize, "save", None)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if save_tokenizer is not None:
-            save_tokenizer(folder / TOKENIZER)
-        write_file(folder / WEIGHTS, weights)
-        # Last: a config speaks of weights that are there, by their digest.
-        write_file(folder / README, _readme(card, tasks, relations, decoders, trunk).encode())
-        write_file(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-    except OSError as error:
-        raise CheckpointError(f"cannot write the model to {folder}: {error.strerror or error}") from error
+    files = {WEIGHTS_FILE: tensor_bytes(network.state_dict())}
+    if trunk is not None:
+        files |= tokenizer_files(trunk.tokenize)
+    readme = _readme(card, tasks, relations, decoders, trunk).encode()
+    save_archive(folder, "hub", pack(content)[0], files, uncovered={README: readme})
     return folder
-
-
-def _weights(network: nn.Module) -> bytes:
-    from safetensors.torch import save
-
-    # A copy of each: safetensors refuses tensors that share memory, as tied weights do.
-    state = {k: v.detach().to("cpu", copy=True).contiguous() for k, v in network.state_dict().items()}
-    return bytes(save(state, metadata={"format": "pt"}))
 
 
 def _example_record(example: Any) -> Any:
@@ -240,7 +222,7 @@ def _readme(
     header: dict[str, Any] = {"library_name": "concord"}
     if card.license is not None:
         header["license"] = card.license
-    header["tags"] = ["multi-task", *sorted({str(task_record(task)["kind"]) for task in tasks})]
+    header["tags"] = ["multi-task", *sorted({_kind(task) for task in tasks})]
     if card.data:
         header["datasets"] = list(card.data)
     if card.metrics:
@@ -255,7 +237,7 @@ def _readme(
         "## Tasks\n\n"
         + _table(
             ["task", "kind", "outputs"],
-            [[t.name, task_record(t)["kind"], ", ".join(t.outputs)] for t in tasks],
+            [[t.name, _kind(t), ", ".join(t.outputs)] for t in tasks],
         ),
         f"## Trunk\n\n{f'`{trunk.name}`' if trunk else 'Given by the user; it has no name.'}",
         "## Relation\n\n" + ("\n\n".join(map(_relation_section, relations)) or "None."),
@@ -272,6 +254,10 @@ def _readme(
     ]
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _kind(task: Task) -> str:
+    return "multiclass" if isinstance(task, MulticlassTask) else "multilabel"
 
 
 def _relation_section(relation: Relation) -> str:
@@ -337,15 +323,16 @@ def from_pretrained(
     folder = Path(name_or_folder)
     if not folder.is_dir():
         folder = _from_hub(str(name_or_folder), download, revision)
-    config = _read_config(folder / CONFIG)
+    archive = read_archive(folder, "hub")
+    archive.verify()
+    config = unpack(archive.content, {})
     try:
         tasks = tuple(task_of(record) for record in config["tasks"])
         relations = tuple(relation_of(record, tasks) for record in config["relations"])
         decoders = tuple(_decoder(record, relations) for record in config["decoders"])
         example = _example(config["inputs"])
-        expected = config["weights"]["sha256"]
         named, chosen = config["trunk"], dict(config["chosen"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (ConcordError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder / CONFIG} is no whole config: {type(error).__name__} {error}"
         ) from error
@@ -357,7 +344,7 @@ def from_pretrained(
                     f"the trunk of {folder} has no name: give trunk=MODULE, built as for training "
                     "(or network=MODULE, where it is more than a trunk with heads)"
                 )
-            built = _named_trunk(named, folder)
+            built = _named_trunk(named, archive.part(TOKENIZER))
             trunk, tokenize, example = built.module, built.tokenize, built.example
             normalization = normalization or built.normalization
             if named["standardize"]:
@@ -366,7 +353,11 @@ def from_pretrained(
                 blank = Standardize(torch.zeros(named["shape"]), torch.ones(named["shape"]))
                 trunk = nn.Sequential(blank, trunk)
         network = _network(trunk, tasks, example, chosen)
-    _load_weights(network, folder / WEIGHTS, expected)
+    try:
+        network.load_state_dict(archive.tensors(WEIGHTS_FILE))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder / WEIGHTS_FILE} is of another network: {reason}") from error
     return Pretrained(
         network.eval(), tasks, relations, decoders, tokenize, normalization, example, config
     )  # fmt: skip
@@ -387,26 +378,12 @@ def _from_hub(name: str, download: bool, revision: str | None) -> Path:
             name,
             revision=revision,
             local_files_only=not download,
-            allow_patterns=[CONFIG, WEIGHTS, README, f"{TOKENIZER}/*"],
+            allow_patterns=[CONFIG, WEIGHTS_FILE, README, f"{TOKENIZER}/*"],
         )
     except (OSError, ValueError) as error:
         where = "could not be fetched" if download else "not in the hub's cache (set download to fetch it)"
         raise CheckpointError(f"{name} is no folder, and {where}: {str(error).splitlines()[0]}") from error
     return Path(found)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} holds no model: it has no {CONFIG}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    found = config.get("format") if isinstance(config, dict) else type(config).__name__
-    if found != FORMAT:
-        raise CheckpointError(f"{path} has format {found}, this version reads {FORMAT}")
-    checked: dict[str, Any] = config
-    return checked
 
 
 def _decoder(record: Mapping[str, Any], relations: Sequence[Relation]) -> JointDecoder:
@@ -422,12 +399,12 @@ def _example(record: Mapping[str, Any]) -> Any:
     return {name: _example(value) for name, value in record.items()}
 
 
-def _named_trunk(record: Mapping[str, Any], folder: Path) -> NamedTrunk:
+def _named_trunk(record: Mapping[str, Any], tokenizer: Path | None) -> NamedTrunk:
     from concord.networks import build_trunk
 
     resolved = dict(record["resolved"])
-    if (folder / TOKENIZER).is_dir():
-        resolved["tokenizer"] = str(folder / TOKENIZER)
+    if tokenizer is not None:
+        resolved["tokenizer"] = str(tokenizer)
     return build_trunk(record["name"], shape=record["shape"], options=record["options"], resolved=resolved)
 
 
@@ -438,15 +415,3 @@ def _network(
         return MultiTaskNetwork(trunk, tasks, example)
     networks = [MultiTaskNetwork(copy.deepcopy(trunk), tasks, example) for _ in set(chosen.values())]
     return TaskwiseNetwork({task: networks[number] for task, number in chosen.items()})
-
-
-def _load_weights(network: nn.Module, path: Path, expected: str) -> None:
-    tensors = read_tensors(path)
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != expected:
-            raise CheckpointError(f"{path} is not the file that {CONFIG} speaks of: its SHA-256 is another")
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} is of another network: {reason}") from error

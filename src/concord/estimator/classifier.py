@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
@@ -24,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from torch import nn
 
 from concord import metrics
-from concord.archive import write_file
+from concord.archive import pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.auto import (
     EFFORTS,
     Artefact,
@@ -42,6 +39,7 @@ from concord.couplings import Coupling, coupling_names, make_couplings
 from concord.errors import (
     AnnotationError,
     CheckpointError,
+    ConcordError,
     ConcordWarning,
     DuplicateNameError,
     NoAnnotationError,
@@ -53,12 +51,12 @@ from concord.errors import (
 )
 from concord.estimation import PriorShift
 from concord.estimator.inputs import are_related, input_shifts, names_where, possible_pairs, zero_shot_classes
-from concord.estimator.saving import FORMAT, as_list, one_line, plain_parameters, prefixed_state, restored
+from concord.estimator.saving import WEIGHTS, one_line, restored, state_of
 from concord.estimator.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
 from concord.fitting import Rows
 from concord.learners import TorchLearner
 from concord.networks import seeded, usual_torch
-from concord.relations import Relation, relation_record, task_record
+from concord.relations import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
 
 Array = npt.NDArray[Any]
@@ -709,6 +707,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     # -- keeping it --------------------------------------------------------------------------------
 
+    @usual_torch()
+    @seeded(None)  # what is saved is restored once, to see that it can be
     def save(self, folder: str | Path) -> None:
         """Write the model: `model.json` and `weights.safetensors`; nothing is pickled.
 
@@ -717,62 +717,21 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         `shifts_`.
 
         Raises:
-            CheckpointError: The folder holds something already, or cannot be written.
+            CheckpointError: The folder holds something already, or cannot be written; or the model holds
+                what could not be loaded again.
         """
-        from safetensors.torch import save
-
         check_is_fitted(self, "tasks_")
-        tensors: dict[str, torch.Tensor] = {}
-        families: dict[str, Any] = {}
-        if self._automatic is None:
-            tensors |= prefixed_state("network", self._network)
-        else:
-            for name, family in self._automatic.families.items():
-                nets = [sorted(each) for each in family.networks]
-                families[name] = {"networks": nets, "scale": family.scale}
-                for i, each in enumerate(family.networks):
-                    for task, network in each.items():
-                        tensors |= prefixed_state(f"{name}/{i}/{task}", network)
-        weights = save({k: v.contiguous().clone() for k, v in tensors.items()})
-        names = getattr(self, "feature_names_in_", None)
-        record: dict[str, Any] = {
-            "format": FORMAT,
-            "parameters": plain_parameters(self.get_params(deep=False)),
-            "supplied": None if self.relations is None else [relation_record(r) for r in self.relations],
-            "own_trunk": self.trunk is not None,
-            "tasks": [task_record(task) for task in self.tasks_],
-            "single": self._single,
-            "classes": as_list(self.classes_) if self._single else None,
-            "classes_dtype": str(self.classes_.dtype) if self._single else None,
-            "features": self.n_features_in_,
-            "feature_names": None if names is None else names.tolist(),
-            "mean": np.asarray(self._mean).tolist(),
-            "std": np.asarray(self._std).tolist(),
-            "families": families,
-            "automatic": self._automatic is not None,
-            "relations": [relation_record(relation) for relation in self.relations_],
-            "choices": {name: asdict(choice) for name, choice in self.choices_.items()},
-            "report": self.report_,
-            "cost": self.cost_,
-            "zero_shot": self.zero_shot_,
-            "example": list(self._example_shape),
-            "weights": hashlib.sha256(weights).hexdigest(),
-        }
-        text = json.dumps(record, default=lambda value: value.item())
-        record = json.loads(text) | {"digest": hashlib.sha256(text.encode()).hexdigest()}
         target = Path(folder)
+        if target.is_dir() and any(target.iterdir()):
+            raise CheckpointError(f"{target} is not empty; give a new folder")
+        content, tensors = pack(state_of(self))
         try:
-            if target.exists() and any(target.iterdir()):
-                raise CheckpointError(f"{target} is not empty; give a new folder")
-            target.mkdir(parents=True, exist_ok=True)
-            write_file(target / "weights.safetensors", weights)
-            write_file(target / "model.json", json.dumps(record, indent=1).encode())
-        except CheckpointError:
-            raise
-        except OSError as error:
+            restored(type(self), unpack(content, tensors), self.trunk)
+        except (ConcordError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
-                f"no model can be written to {target}: {error.strerror or error}"
+                f"the model is not saved, since it could not be loaded again ({one_line(error)})"
             ) from error
+        save_archive(target, "estimator", content, {WEIGHTS: tensor_bytes(tensors)})
 
     @classmethod
     @usual_torch()
@@ -787,31 +746,17 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             CheckpointError: No model, or one that is incomplete, was changed, or is of another network.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load
-
-        source = Path(folder)
+        archive = read_archive(Path(folder), "estimator")
+        tensors = archive.tensors(WEIGHTS)
         try:
-            record = dict(json.loads((source / "model.json").read_text(encoding="utf-8")))
-            weights = (source / "weights.safetensors").read_bytes()
-            digest = record.pop("digest", None)
-            if digest != hashlib.sha256(json.dumps(record).encode()).hexdigest():
-                raise CheckpointError(f"{source / 'model.json'} was changed after it was saved")
-            if record["weights"] != hashlib.sha256(weights).hexdigest():
-                raise CheckpointError(f"{source / 'weights.safetensors'} is not the file that was saved")
-            tensors = load(weights)
+            state = unpack(archive.content, tensors)
+            if state["own_trunk"] and trunk is None:
+                raise CheckpointError(f"{folder} was trained with a trunk of its own; give trunk=")
+            return restored(cls, state, trunk)
         except CheckpointError:
             raise
-        except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
-            raise CheckpointError(f"{source} holds no complete model ({one_line(error)})") from error
-        if record["format"] != FORMAT:
-            raise CheckpointError(f"{source} is of format {record['format']}, this version reads {FORMAT}")
-        if record["own_trunk"] and trunk is None:
-            raise CheckpointError(f"{source} was trained with a trunk of its own; give trunk=")
-        try:
-            return restored(cls, record, tensors, trunk)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{source} does not hold the model it says ({one_line(error)})") from error
+        except (ConcordError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"{folder} does not hold the model it says ({one_line(error)})") from error
 
 
 def _warn(message: str, category: type[Warning]) -> None:

@@ -1,24 +1,21 @@
-"""A fitted estimator as tensors and JSON."""
+"""A fitted estimator as tensors and plain data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from concord.auto import Automatic, Choice, Family
-from concord.networks import Capacity
-from concord.relations import relation_of, task_of
-from concord.tasks import Task
+from concord.relations import relation_of, relation_record, task_of, task_record
 
 Array = npt.NDArray[Any]
 
-
-FORMAT = 3
+WEIGHTS = "weights.safetensors"
 
 
 def one_line(error: Exception) -> str:
@@ -26,8 +23,65 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def plain_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as JSON holds them; a random state that it cannot hold is left to its default."""
+# -- writing -------------------------------------------------------------------------------------------
+
+
+def state_of(model: Any) -> dict[str, Any]:
+    """What a fitted estimator is restored from: plain data and tensors, for `concord.archive.pack`."""
+    numbered = _Numbered()
+    families: dict[str, Any] = {}
+    if model._automatic is None:
+        numbered.number(model._network)
+    else:
+        for name, family in model._automatic.families.items():
+            nets = [{task: numbered.number(net) for task, net in each.items()} for each in family.networks]
+            families[name] = {"networks": nets, "scale": family.scale}
+    names = getattr(model, "feature_names_in_", None)
+    return {
+        "parameters": _parameters(model.get_params(deep=False)),
+        "supplied": None if model.relations is None else [relation_record(r) for r in model.relations],
+        "own_trunk": model.trunk is not None,
+        "tasks": [task_record(task) for task in model.tasks_],
+        "single": model._single,
+        "classes": _array_record(model.classes_) if model._single else None,
+        "features": model.n_features_in_,
+        "feature_names": None if names is None else names.tolist(),
+        "mean": np.asarray(model._mean).tolist(),
+        "std": np.asarray(model._std).tolist(),
+        "networks": numbered.states,
+        "families": families,
+        "automatic": model._automatic is not None,
+        "relations": [relation_record(relation) for relation in model.relations_],
+        "choices": {name: asdict(choice) for name, choice in model.choices_.items()},
+        "report": model.report_,
+        "cost": model.cost_,
+        "zero_shot": model.zero_shot_,
+        "example": list(model._example_shape),
+    }
+
+
+class _Numbered:
+    """Networks by number, each once, whichever tasks share it."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, Any]] = []
+        self._numbers: dict[int, int] = {}
+
+    def number(self, network: Any) -> int:
+        if id(network) not in self._numbers:
+            self._numbers[id(network)] = len(self.states)
+            self.states.append(
+                {
+                    "tasks": [task.name for task in network.tasks],
+                    "capacity": "half-shared" if network.private else "shared",
+                    "weights": dict(network.state_dict()),
+                }
+            )
+        return self._numbers[id(network)]
+
+
+def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as plain data; a random state that is no number is left to its default."""
     plain = {key: value for key, value in params.items() if key not in ("tasks", "relations", "trunk")}
     if not (plain["coupling"] is None or isinstance(plain["coupling"], str)):
         plain["coupling"] = "of objects, which are not saved"  # a name that no fit takes
@@ -35,78 +89,66 @@ def plain_parameters(params: Mapping[str, Any]) -> dict[str, Any]:
         del plain["random_state"]
     plain["hidden"] = [int(width) for width in plain["hidden"]]
     plain["device"] = str(plain["device"])
-    plain["class_weight"] = _pairs_of(plain["class_weight"])
     return plain
 
 
-def as_list(values: Array) -> list[Any]:
-    """An array as a list that JSON holds; dates as text."""
-    found: list[Any] = (values.astype(str) if values.dtype.kind in "mM" else values).tolist()
-    return found
+def _array_record(values: Array) -> dict[str, Any]:
+    """An array as plain data; dates and durations as whole numbers of their unit."""
+    plain = values.astype(np.int64) if values.dtype.kind in "mM" else values
+    return {"dtype": str(values.dtype), "values": plain.tolist()}
 
 
-def _pairs_of(weights: Any) -> Any:
-    """A dictionary as a list of pairs: keys of JSON's own are always text."""
-    if not isinstance(weights, Mapping):
-        return weights
-    return [[key, _pairs_of(value)] for key, value in weights.items()]
+# -- reading -------------------------------------------------------------------------------------------
 
 
-def _dictionary(pairs: Any) -> Any:
-    return {key: _dictionary(value) for key, value in pairs} if isinstance(pairs, list) else pairs
-
-
-def prefixed_state(prefix: str, network: nn.Module) -> dict[str, torch.Tensor]:
-    """A network's weights on the CPU, named below a prefix."""
-    return {f"{prefix}/{name}": value.detach().cpu() for name, value in network.state_dict().items()}
-
-
-def restored(
-    cls: type[Any], record: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], trunk: Any
-) -> Any:
-    """The fitted estimator of a record and its tensors."""
-    tasks = [task_of(each) for each in record["tasks"]]
-    single = record["single"]
-    parameters = dict(record["parameters"])
-    parameters["class_weight"] = _dictionary(parameters["class_weight"])
-    supplied = record["supplied"]
+def restored(cls: type[Any], state: Mapping[str, Any], trunk: Any) -> Any:
+    """The fitted estimator of what `state_of` gave."""
+    tasks = [task_of(each) for each in state["tasks"]]
+    single, supplied = state["single"], state["supplied"]
     relations = None if supplied is None else [relation_of(each, tasks) for each in supplied]
-    model = cls(None if single else tasks, relations, trunk=trunk, **parameters)
+    model = cls(None if single else tasks, relations, trunk=trunk, **state["parameters"])
     model.tasks_, model._single = tasks, single
     if single:
-        model.classes_ = np.asarray(record["classes"], dtype=record["classes_dtype"])
-    model.n_features_in_ = record["features"]
-    if record["feature_names"] is not None:
-        model.feature_names_in_ = np.asarray(record["feature_names"], dtype=object)
-    model._mean, model._std = np.asarray(record["mean"]), np.asarray(record["std"])
-    model.report_, model.cost_ = record["report"], record["cost"]
-    model.choices_ = {name: Choice(**each) for name, each in record["choices"].items()}
-    model.zero_shot_, model.shifts_ = record["zero_shot"], ()
+        model.classes_ = _array_of(state["classes"])
+    model.n_features_in_ = state["features"]
+    if state["feature_names"] is not None:
+        model.feature_names_in_ = np.asarray(state["feature_names"], dtype=object)
+    model._mean, model._std = np.asarray(state["mean"]), np.asarray(state["std"])
+    model.report_, model.cost_ = state["report"], state["cost"]
+    model.choices_ = {name: Choice(**each) for name, each in state["choices"].items()}
+    model.zero_shot_, model.shifts_ = state["zero_shot"], ()
     model.checks_, model._automatic, model._seed = (), None, 0
-    shape = model._example_shape = tuple(record["example"])
-    known = {task.name: task for task in tasks}
-
-    def network(prefix: str, of: Sequence[Task], capacity: Capacity) -> nn.Module:
-        net = model._learner().build(of, shape, capacity, 0)
-        state = {k.removeprefix(f"{prefix}/"): v for k, v in tensors.items() if k.startswith(f"{prefix}/")}
-        net.load_state_dict(state)
-        return net.eval()
-
-    model.relations_ = [relation_of(each, tasks) for each in record["relations"]]
-    if not record["automatic"]:
-        model._network = network("network", tasks, "shared" if len(tasks) == 1 else "half-shared")
+    model._example_shape = tuple(state["example"])
+    model.relations_ = [relation_of(each, tasks) for each in state["relations"]]
+    networks = [_network(model, each) for each in state["networks"]]
+    if not state["automatic"]:
+        (model._network,) = networks
         return model
-    families = {}
-    for name, each in record["families"].items():
-        networks = []
-        for i, names in enumerate(each["networks"]):
-            if name == "single-task":
-                nets = {t: network(f"{name}/{i}/{t}", [known[t]], "shared") for t in names}
-            else:
-                nets = dict.fromkeys(names, network(f"{name}/{i}/{names[0]}", tasks, "half-shared"))
-            networks.append(nets)
-        families[name] = Family(name, networks, {}, each["scale"])
+    families = {
+        name: Family(
+            name,
+            [{task: networks[number] for task, number in fold.items()} for fold in each["networks"]],
+            {},
+            each["scale"],
+        )
+        for name, each in state["families"].items()
+    }
     model._automatic = Automatic(
         tuple(tasks), (), model.choices_, families, model.cost_, relations=tuple(model.relations_)
     )
     return model
+
+
+def _network(model: Any, state: Mapping[str, Any]) -> nn.Module:
+    known = {task.name: task for task in model.tasks_}
+    of = [known[name] for name in state["tasks"]]
+    network: nn.Module = model._learner().build(of, model._example_shape, state["capacity"], 0)
+    network.load_state_dict(state["weights"])
+    return network.eval()
+
+
+def _array_of(record: Mapping[str, Any]) -> Array:
+    dtype = np.dtype(record["dtype"])
+    if dtype.kind in "mM":
+        return np.asarray(record["values"], dtype=np.int64).astype(dtype)
+    return np.asarray(record["values"], dtype=dtype)

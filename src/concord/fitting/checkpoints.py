@@ -1,14 +1,13 @@
 """Checkpoints: tensors in safetensors, everything else in JSON, whole or not there at all.
 
-A checkpoint is a folder `step-00001200` with one safetensors file a part and `checkpoint.json`, which holds
-the rest of the state and the SHA-256 of every file. It is written under another name beside its place,
-flushed to the disk and renamed, so that a process that is killed at any moment leaves either the whole
+A checkpoint is a folder `step-00001200` with one safetensors file per part and `checkpoint.json`, which holds
+the rest of the state and the digests (see `concord.archive`). It is written under another name next to its
+place, flushed to the disk and renamed, so that a process that is killed at any moment leaves either the whole
 checkpoint or none. Nothing is pickled, so loading never runs code.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -21,21 +20,10 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from concord.archive import checked_tensors, flush_folder, pack, sha256, unpack, write_flushed
+from concord.archive import Archive, flush_folder, pack, read_archive, tensor_bytes, unpack, write_archive
 from concord.errors import CheckpointError, RangeError
 
-FORMAT = 1
-
-
-INDEX = "checkpoint.json"
-
-
 _NAME = re.compile(r"step-(\d{8,})")
-
-
-def _index_digest(index: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in index.items() if key != "digest"}
-    return sha256(json.dumps(rest, sort_keys=True).encode())
 
 
 @dataclass(frozen=True)
@@ -108,27 +96,17 @@ class Checkpoints:
         Raises:
             CheckpointError: It could not be written; the ones before it are whole.
         """
-        from safetensors.torch import save
-
         target = self.folder / f"step-{step:08d}"
         temporary = self.folder / f".{uuid4().hex}.tmp"
-        index: dict[str, Any] = {
-            "format": FORMAT, "step": step, "scores": dict(scores), "files": {}, "state": {},
-        }  # fmt: skip
+        content: dict[str, Any] = {"step": step, "scores": dict(scores), "state": {}}
+        files = {}
+        for name, part in state.items():
+            content["state"][name], tensors = pack(part)
+            if tensors:
+                files[f"{name}.safetensors"] = tensor_bytes(tensors)
         try:
             temporary.mkdir()
-            for name, part in state.items():
-                index["state"][name], tensors = pack(part)
-                if tensors:
-                    content = save(tensors)
-                    index["files"][f"{name}.safetensors"] = {
-                        "sha256": sha256(content),
-                        "bytes": len(content),
-                    }
-                    write_flushed(temporary / f"{name}.safetensors", content)
-            index["digest"] = _index_digest(index)
-            write_flushed(temporary / INDEX, json.dumps(index, indent=1).encode())
-            flush_folder(temporary)
+            write_archive(temporary, "checkpoint", content, files)
             if target.exists():  # a run that was resumed before it comes by here again
                 self._remove(target)
             os.rename(temporary, target)
@@ -152,21 +130,18 @@ class Checkpoints:
         Raises:
             CheckpointError: It is missing, truncated, renamed, tampered with, or of another format.
         """
-        index = _read_index(path)
-        out: dict[str, Any] = {"step": index["step"], "scores": index["scores"]}
-        for name, packed in index["state"].items():
-            tensors: dict[str, Tensor] = {}
+        archive = _read(path)
+        out: dict[str, Any] = {"step": archive.content["step"], "scores": archive.content["scores"]}
+        for name, packed in archive.content["state"].items():
             file = f"{name}.safetensors"
-            if file in index["files"]:
-                tensors = checked_tensors(path / file, index["files"][file])
-            out[name] = unpack(packed, tensors)
+            out[name] = unpack(packed, archive.tensors(file) if file in archive.files else {})
         return out
 
     def best(self) -> dict[str, tuple[Path, float]]:
         """By task, the checkpoint with the best score on validation rows."""
         out: dict[str, tuple[Path, float]] = {}
         for path in self.all():
-            for task, score in _read_index(path)["scores"].items():
+            for task, score in _read(path).content["scores"].items():
                 if task not in out or score > out[task][1]:
                     out[task] = (path, score)
         return out
@@ -187,22 +162,12 @@ class Checkpoints:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def _read_index(path: Path) -> dict[str, Any]:
-    try:
-        index = json.loads((path / INDEX).read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is no checkpoint: it has no {INDEX}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path / INDEX} cannot be read: {error}") from error
-    if not isinstance(index, dict) or index.get("format") != FORMAT:
-        found = index.get("format") if isinstance(index, dict) else type(index).__name__
-        raise CheckpointError(f"{path / INDEX} has format {found}, this version reads {FORMAT}")
-    if index.get("digest") != _index_digest(index):
-        raise CheckpointError(f"{path / INDEX} was changed after it was written")
+def _read(path: Path) -> Archive:
+    archive = read_archive(path, "checkpoint")
     named = _NAME.fullmatch(path.name)
-    if named and int(named[1]) != index["step"]:
-        raise CheckpointError(f"{path} was renamed: it holds step {index['step']}")
-    return index
+    if named and int(named[1]) != archive.content["step"]:
+        raise CheckpointError(f"{path} was renamed: it holds step {archive.content['step']}")
+    return archive
 
 
 def _reason(error: OSError) -> str:

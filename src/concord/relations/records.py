@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from concord.errors import ShapeError
 from concord.relations.relation import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
@@ -15,20 +16,21 @@ FIELDS = ("table", "strength", "interval", "prior", "base_rate")
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """A task as plain data."""
-    kind = "multiclass" if isinstance(task, MulticlassTask) else "multilabel"
-    return {"name": task.name, "kind": kind, "outputs": list(task.outputs)}
+    """A task as plain data: its name, and `classes` or `labels`."""
+    kind = "classes" if isinstance(task, MulticlassTask) else "labels"
+    return {"name": task.name, kind: list(task.outputs)}
 
 
 def task_of(record: Mapping[str, Any]) -> Task:
     """The task of a record.
 
     Raises:
-        KeyError: A record of another kind.
+        KeyError: A record without a name, or without classes and labels.
+        ConcordError: Names that a task cannot have.
     """
-    kinds: dict[str, Any] = {"multiclass": MulticlassTask, "multilabel": MultilabelTask}
-    task: Task = kinds[record["kind"]](record["name"], record["outputs"])
-    return task
+    if "classes" in record:
+        return MulticlassTask(record["name"], record["classes"])
+    return MultilabelTask(record["name"], record["labels"])
 
 
 def relation_record(relation: Relation) -> dict[str, Any]:
@@ -45,6 +47,7 @@ def relation_of(record: Mapping[str, Any], tasks: Sequence[Task]) -> Relation:
 
     Raises:
         KeyError: A task that there is not, or a field that is missing.
+        ConcordError: A table that does not fit the tasks, or is no table.
     """
     by_name: dict[str, Any] = {task.name: task for task in tasks}
     return Relation(
@@ -87,10 +90,23 @@ def _plain(values: Any) -> Any:
     return out.tolist()
 
 
+def _whole(values: Any, name: str) -> Any:
+    array = np.asarray(values)
+    if array.ndim != 1 or (array.size and array.dtype.kind != "i"):
+        raise ShapeError(f"a sparse table is damaged: {name} are not whole numbers in a list")
+    return array.astype(np.int64)
+
+
 def _array(values: Any) -> Any:
     if isinstance(values, Mapping):
         from scipy import sparse
 
-        parts = tuple(values[name] for name in ("data", "indices", "indptr"))
-        return sparse.csr_array(parts, shape=tuple(values["shape"]))
+        data = np.asarray(values["data"], dtype=np.float64)
+        indices, indptr = (_whole(values[name], name) for name in ("indices", "indptr"))
+        try:
+            array = sparse.csr_array((data, indices, indptr), shape=tuple(values["shape"]))
+            array.check_format(full_check=True)
+        except (TypeError, ValueError) as error:
+            raise ShapeError(f"a sparse table is damaged: {error}") from error
+        return array
     return None if values is None else np.asarray(values, dtype=np.float64)  # null becomes NaN

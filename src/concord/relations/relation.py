@@ -608,7 +608,9 @@ def _csr(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Any:
 
     if values.shape != shape:
         raise ShapeError(f"{owner}: {what} has shape {shape}, found {values.shape}")
+    _check_indices(owner, what, values)
     array = sparse.csr_array(values, dtype=np.float64, copy=True)
+    _check_indices(owner, what, array)  # of kinds that keep none of their own
     array.sum_duplicates()
     if array.nnz != values.nnz:
         raise DuplicateNameError(f"{owner}: the sparse {what} stores a cell twice")
@@ -620,6 +622,19 @@ def _csr(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Any:
     for part in (array.data, array.indices, array.indptr):
         part.setflags(write=False)
     return array
+
+
+def _check_indices(owner: str, what: str, values: Any) -> None:
+    """Refuse indices beyond the shape: SciPy looks at none, and reads and writes outside its memory."""
+    try:
+        if values.format in ("csr", "csc", "bsr"):
+            values.check_format(full_check=True)
+        elif values.format == "coo":
+            for index, size in zip((values.row, values.col), values.shape, strict=True):
+                if len(index) != values.nnz or (len(index) and not 0 <= index.min() <= index.max() < size):
+                    raise ValueError(f"an index lies outside 0 .. {size - 1}")
+    except ValueError as error:
+        raise ShapeError(f"{owner}: the sparse {what} is damaged: {error}") from error
 
 
 def _array(owner: str, what: str, values: Any, shape: tuple[int, ...], *names: Sequence[str]) -> Array:

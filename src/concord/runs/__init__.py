@@ -5,12 +5,13 @@ from concord.runs.evaluation import as_table, evaluate, write_metrics
 from concord.runs.inputs import Preparation
 from concord.runs.prediction import predict, predict_split, write_predictions
 from concord.runs.relations import relation_of
-from concord.runs.run import RUN_FILE, WEIGHTS_FILE, Run, load_run
+from concord.runs.run import RUN_FILE, TOKENIZER, WEIGHTS_FILE, Run, load_run, tokenizer_files
 from concord.runs.sources import mixture_of, open_sources, shape_across, sources_of, vocabulary_across
 from concord.runs.training import finished, train
 
 __all__ = [
     "RUN_FILE",
+    "TOKENIZER",
     "WEIGHTS_FILE",
     "Built",
     "Preparation",
@@ -27,6 +28,7 @@ __all__ = [
     "relation_of",
     "shape_across",
     "sources_of",
+    "tokenizer_files",
     "train",
     "vocabulary_across",
     "write_metrics",

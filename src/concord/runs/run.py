@@ -1,27 +1,25 @@
 """A finished training in a folder: weights in safetensors, everything else in JSON, no pickle.
 
 `model.safetensors` holds the weights, `run.json` what rebuilds the network and decodes its predictions:
-tasks, relations, trunk, inputs, strengths of the joint decoding, and the SHA-256 of the weights.
+tasks, relations, trunk, inputs, strengths of the joint decoding, and the digests of all that is loaded.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from concord.archive import read_tensors, write_file
+from concord.archive import FORMATS, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.config import Config, InputPlan, TrunkPlan, as_config
 from concord.data import IMAGENET, Normalization
 from concord.decoding import Decoders
-from concord.errors import CheckpointError
+from concord.errors import CheckpointError, ConcordError
 from concord.networks import (
     MultiTaskNetwork,
     NamedTrunk,
@@ -31,12 +29,11 @@ from concord.networks import (
     seeded,
     usual_torch,
 )
-from concord.relations import Relation
+from concord.relations import Relation, relation_of, relation_record, task_of, task_record
 from concord.runs.inputs import Preparation, Vocabulary
-from concord.tasks import MulticlassTask, MultilabelTask, Task
+from concord.tasks import Task
 
-FORMAT = 1
-RUN_FILE = "run.json"
+RUN_FILE = FORMATS["run"].record
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER = "tokenizer"
 
@@ -117,34 +114,31 @@ def trunk_of(
 
 
 def save_run(run: Run) -> None:
-    """Write a run into its folder: each file whole or not at all, weights first.
+    """Write a run into its folder; see `concord.archive.save_archive`.
 
     Raises:
         CheckpointError: It cannot be written.
     """
-    from safetensors.torch import save
+    files = {WEIGHTS_FILE: tensor_bytes(run.network.state_dict()), **tokenizer_files(run.tokenize)}
+    save_archive(run.folder, "run", pack(_described(run))[0], files)
 
-    # Copies of their own: safetensors refuses tensors that share memory.
-    state = run.network.state_dict()
-    weights = save({k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()})
-    content = _described(run) | {"weights": {"sha256": _digest(weights), "bytes": len(weights)}}
-    content["digest"] = _content_digest(content)
-    try:
-        save_tokenizer = getattr(run.tokenize, "save", None)
-        if save_tokenizer is not None:
-            save_tokenizer(run.folder / TOKENIZER)
-        write_file(run.folder / WEIGHTS_FILE, weights)
-        write_file(run.folder / RUN_FILE, json.dumps(content, indent=1).encode())
-    except OSError as error:
-        raise CheckpointError(f"cannot write to {run.folder}: {error.strerror or error}") from error
+
+def tokenizer_files(tokenize: Any) -> dict[str, bytes]:
+    """The files of a tokenizer that can save itself, by name below a run's folder; none of any other."""
+    if not hasattr(tokenize, "save"):
+        return {}
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / TOKENIZER
+        tokenize.save(folder)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(scratch).as_posix(): path.read_bytes() for path in paths}
 
 
 def _described(run: Run) -> dict[str, Any]:
     return {
-        "format": FORMAT,
         "config": run.config.model_dump(mode="json"),
-        "tasks": [_task_to_json(task) for task in run.tasks],
-        "relations": [_relation_to_json(relation) for relation in run.relations],
+        "tasks": [task_record(task) for task in run.tasks],
+        "relations": [relation_record(relation) for relation in run.relations],
         "strengths": run.decoder.strengths(),
         "inputs": {
             name: plan.model_dump(mode="json", exclude_defaults=True) for name, plan in run.inputs.items()
@@ -156,28 +150,6 @@ def _described(run: Run) -> dict[str, Any]:
         "standardize": run.standardize,
         "chosen": dict(run.chosen),
         "facts": dict(run.facts),
-    }
-
-
-def _task_to_json(task: Task) -> dict[str, Any]:
-    kind = "classes" if isinstance(task, MulticlassTask) else "labels"
-    return {"name": task.name, kind: list(task.outputs)}
-
-
-def _relation_to_json(relation: Relation) -> dict[str, Any]:
-    def listed(values: Any) -> Any:
-        if values is None:
-            return None
-        array = np.asarray(values, dtype=object)
-        array[np.isnan(values)] = None
-        return array.tolist()
-
-    return {
-        "source": relation.source.name,
-        "target": relation.target.name,
-        "table": listed(relation.dense().table),
-        "prior": listed(relation.prior),
-        "base_rate": listed(relation.base_rate),
     }
 
 
@@ -196,25 +168,33 @@ def load_run(folder: str | Path) -> Run:
         CheckpointError: There is none, or one that is unfinished, truncated or changed.
     """
     folder = Path(folder)
-    content = _content(folder)
+    archive = read_archive(folder, "run")
+    archive.verify()
+    content = unpack(archive.content, {})
     try:
-        tasks = tuple(_task_from_json(task) for task in content["tasks"])
+        tasks = tuple(task_of(task) for task in content["tasks"])
         config = as_config(content["config"], str(folder / RUN_FILE))
         inputs = {name: InputPlan.model_validate(plan) for name, plan in content["inputs"].items()}
-        by_name = {task.name: task for task in tasks}
-        relations = tuple(_relation_from_json(relation, by_name) for relation in content["relations"])
+        relations = tuple(relation_of(relation, tasks) for relation in content["relations"])
         decoder = Decoders(relations)
         decoder.set_strengths(content["strengths"])
         shape = None if content["shape"] is None else tuple(content["shape"])
         resolved = dict(content["trunk"])
-        if (folder / TOKENIZER).is_dir():
-            resolved["tokenizer"] = str(folder / TOKENIZER)
+        tokenizer = archive.part(TOKENIZER)
+        if tokenizer is not None:
+            resolved["tokenizer"] = str(tokenizer)
         trunk = trunk_of(config.trunk, shape, resolved)
         network = _network(trunk, tasks, shape, content)
         mean, deviation = content["normalization"]
-    except (KeyError, TypeError) as error:
+    except CheckpointError:
+        raise
+    except (ConcordError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / RUN_FILE} is not whole: {error!r}") from error
-    _fill(network, folder, content)
+    try:
+        network.load_state_dict(archive.tensors(WEIGHTS_FILE))
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder / WEIGHTS_FILE} is of another network: {reason}") from error
     return Run(
         folder=folder,
         config=config,
@@ -235,23 +215,6 @@ def load_run(folder: str | Path) -> Run:
     )
 
 
-def _content(folder: Path) -> dict[str, Any]:
-    path = folder / RUN_FILE
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"no finished training in {folder}: it has no {RUN_FILE}; `concord train` writes it at its end"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is of another format; this version reads {FORMAT}")
-    if content.get("digest") != _content_digest(content):
-        raise CheckpointError(f"{path} was changed after it was written")
-    return content
-
-
 def _network(
     trunk: NamedTrunk, tasks: Sequence[Task], shape: tuple[int, ...] | None, content: Mapping[str, Any]
 ) -> nn.Module:
@@ -269,51 +232,3 @@ def _network(
 
     networks = [one(deepcopy(trunk.module)) for _ in range(max(chosen.values()) + 1)]
     return TaskwiseNetwork({task: networks[number] for task, number in chosen.items()})
-
-
-def _fill(network: nn.Module, folder: Path, content: Mapping[str, Any]) -> None:
-    path, expected = folder / WEIGHTS_FILE, content["weights"]
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        size = path.stat().st_size
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
-    if size != expected["bytes"]:
-        raise CheckpointError(f"{path} is truncated: {expected['bytes']} bytes expected, found {size}")
-    if digest != expected["sha256"]:
-        raise CheckpointError(f"{path} was changed after it was written: its SHA-256 is another")
-    try:
-        network.load_state_dict(read_tensors(path))
-    except RuntimeError as error:
-        raise CheckpointError(f"{path} is of another network: {' '.join(str(error).split())}") from error
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _content_digest(content: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in content.items() if key != "digest"}
-    return _digest(json.dumps(rest, sort_keys=True).encode())
-
-
-def _task_from_json(task: Mapping[str, Any]) -> Task:
-    if "classes" in task:
-        return MulticlassTask(task["name"], task["classes"])
-    return MultilabelTask(task["name"], task["labels"])
-
-
-def _relation_from_json(values: Mapping[str, Any], tasks: Mapping[str, Task]) -> Relation:
-    def array(key: str) -> Any:
-        return None if values[key] is None else np.asarray(values[key], dtype=np.float64)
-
-    source = tasks[values["source"]]
-    assert isinstance(source, MulticlassTask)
-    return Relation(
-        source,
-        tasks[values["target"]],
-        array("table"),
-        prior=array("prior"),
-        base_rate=array("base_rate"),
-    )

@@ -1,0 +1,22 @@
+"""Tensors and plain data in files: whole or not there at all, checked by digest, nothing pickled."""
+
+from concord.archive.files import flush_folder, sha256, write_file, write_flushed
+from concord.archive.folders import FORMATS, Archive, Kind, read_archive, save_archive, write_archive
+from concord.archive.state import pack, read_tensors, tensor_bytes, unpack
+
+__all__ = [
+    "FORMATS",
+    "Archive",
+    "Kind",
+    "flush_folder",
+    "pack",
+    "read_archive",
+    "read_tensors",
+    "save_archive",
+    "sha256",
+    "tensor_bytes",
+    "unpack",
+    "write_archive",
+    "write_file",
+    "write_flushed",
+]
