@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _face_mutations import check_damage, damages, permuted, touch, truth_of, write
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import _affectnet_index, affectnet
-from concord.errors import ConcordWarning, DataFormatError, MissingDataError, UnknownNameError
+from concord.errors import ConcordWarning, ConfigError, DataFormatError, MissingDataError, UnknownNameError
 
 NAMES = [
     "neutral",
@@ -136,18 +136,104 @@ def test_places_of_images(tmp_path: Path) -> None:
     assert affectnet.read(tmp_path, images="x", missing="keep").frame["path"][0].startswith("x/t0/")
 
 
+@pytest.mark.parametrize(
+    "inner",
+    [
+        "Manually_Annotated_compressed/Manually_Annotated_Images",
+        "Manually_Annotated_compressed",
+        "Manually_Annotated_Images/Manually_Annotated_Images",
+    ],
+)
+def test_compressed_and_nested_folders(tmp_path: Path, inner: str) -> None:
+    make(tmp_path / "lies")
+    (tmp_path / inner).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "lies/Manually_Annotated_Images").rename(tmp_path / inner)
+    (tmp_path / "lies" / LISTS).rename(tmp_path / LISTS)
+    found = truth_of(affectnet.read(tmp_path, gaps="keep"), next(iter(TRUTH.values())))
+    assert found == {path.replace("Manually_Annotated_Images", inner): row for path, row in TRUTH.items()}
+
+
+def test_images_elsewhere_are_named_with_the_option(tmp_path: Path) -> None:
+    make(tmp_path)
+    (tmp_path / "Manually_Annotated_Images").rename(tmp_path / "faces")
+    with pytest.raises(MissingDataError, match=r"one of this name is 'faces/t0/aa0ff\.jpg': .* images="):
+        affectnet.read(tmp_path)
+    assert len(affectnet.read(tmp_path, images="faces")) == 16
+
+
+# -- copies ----------------------------------------------------------------------------------------
+
+WORDS = ["neutral", "happy", "sad", "surprise", "fear", "disgust", "anger", "contempt"]
+ROWS = [
+    (f"{WORDS[k]}/image{k:07d}.jpg", WORDS[(k + (k == 3)) % 8]) for k in range(8)
+]  # one in another folder
+
+
+def make_table(root: Path) -> Path:
+    lines = [f"{k},{path},{word},0.{k}5" for k, (path, word) in enumerate(ROWS)]
+    write(root / "labels.csv", [",pth,label,relFCs", *lines])
+    touch(root, [path for path, _ in ROWS])
+    return root
+
+
+TABLE = {path: {"expression": NAMES[WORDS.index(word)], "split": None} for path, word in ROWS}
+
+
+def test_the_table_of_a_copy_counts_not_its_folders(tmp_path: Path) -> None:
+    with pytest.warns(ConcordWarning) as told:
+        manifest = affectnet.read(make_table(tmp_path))
+    assert truth_of(manifest, ["expression", "split"]) == TABLE
+    assert manifest.frame["relFCs"].to_list() == [float(f"0.{k}5") for k in range(8)]
+    said = [str(warning.message) for warning in told]
+    assert any("layout='table'" in text for text in said)
+    assert any("1 of 8 images lie in the folder of another class" in text for text in said)
+    with pytest.warns(ConcordWarning, match="the table counts"):
+        assert len(affectnet.read(tmp_path, layout="table", contempt=False)) == 7
+    with pytest.raises(ConfigError, match="no landmarks"):
+        affectnet.read(tmp_path, layout="table", landmarks=True)
+
+
+@pytest.mark.filterwarnings("ignore:AffectNet. ")
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_table_of_a_copy(tmp_path: Path, data: st.DataObject) -> None:
+    if not (tmp_path / "labels.csv").exists():
+        make_table(tmp_path)
+    file = tmp_path / "labels.csv"
+    damage = data.draw(damages(file.read_bytes(), ","))
+    check_damage(lambda: affectnet.read(tmp_path, missing="keep", gaps="keep"), file, damage, TABLE)
+
+
+def test_a_copy_for_detectors(tmp_path: Path) -> None:
+    names = ["Anger", "Contempt", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"]
+    (tmp_path / "data.yaml").write_text(f"train: ../train/images\nnc: 8\nnames: {names}\n")
+    truth = {}
+    for part, split in (("train", "train"), ("valid", "val"), ("test", "test")):
+        for number, name in enumerate(names):
+            write(tmp_path / part / "labels" / f"ffhq_{number}.txt", [f"{number} 0.5 0.5 0.99 1"])
+            touch(tmp_path, [f"{part}/images/ffhq_{number}.png"])
+            expression = NAMES[WORDS.index(name.lower())]
+            truth[f"{part}/images/ffhq_{number}.png"] = {"split": split, "expression": expression}
+    with pytest.warns(ConcordWarning, match="layout='yolo'"):
+        manifest = affectnet.read(tmp_path)
+    assert truth_of(manifest, ["split", "expression"]) == truth
+
+
+# -- what is missing -------------------------------------------------------------------------------
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         MissingDataError, match=r"expected 'Manually_Annotated_file_lists' \(2017\) or 'train_set'"
     ):
         affectnet.read(tmp_path)
-    with pytest.raises(MissingDataError, match="release 2021: expected the folder 'train_set/annotations'"):
-        affectnet.read(make(tmp_path), release="2021")
+    with pytest.raises(MissingDataError, match="layout 2021: expected the folder 'train_set/annotations'"):
+        affectnet.read(make(tmp_path), layout="2021")
     (tmp_path / LISTS / "validation.csv").unlink()
-    with pytest.raises(MissingDataError, match=r"release 2017: expected the file .*found training\.csv in"):
+    with pytest.raises(MissingDataError, match=r"layout 2017: expected the file .*found training\.csv in"):
         affectnet.read(tmp_path)
-    with pytest.raises(UnknownNameError, match="unknown release"):
-        affectnet.read(tmp_path, release="2018")  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match="unknown layout"):
+        affectnet.read(tmp_path, layout="2018")  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

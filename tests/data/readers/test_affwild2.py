@@ -130,6 +130,41 @@ def test_both_names_of_the_expression_challenge(tmp_path: Path) -> None:
     )  # found without the folder above
 
 
+@pytest.mark.parametrize("release", ["2020", "2021", "2022"])
+@pytest.mark.parametrize(
+    "folder", ["annotations", "6th ABAW Annotations", "annotations/Third ABAW Annotations", ""]
+)
+def test_folders_of_all_years_are_known_by_what_they_hold(tmp_path: Path, release: str, folder: str) -> None:
+    lies = tmp_path / "lies"
+    make(lies, release, crops=False)
+    place = tmp_path / "root" / folder
+    place.parent.mkdir(parents=True, exist_ok=True)
+    (lies / "annotations").rename(place) if folder != "." else (lies / "annotations").rename(
+        tmp_path / "root"
+    )
+    touch(tmp_path / "root", [f"cropped_aligned/{v}/{k:05d}.jpg" for v, ks in CROPS.items() for k in ks])
+    truth = expected(release)
+    assert truth_of(affwild2.read(tmp_path / "root"), next(iter(truth.values()))) == truth
+
+
+def test_crops_in_batches(tmp_path: Path) -> None:
+    make(tmp_path, "2022", crops=False)
+    places = {
+        VIDEO: "batch1/cropped_aligned",
+        f"{TWO}_left": "batch2",
+        "video7_right": "cropped_aligned_new_50_vids",
+    }
+    touch(tmp_path, [f"{places[v]}/{v}/{k:05d}.jpg" for v, ks in CROPS.items() for k in ks])
+    touch(tmp_path, [f"batch1/cropped_aligned/._{VIDEO}", f"__MACOSX/batch1/{VIDEO}/00001.jpg"])
+    moved = {}
+    for path, row in expected("2022").items():
+        _, video, name = path.split("/")
+        moved[f"{places[video]}/{video}/{name}"] = row
+    assert truth_of(affwild2.read(tmp_path), next(iter(moved.values()))) == moved
+    only = affwild2.read(tmp_path, images="batch2")
+    assert set(only.frame["video"]) == {f"{TWO}_left"}
+
+
 def test_one_task_alone(tmp_path: Path) -> None:
     make(tmp_path, "2022")
     manifest = affwild2.read(tmp_path, tasks=["action_units"])
@@ -324,13 +359,26 @@ def test_wrong_lines_of_lists_are_named(tmp_path: Path, line: str, found: str) -
     assert str(info.value).startswith(f"{file}, line 3: expected {found}")
 
 
+def test_lists_of_2022_lie_in_a_folder(lists: Path, tmp_path: Path) -> None:
+    names = {
+        "training_set_annotations.txt": "train_set.txt",
+        "validation_set_annotations.txt": "validation_set.txt",
+    }
+    for old, new in names.items():
+        source = next(lists.rglob(old))
+        write(tmp_path / "6th ABAW Annotations/MTL_Challenge" / new, source.read_text().splitlines())
+    usual = affwild2.read(lists, release="multi-task", missing="keep", gaps="keep")
+    found = affwild2.read(tmp_path, missing="keep", gaps="keep")
+    assert found.frame.equals(usual.frame)
+
+
 def test_lists_without_annotation(tmp_path: Path) -> None:
     for name, lines in LISTS.items():
         write(tmp_path / name, lines[:1])
     with pytest.raises(EmptyDataError, match="expected annotated rows"):
         affwild2.read(tmp_path, release="multi-task")
     with pytest.raises(MissingDataError, match="looks like release='multi-task'"):
-        affwild2.read(tmp_path)
+        affwild2.read(tmp_path, release="2022")
     write(tmp_path / "training_set_annotations.txt", ["image,expression"])
     with pytest.raises(DataFormatError, match="line 1: expected a header"):
         affwild2.read(tmp_path, release="multi-task")

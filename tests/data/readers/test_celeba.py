@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _face_mutations import Damage, check_damage, damages, touch, truth_of, write
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import celeba
-from concord.errors import DataFormatError, MissingDataError, RangeError, UnknownNameError
+from concord.errors import ConcordWarning, DataFormatError, MissingDataError, RangeError, UnknownNameError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
 
@@ -87,9 +87,67 @@ def test_without_identities(tmp_path: Path) -> None:
     assert [task.name for task in manifest.tasks] == ["attributes"]
     assert manifest.frame["group"].null_count() == len(IMAGES)
     with pytest.raises(MissingDataError, match="identity_CelebA"):
-        celeba.read(tmp_path)
+        celeba.read(tmp_path, identity=True)
+    with pytest.warns(ConcordWarning, match="so that nobody is identified"):
+        assert celeba.read(tmp_path).frame.equals(manifest.frame)
     with pytest.raises(RangeError, match="expected identity=True"):
         celeba.read(tmp_path, identity=False, split="identity")
+
+
+def make_csv(root: Path) -> Path:
+    """The copy with commas, without identities, its images in a folder of their folder's name."""
+    rows = [
+        ",".join([image, *("1" if present(i, k) else "-1" for k in range(COUNT))])
+        for i, image in enumerate(IMAGES)
+    ]
+    write(root / "list_attr_celeba.csv", [",".join(["image_id", *celeba.ATTRIBUTES]), *rows])
+    parts = shifted([f"{i},{p}" for i, p in zip(IMAGES, PARTS, strict=True)])
+    write(root / "list_eval_partition.csv", ["image_id,partition", *parts])
+    points = [",".join([image, *(str(k * 10 + i) for k in range(10))]) for i, image in enumerate(IMAGES)]
+    write(root / "list_landmarks_align_celeba.csv", [",".join(["image_id", *celeba.POINTS]), *points])
+    touch(root, [f"img_align_celeba/img_align_celeba/{image}" for image in IMAGES])
+    return root
+
+
+CSV = {
+    path.replace("img_align_celeba", "img_align_celeba/img_align_celeba"): {
+        name: value for name, value in row.items() if name not in ("group", "identity")
+    }
+    for path, row in truth("").items()
+}
+
+
+def test_lists_with_commas_and_nested_images(tmp_path: Path) -> None:
+    with pytest.warns(ConcordWarning) as told:
+        manifest = celeba.read(make_csv(tmp_path), landmarks=True)
+    assert truth_of(manifest, next(iter(CSV.values()))) == CSV
+    assert manifest.frame["landmarks"].to_list()[2] == [2.0 + 10 * k for k in range(10)]
+    said = " ".join(str(warning.message) for warning in told)
+    assert "layout='csv'" in said
+    assert "nobody is identified" in said
+    people = [f"{i} {p}" for i, p in zip(IMAGES, PEOPLE, strict=True)]
+    write(tmp_path / "identity_CelebA.txt", people)
+    named = celeba.read(tmp_path, layout="csv")
+    assert dict(named.frame.select("path", "identity").rows()) == {
+        path.replace("img_align_celeba", "img_align_celeba/img_align_celeba"): row["identity"]
+        for path, row in truth("").items()
+    }
+    with pytest.raises(MissingDataError, match=r"list_attr_celeba\.txt"):
+        celeba.read(tmp_path, layout="text")
+
+
+@pytest.mark.parametrize("file", ["list_attr_celeba.csv", "list_eval_partition.csv"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_lists_with_commas(tmp_path: Path, file: str, data: st.DataObject) -> None:
+    if not (tmp_path / file).exists():
+        make_csv(tmp_path)
+    damage = data.draw(damages((tmp_path / file).read_bytes(), ","))
+
+    def read():
+        return celeba.read(tmp_path, layout="csv", identity=False, missing="keep")
+
+    check_damage(read, tmp_path / file, damage, CSV)
 
 
 def test_landmarks(tmp_path: Path) -> None:
@@ -187,9 +245,6 @@ def test_wrong_lines_are_named(tmp_path: Path, file: str, old: str, new: str, me
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match=r"list_attr_celeba\.txt.*is empty.*mmlab"):
-        celeba.read(tmp_path)
-    (tmp_path / "list_attr_celeba.csv").touch()
-    with pytest.raises(MissingDataError, match="a copy in another format"):
         celeba.read(tmp_path)
     make(tmp_path)
     (tmp_path / f"Img/img_align_celeba/{IMAGES[0]}").unlink()

@@ -78,6 +78,9 @@ def truth(prefix: str = "CUB_200_2011/", certainty: int = 2) -> dict[str, dict[s
         ("CUB_200_2011/", ""),
         ("CUB_200_2011/", "CUB_200_2011"),
         ("CUB_200_2011/", "CUB_200_2011/attributes"),
+        ("CUB_200_2011/CUB_200_2011/", ""),
+        ("CUB_200_2011/CUB_200_2011/", "CUB_200_2011"),
+        ("CUB_200_2011/CUB_200_2011/", "CUB_200_2011/CUB_200_2011/attributes"),
         ("", ""),
     ],
 )

@@ -1,5 +1,6 @@
 """DeepFashion: names with blanks, three-valued attributes, and a list too large to hold as text."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,25 @@ def test_types_of_attributes(tmp_path: Path) -> None:
     listed(tmp_path, "Anno_coarse/list_attr_cloth.txt", "attribute_name  attribute_type", rows)
     with pytest.raises(ConfigError, match="of the types fabric, found none"):
         deepfashion.read(tmp_path, attribute_types="fabric")
+
+
+def test_boxes_padded_with_zeros(tmp_path: Path) -> None:
+    file = make(tmp_path) / "Anno_coarse/list_bbox.txt"
+    lines = file.read_text().splitlines()
+    padded = [" ".join([w.split()[0], *(f"{int(n):03d}" for n in w.split()[1:])]) for w in lines[2:]]
+    plain = deepfashion.read(tmp_path, boxes=True).frame
+    write(file, [*lines[:2], *padded])
+    assert deepfashion.read(tmp_path, boxes=True).frame.equals(plain)
+
+
+def test_categories_that_were_merged(tmp_path: Path) -> None:
+    file = make(tmp_path) / "Anno_coarse/list_category_img.txt"
+    lines = file.read_text().splitlines()
+    merged = [re.sub(r"(\s)2$", r"\g<1>1", line) for line in lines]
+    write(file, merged)
+    names = [name for name, _ in CATEGORIES]
+    assert deepfashion.read(tmp_path).tasks[0].outputs == tuple(name for name in names if name != names[1])
+    assert deepfashion.read(tmp_path, categories="all").tasks[0].outputs == tuple(names)
 
 
 def test_boxes(tmp_path: Path) -> None:

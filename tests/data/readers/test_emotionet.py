@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import emotionet
-from concord.errors import ConcordWarning, ConfigError, DataFormatError, MissingDataError, RangeError
+from concord.errors import (
+    ConcordWarning,
+    ConfigError,
+    DataFormatError,
+    EmptyDataError,
+    MissingDataError,
+    RangeError,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
 
@@ -46,9 +53,46 @@ def later(root: Path) -> Path:
     return root
 
 
-@pytest.fixture(scope="module", params=["challenge", "2020"])
+def sheet(root: Path) -> Path:
+    """The later release as a spreadsheet: codes as numbers, two of them with a decimal point."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["URL", "URL orig", *(f"AU {u}" for u in range(1, 61))])
+    for i in range(3):
+        numbers = [int(code) for code in codes(i, "-1")]
+        book.active.append([f"{BASE}/{IMAGES[i]}", f"http://old/{i}", float(numbers[0]), *numbers[1:]])
+    book.save(root / "EmotioNet_FACS_aws_2020_24600.xlsx")
+    touch(root, [f"images/{image}" for image in IMAGES])
+    return root
+
+
+@pytest.fixture(scope="module", params=[challenge, later, sheet])
 def tree(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return (challenge if request.param == "challenge" else later)(tmp_path_factory.mktemp("emotionet"))
+    return request.param(tmp_path_factory.mktemp("emotionet"))
+
+
+@pytest.fixture(scope="module", params=[challenge, later])
+def texts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return request.param(tmp_path_factory.mktemp("emotionet"))
+
+
+def test_a_damaged_spreadsheet(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    file = sheet(tmp_path) / "EmotioNet_FACS_aws_2020_24600.xlsx"
+    whole = file.read_bytes()
+    book = openpyxl.load_workbook(file)
+    book.active["C3"] = 2
+    book.save(file)
+    with pytest.raises(DataFormatError, match="line 3: expected a code of AU1"):
+        emotionet.read(tmp_path)
+    book.active.delete_rows(1, 4)
+    book.save(file)
+    with pytest.raises(EmptyDataError, match="found an empty sheet"):
+        emotionet.read(tmp_path)
+    for length in range(0, len(whole), len(whole) // 7):
+        file.write_bytes(whole[:length])
+        with pytest.raises(DataFormatError, match=r"expected a \.xlsx file"):
+            emotionet.read(tmp_path)
 
 
 @pytest.mark.parametrize("labels", [11, 23])
@@ -140,11 +184,11 @@ def test_columns_go_by_their_names(order: list[int]) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(data=st.data())
-def test_damage_is_named_or_harmless(tree: Path, data: st.DataObject) -> None:
+def test_damage_is_named_or_harmless(texts: Path, data: st.DataObject) -> None:
     def read():
-        return emotionet.read(tree, labels=23, missing="keep", gaps="keep")
+        return emotionet.read(texts, labels=23, missing="keep", gaps="keep")
 
-    file = sorted(tree.glob("*.*"))[0]
+    file = sorted(texts.glob("*.*"))[0]
     truth = truth_of(read(), [f"action_units.AU{u}" for u in emotionet.UNITS[23]])
     check_damage(
         read, file, data.draw(damages(file.read_bytes(), "," if file.suffix == ".csv" else "\t")), truth

@@ -10,7 +10,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from concord.data.readers import imagefolder
-from concord.errors import ConfigError, DataFormatError, MissingDataError, UnknownNameError, UnsafePathError
+from concord.errors import (
+    ConcordWarning,
+    ConfigError,
+    DataFormatError,
+    MissingDataError,
+    UnknownNameError,
+    UnsafePathError,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.* annotated images are not in")  # left out on purpose
 
@@ -189,3 +196,107 @@ def test_damage_of_the_table_is_named_or_harmless(tree: Path, data: st.DataObjec
         assert abs(int(place[1]) - damage.line) <= 1, message
     else:
         assert truth_of(manifest, TRUTH["3.png"]) == TRUTH
+
+
+# -- label files of detectors ----------------------------------------------------------------------
+
+BOXES = {
+    "train/images/a.jpg": ["1 0.5 0.5 0.2 0.2", "1 0.1 0.1 0.05 0.05"],
+    "train/images/b.png": ["0 0.5 0.5 1 1"],
+    "valid/images/c.jpg": ["2 0.1 0.1 0.2 0.1 0.2 0.3"],  # a polygon
+    "valid/images/d.jpg": [],
+    "test/images/e.JPG": None,  # no file at all
+}
+NAMES = ["bird", "cat", "dog"]
+SPLIT = {"train": "train", "valid": "val", "test": "test"}
+
+
+def make_boxes(root: Path, names: object = NAMES) -> Path:
+    root.mkdir(exist_ok=True)
+    (root / "data.yaml").write_text(f"nc: 3\nnames: {names}\n")
+    for path, lines in BOXES.items():
+        touch(root, [path])
+        labels = root / path.replace("images", "labels")
+        labels.parent.mkdir(parents=True, exist_ok=True)
+        if lines is not None:
+            write(labels.with_suffix(".txt"), lines)
+    (root / "train/labels/._a.txt").write_bytes(b"\0")
+    (root / "train/labels.cache").write_bytes(b"\0")
+    return root
+
+
+@pytest.mark.parametrize("names", [NAMES, {0: "bird", 1: "cat", 2: "dog"}])
+def test_class_of_an_image_from_its_boxes(tmp_path: Path, names: object) -> None:
+    with pytest.warns(ConcordWarning, match="layout='yolo'"):
+        manifest = imagefolder.read(make_boxes(tmp_path, names), task="animal")
+    assert manifest.tasks[0].outputs == tuple(NAMES)
+    assert truth_of(manifest, ["split", "animal"]) == {
+        path: {"split": SPLIT[path.split("/")[0]], "animal": NAMES[int(lines[0][0])] if lines else None}
+        for path, lines in BOXES.items()
+    }
+
+
+def test_images_of_several_classes(tmp_path: Path) -> None:
+    make_boxes(tmp_path)
+    write(tmp_path / "train/labels/b.txt", ["0 0.5 0.5 1 1", "2 0.1 0.1 0.1 0.1"])
+    with pytest.raises(DataFormatError, match=r"b\.txt, line 2: expected boxes of one class .*found 'dog'"):
+        imagefolder.read(tmp_path, layout="yolo")
+    opened = imagefolder.read(tmp_path, layout="yolo", several="gap")
+    assert truth_of(opened, ["class"])["train/images/b.png"] == {"class": None}
+    labels = imagefolder.read(tmp_path, layout="yolo", several="labels", task="animals")
+    assert labels.frame.select("path", *(f"animals.{name}" for name in NAMES)).rows() == [
+        ("test/images/e.JPG", None, None, None),
+        ("train/images/a.jpg", 0, 1, 0),
+        ("train/images/b.png", 1, 0, 1),
+        ("valid/images/c.jpg", 0, 0, 1),
+        ("valid/images/d.jpg", 0, 0, 0),
+    ]
+
+
+def test_splits_below_images_and_labels(tmp_path: Path) -> None:
+    make_boxes(tmp_path / "lies")
+    for kind in ("images", "labels"):
+        for part in ("train", "valid"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            (tmp_path / "lies" / part / kind).rename(tmp_path / kind / part)
+    (tmp_path / "lies/data.yaml").rename(tmp_path / "data.yaml")
+    shutil.rmtree(tmp_path / "lies")
+    assert truth_of(imagefolder.read(tmp_path, layout="yolo"), ["split", "class"]) == {
+        f"images/{part}/{name}": {
+            "split": SPLIT[part],
+            "class": NAMES[int(BOXES[f"{part}/images/{name}"][0][0])] if name != "d.jpg" else None,
+        }
+        for part, name in (("train", "a.jpg"), ("train", "b.png"), ("valid", "c.jpg"), ("valid", "d.jpg"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("3 0.5 0.5 1 1", "a class number, a whole number in 0 .. 2"),
+        ("cat 0.5", "a class number and a box"),
+        ("-1 0 0 1 1", "a class"),
+    ],
+)
+def test_wrong_label_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
+    make_boxes(tmp_path)
+    file = write(tmp_path / "train/labels/a.txt", ["1 0.5 0.5 0.2 0.2", line])
+    with pytest.raises(DataFormatError) as info:
+        imagefolder.read(tmp_path, layout="yolo")
+    assert str(info.value).startswith(f"{file}, line 2: expected {message}")
+
+
+def test_names_of_label_files(tmp_path: Path) -> None:
+    make_boxes(tmp_path, names="[a, a, b]")
+    with pytest.raises(DataFormatError, match=r"data\.yaml: expected distinct texts"):
+        imagefolder.read(tmp_path, layout="yolo")
+    (tmp_path / "data.yaml").write_text("nc: 3")
+    with pytest.raises(DataFormatError, match=r"data\.yaml: expected 'names'"):
+        imagefolder.read(tmp_path, layout="yolo")
+    (tmp_path / "data.yaml").unlink()
+    with pytest.raises(MissingDataError, match=r"class names in data\.yaml"):
+        imagefolder.read(tmp_path, layout="yolo")
+    with pytest.raises(ConfigError, match="give table=FILE"):
+        imagefolder.read(tmp_path, layout="table")
+    with pytest.raises(ConfigError, match="layout='table'"):
+        imagefolder.read(tmp_path, layout="yolo", table="x.csv")

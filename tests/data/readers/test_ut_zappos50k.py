@@ -91,13 +91,24 @@ def test_rows_meet_their_files(tmp_path: Path, paths, undescribed) -> None:
 def test_a_folder_that_lost_its_dot(tmp_path: Path) -> None:
     place = make(tmp_path) / IMAGES / "Boots/Ankle"
     (place / "A. Testoni Co.").rename(place / "A. Testoni Co")
-    assert len(ut_zappos50k.read(tmp_path)) == len(FILES) - 1
+    assert len(ut_zappos50k.read(tmp_path)) == len(FILES)
     found = ut_zappos50k.read(tmp_path, paths="folders")
     assert found.frame["path"][2] == f"{IMAGES}/Boots/Ankle/A. Testoni Co/7965794.3.jpg"
     (place / "A. Testoni Co/7965794.3.jpg").unlink()
     assert len(ut_zappos50k.read(tmp_path, paths="folders")) == len(FILES) - 1
     kept = ut_zappos50k.read(tmp_path, paths="folders", missing="keep")
     assert len(kept) == len(FILES)
+
+
+def test_a_dot_that_is_written_as_percent_2e(tmp_path: Path) -> None:
+    base = make(tmp_path) / IMAGES
+    (base / "Boots/Ankle/A. Testoni Co.").rename(base / "Boots/Ankle/A. Testoni Co%2E")
+    (base / "Slippers/Slipper Flats/L.B.").rename(base / "Slippers/Slipper Flats/L.B%2E")
+    manifest = ut_zappos50k.read(tmp_path)
+    expected = {
+        path.replace("Co./", "Co%2E/").replace("L.B./", "L.B%2E/"): row for path, row in truth().items()
+    }
+    assert truth_of(manifest, next(iter(expected.values()))) == expected
 
 
 def test_original_pictures(tmp_path: Path) -> None:

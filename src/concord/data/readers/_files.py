@@ -86,7 +86,7 @@ def not_found(root: Path, expected: str, choices: Sequence[str], title: str, hom
     Args:
         root: The folder named by the user.
         expected: What was looked for, in words.
-        choices: Paths relative to root, of which the data set has one.
+        choices: Paths relative to root, or patterns, of which the data set has one.
         title: The data set.
         home: Where one gets the data.
 
@@ -110,9 +110,13 @@ def _one_folder_off(root: Path, choices: Sequence[str]) -> list[Path]:
     if not root.is_dir():
         return []
     folders = [root / name for name in entries(root) if (root / name).is_dir()]
-    inside = [folder for folder in folders[:_MOST_FOLDERS] if any((folder / c).exists() for c in choices)]
+    inside = [folder for folder in folders[:_MOST_FOLDERS] if _holds(folder, choices)]
     above = root.absolute().parent
-    return inside or [above] * any((above / choice).exists() for choice in choices)
+    return inside or [above] * _holds(above, choices)
+
+
+def _holds(folder: Path, choices: Sequence[str]) -> bool:
+    return any(next(folder.glob(choice), None) is not None for choice in choices)
 
 
 def packed_inside(folder: Path) -> str:

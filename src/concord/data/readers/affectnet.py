@@ -4,9 +4,15 @@ Layout, by release:
 
 - 2017: `Manually_Annotated_file_lists/{training,validation}.csv`, one line an image: `subDirectory_filePath,
   face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal`, landmarks as 68 pairs
-  with `;` between all numbers; images below `Manually_Annotated_Images`;
+  with `;` between all numbers; images below `Manually_Annotated_Images`, which may lie in
+  `Manually_Annotated_compressed`;
 - 2021: `{train_set,val_set}/images/<id>.jpg`, `{train_set,val_set}/annotations/<id>_{exp,val,aro,lnd}.npy`;
-  about 287,651 images for training and 4,000 for validation (3,500 without contempt).
+  about 287,651 images for training and 4,000 for validation (3,500 without contempt);
+- table, a copy that many people have: `labels.csv` with `,pth,label,relFCs` (a running number,
+  `anger/image0.jpg`, the class, and a number that is kept as `relFCs`); no split. Its labels differ from the
+  folders' names for thousands of images: the table counts;
+- yolo, a copy for detectors: `{train,valid,test}/{images,labels}`, with a class number in front of each line
+  of `labels/NAME.txt`, and the names in `data.yaml`.
 
 Codes: 0 neutral, 1 happy, 2 sad, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt; 8 none, 9 uncertain and
 10 no face are gaps. Valence and arousal are -2 where they are unusable.
@@ -24,10 +30,13 @@ import polars as pl
 
 from concord.data.manifest import Manifest
 from concord.data.readers._affectnet_index import index
+from concord.data.readers._copies import tell_other_folders
 from concord.data.readers._faces import Gaps, expression_task, face_manifest
-from concord.data.readers._files import Missing, check_choice, find_file, find_folder, listing
-from concord.data.readers._text import Lines, read_blocks
-from concord.errors import DataFormatError, MissingDataError
+from concord.data.readers._files import Missing, check_choice, find_file, find_folder, not_found, tell
+from concord.data.readers._lists import below
+from concord.data.readers._text import Lines, read_blocks, read_table, require_columns
+from concord.data.readers._yolo import is_yolo, read_yolo
+from concord.errors import ConfigError, DataFormatError
 
 NAME = "affectnet"
 TITLE = "AffectNet"
@@ -36,7 +45,7 @@ HOME = "http://mohammadmahoor.com/affectnet/ (on request to its authors)"
 CLASSES = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 """Expressions in the order of the codes 0 to 7."""
 
-RELEASES = ("2017", "2021")
+LAYOUTS = ("2017", "2021", "table", "yolo")
 
 COLUMNS = (
     "subDirectory_filePath",
@@ -56,13 +65,31 @@ POINTS = 68
 _CODES = {**{str(code): name for code, name in enumerate(CLASSES)}, "8": None, "9": None, "10": None}
 _LISTS = {"train": "training.csv", "val": "validation.csv"}
 _SETS = {"train": "train_set", "val": "val_set"}
-_IMAGES = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", "Manually_Annotated")
+_IMAGES = (
+    "Manually_Annotated_Images/Manually_Annotated_Images",
+    "Manually_Annotated_Images",
+    "Manually_Annotated_compressed/Manually_Annotated_Images",
+    "Manually_Annotated_compressed",
+    "Manually_Annotated/Manually_Annotated_Images",
+    "Manually_Annotated",
+)
+_TABLE = "labels.csv"
+_SPELLINGS = {
+    **{name: name for name in CLASSES},
+    "happy": "happiness",
+    "sad": "sadness",
+    "angry": "anger",
+    "none": None,
+    "uncertain": None,
+    "non-face": None,
+}
+"""Classes as copies spell them, in lower case."""
 
 
 def read(
     root: Path,
     *,
-    release: Literal["2017", "2021"] | None = None,
+    layout: Literal["2017", "2021", "table", "yolo"] | None = None,
     contempt: bool = True,
     landmarks: bool = False,
     images: str | None = None,
@@ -71,14 +98,15 @@ def read(
     missing: Missing = "drop",
     gaps: Gaps = "drop",
 ) -> Manifest:
-    """Read one release of AffectNet.
+    """Read one layout of AffectNet.
 
     Args:
-        root: Folder that holds `Manually_Annotated_file_lists` or `train_set` and `val_set`.
-        release: "2017" or "2021"; None takes the one that is there.
+        root: Folder that holds `Manually_Annotated_file_lists`, `train_set` and `val_set`, `labels.csv` or
+            `train`.
+        layout: "2017", "2021", or the copies "table" and "yolo"; None takes the one that is there.
         contempt: Whether the task has the class `contempt`; without, its images are gaps (7 classes).
         landmarks: Whether to add a column `landmarks`: 136 numbers an image, in pixels.
-        images: Folder of the images of 2017, if it is none of the usual ones.
+        images: Folder of the images of 2017, or of the folders of the table, if it is none of the usual ones.
         cache: File of the index of 2021; None keeps one in the user's cache folder.
         refresh: Whether to index again, which is otherwise done when files come or go, but not when they
             are changed in place.
@@ -87,34 +115,83 @@ def read(
 
     Returns:
         A manifest with the task `expression`, `split` (train, val), `valence` and `arousal` in [-1, 1] or
-        null; 2017 also `box_x`, `box_y`, `box_width` and `box_height` in pixels.
+        null; 2017 also `box_x`, `box_y`, `box_width` and `box_height` in pixels. Copies have no valence.
 
     Raises:
         MissingDataError: The folders are not those of the release; the message says what was found.
         DataFormatError: A line or file that is not in the format; names file and line.
+        ConfigError: Landmarks of a copy that has none.
     """
-    if release is None:
-        release = _detect(root)
-    check_choice("release of AffectNet", str(release), RELEASES)
-    if str(release) == "2017":
+    check_choice("layout of AffectNet", layout, (None, *LAYOUTS))
+    if layout is None:
+        layout = _detect(root)
+    if layout == "2017":
         folder = _images_folder(root, images)
         frame = pl.concat([_list_frame(root, split, folder, landmarks) for split in _LISTS])
-    else:
+    elif layout == "2021":
         frame, missing = _tiny_files(root, landmarks, cache, refresh, missing)
+    elif landmarks:
+        raise ConfigError(
+            f"{TITLE}: the copies have no landmarks, found landmarks=True with layout={layout!r}"
+        )
+    else:
+        frame = _table_frame(root, images) if layout == "table" else _yolo_frame(root)
     if not contempt:
         frame = frame.with_columns(pl.col("expression").replace("contempt", None))
     task = expression_task("contempt") if contempt else expression_task()
     return face_manifest(frame, [task], root, TITLE, missing=missing, gaps=gaps)
 
 
-def _detect(root: Path) -> Literal["2017", "2021"]:
+def _detect(root: Path) -> Literal["2017", "2021", "table", "yolo"]:
     if (root / "Manually_Annotated_file_lists").is_dir() or (root / _LISTS["train"]).is_file():
         return "2017"
     if (root / _SETS["train"]).is_dir() or (root / _SETS["val"]).is_dir():
         return "2021"
-    raise MissingDataError(
-        f"{TITLE}: expected 'Manually_Annotated_file_lists' (2017) or 'train_set' (2021), found "
-        f"{listing(root)}; get the data from {HOME}"
+    if (root / _TABLE).is_file():
+        tell(
+            f"{TITLE}: read as the copy with {_TABLE}, which counts, not the folders' names (layout='table')"
+        )
+        return "table"
+    if is_yolo(root):
+        tell(f"{TITLE}: read as the copy for detectors, classes from labels/*.txt (layout='yolo')")
+        return "yolo"
+    expected = "'Manually_Annotated_file_lists' (2017) or 'train_set' (2021), or of copies 'labels.csv'"
+    choices = ["Manually_Annotated_file_lists", "train_set", "val_set", _TABLE, "train/labels"]
+    raise not_found(root, expected, choices, TITLE, HOME)
+
+
+# -- copies ----------------------------------------------------------------------------------------
+
+
+def _table_frame(root: Path, images: str | None) -> pl.DataFrame:
+    names, lines = read_table(find_file(root, [_TABLE], TITLE, HOME))
+    require_columns(lines.path, names, ["pth", "label"])
+    fields = lines.fields([name or "number" for name in names], ",")
+    path = fields["pth"]
+    lines.require(
+        path.str.contains(r"^[\w-]+/[\w-][\w.-]*\.[A-Za-z]+$"), "an image as anger/image0.jpg", path
+    )
+    lines.distinct(path, "image")
+    expression = lines.codes(fields["label"].str.to_lowercase(), _SPELLINGS, "a class", pl.String)
+    lines.require_end(names[-1] == "relFCs")
+    tell_other_folders(TITLE, lines, path, fields["label"])
+    above = "" if images is None else f"{images}/"
+    columns = [below(above, path), expression.alias("expression")]
+    if "relFCs" in names:
+        columns.append(lines.floats(fields["relFCs"], "relFCs", -(10**9), 10**9).alias("relFCs"))
+    return pl.DataFrame(columns)
+
+
+def _yolo_frame(root: Path) -> pl.DataFrame:
+    frame, names = read_yolo(root, TITLE)
+    unknown = [name for name in names if name.lower() not in _SPELLINGS]
+    if unknown:
+        raise DataFormatError(
+            f"{root}: expected classes {', '.join(CLASSES)} in data.yaml, found {unknown[0]!r}"
+        )
+    meaning = {name: _SPELLINGS[name.lower()] for name in names}
+    return frame.select(
+        "path", "split", expression=pl.col("class").replace_strict(meaning, return_dtype=pl.String)
     )
 
 
@@ -130,7 +207,7 @@ def _images_folder(root: Path, images: str | None) -> str:
 def _list_frame(root: Path, split: str, images: str, landmarks: bool) -> pl.DataFrame:
     name = _LISTS[split]
     choices = [f"Manually_Annotated_file_lists/{name}", name]
-    path = find_file(root, choices, f"{TITLE}, release 2017", HOME)
+    path = find_file(root, choices, f"{TITLE}, layout 2017", HOME)
     names: list[str] = []
     parts = []
     for block in read_blocks(path):  # landmarks make the list of training images half a gigabyte
@@ -200,7 +277,7 @@ def _tiny_files(
 ) -> tuple[pl.DataFrame, Missing]:
     """All rows, and what is left to do about missing images: the index knows which are there."""
     for name in _SETS.values():
-        find_folder(root, [f"{name}/annotations"], f"{TITLE}, release 2021", HOME)
+        find_folder(root, [f"{name}/annotations"], f"{TITLE}, layout 2021", HOME)
     frame = index(root, _SETS, landmarks, None if cache is None else Path(cache), refresh)
     expression = frame["expression"].replace_strict([int(code) for code in _CODES], list(_CODES.values()))
     frame = frame.with_columns(expression=expression)

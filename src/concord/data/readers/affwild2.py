@@ -6,7 +6,13 @@ Layout, by release:
 - 2021: `annotations/{EXPR_Set,AU_Set}/{Train_Set,Validation_Set}/<video>.txt`, 7 expressions, 12 units;
 - 2022 and later: `annotations/{EXPR_Classification_Challenge or EXPR_Recognition_Challenge,
   AU_Detection_Challenge}/{Train_Set,Validation_Set}/<video>.txt`, 8 expressions, 12 units;
-- multi-task: `training_set_annotations.txt`, `validation_set_annotations.txt`, one line an image.
+- multi-task: `training_set_annotations.txt`, `validation_set_annotations.txt`, or
+  `MTL_Challenge/{train_set,validation_set}.txt`, one line an image.
+
+The folder of the annotations has other names by year (`6th ABAW Annotations`, `Third ABAW Annotations`), and
+is known by what it holds. Crops come in several folders, which are all looked through: `cropped_aligned`,
+`batch1`, `batch2`, `cropped_aligned_new_50_vids`, each with one folder per video, or with one such folder in
+between.
 
 A video's file holds a header, then one line a frame: line k below the header belongs to
 `cropped_aligned/<video>/{k:05d}.jpg`, counted from 1. Expression codes: 0 neutral, 1 anger, 2 disgust,
@@ -24,6 +30,8 @@ read.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -32,7 +40,7 @@ import polars as pl
 
 from concord.data.manifest import Manifest
 from concord.data.readers._faces import Gaps, expression_task, face_manifest, unit_column, unit_task
-from concord.data.readers._files import Missing, check_choice, entries, find_file, listing
+from concord.data.readers._files import Missing, check_choice, entries, find_file, listing, not_found
 from concord.data.readers._text import Lines, read_lines
 from concord.errors import ConfigError, DataFormatError, EmptyDataError, MissingDataError
 from concord.tasks import Task
@@ -56,35 +64,40 @@ _SETS = {
     "action_units": ("AU_Detection_Challenge",),
 }
 _OLD_SETS = {"expression": ("EXPR_Set",), "action_units": ("AU_Set",)}
-_MULTI_TASK = {"train": "training_set_annotations.txt", "val": "validation_set_annotations.txt"}
+_MULTI_TASK = {
+    "train": ("training_set_annotations.txt", "MTL_Challenge/train_set.txt", "train_set.txt"),
+    "val": ("validation_set_annotations.txt", "MTL_Challenge/validation_set.txt", "validation_set.txt"),
+}
+_CROPS = "cropped_aligned"
 
 
 def read(
     root: Path,
     *,
-    release: str = "2022",
+    release: Literal["2020", "2021", "2022", "multi-task"] | None = None,
     tasks: Sequence[str] | str | None = None,
     drop_other: bool = False,
     whole_units: bool = False,
     conflicts: Literal["error", "keep", "val"] = "error",
-    annotations: str = "annotations",
-    images: str = "cropped_aligned",
+    annotations: str | None = None,
+    images: str | None = None,
     missing: Missing = "drop",
     gaps: Gaps = "drop",
 ) -> Manifest:
     """Read one release of Aff-Wild2.
 
     Args:
-        root: Folder that holds `annotations` and `images`.
-        release: "2020", "2021", "2022" (and all later years), or "multi-task".
+        root: Folder that holds the annotations and the crops.
+        release: "2020", "2021", "2022" (and all later years), or "multi-task"; None takes the one that is
+            there, and of several the first of 2022, 2020, 2021, multi-task.
         tasks: "expression", "action_units" or both; None reads those that are there.
         drop_other: Take `other` for a gap, and the class out of the task.
         whole_units: Mask all units of a frame of which one is missing, as the challenges do.
         conflicts: A video in the training set of one task and in the validation set of another: "error"
             names it, "keep" gives it a row in each split with that split's annotation, "val" moves it to
             the validation set with both.
-        annotations: Folder of the annotations; they are also found in root itself.
-        images: Folder of the crops.
+        annotations: Folder of the annotations; None looks for it.
+        images: Folder of the crops; None looks for all of them.
         missing: An annotation without a crop: "drop" the row, "keep" it, or "error".
         gaps: A frame without any annotation: "drop" the row or "keep" it.
 
@@ -99,19 +112,21 @@ def read(
         EmptyDataError: An empty list of tasks.
         ConfigError: A video in two splits, and `conflicts` is "error".
     """
-    check_choice("release of Aff-Wild2", str(release), RELEASES)
+    base = _base(root, annotations)
+    given = str(release or _looks_like(base) or "2022")
+    check_choice("release of Aff-Wild2", given, RELEASES)
     check_choice("value of conflicts", conflicts, ("error", "keep", "val"))
-    known = _tasks(str(release), drop_other)
+    known = _tasks(given, drop_other)
     wanted = list(known) if tasks is None else [tasks] if isinstance(tasks, str) else list(tasks)
     if not wanted:
         raise EmptyDataError(f"{TITLE}: expected tasks of {', '.join(known)}, found an empty list")
     for name in wanted:
         check_choice("task of Aff-Wild2", name, tuple(known))
-    if str(release) == "multi-task":
-        frame, found = _multi_task(root, annotations, wanted), wanted
+    if given == "multi-task":
+        frame, found = _multi_task(root, base, wanted), wanted
     else:
-        places = _places(root, annotations, str(release), wanted, optional=tasks is None)
-        parts = [_task_frame(name, place, str(release)) for name, place in places.items()]
+        places = _places(root, base, given, wanted, optional=tasks is None)
+        parts = [_task_frame(name, place, given) for name, place in places.items()]
         frame, found = _together(parts, conflicts), list(places)
     if drop_other and "expression" in found:
         frame = frame.with_columns(pl.col("expression").replace("other", None))
@@ -119,12 +134,44 @@ def read(
         frame = _mask_partial(frame)
     number = pl.col("frame").cast(pl.String).str.zfill(5)
     frame = frame.with_columns(
-        path=pl.concat_str(pl.lit(f"{images}/"), pl.col("video"), pl.lit("/"), number, pl.lit(".jpg")),
+        path=pl.concat_str(
+            _crop_folders(root, images, frame["video"]), pl.col("video"), pl.lit("/"), number, pl.lit(".jpg")
+        ),
         group=pl.col("video").str.replace(r"_(left|right)$", ""),
     )
     front = ["path", "split", "group", "video", "frame"]
     frame = frame.select(*front, pl.exclude(front))
     return face_manifest(frame, [known[name] for name in found], root, TITLE, missing=missing, gaps=gaps)
+
+
+def _base(root: Path, annotations: str | None) -> Path:
+    """The folder of the annotations, by its name or by what it holds."""
+    if annotations is not None:
+        return root / annotations if (root / annotations).is_dir() else root
+    inside = [root / name for name in entries(root) if (root / name).is_dir()]
+    usual = [folder for folder in inside if folder.name.lower() == "annotations"]
+    named = [folder for folder in inside if "annotation" in folder.name.lower() and folder not in usual]
+    deeper = [folder / name for folder in usual for name in entries(folder) if (folder / name).is_dir()]
+    places = [root, *usual, *named, *deeper]
+    return next((place for place in places if _looks_like(place)), usual[0] if usual else root)
+
+
+def _crop_folders(root: Path, images: str | None, videos: pl.Series) -> pl.Series:
+    """Folder of the crops of each row's video, with a slash at the end."""
+    if images is not None:
+        return pl.Series([f"{images}/"]).new_from_index(0, len(videos))
+    places = [root / name for name in entries(root) if _IN_CROPS.search(name) and (root / name).is_dir()]
+    places.sort(key=lambda place: place.name != _CROPS)
+    deeper = [place / name for place in places for name in entries(place) if _IN_CROPS.search(name)]
+    wanted, found = set(videos), dict[str, str]()
+    for place in (*places, *(place for place in deeper if place.is_dir())):
+        for video in wanted.intersection(os.listdir(place)):
+            found.setdefault(video, f"{place.relative_to(root).as_posix()}/")
+    table = {video: found.get(video, f"{_CROPS}/") for video in wanted}
+    return videos.replace_strict(table, return_dtype=pl.String)
+
+
+_IN_CROPS = re.compile(r"^(cropped|batch[_ -]?[0-9])", re.IGNORECASE)
 
 
 def _tasks(release: str, drop_other: bool) -> dict[str, Task]:
@@ -148,10 +195,9 @@ _UNIT_CODES = {"0": 0, "1": 1, "-1": None}
 
 
 def _places(
-    root: Path, annotations: str, release: str, wanted: Sequence[str], optional: bool
+    root: Path, base: Path, release: str, wanted: Sequence[str], optional: bool
 ) -> dict[str, dict[str, Path]]:
     """Folders of the annotation files by task and split."""
-    base = root / annotations if (root / annotations).is_dir() else root
     splits = {"train": "Training_Set" if release == "2020" else "Train_Set", "val": "Validation_Set"}
     sets = _SETS if release == "2022" else _OLD_SETS
     places: dict[str, dict[str, Path]] = {}
@@ -162,18 +208,31 @@ def _places(
         places[name] = {split: folder / inner for split, inner in splits.items()}
         for split_folder in places[name].values():
             if not split_folder.is_dir():
-                raise _wrong_release(split_folder.parent, release, split_folder.name, base)
+                raise _wrong_release(root, split_folder.parent, release, [split_folder.name], base)
     if not places or (not optional and len(places) < len(wanted)):
         lost = next(name for name in wanted if name not in places)
-        raise _wrong_release(base, release, " or ".join(sets[lost]), base)
+        raise _wrong_release(root, base, release, sets[lost], base)
     return places
 
 
-def _wrong_release(folder: Path, release: str, expected: str, base: Path) -> MissingDataError:
+def _wrong_release(
+    root: Path, folder: Path, release: str, expected: Sequence[str], base: Path
+) -> MissingDataError:
     looks = _looks_like(base)
-    hint = f"; this looks like release={looks!r}" if looks not in (None, release) else ""
+    if looks is None:
+        every = [*_OLD_SETS.values(), *_SETS.values(), *_MULTI_TASK.values()]
+        choices = [
+            *expected,
+            *(f"{folder}/{name}" for folder in ("annotations", "*nnotations") for name in expected),
+        ]
+        wider = [*choices, *(name for names in every for name in names)]
+        return not_found(
+            root, f"release {release}: the folder {' or '.join(map(repr, expected))}", wider, TITLE, HOME
+        )
+    hint = f"; this looks like release={looks!r}" if looks != release else ""
+    either = " or ".join(map(repr, expected))
     return MissingDataError(
-        f"{TITLE}, release {release}: expected the folder {expected!r} in {folder}, found "
+        f"{TITLE}, release {release}: expected the folder {either} in {folder}, found "
         f"{listing(folder)}{hint}; get the data from {HOME}"
     )
 
@@ -186,7 +245,7 @@ def _looks_like(base: Path) -> str | None:
             return "2020"
         if (base / name / "Train_Set").is_dir():
             return "2021"
-    if any((place / name).is_file() for place in (base, base.parent) for name in _MULTI_TASK.values()):
+    if any((base / name).is_file() for names in _MULTI_TASK.values() for name in names):
         return "multi-task"
     return None
 
@@ -287,10 +346,12 @@ def _mask_partial(frame: pl.DataFrame) -> pl.DataFrame:
 # -- multi-task lists ------------------------------------------------------------------------------
 
 
-def _multi_task(root: Path, annotations: str, wanted: Sequence[str]) -> pl.DataFrame:
+def _multi_task(root: Path, base: Path, wanted: Sequence[str]) -> pl.DataFrame:
     parts = []
-    for split, file in _MULTI_TASK.items():
-        path = find_file(root, [f"{annotations}/{file}", file], f"{TITLE}, multi-task", HOME)
+    inside = base.relative_to(root)
+    for split, names in _MULTI_TASK.items():
+        choices = [(place / name).as_posix() for place in dict.fromkeys((inside, Path())) for name in names]
+        path = find_file(root, choices, f"{TITLE}, multi-task", HOME)
         parts.append(_multi_task_frame(path, split, wanted))
     return pl.concat(parts)
 

@@ -5,6 +5,10 @@ line 2 the names, then image and +-1), `Anno/identity_CelebA.txt` (image and num
 list_eval_partition.txt` (image and 0 train, 1 val, 2 test; no header), `Img/img_align_celeba/000001.jpg`,
 and for landmarks `Anno/list_landmarks_align_celeba.txt`. 202,599 images of 10,177 people.
 
+A copy that many people have holds the lists as CSV, `list_attr_celeba.csv`, `list_eval_partition.csv` and
+`list_landmarks_align_celeba.csv`, with a header that begins with `image_id` and no count, and the images in
+`img_align_celeba/img_align_celeba/`; there is no list of people in it.
+
 Codes: attributes 1 present, -1 absent, no gaps. A class of the task `identity` is a person's number, as
 text.
 
@@ -16,6 +20,7 @@ instead. `list_bbox_celeba.txt` speaks of the images before alignment, so that i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,10 +29,10 @@ import numpy.typing as npt
 import polars as pl
 
 from concord.data.manifest import Manifest
-from concord.data.readers._files import Missing, check_choice, find_file, keep_present
-from concord.data.readers._lists import below, check_header, positions, read_counted
-from concord.data.readers._text import read_lines
-from concord.errors import MissingDataError, RangeError
+from concord.data.readers._files import Missing, check_choice, find_file, keep_present, tell
+from concord.data.readers._lists import below, check_count, positions, read_counted
+from concord.data.readers._text import Lines, read_lines, read_table, require_columns
+from concord.errors import RangeError
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
 NAME = "celeba"
@@ -54,7 +59,11 @@ POINTS = tuple(
 """The landmarks, in the order of the file: five points, x before y."""
 
 _IMAGE = r"[0-9]{6}\.jpg"
-_FOLDERS = ("Img/img_align_celeba", "img_align_celeba/img_align_celeba", "img_align_celeba")
+_FOLDERS = tuple(
+    f"{above}{inner}"
+    for inner in ("img_align_celeba/img_align_celeba", "img_align_celeba")
+    for above in ("Img/", "")
+)
 
 
 def read(
@@ -63,8 +72,9 @@ def read(
     split: Literal["official", "identity"] = "official",
     seed: int = 0,
     shares: Sequence[float] = (0.8, 0.1, 0.1),
-    identity: bool = True,
+    identity: bool | None = None,
     landmarks: bool = False,
+    layout: Literal["text", "csv"] | None = None,
     missing: Missing = "drop",
 ) -> Manifest:
     """Read CelebA.
@@ -75,8 +85,10 @@ def read(
             the images of each person, so that all people are in train.
         seed: Of the split within identities; the same seed gives the same split on any machine.
         shares: Of train, val and test in the split within identities; they sum to 1.
-        identity: Whether to read the identities; False where the file is not at hand.
+        identity: Whether to read the identities; None reads them where their list is there, and says so where
+            it is not.
         landmarks: Whether to add a column `landmarks`: 10 numbers an image, in pixels of the aligned image.
+        layout: "text" as released, or the "csv" copy; None takes the one that is there.
         missing: An annotation without an image: "drop" the row, "keep" it, or "error".
 
     Returns:
@@ -89,9 +101,13 @@ def read(
         RangeError: Shares that are no shares.
     """
     check_choice("split of CelebA", split, ("official", "identity"))
-    if split == "identity" and not identity:
+    check_choice("layout of CelebA", layout, (None, "text", "csv"))
+    if split == "identity" and identity is False:
         raise RangeError(f"{TITLE}: split='identity' divides identities; expected identity=True, found False")
-    images, attributes = _attributes(root)
+    lists = _lists_of(root, layout)
+    if identity is None:
+        identity = split == "identity" or _has_identities(root)
+    images, attributes = _attributes(root, lists)
     columns = [below(_folder(root), images)]
     tasks: list[Task] = []
     people = _identities(root, images) if identity else None
@@ -102,11 +118,11 @@ def read(
         parts = identity_split(people.to_numpy(), images.to_list(), seed, shares)
         columns.append(pl.Series("split", parts, dtype=pl.String))
     else:
-        columns.append(_official(root, images))
+        columns.append(_official(root, images, lists))
         if people is not None:
             columns.append(people.cast(pl.String).alias("group"))
     if landmarks:
-        columns.append(_landmarks(root, images))
+        columns.append(_landmarks(root, images, lists))
     frame = pl.DataFrame([*columns, *attributes])
     tasks.append(MultilabelTask("attributes", ATTRIBUTES))
     return Manifest(keep_present(frame, root, missing), tuple(tasks), root, TITLE)
@@ -160,17 +176,50 @@ def _checked(shares: Sequence[float]) -> tuple[float, float, float]:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def _find(root: Path, folder: str, name: str) -> Path:
-    try:
-        return find_file(root, [f"{folder}/{name}", name], TITLE, HOME)
-    except MissingDataError as error:
-        table = f"{name.removesuffix('.txt')}.csv"
-        if any((root / place / table).is_file() for place in (folder, ".")):
-            raise MissingDataError(
-                f"{TITLE}: expected {name!r} of the original release in {root}, found {table!r}, a copy in "
-                f"another format; get the data from {HOME}"
-            ) from error
-        raise
+@dataclass(frozen=True)
+class _Lists:
+    """The release's lists, with a count and blanks, or the copy's, with commas; `ending` is theirs."""
+
+    ending: Literal["txt", "csv"]
+
+    def find(self, root: Path, folder: str, name: str) -> Path:
+        return find_file(root, [f"{folder}/{name}.{self.ending}", f"{name}.{self.ending}"], TITLE, HOME)
+
+    def read(self, path: Path, columns: Sequence[str]) -> tuple[Lines, pl.DataFrame, int]:
+        """Lines below the header, the column `image` and the others, and how many entries are announced."""
+        if self.ending == "txt":
+            table = read_counted(path, columns)
+            return table.entries, table.entries.fields(["image", *columns]), table.count
+        names, lines = read_table(path)
+        require_columns(path, names, ["image_id", *columns])
+        fields = lines.fields(["image" if name == "image_id" else name for name in names], ",")
+        return lines, fields, len(lines)
+
+
+def _lists_of(root: Path, layout: str | None) -> _Lists:
+    texts, tables = _Lists("txt"), _Lists("csv")
+    there = [
+        any((root / place / f"list_attr_celeba.{lists.ending}").is_file() for place in ("Anno", "."))
+        for lists in (texts, tables)
+    ]
+    if layout == "csv" or (layout is None and there == [False, True]):
+        if layout is None:
+            tell(f"{TITLE}: read as the copy with list_attr_celeba.csv (layout='csv')")
+        return tables
+    if layout is None and not any(there):
+        names = [f"Anno/{_LIST}.txt", f"{_LIST}.txt", f"{_LIST}.csv"]
+        find_file(root, names, TITLE, HOME)  # raises, and says what is there
+    return texts
+
+
+_LIST = "list_attr_celeba"
+
+
+def _has_identities(root: Path) -> bool:
+    there = any((root / place / "identity_CelebA.txt").is_file() for place in ("Anno", "."))
+    if not there:
+        tell(f"{TITLE}: 'identity_CelebA.txt' is not in {root}, so that nobody is identified")
+    return there
 
 
 def _folder(root: Path) -> str:
@@ -178,14 +227,13 @@ def _folder(root: Path) -> str:
     return next((folder for folder in _FOLDERS if (root / folder).is_dir()), _FOLDERS[-1]) + "/"
 
 
-def _attributes(root: Path) -> tuple[pl.Series, list[pl.Series]]:
-    table = read_counted(_find(root, "Anno", "list_attr_celeba.txt"), ATTRIBUTES)
-    lines = table.entries
-    fields = lines.fields(["image", *ATTRIBUTES])
+def _attributes(root: Path, lists: _Lists) -> tuple[pl.Series, list[pl.Series]]:
+    path = lists.find(root, "Anno", _LIST)
+    lines, fields, count = lists.read(path, ATTRIBUTES)
     images = fields["image"]
     lines.require(images.str.contains(f"^{_IMAGE}$"), "an image as 000001.jpg", images)
     lines.distinct(images, "image")
-    table.require_all()
+    check_count(path, count, len(lines), int(lines.number[-1]) if len(lines) else 2)
     codes = {"1": 1, "-1": 0}
     return images, [
         lines.codes(fields[name], codes, f"a code of {name}", pl.Int8).alias(f"attributes.{name}")
@@ -194,28 +242,31 @@ def _attributes(root: Path) -> tuple[pl.Series, list[pl.Series]]:
 
 
 def _identities(root: Path, images: pl.Series) -> pl.Series:
-    lines = read_lines(_find(root, "Anno", "identity_CelebA.txt"))
+    lines = read_lines(find_file(root, ["Anno/identity_CelebA.txt", "identity_CelebA.txt"], TITLE, HOME))
     lines.require_end()
     fields = lines.match(rf"(?<image>{_IMAGE})\s+(?<person>[0-9]+)", "an image and a person's number")
     people = lines.integers(fields["person"], "a person's number", low=1)
     return people.gather(positions(lines, fields["image"], images))
 
 
-def _official(root: Path, images: pl.Series) -> pl.Series:
-    lines = read_lines(_find(root, "Eval", "list_eval_partition.txt"))
-    fields = lines.match(rf"(?<image>{_IMAGE})\s+(?<part>\S+)", "an image and a part (0, 1 or 2)")
+def _official(root: Path, images: pl.Series, lists: _Lists) -> pl.Series:
+    path = lists.find(root, "Eval", "list_eval_partition")
+    if lists.ending == "csv":
+        lines, fields, _ = lists.read(path, ["partition"])
+        fields = fields.rename({"partition": "part"})
+    else:
+        lines = read_lines(path)
+        fields = lines.match(rf"(?<image>{_IMAGE})\s+(?<part>\S+)", "an image and a part (0, 1 or 2)")
     parts = {"0": "train", "1": "val", "2": "test"}
     codes = lines.codes(fields["part"], parts, "a part of the split", pl.String)
     return codes.gather(positions(lines, fields["image"], images)).alias("split")
 
 
-def _landmarks(root: Path, images: pl.Series) -> pl.Series:
-    table = read_counted(_find(root, "Anno", "list_landmarks_align_celeba.txt"))
-    lines = table.entries
-    check_header(lines.path, table.header, POINTS)
+def _landmarks(root: Path, images: pl.Series, lists: _Lists) -> pl.Series:
+    path = lists.find(root, "Anno", "list_landmarks_align_celeba")
+    lines, fields, count = lists.read(path, POINTS)
     lines.require_end()
-    fields = lines.fields(["image", *POINTS])
     points = [lines.integers(fields[name], name, low=-1000, high=1000).cast(pl.Float32) for name in POINTS]
-    table.require_all()
+    check_count(path, count, len(lines), int(lines.number[-1]) if len(lines) else 2)
     at = positions(lines, fields["image"], images)
     return pl.DataFrame(points).select(pl.concat_list(pl.all()).alias("landmarks")).to_series().gather(at)

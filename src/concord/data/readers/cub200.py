@@ -1,11 +1,12 @@
 """CUB-200-2011: photographs of 200 species of birds, annotated image by image for 312 attributes.
 
-Layout, in the root or in `CUB_200_2011/`: `images.txt` (id, path below `images/`), `classes.txt` (id, name),
-`image_class_labels.txt` (image, class 1-200), `train_test_split.txt` (image, 1 train or 0 test),
-`bounding_boxes.txt` (image, x, y, width, height in pixels), `attributes/image_attribute_labels.txt` (image,
-attribute, 0 or 1, certainty, seconds), `attributes/certainties.txt` (1 not visible, 2 guessing, 3 probably,
-4 definitely), `attributes/class_attribute_labels_continuous.txt` (200 lines of 312 percentages). 5,994 images
-for training and 5,794 for testing; there is no validation part.
+Layout, in the root, in `CUB_200_2011/` or in `CUB_200_2011/CUB_200_2011/`: `images.txt` (id, path below
+`images/`), `classes.txt` (id, name), `image_class_labels.txt` (image, class 1-200), `train_test_split.txt`
+(image, 1 train or 0 test), `bounding_boxes.txt` (image, x, y, width, height in pixels),
+`attributes/image_attribute_labels.txt` (image, attribute, 0 or 1, certainty, seconds),
+`attributes/certainties.txt` (1 not visible, 2 guessing, 3 probably, 4 definitely),
+`attributes/class_attribute_labels_continuous.txt` (200 lines of 312 percentages). 5,994 images for training
+and 5,794 for testing; there is no validation part.
 
 Traps: `attributes.txt`, the names, lies beside the folder, in it, or in its `attributes/`; some lines of
 image_attribute_labels.txt have more than five fields, of which the first four count; an attribute that is
@@ -135,7 +136,9 @@ def relation(root: str | Path) -> Relation:
 
 
 def _base(root: Path) -> Path:
-    return find_file(root, ["images.txt", "CUB_200_2011/images.txt"], TITLE, HOME).parent
+    return find_file(
+        root, ["images.txt", "CUB_200_2011/images.txt", "CUB_200_2011/CUB_200_2011/images.txt"], TITLE, HOME
+    ).parent
 
 
 def _numbered(path: Path, rest: str, expected: str) -> tuple[Lines, pl.DataFrame]:
@@ -190,6 +193,7 @@ def _attributes(root: Path, base: Path) -> tuple[Lines, list[str]]:
     # The archive puts it beside its folder, which is the folder above where that one is named.
     beside = Path("attributes.txt") if inside.parts else Path("..", "attributes.txt")
     choices = [inside / "attributes" / "attributes.txt", inside / "attributes.txt", beside]
+    choices.extend(folder / "attributes.txt" for folder in inside.parents if folder.parts)
     path = find_file(root, [choice.as_posix() for choice in choices], TITLE, HOME)
     lines, fields = _numbered(path, r"(?<name>\S+::\S+)", "an id and an attribute as has_tail_shape::fan")
     lines.distinct(fields["name"], "attribute")

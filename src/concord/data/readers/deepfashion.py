@@ -10,7 +10,9 @@ body; an attribute is 1 texture, 2 fabric, 3 shape, 4 part or 5 style; attribute
 -1 absent and 0 unknown.
 
 Traps: names of attributes and categories hold blanks, so that only the last word of a line is the type; some
-code merges unknown and absent: here 0 is a gap unless `unknown="absent"` says otherwise. The list of
+code merges unknown and absent: here 0 is a gap unless `unknown="absent"` says otherwise. Boxes are padded
+with zeros (`072`). Cape, Nightdress, Shirtdress and Sundress were merged into Dress, so that 46 of the 50
+categories have images. The list of
 attributes has 900 MB, so that it is read in parts. `Anno_fine/` is another, smaller data set and is not read.
 """
 
@@ -48,6 +50,7 @@ def read(
     *,
     attribute_types: Sequence[str] | str | None = None,
     unknown: Literal["gap", "absent"] = "gap",
+    categories: Literal["listed", "all"] = "listed",
     boxes: bool = False,
     missing: Missing = "drop",
 ) -> Manifest:
@@ -58,6 +61,7 @@ def read(
         attribute_types: Kinds of attributes to read, of "texture", "fabric", "shape", "part" and "style";
             None reads all 1,000.
         unknown: An attribute with code 0 is a "gap", or "absent".
+        categories: Classes of the task: those "listed" for an image, of which there are 46, or "all" 50.
         boxes: Whether to add `box_x`, `box_y`, `box_width` and `box_height` of the piece, in pixels.
         missing: An annotation without an image: "drop" the row, "keep" it, or "error".
 
@@ -70,6 +74,7 @@ def read(
         ConfigError: No attribute of the types asked for.
     """
     check_choice("value of unknown", unknown, ("gap", "absent"))
+    check_choice("value of categories", categories, ("listed", "all"))
     kinds = [attribute_types] if isinstance(attribute_types, str) else attribute_types
     for kind in kinds or ():
         check_choice("attribute type", kind, ATTRIBUTE_TYPES)
@@ -77,12 +82,14 @@ def read(
     parts = find_file(root, ["Eval/list_eval_partition.txt", "list_eval_partition.txt"], TITLE, HOME)
     for name in ("list_category_cloth", "list_category_img", "list_attr_cloth", "list_attr_img"):
         find_file(root, [f"{notes.name}/{name}.txt"], TITLE, HOME)
-    categories, _ = _names(notes / "list_category_cloth.txt", "category", 3)
+    classes, _ = _names(notes / "list_category_cloth.txt", "category", 3)
     attributes, types = _names(notes / "list_attr_cloth.txt", "attribute", len(ATTRIBUTE_TYPES))
     kept = [k for k, t in enumerate(types) if kinds is None or ATTRIBUTE_TYPES[t - 1] in kinds]
     if not kept:
         raise ConfigError(f"{TITLE}: expected attributes of the types {', '.join(kinds or ())}, found none")
-    images, category = _categories(notes / "list_category_img.txt", categories)
+    images, category = _categories(notes / "list_category_img.txt", classes)
+    if categories == "listed":
+        classes = [name for name in classes if name in set(category)]
     columns = [below(_folder(root), images), _split(parts, images), category]
     if boxes:
         columns.extend(_boxes(notes / "list_bbox.txt", images))
@@ -94,7 +101,7 @@ def read(
     frame = frame.with_columns(
         _label(f"attributes.{name}", row, there, unknown) for name, row in zip(names, labels, strict=True)
     )
-    tasks = (MulticlassTask("category", categories), MultilabelTask("attributes", names))
+    tasks = (MulticlassTask("category", classes), MultilabelTask("attributes", names))
     return Manifest(frame, tasks, root, TITLE)
 
 
@@ -141,7 +148,8 @@ def _boxes(path: Path, images: pl.Series) -> list[pl.Series]:
     lines = table.entries
     lines.require_end()
     fields = lines.fields(["image", *corners])
-    x, y, right, bottom = (lines.integers(fields[corner], corner, low=0) for corner in corners)
+    plain = {corner: fields[corner].str.replace(r"^0+([0-9])", "$1") for corner in corners}  # written as 072
+    x, y, right, bottom = (lines.integers(plain[corner], corner, low=0) for corner in corners)
     lines.require((right >= x) & (bottom >= y), "a box whose second corner is right of and below the first")
     table.require_all()
     at = positions(lines, fields["image"], images)

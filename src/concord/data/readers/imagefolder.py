@@ -6,7 +6,10 @@ Layout, one of:
 - `root/<split>/<class>/**/NAME.jpg`, where all folders of the root have names of splits: train or training;
   val, valid, validation or dev; test or testing;
 - images in any places and a CSV file, one line an image: a column of paths, a column a class task, a column a
-  label (see `concord.data.frames.from_csv` for what it may look like).
+  label (see `concord.data.frames.from_csv` for what it may look like);
+- yolo: `{train,valid,test}/images/NAME.jpg` with `{train,valid,test}/labels/NAME.txt`, or
+  `images/{train,val}` with `labels/{train,val}`, whose lines begin with a class number, and `data.yaml` with
+  the `names`.
 
 Classes are in the order of the alphabet, whatever the order on disk. Endings, in upper or lower case: .jpg,
 .jpeg, .png, .bmp, .webp, .tif, .tiff, .gif, .ppm.
@@ -26,10 +29,11 @@ import polars as pl
 
 from concord.data.frames import SPLIT_SPELLINGS, from_csv
 from concord.data.manifest import Manifest
-from concord.data.readers._files import Missing, check_choice, entries, keep_present, listing
+from concord.data.readers._files import Missing, check_choice, entries, keep_present, listing, tell
 from concord.data.readers._lists import images_below
+from concord.data.readers._yolo import is_yolo, read_yolo
 from concord.errors import ConfigError, DataFormatError, MissingDataError, UnsafePathError
-from concord.tasks import MulticlassTask
+from concord.tasks import MulticlassTask, MultilabelTask
 
 NAME = "imagefolder"
 TITLE = "image folder"
@@ -51,6 +55,8 @@ def read(
     split: str | None = None,
     group: str | None = None,
     gaps: Iterable[str] = (),
+    layout: Literal["folders", "table", "yolo"] | None = None,
+    several: Literal["error", "gap", "labels"] = "error",
     missing: Missing = "error",
 ) -> Manifest:
     """Read folders of images.
@@ -68,6 +74,10 @@ def read(
         split: Column of the table with the split; a column called `split` is found by itself.
         group: Column of the table with the subject or video; a column called `group` is found by itself.
         gaps: Further spellings of a gap in the table.
+        layout: "folders" by class, a "table", or "yolo" as detectors write labels; None takes the table if
+            one is given, and otherwise what is there.
+        several: An image with boxes of several classes (yolo): "error", a "gap", or "labels", which makes all
+            classes labels of one task that are 1 where a box is.
         missing: A row of the table without an image: "drop" the row, "keep" it, or "error".
 
     Returns:
@@ -80,7 +90,13 @@ def read(
         ConfigError: Options of a table without a table.
     """
     check_choice("value of splits", splits, (True, False, "auto"))
+    check_choice("layout of an image folder", layout, (None, "folders", "table", "yolo"))
+    check_choice("value of several", several, ("error", "gap", "labels"))
+    if layout == "table" and table is None:
+        raise ConfigError(f"{TITLE}: expected a table with layout='table', found none; give table=FILE")
     if table is not None:
+        if layout in ("folders", "yolo"):
+            raise ConfigError(f"{TITLE}: expected layout='table' with table={str(table)!r}, found {layout!r}")
         classes = {task: None} if classes is None and labels is None else classes
         file = root / table
         if not file.is_file():
@@ -103,7 +119,20 @@ def read(
         raise ConfigError(
             f"{TITLE}: expected a table with the options of a table, found none; give table=FILE"
         )
+    if layout == "yolo" or (layout is None and is_yolo(root)):
+        if layout is None:
+            tell(f"{TITLE}: classes from labels/*.txt, as detectors write them (layout='yolo')")
+        return _from_boxes(root, task, several)
     return _from_folders(root, task, splits)
+
+
+def _from_boxes(root: Path, task: str, several: str) -> Manifest:
+    frame, names = read_yolo(root, TITLE, "list" if several == "labels" else several)
+    _refuse_links(root, frame["path"])
+    if several != "labels":
+        return Manifest(frame.rename({"class": task}), (MulticlassTask(task, names),), root, TITLE)
+    labels = [pl.col("class").list.contains(name).cast(pl.Int8).alias(f"{task}.{name}") for name in names]
+    return Manifest(frame.select("path", "split", *labels), (MultilabelTask(task, names),), root, TITLE)
 
 
 def _from_folders(root: Path, task: str, splits: bool | Literal["auto"]) -> Manifest:

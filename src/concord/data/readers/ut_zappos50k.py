@@ -7,13 +7,14 @@ and `ut-zap50k-data/image-path.mat` (variable `imagepath`, the paths in the orde
 
 Traps: the row of CID `100627-72` is file `100627.72.jpg`, and the part before the hyphen is the product, of
 which there are several colours (`group` here, or a split would share products); folder names may end in a
-dot, which some systems cut off (`paths="folders"` finds the files all the same); a row without any 1 in a
-group of columns was not described there by the shop, so that the group is a gap. There is no official split
-into train, val and test.
+dot, which lies on disk as `%2E` or, on systems that cut it off, as nothing: both are found; a row without any
+1 in a group of columns was not described there by the shop, so that the group is a gap. There is no official
+split into train, val and test.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -36,6 +37,9 @@ CATEGORIES = ("Boots", "Sandals", "Shoes", "Slippers")
 
 GROUPS = ("HeelHeight", "Insole", "Closure", "Gender", "Material", "ToeStyle")
 """What the shop describes: groups of labels of the task `attributes`."""
+
+_DOT = re.compile(r"\.(/|$)")
+"""A dot at the end of a folder's name."""
 
 _FOLDERS = {"square": "ut-zap50k-images-square", "original": "ut-zap50k-images"}
 
@@ -162,7 +166,18 @@ def _mat_paths(root: Path, lines: Lines, cid: pl.Series, folder: str) -> pl.Seri
         )
     stem = paths.str.extract(r"([^/]+)\.[A-Za-z]+$").str.replace(".", "-", literal=True)
     lines.require(stem == cid, f"the CIDs in the order of {path.name}", cid)
-    return below(f"{folder}/", paths)
+    return _on_disk(root, below(f"{folder}/", paths))
+
+
+def _on_disk(root: Path, paths: pl.Series) -> pl.Series:
+    """The paths with folders whose names end in a dot as they are written on this disk."""
+    folders = paths.str.extract(r"^(.*)/[^/]+$")
+    written: dict[str, str] = {}
+    for folder in folders.unique().drop_nulls():
+        spellings = (folder, *(_DOT.sub(end, folder) for end in (r"%2E\1", r".%2E\1", r"\1")))
+        written[folder] = next((name for name in spellings if (root / name).is_dir()), folder)
+    names = paths.str.extract(r"([^/]+)$")
+    return pl.select((folders.replace(written) + "/" + names).alias("path")).to_series()
 
 
 def _found_paths(root: Path, lines: Lines, cid: pl.Series, folder: str) -> pl.Series:
