@@ -20,7 +20,7 @@ from concord.errors import CheckpointError, ConfigError, RangeError
 from concord.fitting.checkpoints import Checkpoints
 from concord.fitting.devices import launch
 from concord.fitting.rows import Rows
-from concord.runs import stages as room
+from concord.learners import StreamLearner
 from concord.runs.building import build
 from concord.runs.run import load_run
 from concord.runs.stages import FIRST_STAGE, begun, teach
@@ -50,10 +50,12 @@ def taught(config, folder):
 
 def test_what_is_taught_is_the_posterior_of_predictions_out_of_sample(tmp_path, monkeypatch):
     seen, said = [], []
-    part, predict = room._Folds._part, room._Folds.predict
-    monkeypatch.setattr(room._Folds, "_part", lambda me, rows: seen.append(rows) or part(me, rows))
+    fitted, predict = StreamLearner._fitted, StreamLearner.predict
     monkeypatch.setattr(
-        room._Folds, "predict", lambda me, net, rows: said.append(predict(me, net, rows)) or said[-1]
+        StreamLearner, "_fitted", lambda me, rows, *a: seen.append(rows.inputs.number) or fitted(me, rows, *a)
+    )
+    monkeypatch.setattr(
+        StreamLearner, "predict", lambda me, net, rows: said.append(predict(me, net, rows)) or said[-1]
     )
     built, found = taught(two_stages(tmp_path, stages=TWO | {"folds": 3}), tmp_path / "out")
 
@@ -83,7 +85,7 @@ def test_the_second_stage_learns_what_it_is_taught(tmp_path):
     assert "shape->marks: two stages, no guard, evidence exponent" in run.facts["first_stage"][0]
     log = (tmp_path / "out" / "log.jsonl").read_text()
     assert '"shape/soft"' in log
-    assert "soft" not in (tmp_path / "out" / FIRST_STAGE / "fold-1.jsonl").read_text()
+    assert "soft" not in (tmp_path / "out" / FIRST_STAGE / "network-1.jsonl").read_text()
     ignoring = train(
         two_stages(tmp_path, training__steps=8, stages=TWO | {"weight": 0.0}, output=f"{tmp_path}/0")
     )
@@ -102,7 +104,7 @@ def unbroken(tmp_path_factory):
     return train(two_stages(tmp_path_factory.mktemp("unbroken"), training__average=0.9, training__warmup=4))
 
 
-@pytest.mark.parametrize("event", [2, 4, 5, 7])  # checkpoints: two a fold, what is taught, three of stage two
+@pytest.mark.parametrize("event", [2, 3, 4, 6, 8, 9, 11])  # of eleven checkpoints
 def test_stopped_in_either_stage_it_goes_on_to_the_same_weights(tmp_path, monkeypatch, unbroken, event):
     config = two_stages(tmp_path, training__average=0.9, training__warmup=4)
     saved, saving = Checkpoints.save, []
@@ -116,27 +118,36 @@ def test_stopped_in_either_stage_it_goes_on_to_the_same_weights(tmp_path, monkey
     monkeypatch.setattr(Checkpoints, "save", stopping)
     with pytest.raises(KeyboardInterrupt):
         train(config)
-    assert saving == ["fold-1", "fold-1", "fold-2", "fold-2", "targets", "checkpoints", "checkpoints"][:event]
+    saving = [name.partition("-")[0] for name in saving]
+    network = ["training", "training", "weights", "predictions"]
+    assert saving == [*network, *network, "targets", "checkpoints", "checkpoints"][:event]
     assert begun(tmp_path / "out")
     with pytest.raises(ConfigError, match=r"another config: stages\.share was 0\.5, here it is 0\.6"):
         train(two_stages(tmp_path, training__average=0.9, training__warmup=4, stages=TWO | {"share": 0.6}))
     assert same(train(config), unbroken)
     left = sorted(path.name for path in (tmp_path / "out" / FIRST_STAGE).iterdir())
-    assert left == ["fold-1.jsonl", "fold-2.jsonl", "targets"]
+    assert left == ["network-1.jsonl", "network-2.jsonl", "targets"]
 
 
-def test_groups_are_never_divided(tmp_path):
+def test_groups_are_never_divided(tmp_path, monkeypatch):
     config = two_stages(tmp_path)
     group = [None if i % 5 == 0 else f"s{i % 4}" for i in range(60)]
     for name in config.sources:
         manifest = read_manifest(tmp_path / f"{name}.parquet")
         frame = manifest.frame.with_columns(pl.Series("group", group, dtype=pl.String))
         write_manifest(replace(manifest, frame=frame), tmp_path / f"{name}.parquet")
-    built = build(config)
-    found = room._Folds(built, launch("cpu", 1), tmp_path, {}).groups()
-    own = [name for source in built.training.values() for name in source.manifest.frame["group"]]
-    assert [name for name in found if name.startswith("group ")] == [f"group {name}" for name in own if name]
-    assert len({name for name in found if name.startswith("row ")}) == sum(name is None for name in own)
+    seen = []
+    fitted = StreamLearner._fitted
+    monkeypatch.setattr(
+        StreamLearner, "_fitted", lambda me, rows, *a: seen.append(rows.inputs.number) or fitted(me, rows, *a)
+    )
+    built, _ = taught(config, tmp_path / "out")
+    names = np.array(
+        [str(name) for source in built.training.values() for name in source.manifest.frame["group"]]
+    )
+    parts = [set(names[number]) - {"None"} for number in seen]
+    assert parts[0] & parts[1] == set()
+    assert parts[0] | parts[1] == set(names) - {"None"}
 
 
 def test_what_cannot_be_taught_is_told_in_a_line(tmp_path):

@@ -6,7 +6,7 @@ from concord.auto.effort import EFFORTS, Effort
 from concord.auto.families import Family, balance_weights, train_shared, train_single
 from concord.auto.posterior import posterior_targets
 from concord.auto.selection import Artefact, Automatic, select
-from concord.auto.teach import two_stage
+from concord.auto.teach import posterior_stage, two_stage
 from concord.auto.zero_shot import covered
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "balance_weights",
     "covered",
     "first_stage",
+    "posterior_stage",
     "posterior_targets",
     "select",
     "train_shared",

@@ -68,6 +68,29 @@ def two_stage(
         RangeError: Fewer annotated rows of a task, or groups with any, than folds.
         ShapeError: No relation, or groups of another number of rows.
     """
+    soft = posterior_stage(learner, rows, tasks, relations, effort=effort, seed=seed, groups=groups, say=say)
+    return train_shared(learner, replace(rows, soft=soft), tasks, 1.0, seed)
+
+
+def posterior_stage(
+    learner: Learner,
+    rows: Rows,
+    tasks: Sequence[Task],
+    relations: Sequence[Relation],
+    *,
+    effort: Effort,
+    seed: int,
+    groups: npt.NDArray[Any] | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> dict[str, torch.Tensor]:
+    """The first of the two stages of `two_stage`, and the soft targets of the second: by class task, (n, C).
+
+    A row without evidence, or with a class, is NaN.
+
+    Raises:
+        RangeError: As `two_stage`.
+        ShapeError: As `two_stage`.
+    """
     if not relations:
         raise ShapeError("a two-stage coupling works through relations; give relations=[...]")
     fold = checked_folds(rows, tasks, effort.folds, seed, groups)
@@ -95,7 +118,7 @@ def two_stage(
         missing = ~task.annotated(rows.targets[task.name].numpy())
         targets = np.where((some & missing)[:, None], p, np.nan)
         soft[task.name] = torch.from_numpy(targets.astype(np.float32))
-    return train_shared(learner, replace(rows, soft=soft), tasks, 1.0, seed)
+    return soft
 
 
 def _log_evidence(rows: Rows, check: RelationCheck) -> tuple[Array, npt.NDArray[np.bool_]]:

@@ -2,5 +2,6 @@
 
 from concord.learners.protocol import Kind, Learner, Model
 from concord.learners.torch_memory import TorchLearner, network_logits
+from concord.learners.torch_stream import StoredNetwork, StreamLearner
 
-__all__ = ["Kind", "Learner", "Model", "TorchLearner", "network_logits"]
+__all__ = ["Kind", "Learner", "Model", "StoredNetwork", "StreamLearner", "TorchLearner", "network_logits"]

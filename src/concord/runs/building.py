@@ -112,8 +112,8 @@ class Built:
             collate=self.preparation.collate,
         )
 
-    def fresh_network(self, seed: int) -> MultiTaskNetwork:
-        """Another network like this one, with initial weights of another seed."""
+    def fresh_network(self, tasks: Sequence[Task], seed: int) -> MultiTaskNetwork:
+        """Another network like this one for some of the tasks, with initial weights of a seed."""
         layer: Standardize | None = None
         if self.standardize:
             layers = self.network.trunk
@@ -121,7 +121,7 @@ class Built:
             layer = deepcopy(layers[0])  # type: ignore[assignment]
         with usual_torch(), seeded(seed), named("trunk"):
             trunk = trunk_of(self.config.trunk, self.shape)
-            return network_of(trunk, self.tasks, layer)
+            return network_of(trunk, tasks, layer)
 
     def validation_rows(self, rank: int = 0, world_size: int = 1) -> Mixture | None:
         """The validation batches of a rank, or None where there are no validation rows."""

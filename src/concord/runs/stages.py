@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from concord.auto import Effort, two_stage
-from concord.data import Source
-from concord.errors import CheckpointError, ConfigError
-from concord.fitting import Checkpoints, JsonLines, Logger, Progress, Recipe, Rows, Samples, fit, on_first
-from concord.learners import Kind
-from concord.networks import moved
+from concord.auto import Effort, posterior_stage
+from concord.data import StreamedInputs
+from concord.errors import CheckpointError
+from concord.fitting import Checkpoints, Rows, Samples, on_first
+from concord.learners import StreamLearner
 from concord.runs.building import Built
-from concord.runs.sources import mixture_of, named
+from concord.runs.sources import named
 from concord.tasks import Task
 
 if TYPE_CHECKING:
@@ -59,14 +57,41 @@ class Taught:
 
 def begun(folder: Path) -> bool:
     """Whether the folder of a run holds anything of a first stage."""
-    parts = folder / FIRST_STAGE
-    return parts.is_dir() and any(
-        Checkpoints(part).latest() is not None for part in parts.iterdir() if part.is_dir()
+    return any((folder / FIRST_STAGE).rglob("step-*"))
+
+
+def stream_learner(
+    built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any], **others: Any
+) -> StreamLearner:
+    """What trains networks of a config on its training rows, and keeps them in a folder."""
+    config = built.config
+    return StreamLearner(
+        build=built.fresh_network,
+        fabric=fabric,
+        folder=folder,
+        steps=config.training.steps,
+        rows_per_task=max(1, config.training.batch_size // len(built.tasks)),
+        options={key: value for key, value in options.items() if key != "fabric"},
+        batch_size=config.validation.batch_size,
+        every=config.checkpoints.every,
+        progress=config.watching.progress,
+        **others,
     )
+
+
+def training_rows(built: Built) -> Rows:
+    """The training rows of all sources, one source after the other; inputs stay where they lie."""
+    inputs = StreamedInputs.of(
+        built.training.values(), collate=built.preparation.collate, workers=built.config.mixing.workers
+    )
+    return Rows.streamed(inputs, built.tasks)
 
 
 def teach(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]) -> Taught:
     """Train the first stage, or take it up; what it teaches is the same bit by bit, interrupted or not.
+
+    Its networks and losses are the config's own, weights of tasks included, and so is the order of their
+    rows: the stages differ in nothing but rows, steps and what they are taught.
 
     Args:
         built: Whose config asks for two stages.
@@ -81,28 +106,18 @@ def teach(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]
     """
     plan, store = built.config.stages, Checkpoints(folder / FIRST_STAGE / "targets", every=1, keep=1)
     if store.latest() is None:
-        folds = _Folds(built, fabric, folder / FIRST_STAGE, options)
         said: list[str] = []
-        with named("stages"):
-            two_stage(
-                folds,
-                Rows(torch.arange(sum(folds.sizes)), folds.targets()),
-                built.tasks,
-                built.relations,
-                effort=Effort(plan.folds, plan.share),
-                seed=built.config.training.seed,
-                groups=folds.groups(),
-                say=said.append,
-            )
+        soft = _first_stage(
+            built, fabric, folder / FIRST_STAGE, options, Effort(plan.folds, plan.share), said
+        )
 
         def keep() -> None:
             store.prepare()
-            store.save(1, {"soft": folds.taught, "said": said}, {})
-            for place in (folder / FIRST_STAGE).glob("fold-*/"):  # they have said what they know
+            store.save(1, {"soft": soft, "said": said}, {})
+            for place in (folder / FIRST_STAGE).glob("network-*/"):  # they have said what they know
                 shutil.rmtree(place, ignore_errors=True)
 
         on_first(fabric, keep, "what the first stage teaches")
-        folds.settle()
     kept = store.latest()
     assert kept is not None
     state, sizes = store.load(kept), [len(source) for source in built.training.values()]
@@ -115,129 +130,32 @@ def teach(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]
     return Taught(tables, starts, tuple(state["said"]))
 
 
-class _Folds:
-    """The `Learner` of the first stage: its rows are numbers, over all sources one after the other.
+def _first_stage(
+    built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any], effort: Effort, said: list[str]
+) -> dict[str, Tensor]:
+    def draw(rows: Rows, tasks: Sequence[Task], seed: int) -> Any:
+        del tasks
+        rank, world = fabric.global_rank, fabric.world_size
+        return built.mixture(rank, world, sources=rows.inputs.parts(), seed=seed)
 
-    Networks and losses are the config's own, weights of tasks included, so that the stages differ in nothing
-    but rows, steps and what they are taught. The second stage is the run's own training: here only what it
-    would be taught is noted.
-    """
-
-    kinds: Sequence[Kind] = ("shared", "coupled")
-
-    def __init__(self, built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]) -> None:
-        self.built, self.fabric, self.folder, self.options = built, fabric, folder, options
-        self.sources = list(built.training.values())
-        self.sizes = [len(source) for source in self.sources]
-        self.starts = np.cumsum([0, *self.sizes])
-        self.scaler = dict(fabric.strategy.precision.state_dict())
-        self.trained = 0
-        self.taught: dict[str, Tensor] = {}
-
-    def targets(self) -> dict[str, Tensor]:
-        """Targets of all rows, by task."""
-        out = {}
-        for task in self.built.tasks:
-            out[task.name] = torch.from_numpy(task.gaps(int(self.starts[-1])))
-            for start, source in zip(self.starts, self.sources, strict=False):
-                source.targets(task).fill(out[task.name], int(start), np.arange(len(source)))
-        return out
-
-    def groups(self) -> npt.NDArray[Any] | None:
-        """Group of each row: a name is the same group in all sources, a row without one stands alone."""
-        names = [name for source in self.sources for name in source.manifest.frame["group"]]
-        if not any(name is not None for name in names):
-            return None
-        return np.array([f"row {i}" if name is None else f"group {name}" for i, name in enumerate(names)])
-
-    def settle(self) -> None:
-        """Forget what a training left in the scaler of gradients: the next one begins like any other."""
-        self.fabric.strategy.precision.load_state_dict(self.scaler)
-
-    def train(
-        self,
-        rows: Rows,
-        tasks: Sequence[Task],
-        *,
-        kind: Kind,
-        share: float,
-        seed: int,
-        task_weights: Mapping[str, float],
-        soft_weights: Mapping[str, float],
-    ) -> nn.Module:
-        """A network of some rows."""
-        del tasks, kind, task_weights, soft_weights
-        if rows.soft:
-            self.taught = rows.soft
-            return nn.Identity()
-        self.trained += 1
-        training, fabric = self.built.config.training, self.fabric
-        steps, recipe = max(1, round(training.steps * share)), self.options["recipe"]
-        assert isinstance(recipe, Recipe)
-        network = self.built.fresh_network(seed).to(fabric.device)
-        self.settle()
-        fit(
-            network,
-            self.built.objective,
-            self.built.mixture(
-                fabric.global_rank, fabric.world_size, sources=self._part(rows.inputs), seed=seed
-            ),
-            steps=steps,
-            seed=seed,
-            checkpoints=Checkpoints(
-                self.folder / f"fold-{self.trained}", every=self.built.config.checkpoints.every, keep=1
-            ),
-            loggers=self._loggers(steps),
-            **{**self.options, "recipe": replace(recipe, warmup=round(recipe.warmup * share))},
-        )
-        return network.float().cpu()
-
-    def _part(self, numbers: Tensor) -> dict[str, Source]:
-        out = {}
-        for start, source in zip(self.starts, self.sources, strict=False):
-            rows = numbers[(numbers >= start) & (numbers < start + len(source))].numpy() - start
-            if len(rows):
-                manifest = replace(source.manifest, frame=source.manifest.frame[rows])
-                out[source.name] = Source(manifest, source.inputs, source.transform, source.name)
-        return out
-
-    def _loggers(self, steps: int) -> list[Logger]:
-        if not self.fabric.is_global_zero:
-            return []
-        loggers: list[Logger] = [JsonLines(self.folder / f"fold-{self.trained}.jsonl")]
-        return [*loggers, Progress(steps)] if self.built.config.watching.progress else loggers
-
-    @torch.no_grad()
-    def predict(self, network: nn.Module, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
-        """Logits of all rows, over all ranks."""
-        built, fabric = self.built, self.fabric
-        network.to(fabric.device).eval()
-        out = {task.name: torch.zeros(len(rows), task.width) for task in built.tasks}
-        out[""] = torch.zeros(len(rows), 1)  # whether a row was there
-        batches = mixture_of(
-            built.training,
+    learner = stream_learner(
+        built,
+        fabric,
+        folder,
+        options,
+        draw=draw,
+        objective=lambda *_: built.objective,
+        kinds=("shared", "coupled"),
+    )
+    rows = training_rows(built)
+    with named("stages"):
+        return posterior_stage(
+            learner,
+            rows,
             built.tasks,
-            built.config.validation.batch_size,
-            built.preparation.collate,
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
+            built.relations,
+            effort=effort,
+            seed=built.config.training.seed,
+            groups=rows.inputs.group(),
+            say=said.append,
         )
-        for batch in batches:
-            if len(batch):
-                place = torch.from_numpy(self.starts)[batch.source] + batch.index
-                for name, z in network(moved(batch.inputs, fabric.device)).items():
-                    out[name][place] = z.float().cpu()
-                out[""][place] = 1.0
-        if fabric.world_size > 1:  # every row is one rank's; the others add zero
-            for name, values in out.items():
-                out[name] = values.to(fabric.device)
-                torch.distributed.all_reduce(out[name])
-                out[name] = out[name].cpu()
-        network.cpu()
-        there = out.pop("").squeeze(1) > 0
-        if not bool(there.all()):
-            raise ConfigError(
-                f"the inputs of {int((~there).sum())} training rows cannot be read, and a first stage "
-                "predicts every row; leave them out (where), or see which with on_error: raise"
-            )
-        return {name: z.numpy().astype(np.float64) for name, z in out.items()}
