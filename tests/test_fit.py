@@ -29,7 +29,7 @@ from concord.fitting.checkpoints import Checkpoints
 from concord.fitting.loop import fit
 from concord.fitting.optimise import Average, depths, freeze, parameter_groups, rate_factor
 from concord.fitting.recipe import Recipe, Selected, selected_network
-from concord.fitting.rows import Rows, StreamFeed, balanced_indices
+from concord.fitting.rows import Balanced, Rows, StreamFeed
 from concord.fitting.validation import Validation, scaled_log_loss
 from concord.networks.batches import pieces
 from concord.networks.multitask import TaskwiseNetwork
@@ -44,7 +44,7 @@ CPU = torch.device("cpu")
 def plain_loop(net: nn.Module, loss: cc.CoupledObjective, data: Rows, steps: int, seed: int) -> None:
     """What `fit` must compute, written without it."""
     groups = [data.annotated(task) for task in loss.tasks.values()]
-    batches = balanced_indices(groups, 16, torch.Generator().manual_seed(seed))
+    batches = Balanced(groups, 16, torch.Generator().manual_seed(seed))
     optimiser = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.01)
     torch.manual_seed(seed)
     net.train()

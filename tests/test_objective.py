@@ -251,6 +251,27 @@ def call(**changes):
         ({"targets": ("action_units", torch.zeros(4, 16))}, ShapeError, ["(4, 17)", "(4, 16)"]),
         ({"targets": ("action_units", torch.zeros(4))}, ShapeError, ["(4, 17)"]),
         ({"targets": ("expression", torch.zeros(4))}, AnnotationError, ["int64", "float32"]),
+        (
+            {"targets": ("expression", np.array([0, 1, 6, -1]))},
+            AnnotationError,
+            ["'expression'", "targets are tensors, found a NumPy array; use torch.as_tensor"],
+        ),
+        ({"targets": ("action_units", [[0.0] * 17] * 4)}, AnnotationError, ["are tensors, found list"]),
+        (
+            {"logits": ("expression", np.zeros((4, 7)))},
+            AnnotationError,
+            ["logits are tensors, found a NumPy"],
+        ),
+        (
+            {"soft": ("expression", np.zeros((4, 7)))},
+            AnnotationError,
+            ["soft targets are tensors, found a Num"],
+        ),
+        (
+            {"sample_weight": ("expression", np.ones(4))},
+            AnnotationError,
+            ["sample weights are tensors, found"],
+        ),
         ({"targets": ("expression", torch.tensor([0, 1, 7, -1]))}, AnnotationError, [".. 6", "7", "row 2"]),
         ({"targets": ("expression", torch.tensor([0, -2, 1, -1]))}, AnnotationError, ["-2", "row 1"]),
         ({"targets": ("action_units", torch.full((4, 17), 0.5))}, AnnotationError, ["0.5", "row 0", "'AU1'"]),

@@ -5,7 +5,7 @@ import torch
 
 import concord as cc
 from asserts import raises
-from concord.auto.posterior import LIMIT, posterior_targets, tilted_targets
+from concord.auto.posterior import posterior_targets
 from concord.couplings.base import View
 from concord.errors import RangeError, ShapeError
 
@@ -43,34 +43,10 @@ def test_posterior_targets_of_an_exact_hierarchy_name_the_class() -> None:
     assert found[2, 1] > 0.9
 
 
-def test_tilted_targets_reach_the_cell_and_keep_the_order_of_rows() -> None:
-    rng = np.random.default_rng(1)
-    relation = cc.Relation(PET, TRAIT, TABLE)
-    q = rng.uniform(0.2, 0.8, (90, 3))
-    y = np.repeat([0, 1, -1], 30)
-    found = tilted_targets(q, y, relation)
-    assert np.isnan(found[60:]).all()
-    assert np.isnan(found[:30, 2]).all()
-    np.testing.assert_allclose(found[:30, :2].mean(axis=0), TABLE[0][:2], atol=1e-6)
-    np.testing.assert_allclose(found[30:60, 1:].mean(axis=0), TABLE[1][1:], atol=1e-6)
-    assert (np.argsort(found[:30, 0]) == np.argsort(q[:30, 0])).all()
-
-
-def test_a_tilt_is_bounded() -> None:
-    relation = cc.Relation(PET, TRAIT, TABLE)
-    found = tilted_targets(np.full((1, 3), 0.5), ["fish"], relation)
-    np.testing.assert_allclose(found[0, 2], 1 / (1 + np.exp(-LIMIT)), rtol=1e-6)
-
-
 def test_wrong_shapes_are_named() -> None:
     relation = cc.Relation(PET, TRAIT, TABLE)
     with pytest.raises(ShapeError, match="'pet'"):
         posterior_targets(np.zeros((2, 2)), np.zeros((2, 3)), relation)
-    with pytest.raises(ShapeError, match="'trait'"):
-        tilted_targets(np.zeros((2, 2)), [0, 1], relation)
-    same = cc.Relation(PET, cc.MulticlassTask("x", ["u", "v"]), np.full((3, 2), 0.5))
-    with pytest.raises(ShapeError, match="for labels"):
-        tilted_targets(np.zeros((2, 2)), [0, 1], same)
 
 
 def test_what_is_no_probability_is_refused() -> None:
@@ -78,26 +54,17 @@ def test_what_is_no_probability_is_refused() -> None:
     labels = np.zeros((1, 3))
     with raises(RangeError, "'pet'", "sums to 1"):
         posterior_targets(np.full((1, 3), 0.5), labels, relation)
-    with raises(RangeError, "'trait'", "[0, 1]"):
-        tilted_targets(np.full((1, 3), 1.5), [0], relation)
     with raises(RangeError, "exponent", "found 1.5"):
         posterior_targets(np.full((1, 3), 1 / 3), labels, relation, 1.5)
-    with raises(RangeError, "limit", "found 0"):
-        tilted_targets(np.full((1, 3), 0.5), [0], relation, 0)
 
 
 def test_named_columns_are_taken_by_name() -> None:
     relation = cc.Relation(PET, TRAIT, TABLE)
     rng = np.random.default_rng(0)
-    p, q, labels = rng.dirichlet(np.ones(3), 9), rng.random((9, 3)), rng.integers(0, 2, (9, 3))
+    p, labels = rng.dirichlet(np.ones(3), 9), rng.integers(0, 2, (9, 3))
     order = [2, 0, 1]
     mixed_p = pd.DataFrame(p[:, order], columns=[PET.classes[i] for i in order])
-    mixed_q = pd.DataFrame(q[:, order], columns=[TRAIT.labels[i] for i in order])
     mixed_a = pd.DataFrame(labels[:, order], columns=[TRAIT.labels[i] for i in order])
     np.testing.assert_array_equal(
         posterior_targets(mixed_p, mixed_a, relation), posterior_targets(p, labels, relation)
-    )
-    classes = rng.integers(0, 3, 9)
-    np.testing.assert_array_equal(
-        tilted_targets(mixed_q, classes, relation), tilted_targets(q, classes, relation)
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -154,7 +155,7 @@ class CoupledObjective(nn.Module):
         Raises:
             UnknownNameError: A task without logits or targets; soft targets or sample weights of none.
             ShapeError: Logits, targets, soft targets or sample weights of another shape.
-            AnnotationError: A class index out of range, or a label other than 0, 1 or NaN.
+            AnnotationError: What is no tensor, a class index out of range, or a label other than 0, 1 or NaN.
             RangeError: Soft targets outside [0, 1], or a sample weight that is negative or not finite.
             NotFiniteError: NaN or infinite logits.
         """
@@ -204,6 +205,7 @@ class CoupledObjective(nn.Module):
             for kind, given in (("logits", logits), ("targets", targets)):
                 if name not in given:
                     raise UnknownNameError.of(f"task in the {kind}", name, given)
+                _check_tensor(name, kind, given[name])
             z, t = logits[name], targets[name]
             rows = (z.shape[0] if z.dim() else 0) if rows is None else rows
             expected = (rows, task.width)
@@ -227,6 +229,7 @@ class CoupledObjective(nn.Module):
             for name, values in given.items():
                 if name not in self.tasks:
                     raise UnknownNameError.of(f"task in the {kind}", name, self.tasks)
+                _check_tensor(name, kind, values)
                 z = logits[name]
                 expected = tuple(z.shape if kind == "soft targets" else z.shape[:1])
                 if tuple(values.shape) != expected:
@@ -249,6 +252,12 @@ class CoupledObjective(nn.Module):
     def extra_repr(self) -> str:
         """Tasks and relations in the printed module."""
         return f"tasks={list(self.tasks)}, relations={list(self.relations)}"
+
+
+def _check_tensor(task: str, kind: str, values: object) -> None:
+    if not isinstance(values, Tensor):
+        found = "a NumPy array" if isinstance(values, np.ndarray) else f"{type(values).__name__}"
+        raise AnnotationError(f"task {task!r}: {kind} are tensors, found {found}; use torch.as_tensor")
 
 
 def _weighed(weight: float, loss: Tensor) -> Tensor:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import sys
-import types
 import zipfile
 
 import numpy as np
@@ -18,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from concord.data.alignment import TEMPLATE, five_points, similarity
-from concord.data.augment import Augment, kornia_augment, step_generator
+from concord.data.augment import Augment, step_generator
 from concord.data.images import BOX, IMAGENET, Images, normalize
 from concord.data.manifest import Manifest
 from concord.data.mixture import Mixture
@@ -28,7 +26,6 @@ from concord.errors import (
     ConcordError,
     DataFormatError,
     MissingDataError,
-    MissingExtraError,
     RangeError,
     ShapeError,
     UnknownNameError,
@@ -494,47 +491,3 @@ def test_augmentation_names_its_mistakes():
         Augment(brightness=0.1)(pictures().float(), step_generator(0, 0))
     with pytest.raises(ShapeError, match=r"\(6, 3\)"):
         Augment()(torch.zeros(6, 3), step_generator(0, 0))
-
-
-class Noise(torch.nn.Module):
-    """In the place of an augmentation of kornia: draws from the global generator, as they all do."""
-
-    def __init__(self, *steps, **options):
-        super().__init__()
-        self.steps = steps
-
-    def forward(self, images):
-        assert images.min() >= 0
-        assert images.max() <= 1
-        return images * torch.rand(len(images), 1, 1, 1)
-
-
-def check_kornia():
-    augment = kornia_augment(erase=0.5)
-    state = torch.random.get_rng_state()
-    out = augment(pictures(size=16), step_generator(0, 1))
-    assert out.shape == (6, 3, 16, 16)
-    assert torch.equal(out, augment(pictures(size=16), step_generator(0, 1)))
-    assert not torch.equal(out, augment(pictures(size=16), step_generator(0, 2)))
-    assert torch.equal(state, torch.random.get_rng_state())
-    with pytest.raises(ShapeError, match="uint8"):
-        augment(pictures().float(), step_generator(0, 1))
-
-
-def test_kornia_repeats_with_the_generator_and_leaves_the_global_one(monkeypatch):
-    names = ("HorizontalFlip", "Rotation", "ResizedCrop", "Erasing")
-    stub = types.SimpleNamespace(**{f"Random{name}": Noise for name in names})
-    stub.AugmentationSequential = stub.ColorJitter = Noise
-    monkeypatch.setitem(sys.modules, "kornia", types.SimpleNamespace(augmentation=stub))
-    check_kornia()
-
-
-def test_kornia_itself():
-    pytest.importorskip("kornia")
-    check_kornia()
-
-
-def test_kornia_is_asked_for(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kornia", None)
-    with pytest.raises(MissingExtraError, match=r"concord-mtl\[kornia\]"):
-        kornia_augment()

@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit, softmax
+from scipy.special import softmax
 
-from concord.errors import RangeError, ShapeError
+from concord.errors import RangeError
 from concord.relations import Relation
-from concord.tasks import MISSING_CLASS, MulticlassTask, as_predictions
+from concord.tasks import MulticlassTask, as_predictions
 
 Array = npt.NDArray[np.float64]
-
-LIMIT = 4.0
-"""Largest shift of a logit in tilted label targets."""
 
 
 def posterior_targets(p: Any, targets: Any, relation: Relation, exponent: float = 1.0) -> Array:
@@ -53,52 +50,3 @@ def posterior_targets(p: Any, targets: Any, relation: Relation, exponent: float 
     ll = relation.evidence().of_annotations(active, seen)
     posterior = softmax(np.log(np.clip(probabilities, 1e-12, None)) + exponent * ll, axis=1)
     return np.where(annotated[:, None], posterior, np.nan)
-
-
-def tilted_targets(q: Any, classes: Any, relation: Relation, limit: float = LIMIT) -> Array:
-    """Label targets of class-annotated rows: the first stage's logits, shifted so that class means fit.
-
-    For each class and label one shift b, |b| <= limit, such that the mean of sigmoid(logit q + b) over the
-    rows of the class is the relation's cell: how often a label is on follows the relation, on which rows
-    follows the network. A label head that knows little teaches its own noise this way: use it where the
-    first stage's label head ranks rows well within a class.
-
-    Args:
-        q: (n, K) label probabilities of the first stage; named columns of a table are taken by name.
-        classes: (n,) classes as names or indices, with gaps.
-        relation: From the class task to the labels.
-        limit: Largest shift, > 0.
-
-    Returns:
-        (n, K); NaN in rows without a class, and where the cell is unknown.
-
-    Raises:
-        RangeError: Predictions that are no probabilities, or a limit that is not > 0.
-        ShapeError: Another number of rows or labels, or a relation between two class tasks.
-    """
-    if relation.class_to_class:
-        raise ShapeError(f"relation {relation.name}: tilted targets are for labels")
-    if not limit > 0:
-        raise RangeError(f"relation {relation.name}: the limit of a shift is > 0, found {limit}")
-    y = relation.source.encode(classes)
-    probabilities = as_predictions(relation.target, q, len(y))
-    z = logit(np.clip(probabilities, 1e-6, 1 - 1e-6))
-    out = np.full_like(z, np.nan)
-    for c in np.unique(y[y != MISSING_CLASS]):
-        rows = np.flatnonzero(y == c)
-        cell = relation.row(c)
-        known = ~np.isnan(cell)
-        out[np.ix_(rows, np.flatnonzero(known))] = expit(
-            z[rows][:, known] + _shift(z[rows][:, known], cell[known], limit)
-        )
-    return out
-
-
-def _shift(z: Array, mean: Array, limit: float) -> Array:
-    """The shift of each column after which its mean probability is `mean`, by bisection."""
-    low, high = np.full(z.shape[1], -limit), np.full(z.shape[1], limit)
-    for _ in range(40):
-        middle = (low + high) / 2
-        short = expit(z + middle).mean(axis=0) < mean
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return (low + high) / 2

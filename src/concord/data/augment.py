@@ -5,17 +5,12 @@ Every sample draws its own numbers from an explicit generator, so that a run can
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from concord.data.images import IMAGENET, Normalization, normalize
-from concord.errors import MissingExtraError, RangeError, ShapeError
-from concord.networks import seeded
+from concord.errors import RangeError, ShapeError
 
 
 def step_generator(seed: int, step: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -125,56 +120,6 @@ def _mirrored(index: Tensor, size: int) -> Tensor:
     period = max(2 * (size - 1), 1)
     index = index.abs() % period
     return torch.minimum(index, period - index) if size > 1 else torch.zeros_like(index)
-
-
-def kornia_augment(
-    *,
-    flip: float = 0.5,
-    rotation: float = 10.0,
-    scale: tuple[float, float] = (0.8, 1.0),
-    colour: float = 0.2,
-    erase: float = 0.0,
-    normalize_by: Normalization = IMAGENET,
-) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """Richer augmentation with kornia: called like `Augment`, for uint8 images.
-
-    Args:
-        flip: Probability of mirroring left and right.
-        rotation: Largest angle in degrees.
-        scale: Range of the share of the area that a random resized crop keeps.
-        colour: Strength of brightness, contrast, saturation and (a quarter of it) hue.
-        erase: Probability of erasing a rectangle.
-        normalize_by: Mean and standard deviation by channel.
-
-    Raises:
-        MissingExtraError: kornia is not installed.
-    """
-    try:
-        from kornia import augmentation as ka
-    except ImportError:
-        raise MissingExtraError("this augmentation needs kornia: pip install concord-mtl[kornia]") from None
-
-    @cache
-    def pipeline(height: int, width: int) -> Any:
-        return ka.AugmentationSequential(
-            ka.RandomHorizontalFlip(p=flip),
-            ka.RandomRotation(rotation, p=1.0),
-            ka.RandomResizedCrop((height, width), scale=scale, ratio=(0.9, 1.1), p=1.0),
-            ka.ColorJitter(colour, colour, colour, colour / 4, p=1.0),
-            ka.RandomErasing(p=erase),
-            data_keys=["input"],
-        )
-
-    def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-        _check_images(images)
-        if images.is_floating_point():
-            raise ShapeError("kornia's colours need uint8 images, found float; use Images(normalize=None)")
-        seed = torch.randint(2**62, (1,), generator=generator, device=generator.device)
-        with seeded(int(seed), images.device):  # kornia draws from the global generators
-            made = pipeline(*images.shape[-2:]).to(images.device)(images.float() / 255)
-        return normalize(made, normalize_by)
-
-    return augment
 
 
 def _check_images(images: Tensor) -> None:

@@ -13,7 +13,6 @@ from concord.fitting.rows import (
     Samples,
     StreamedRowFeed,
     StreamFeed,
-    balanced_indices,
 )
 from concord.fitting.validation import Validation, collect
 from concord.fitting.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
@@ -38,7 +37,6 @@ __all__ = [
     "StreamedRowFeed",
     "TensorBoard",
     "Validation",
-    "balanced_indices",
     "collect",
     "fit",
     "freeze",

@@ -201,13 +201,6 @@ def check_sizes(before: Any, groups: Sequence[Tensor]) -> None:
         )
 
 
-def balanced_indices(
-    groups: Sequence[Tensor], rows_per_group: int, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Endless balanced batches of indices; see `Balanced`."""
-    return Balanced(groups, rows_per_group, generator)
-
-
 class Feed(ABC):
     """An endless stream of batches on the training's device, which can be left and taken up. Abstract."""
 

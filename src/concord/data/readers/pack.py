@@ -60,11 +60,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Pack:
-    """What a pack holds: where the rows, classes, labels, features and tables are."""
+    """What a pack holds: where the rows, classes, labels and tables are."""
 
     index: str
     classes: Mapping[str, str]
-    features: str | None = None
     images: str | None = None
     derived: Mapping[str, Derived] = field(default_factory=dict)
     measured: Mapping[str, Callable[[Path, pl.DataFrame], tuple[Task, Columns]]] = field(default_factory=dict)
@@ -143,24 +142,6 @@ def pack_relation(root: str | Path, relation: str | None = None, pack: str | Non
     if relation not in known:
         raise UnknownNameError.of("relation", relation, known)
     return known[relation]
-
-
-def pack_features(root: str | Path, pack: str | None = None) -> npt.NDArray[np.float32]:
-    """Features of a pack, in the order of the rows of its manifest: float32, shape (n, d).
-
-    Pixels are in [0, 1] (28 x 28 in one row); mushrooms have three lengths, standardised on the training
-    rows, and one column a value of seven nominal properties.
-
-    Raises:
-        UnknownNameError: No such pack.
-        MissingDataError: A file of the pack is not there.
-    """
-    name, folder, about = _find(Path(root), pack)
-    if about.features is None:
-        return _mushroom_features(read(folder, pack=name).frame)
-    x = _arrays(folder, about.features, "x")["x"]
-    flat: npt.NDArray[np.float32] = x.reshape(len(x), -1).astype(np.float32)
-    return flat / np.float32(255) if x.dtype == np.uint8 else flat
 
 
 # -- where things are --------------------------------------------------------------------------------
@@ -286,18 +267,6 @@ def _mushroom_attributes(folder: Path, frame: pl.DataFrame) -> tuple[Task, Colum
     return task, columns
 
 
-def _mushroom_features(frame: pl.DataFrame) -> npt.NDArray[np.float32]:
-    lengths = frame.select(pl.col(MUSHROOM_LENGTHS).cast(pl.Float64)).to_numpy()
-    train = lengths[(frame["split"] == "train").to_numpy()]
-    standard = (lengths - train.mean(axis=0)) / train.std(axis=0)
-    nominal = [
-        (frame[name] == value).fill_null(False).to_numpy()
-        for name in MUSHROOM_NOMINAL
-        for value in sorted(frame[name].drop_nulls().unique().to_list())
-    ]
-    return np.column_stack([standard, *nominal]).astype(np.float32)
-
-
 def _relation(manifest: Manifest, folder: Path, table: Table) -> Relation:
     source, target = manifest.task(table.source), manifest.task(table.target)
     assert isinstance(source, MulticlassTask)
@@ -321,7 +290,6 @@ PACKS: Mapping[str, Pack] = MappingProxyType(
         "clothing10": Pack(
             "index.csv.gz",
             {"garment": "class_name"},
-            features="features.npz",
             images="images.zip",
             derived=SURE,
             relations=(Table("garment", "attributes", ATTRIBUTES),),
@@ -330,7 +298,6 @@ PACKS: Mapping[str, Pack] = MappingProxyType(
         "fmnist900": Pack(
             "data.npz",
             {"article": "class_name"},
-            features="data.npz",
             derived={"attributes": Derived("article", ATTRIBUTES, 0.1, 0.9)},
             relations=(Table("article", "attributes", ATTRIBUTES),),
             order={"article": ATTRIBUTES},
@@ -338,7 +305,6 @@ PACKS: Mapping[str, Pack] = MappingProxyType(
         "grocery81": Pack(
             "index.csv.gz",
             {"fine": "class_name", "coarse": "coarse_name"},
-            features="features.npz",
             images="images.zip",
             derived={"attributes": Derived("fine", ATTRIBUTES, 0.5, 0.5)},
             relations=(Table("fine", "coarse", None), Table("fine", "attributes", ATTRIBUTES)),
@@ -347,14 +313,12 @@ PACKS: Mapping[str, Pack] = MappingProxyType(
         "mnist10k_shape": Pack(
             "data.npz",
             {"digit": "class_name"},
-            features="data.npz",
             measured={"attributes": _measured_shapes},
             relations=(Table("digit", "attributes", ATTRIBUTES),),
         ),
         "goemotions": Pack(
             "data.csv.gz",
             {"ekman": "ekman", "sentiment": "sentiment"},
-            features="features_lsa.npz",
             measured={"emotions": _emotions},
             relations=(
                 Table("ekman", "emotions", "class_attribute_ekman.csv"),
@@ -365,7 +329,6 @@ PACKS: Mapping[str, Pack] = MappingProxyType(
         "clinc150": Pack(
             "data.csv.gz",
             {"domain": "domain", "intent": "intent"},
-            features="features_lsa.npz",
             relations=(
                 Table("intent", "domain", ATTRIBUTES, {"transpose": True}),
                 Table("domain", "intent", ATTRIBUTES, {"normalize": True}),

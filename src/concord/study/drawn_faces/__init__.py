@@ -8,7 +8,6 @@ from concord.study.drawn_faces.camera import render
 from concord.study.drawn_faces.datasets import FaceData, databases, identities
 from concord.study.drawn_faces.people import ATTRIBUTES, People, attribute_table, attributes, draw_people
 from concord.study.drawn_faces.poses import Faces, draw_faces
-from concord.study.drawn_faces.sheet import contact_sheet
 from concord.study.drawn_faces.styles import FIELD, LABORATORY, STYLES, Style
 
 __all__ = [
@@ -22,7 +21,6 @@ __all__ = [
     "Style",
     "attribute_table",
     "attributes",
-    "contact_sheet",
     "databases",
     "draw_faces",
     "draw_people",

@@ -59,20 +59,6 @@ class Faces:
         changed = {f.name: getattr(self, f.name)[rows] for f in fields(self) if f.name != "people"}
         return replace(self, people=self.people.take(rows), **changed)
 
-    def with_units(self, units: Array) -> Self:
-        """The same pictures with other intensities.
-
-        Raises:
-            ShapeError: Not (n, 17).
-            RangeError: An intensity outside [0, 1].
-        """
-        units = np.asarray(units, dtype=float)
-        if units.shape != self.units.shape:
-            raise ShapeError(f"intensities have shape {self.units.shape}, found {units.shape}")
-        if not ((units >= 0) & (units <= 1)).all():
-            raise RangeError("intensities of action units lie in [0, 1]; found one outside")
-        return replace(self, units=units)
-
 
 def draw_faces(
     n: int,
