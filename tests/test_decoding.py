@@ -14,7 +14,7 @@ import concord as cc
 from asserts import raises
 from concord.decoding.calibration import best_strength, row_loss, temperature
 from concord.decoding.joint import (
-    FLOOR,
+    KNOWN_MASS,
     STRENGTHS,
     JointDecoder,
     decode_classes,
@@ -22,7 +22,7 @@ from concord.decoding.joint import (
     implied,
 )
 from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
-from concord.relations.evidence import CLIP
+from concord.relations.evidence import CLIP, FLOOR
 from strategies import relations
 from worlds import World, classes_world, labels_world
 
@@ -48,6 +48,8 @@ def _clip(value: float, low: float, high: float) -> float:
 
 def loop_targets(p: Any, q: Any, relation: cc.Relation, strength: float) -> np.ndarray:
     rates, out = relation.rates(), np.zeros_like(q)
+    least = FLOOR / (relation.target.width if relation.class_to_class else 2)
+    most = 1.0 if relation.class_to_class else 1 - least
     for i in range(len(q)):
         for k in range(relation.target.width):
             mass = value = 0.0
@@ -55,8 +57,8 @@ def loop_targets(p: Any, q: Any, relation: cc.Relation, strength: float) -> np.n
                 if not np.isnan(relation.table[c, k]):
                     mass += p[i, c]
                     value += p[i, c] * relation.table[c, k]
-            said = _clip(value / mass if mass > FLOOR else rates[k], FLOOR, 1 - FLOOR)
-            rate = _clip(rates[k], FLOOR, 1 - FLOOR)
+            said = _clip(value / mass if mass > KNOWN_MASS else rates[k], least, most)
+            rate = _clip(rates[k], least, most)
             if relation.class_to_class:
                 out[i, k] = max(q[i, k], 1e-12) * exp(strength * mass * log(said / rate))
             else:
@@ -77,8 +79,11 @@ def loop_classes(p: Any, q: Any, relation: cc.Relation, strength: float) -> np.n
             for k in range(relation.target.width):
                 cell = relation.table[c, k]
                 if relation.class_to_class:
-                    rate = max(rates[k], 1e-12)
-                    total += q[i, k] * (1.0 if np.isnan(cell) else max(cell, CLIP * rate) / rate)
+                    rate = max(
+                        rates[k], CLIP / relation.source.width * np.nan_to_num(relation.table[:, k]).max()
+                    )
+                    ratio = 1.0 if np.isnan(cell) else max(cell / rate, CLIP) if cell else CLIP
+                    total += q[i, k] * ratio
                 elif not np.isnan(cell):
                     r, b = _clip(cell, CLIP, 1 - CLIP), _clip(rates[k], CLIP, 1 - CLIP)
                     score += log(q[i, k] * r / b + (1 - q[i, k]) * (1 - r) / (1 - b))

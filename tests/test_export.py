@@ -114,6 +114,19 @@ def run_file(path: Path, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(None, {k: v.numpy() for k, v in inputs.items()}), strict=True))
 
 
+def test_a_file_decodes_thousands_of_target_classes_as_the_decoder_does(tmp_path):
+    table = np.kron(np.array([[1.0, 0.0], [0.0, 1.0], [np.nan, np.nan]]), np.full(2500, 1 / 2500))
+    known = decoder(cc.Relation(SHAPE, cc.MulticlassTask("many", range(5000)), table), 0.5, 1.0)
+    tasks = (known.relation.source, known.relation.target)
+    net = cc.MultiTaskNetwork(nn.Identity(), tasks, torch.zeros(1, WIDTH))
+    export_onnx(tmp_path / "m.onnx", net, tasks, example=torch.zeros(1, WIDTH), decoders=[known])
+    out = run_file(tmp_path / "m.onnx", {"features": rows(5).inputs})
+    heads = [out[f"{task.name}_probabilities"].astype(float) for task in tasks]
+    heads = [head / head.sum(axis=1, keepdims=True) for head in heads]  # float32 sums to nearly 1
+    for task, expected in zip(tasks, known.decode(*heads), strict=True):
+        np.testing.assert_allclose(out[f"{task.name}_decoded"], expected, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "options", "inputs"),
     [

@@ -23,11 +23,22 @@ from torch.nn import functional
 from concord.couplings.cells import Cells, Structure
 from concord.errors import RangeError, UnknownNameError
 from concord.losses import Local, Population
-from concord.relations import Relation
-from concord.tasks import MISSING_CLASS
+from concord.relations import Relation, least_probability
+from concord.tasks import MISSING_CLASS, Task
 
 CLIP = 1e-6
-"""Predicted label probabilities are kept in [CLIP, 1 - CLIP] before their logarithm."""
+"""Probabilities of targets are kept in [CLIP, 1 - CLIP] before their logarithm; see `clip`."""
+
+LEAST_MASS = 1e-6
+"""Least mass that a sum is divided by."""
+
+
+def clip(task: Task) -> float:
+    """Least probability of a target before its logarithm: `CLIP`, or less among thousands of classes.
+
+    There `CLIP` for every class would add up to a share that counts.
+    """
+    return min(CLIP, least_probability(task))
 
 
 @dataclass(frozen=True)
@@ -110,7 +121,7 @@ def _make_sparse(relation: Relation, like: Tensor) -> RelationTensors:
 
 
 def _log_prior(relation: Relation) -> np.ndarray:
-    prior = np.maximum(relation.class_prior(), CLIP)
+    prior = np.maximum(relation.class_prior(), clip(relation.source))
     return np.log(prior / prior.sum())
 
 
@@ -200,9 +211,9 @@ class View:
         below the clip count the same.
         """
         mass = self.p @ self.tensors.known
-        safe = mass.clamp(min=CLIP)
-        q = (self.p @ self.tensors.present / safe).clamp(CLIP, 1 - CLIP)
-        not_q = (self.p @ self.tensors.absent / safe).clamp(CLIP, 1 - CLIP)
+        safe, least = mass.clamp(min=LEAST_MASS), clip(self.relation.target)
+        q = (self.p @ self.tensors.present / safe).clamp(least, 1 - least)
+        not_q = (self.p @ self.tensors.absent / safe).clamp(least, 1 - least)
         return q, not_q, mass.detach()
 
     def evidence(self) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from concord.couplings.base import CLIP, Coupling, View
+from concord.couplings.base import LEAST_MASS, Coupling, View, clip
 from concord.couplings.cells import Cells
 from concord.errors import RangeError
 
@@ -59,7 +59,7 @@ class PopulationMatching(Coupling):
         if self.momentum > 0:
             joint, mass = self._with_history(view, joint, mass)
         divergence = (_stored_divergence if cells else _divergence)(view, given, joint, mass)
-        share = (mass / mass.sum().clamp(min=CLIP)).detach()
+        share = (mass / mass.sum().clamp(min=LEAST_MASS)).detach()
         return (share * divergence).sum()
 
     def _with_history(self, view: View, joint: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,8 @@ class PopulationMatching(Coupling):
 
 def _divergence(view: View, given: Sequence[Any], joint: Tensor, mass: Tensor) -> Tensor:
     """Divergence of each class's row from the relation's: (C,)."""
-    shares = (joint / mass.clamp(min=CLIP).unsqueeze(-1)).clamp(CLIP, 1 - CLIP)
+    least = clip(view.relation.target)
+    shares = (joint / mass.clamp(min=LEAST_MASS).unsqueeze(-1)).clamp(least, 1 - least)
     known: Any = view.tensors.known
     divergence = torch.zeros_like(mass)
     for r, m in zip(given, shares, strict=True):
@@ -98,7 +99,8 @@ def _divergence(view: View, given: Sequence[Any], joint: Tensor, mass: Tensor) -
 def _stored_divergence(view: View, given: Sequence[Any], joint: Tensor, mass: Tensor) -> Tensor:
     """The same of a sparse relation, joint (sides, nnz); a zero that a known row leaves out adds nothing."""
     structure = given[0].structure
-    shares = (joint / mass.clamp(min=CLIP)[structure.rows]).clamp(CLIP, 1 - CLIP)
+    least = clip(view.relation.target)
+    shares = (joint / mass.clamp(min=LEAST_MASS)[structure.rows]).clamp(least, 1 - least)
     divergence = torch.zeros_like(mass)
     for cells, m in zip(given, shares, strict=True):
         r = cells.values

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from concord.couplings.base import CLIP, Coupling, View
+from concord.couplings.base import LEAST_MASS, Coupling, View
 from concord.errors import RangeError, UnknownNameError
 
 Form = Literal["soft-target", "paper"]
@@ -28,9 +28,9 @@ def indicator_scores(view: View, neutral: Neutral = "absent-share") -> tuple[Ten
         Scores in [0, 1] and a boolean mask, both (n, C); a score outside the mask is 0.
     """
     reach = view.seen @ view.tensors.present.T
-    scored = reach > CLIP
+    scored = reach > LEAST_MASS
     scores = torch.where(
-        scored, (view.active @ view.tensors.present.T) / reach.clamp(min=CLIP), torch.zeros_like(reach)
+        scored, (view.active @ view.tensors.present.T) / reach.clamp(min=LEAST_MASS), torch.zeros_like(reach)
     )
     if neutral == "absent-share" and not view.relation.class_to_class:
         judged = view.seen @ view.tensors.known.T

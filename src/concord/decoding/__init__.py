@@ -3,20 +3,22 @@
 from concord.decoding.calibration import best_strength, row_loss, temperature
 from concord.decoding.decoders import Decoders
 from concord.decoding.joint import (
-    FLOOR,
+    KNOWN_MASS,
     STRENGTHS,
     JointDecoder,
+    bounds,
     decode_classes,
     decode_targets,
     implied,
 )
 
 __all__ = [
-    "FLOOR",
+    "KNOWN_MASS",
     "STRENGTHS",
     "Decoders",
     "JointDecoder",
     "best_strength",
+    "bounds",
     "decode_classes",
     "decode_targets",
     "implied",

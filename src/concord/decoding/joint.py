@@ -13,8 +13,8 @@ from scipy.special import expit, logit, softmax
 
 from concord.decoding.calibration import best_strength, class_loss, row_loss
 from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
-from concord.relations import Relation
-from concord.tasks import as_predictions
+from concord.relations import Relation, least_probability
+from concord.tasks import Task, as_predictions
 
 Array = npt.NDArray[np.float64]
 
@@ -22,51 +22,79 @@ Array = npt.NDArray[np.float64]
 STRENGTHS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)
 
 
-FLOOR = 1e-3
+KNOWN_MASS = 1e-3
+"""Class mass with a known cell from which on it implies something for a target."""
 
 
-def implied(p: Array, relation: Relation) -> tuple[Array, Array]:
+LEAST = 1e-12
+"""Least class probability, before its logarithm."""
+
+
+def bounds(relation: Relation) -> tuple[float, float]:
+    """Range of implied probabilities and base rates, so that their logits or logarithms are finite."""
+    least = least_probability(relation.target)
+    return least, 1.0 if relation.class_to_class else 1 - least
+
+
+def implied(class_proba: Array, relation: Relation) -> tuple[Array, Array]:
     """What class probabilities imply for the target: probabilities and known class mass, both (n, K)."""
-    mass = relation.known_mass(p)
+    mass = relation.known_mass(class_proba)
     base = np.broadcast_to(relation.rates(), mass.shape)
-    q = np.divide(relation.mixture(p), mass, out=base.copy(), where=mass > FLOOR)
-    return np.clip(q, FLOOR, 1 - FLOOR), mass
+    q = np.divide(relation.mixture(class_proba), mass, out=base.copy(), where=mass > KNOWN_MASS)
+    return np.clip(q, *bounds(relation)), mass
 
 
-def decode_targets(p: Array, q: Array, relation: Relation, strength: float = 1.0) -> Array:
+def decode_targets(
+    class_proba: Array, target_proba: Array, relation: Relation, strength: float = 1.0
+) -> Array:
     """Target probabilities, moved by what the class head implies: (n, K).
 
     Labels: logit q + strength x known mass x (logit implied - logit base rate). Class to class: the same
-    with logarithms, renormalised.
+    with logarithms, renormalised. Implied probabilities and base rates are at least .001 and at most .999
+    (class to class: at least .002 / K).
 
     Args:
-        p: (n, C) class probabilities of the source.
-        q: (n, K) probabilities of the target.
+        class_proba: (n, C) class probabilities of the source.
+        target_proba: (n, K) probabilities of the target.
         relation: From source to target.
-        strength: 0 leaves q as it is; 1 adds the implied evidence in full.
+        strength: 0 leaves the target as it is; 1 adds the implied evidence in full.
     """
-    suggestion, mass = implied(p, relation)
-    rates = np.clip(relation.rates(), FLOOR, 1 - FLOOR)
-    if relation.class_to_class:
-        moved = np.log(np.clip(q, 1e-12, None)) + strength * mass * (np.log(suggestion) - np.log(rates))
-        return softmax(moved, axis=1)
-    return expit(logit(np.clip(q, 1e-6, 1 - 1e-6)) + strength * mass * (logit(suggestion) - logit(rates)))
+    return _moved_targets(target_proba, strength * _shift_of_targets(class_proba, relation), relation)
 
 
-def decode_classes(p: Array, q: Array, relation: Relation, strength: float = 1.0) -> Array:
+def decode_classes(
+    class_proba: Array, target_proba: Array, relation: Relation, strength: float = 1.0
+) -> Array:
     """Class probabilities, moved by the evidence of predicted targets: (n, C).
 
     Labels: log p + strength x sum_k log(q_k R/pi + (1-q_k)(1-R)/(1-pi)). Class to class:
     log p + strength x log sum_d q_d S_cd/pi_d. Unknown cells contribute nothing.
 
     Args:
-        p: (n, C) class probabilities of the source.
-        q: (n, K) probabilities of the target.
+        class_proba: (n, C) class probabilities of the source.
+        target_proba: (n, K) probabilities of the target.
         relation: From source to target.
-        strength: 0 leaves p as it is.
+        strength: 0 leaves the classes as they are.
     """
-    score = relation.evidence().of_predictions(q)
-    return softmax(np.log(np.clip(p, 1e-12, None)) + strength * score, axis=1)
+    return _moved_classes(class_proba, strength * relation.evidence().of_predictions(target_proba))
+
+
+def _shift_of_targets(class_proba: Array, relation: Relation) -> Array:
+    """Known mass x (implied - base rate), as logarithms from class to class, else as logits: (n, K)."""
+    suggestion, mass = implied(class_proba, relation)
+    rates = np.clip(relation.rates(), *bounds(relation))
+    scale = np.log if relation.class_to_class else logit
+    return np.asarray(mass * (scale(suggestion) - scale(rates)))
+
+
+def _moved_targets(target_proba: Array, shift: Array, relation: Relation) -> Array:
+    if relation.class_to_class:
+        return softmax(np.log(np.clip(target_proba, LEAST, None)) + shift, axis=1)
+    return expit(logit(np.clip(target_proba, 1e-6, 1 - 1e-6)) + shift)
+
+
+def _moved_classes(class_proba: Array, shift: Array) -> Array:
+    return softmax(np.log(np.clip(class_proba, LEAST, None)) + shift, axis=1)
 
 
 class JointDecoder:
@@ -123,12 +151,12 @@ class JointDecoder:
         self._fitted = True
         return float(value)
 
-    def fit(self, p: Any, q: Any, y: Any = None, a: Any = None) -> JointDecoder:
+    def fit(self, class_proba: Any, target_proba: Any, y: Any = None, a: Any = None) -> JointDecoder:
         """Fit both strengths on validation rows, which neither network was trained on.
 
         Args:
-            p: (n, C) class probabilities.
-            q: (n, K) target probabilities.
+            class_proba: (n, C) class probabilities.
+            target_proba: (n, K) target probabilities.
             y: (n,) classes as names or indices, with gaps; None if there are none.
             a: (n, K) labels (or (n,) target classes), with gaps; None if there are none.
 
@@ -137,53 +165,56 @@ class JointDecoder:
             ShapeError: Another number of rows, classes or targets.
             RangeError: Predictions that are no probabilities, or of classes and do not sum to 1.
         """
-        p, q = self._checked(p, q)
-        source, target = self.relation.source, self.relation.target
-        classes = source.gaps(len(p)) if y is None else source.encode(y)
-        targets = target.gaps(len(p)) if a is None else target.encode(a)
-        for task, encoded in ((source, classes), (target, targets)):
-            if len(encoded) != len(p):
-                raise ShapeError(f"{len(p)} rows of predictions, but {len(encoded)} of {task.name!r}")
-        has_y, has_a = source.annotated(classes), target.annotated(targets)
+        p, q = self._checked(class_proba, target_proba)
+        classes = self._encoded(self.relation.source, y, len(p))
+        targets = self._encoded(self.relation.target, a, len(p))
+        has_y, has_a = (
+            task.annotated(values)
+            for task, values in ((self.relation.source, classes), (self.relation.target, targets))
+        )
         if not (has_y.any() or has_a.any()):
             raise NoAnnotationError("joint decoding is fitted on annotated validation rows, found none")
         if has_a.any():
-            self.target_strength = best_strength(
-                {
-                    s: row_loss(
-                        decode_targets(p[has_a], q[has_a], self.relation, s),
-                        targets[has_a],
-                        self.relation.class_to_class,
-                    )
-                    for s in STRENGTHS
-                }
-            )
+            self.target_strength = self._fitted_to_targets(p[has_a], q[has_a], targets[has_a])
         if has_y.any():
-            self.class_strength = best_strength(
-                {
-                    s: class_loss(decode_classes(p[has_y], q[has_y], self.relation, s), classes[has_y])
-                    for s in STRENGTHS
-                }
-            )
+            self.class_strength = self._fitted_to_classes(p[has_y], q[has_y], classes[has_y])
         return self
 
-    def decode(self, p: Any, q: Any) -> tuple[Array, Array]:
+    def _encoded(self, task: Task, values: Any, n: int) -> npt.NDArray[Any]:
+        encoded = task.gaps(n) if values is None else task.encode(values)
+        if len(encoded) != n:
+            raise ShapeError(f"{n} rows of predictions, but {len(encoded)} of {task.name!r}")
+        return encoded
+
+    def _fitted_to_targets(self, p: Array, q: Array, targets: npt.NDArray[Any]) -> float:
+        relation, shift = self.relation, _shift_of_targets(p, self.relation)
+        losses = {
+            s: row_loss(_moved_targets(q, s * shift, relation), targets, relation.class_to_class)
+            for s in STRENGTHS
+        }
+        return best_strength(losses)
+
+    def _fitted_to_classes(self, p: Array, q: Array, classes: npt.NDArray[Any]) -> float:
+        shift = self.relation.evidence().of_predictions(q)
+        return best_strength({s: class_loss(_moved_classes(p, s * shift), classes) for s in STRENGTHS})
+
+    def decode(self, class_proba: Any, target_proba: Any) -> tuple[Array, Array]:
         """Better probabilities of both tasks: (n, C) and (n, K).
 
-        Both directions start from what the heads said, not from each other's result: nothing is counted
+        Both directions start from what the heads predict, not from each other's result: nothing is counted
         twice.
 
         Args:
-            p: What the class head says: (n, C), in [0, 1], rows sum to 1. Named columns of a table are taken
-                by name.
-            q: What the other head says: (n, K), in [0, 1]; of classes, rows sum to 1.
+            class_proba: What the class head predicts: (n, C), in [0, 1], rows sum to 1. Named columns of a
+                table are taken by name.
+            target_proba: What the other head predicts: (n, K), in [0, 1]; of classes, rows sum to 1.
 
         Raises:
             NotFittedError: Neither `fit` was called nor a strength set.
             ShapeError: Another number of rows, classes or targets.
             RangeError: Predictions that are no probabilities, or of classes and do not sum to 1.
         """
-        p, q = self._checked(p, q)
+        p, q = self._checked(class_proba, target_proba)
         self.check_fitted()
         return (
             decode_classes(p, q, self.relation, self.class_strength) if self.class_strength else p,
@@ -202,6 +233,6 @@ class JointDecoder:
                 "with annotated validation rows, or set target_strength and class_strength"
             )
 
-    def _checked(self, p: Any, q: Any) -> tuple[Array, Array]:
-        first = as_predictions(self.relation.source, p)
-        return first, as_predictions(self.relation.target, q, len(first))
+    def _checked(self, class_proba: Any, target_proba: Any) -> tuple[Array, Array]:
+        classes = as_predictions(self.relation.source, class_proba)
+        return classes, as_predictions(self.relation.target, target_proba, len(classes))

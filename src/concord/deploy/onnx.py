@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from concord import __version__
-from concord.decoding import FLOOR, JointDecoder
+from concord.decoding import KNOWN_MASS, JointDecoder, bounds
 from concord.errors import ExportError, MissingExtraError, RangeError
 from concord.tasks import MulticlassTask, Task
 
@@ -50,6 +50,7 @@ class JointDecoding(nn.Module):
         relation = decoder.relation.dense()
         self.source, self.target = relation.source.name, relation.target.name
         self.class_to_class = relation.class_to_class
+        self.bounds = bounds(relation)
         self.target_strength = float(decoder.target_strength)
         self.class_strength = float(decoder.class_strength)
         evidence = relation.evidence()
@@ -68,8 +69,9 @@ class JointDecoding(nn.Module):
     def targets(self, p: Tensor, q: Tensor) -> Tensor:
         """`decode_targets` with this relation and strength: (n, C) and (n, K) to (n, K)."""
         mass = p @ self.known
-        suggestion = torch.where(mass > FLOOR, (p @ self.table) / mass.clamp(min=FLOOR), self.rates)
-        suggestion, rates = suggestion.clamp(FLOOR, 1 - FLOOR), self.rates.clamp(FLOOR, 1 - FLOOR)
+        some = mass > KNOWN_MASS
+        suggestion = torch.where(some, (p @ self.table) / mass.clamp(min=KNOWN_MASS), self.rates)
+        suggestion, rates = (each.clamp(*self.bounds) for each in (suggestion, self.rates))
         if self.class_to_class:
             moved = q.clamp(min=1e-12).log() + self.target_strength * mass * (suggestion.log() - rates.log())
             return moved.softmax(dim=-1)

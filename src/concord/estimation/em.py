@@ -11,7 +11,7 @@ from scipy.special import expit, logit, softmax
 
 from concord.errors import RangeError
 from concord.estimation.observations import Observations
-from concord.relations import EvidenceTable, Relation
+from concord.relations import EvidenceTable, Relation, least_probability
 from concord.tasks import MISSING_CLASS
 
 Array = npt.NDArray[np.float64]
@@ -32,8 +32,9 @@ def _em(
     known_class = np.eye(obs.source.width)[np.where(has_class, obs.classes, 0)]
     log_p = np.log(np.clip(obs.class_proba, 1e-12, None))
     labelled = np.asarray(seen.any(axis=1))
-    q = np.clip(obs.target_proba, 1e-4, 1 - 1e-4)
-    clipped_rates = np.clip(rates, 1e-3, 1 - 1e-3)
+    least = least_probability(obs.target)
+    q = np.clip(obs.target_proba, least / 10, 1 - least / 10)
+    clipped_rates = np.clip(rates, least, 1 - least)
     info = _information(obs, q, clipped_rates, labelled)
     open_rows = has_class[:, None] & (seen == 0)
     prior_table = np.where(np.isnan(prior_table), rates, prior_table)
@@ -44,7 +45,7 @@ def _em(
         hits, total = r[labelled].T @ (active * seen)[labelled], r[labelled].T @ seen[labelled]
         if open_rows.any():
             rows = np.flatnonzero(open_rows.any(axis=1))
-            cells = np.clip(table[obs.classes[rows]], 1e-3, 1 - 1e-3)
+            cells = np.clip(table[obs.classes[rows]], least, 1 - least)
             if obs.class_to_class:
                 t = softmax(np.log(q[rows]) + np.log(cells) - np.log(clipped_rates), axis=1)
             else:
@@ -225,7 +226,8 @@ def _variance(observations: Observations, table: Array, rates: Array, strength: 
     ll = EvidenceTable.of(table, rates, obs.class_to_class).of_annotations(active, seen)
     r = softmax(np.log(np.clip(obs.class_proba, 1e-12, None)) + ll, axis=1)
     r = np.where(has_class[:, None], np.eye(obs.source.width)[np.where(has_class, obs.classes, 0)], r)
-    cell = np.clip(table, 1e-3, 1 - 1e-3)
+    least = least_probability(obs.target)
+    cell = np.clip(table, least, 1 - least)
     spread = cell * (1 - cell)
     out = np.empty_like(cell)
     for k in range(cell.shape[1]):

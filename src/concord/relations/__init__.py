@@ -1,6 +1,6 @@
 """How tasks are related: tables P(label | class) and P(class | class), their evidence, files and records."""
 
-from concord.relations.evidence import CLIP, EvidenceTable
+from concord.relations.evidence import EvidenceTable, least_probability
 from concord.relations.literature import ACTION_UNITS, BUILTIN, EXPRESSIONS, expressions
 from concord.relations.records import (
     array_bytes,
@@ -17,7 +17,6 @@ from concord.relations.table_file import read_table
 __all__ = [
     "ACTION_UNITS",
     "BUILTIN",
-    "CLIP",
     "EXPRESSIONS",
     "EvidenceTable",
     "Relation",
@@ -25,6 +24,7 @@ __all__ = [
     "check_ends",
     "digest",
     "expressions",
+    "least_probability",
     "read_table",
     "relation_digest",
     "relation_of",

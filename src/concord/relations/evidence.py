@@ -1,4 +1,4 @@
-"""What the targets of a row say of its class: log-likelihood ratios of a table's cells against base rates.
+"""Evidence of targets for classes: log-likelihood ratios of a table's cells against base rates.
 
 They are computed here and nowhere else. Estimation, decoding, couplings and the ONNX graph multiply by these
 arrays, or by their exponentials.
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from concord.tasks import MulticlassTask, Task
+
 Array = npt.NDArray[np.float64]
 
 
@@ -22,16 +24,33 @@ CLIP = 0.03
 single target rules a class out."""
 
 
-SMALLEST = 1e-12
-"""Least base rate of a target class."""
+FLOOR = 2e-3
+"""Least probability of a target, as a share of what it has where all outcomes are alike; see
+`least_probability`."""
+
+
+def least_probability(target: Task) -> float:
+    """Floor of base rates and implied probabilities: .001 of a label, .002 / K of K classes.
+
+    An absolute floor would level the shares of thousands of classes, which are all small. This one scales
+    with them: classes that are split into equal parts are decoded as before.
+    """
+    return FLOOR / (target.width if isinstance(target, MulticlassTask) else 2)
+
+
+TINY = 1e-12
+"""Keeps the logarithm of a prediction without any mass finite."""
 
 
 @dataclass(frozen=True, eq=False)
 class EvidenceTable:
     """Log-likelihood ratios of all cells, relative to the base rates; 0 where a cell is unknown.
 
-    A cell's ratio is `on` plus its row's `rest`. `rest` is what a sparse class-to-class table needs: a known
-    row holds 0 wherever it stores nothing, so that all these cells are worth the same.
+    Labels: cells and base rates are kept in [.03, .97]. Class to class: a ratio is at least .03, relative to
+    the base rate, however many target classes there are.
+
+    A cell's ratio is `on` plus its row's `rest`. A sparse class-to-class table needs `rest`: a known row is 0
+    wherever it stores nothing, and each of these cells is worth log .03.
 
     Attributes:
         on: (C, K) log R / pi, what a present target adds; stored like the table, dense or sparse.
@@ -53,11 +72,12 @@ class EvidenceTable:
             class_to_class: Whether a row of the table is a distribution.
         """
         if hasattr(table, "tocsr"):
-            return cls._of_stored(table, rates[table.indices], class_to_class)
+            return cls._of_stored(table, rates, class_to_class)
         known, rest = ~np.isnan(table), np.zeros(len(table))
         cell = np.where(known, table, 0.5)
         if class_to_class:
-            return cls(np.where(known, _of_classes(cell, rates), 0.0), None, rest)
+            on = _of_classes(cell, _floored(rates, np.where(known, table, 0.0)))
+            return cls(np.where(known, on, 0.0), None, rest)
         on, off = _of_labels(cell, rates)
         return cls(np.where(known, on, 0.0), np.where(known, off, 0.0), rest)
 
@@ -68,8 +88,9 @@ class EvidenceTable:
 
         if class_to_class:
             rest = np.log(CLIP) * (np.diff(table.indptr) > 0)
-            return cls(stored(_of_classes(table.data, rates) - np.log(CLIP)), None, rest)
-        on, off = _of_labels(table.data, rates)
+            on = _of_classes(table.data, _floored(rates, table)[table.indices])
+            return cls(stored(on - np.log(CLIP)), None, rest)
+        on, off = _of_labels(table.data, rates[table.indices])
         return cls(stored(on), stored(off), np.zeros(table.shape[0]))
 
     def of_annotations(self, active: Array, seen: Array) -> Array:
@@ -93,7 +114,7 @@ class EvidenceTable:
         """
         if self.off is None:
             mixed = target_proba @ _mapped(np.expm1, self.on).T + target_proba.sum(axis=1, keepdims=True)
-            return self.rest + np.log(np.maximum(mixed, SMALLEST))
+            return self.rest + np.log(np.maximum(mixed, TINY))
         score = np.zeros((len(target_proba), len(self.rest)))
         for q, (classes, on, off) in zip(target_proba.T, self._labels(), strict=True):
             score[:, classes] += np.log(q[:, None] * on + (1 - q[:, None]) * off)
@@ -111,10 +132,21 @@ class EvidenceTable:
             yield present.indices[cells], np.exp(present.data[cells]), np.exp(absent.data[cells])
 
 
+def _floored(rates: Array, table: Any) -> Array:
+    """Base rates of target classes, each at least what a class of `CLIP` of a uniform share gives it: (K,).
+
+    So a ratio is at most C / CLIP, also where a rate is 0 next to a cell above 0 (a class with prior 0).
+    Being relative to the cells, the floor never makes evidence of a row that repeats the base rates, however
+    rare a target class is.
+    """
+    largest = table.max(axis=0)
+    largest = largest.toarray().ravel() if hasattr(largest, "toarray") else largest
+    return np.maximum(rates, CLIP / table.shape[0] * largest)
+
+
 def _of_classes(cell: Array, rate: Array) -> Array:
-    rate = np.maximum(rate, SMALLEST)  # a class of no mass has cells of 0
-    ratios: Array = np.log(np.maximum(cell, CLIP * rate) / rate)
-    return ratios
+    ratio = np.divide(cell, rate, out=np.zeros_like(cell), where=rate > 0)
+    return np.log(np.maximum(ratio, CLIP))
 
 
 def _of_labels(cell: Array, rate: Array) -> tuple[Array, Array]:

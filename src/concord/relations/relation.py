@@ -449,7 +449,7 @@ class Relation:
         )
 
     def evidence(self) -> EvidenceTable:
-        """What each target says of the class: log-likelihood ratios of the cells against the base rates."""
+        """Log-likelihood ratios of all cells against the base rates: what targets add to a class's logit."""
         return EvidenceTable.of(self.table, self.rates(), self.class_to_class)
 
     def indistinguishable(self, tolerance: float = 0.0) -> tuple[tuple[str, ...], ...]:

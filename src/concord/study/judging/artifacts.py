@@ -16,7 +16,6 @@ from concord.study.running import Cell
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
 PICTURES = 24
-CLIP = 0.03
 
 
 def relation_tables(results: Results) -> list[dict[str, Any]]:
@@ -119,11 +118,11 @@ def gallery(results: Results) -> list[dict[str, Any]]:
 def agreement(relation: Relation, source_logits: Any, target_logits: Any) -> npt.NDArray[np.bool_]:
     """Whether the class head names a class that fits the predicted labels best: (n,)."""
     guess = np.asarray(source_logits).argmax(axis=1)
-    table = np.clip(np.where(relation.known, relation.table, 0.5), CLIP, 1 - CLIP)
     if relation.class_to_class:
+        table = np.nan_to_num(relation.table)
         return table[guess, np.asarray(target_logits).argmax(axis=1)] >= table[guess].max(axis=1)
     active = (np.asarray(target_logits) > 0).astype(np.float64)
-    fit = active @ np.log(table).T + (1 - active) @ np.log(1 - table).T
+    fit = relation.evidence().of_annotations(active, np.ones_like(active))
     return fit[np.arange(len(guess)), guess] >= fit.max(axis=1) - 1e-9
 
 
