@@ -156,3 +156,18 @@ def test_help_imports_nothing_heavy():
 def test_the_help_names_every_built_in_study():
     said = " ".join(CliRunner().invoke(app, ["study", "--help"], env={"COLUMNS": "200"}).output.split())
     assert f"A built-in study ({', '.join(case_names())}) or a plan" in said
+
+
+def test_a_plan_whose_problem_is_code_says_so_before_it_runs(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(PLAN | {"problem": "a_module:make"}))
+    (tmp_path / "a_module.py").write_text("import sys\nprint('it runs', file=sys.stderr)\nmake = len\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", "from concord.cli import main; main()", "study", path, "--out", tmp_path],
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    lines = ended.stderr.splitlines()
+    assert lines[0] == "concord: note: problem 'a_module:make' is Python code next to the plan, and is run"
+    assert lines[1] == "it runs"

@@ -57,6 +57,9 @@ def study(
     folder = out if out is not None else Path("runs") / _name(plan, quick)
     _check_folder(folder)
     console = Console()
+    if isinstance(chosen.problem, str) and ":" in chosen.problem:
+        note = f"concord: note: problem {chosen.problem!r} is Python code next to the plan, and is run"
+        typer.echo(note, err=True)
     left = _run(console, chosen, folder, processes, engine, _array(array_index, array_size))
     if left:
         console.print(

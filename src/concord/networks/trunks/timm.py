@@ -18,6 +18,15 @@ def build(request: TrunkRequest) -> NamedTrunk:
             f"trunk timm:{request.name} needs timm: pip install concord-mtl[timm] ({_first_line(error)})"
         ) from error
     folder = Path(request.name)
+    for option in ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"):
+        if option in request.options:
+            raise ConfigError(
+                f"trunk timm:{request.name}: {option} loads files; give a folder and pretrained"
+            )
+    if "architecture" in request.resolved and not timm.is_model(
+        str(request.resolved["architecture"]).split(".")[0]
+    ):
+        raise UnknownNameError.of("timm model", request.resolved["architecture"], timm.list_models())
     options: dict[str, Any] = {**request.options, "num_classes": 0}
     if folder.is_dir() or "architecture" in request.resolved:
         name = str(request.resolved.get("architecture") or f"local-dir:{folder}")

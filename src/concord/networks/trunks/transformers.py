@@ -10,8 +10,18 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from concord.errors import ConfigError, MissingDataError, MissingExtraError, ShapeError, UnknownNameError
+from concord.errors import (
+    CheckpointError,
+    ConfigError,
+    MissingDataError,
+    MissingExtraError,
+    ShapeError,
+    UnknownNameError,
+)
 from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
+
+REMOTE_CODE = ("auto_map", "custom_pipelines", "custom_generate", "trust_remote_code", "use_kernels")
+"""Keys by which a config of transformers asks for code from a folder or the hub."""
 
 Pool = Literal["mean", "first"]
 """How the features of a sequence become one row: their mean, or the first one ([CLS])."""
@@ -77,7 +87,8 @@ class Tokenizer:
         return {name: made[name] for name in ("input_ids", "attention_mask")}
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer's files."""
+        """Write the tokenizer's files, without a pointer to code of its source."""
+        self.tokenizer.init_kwargs.pop("auto_map", None)
         self.tokenizer.save_pretrained(folder)
 
 
@@ -101,7 +112,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
     model = _model(transformers, request, config)
     if _has_pooler(model):
         model.pooler = None  # its weights would be trained by nobody
-    resolved = {"config": config.to_dict()}
+    resolved = {"config": {key: value for key, value in config.to_dict().items() if key != "auto_map"}}
     if hasattr(config, "vocab_size"):
         tokenizer = _tokenizer(transformers, request)
         example = {name: torch.ones(1, 2, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
@@ -130,8 +141,10 @@ def _has_pooler(model: nn.Module) -> bool:
 def _config(transformers: Any, request: TrunkRequest, options: dict[str, Any]) -> Any:
     if "config" in request.resolved:
         known = dict(request.resolved["config"])
+        _refuse_code(known, f"the saved config of trunk hf:{request.name}")
         return transformers.AutoConfig.for_model(known.pop("model_type"), **known)
     config = _load(request, transformers.AutoConfig.from_pretrained)
+    _refuse_kernels(config.to_dict() | options, f"trunk hf:{request.name}")
     for option, value in options.items():
         if not hasattr(config, option):
             unknown = UnknownNameError.of("option", option, config.to_dict())
@@ -142,17 +155,55 @@ def _config(transformers: Any, request: TrunkRequest, options: dict[str, Any]) -
 
 def _model(transformers: Any, request: TrunkRequest, config: Any) -> Any:
     if not request.pretrained:
-        return transformers.AutoModel.from_config(config)
+        return transformers.AutoModel.from_config(config, trust_remote_code=False)
     # Safetensors only: a file of another kind would be unpickled.
     return _load(request, transformers.AutoModel.from_pretrained, config=config, use_safetensors=True)
 
 
 def _tokenizer(transformers: Any, request: TrunkRequest) -> Any:
     if "tokenizer" in request.resolved:
+        folder = Path(request.resolved["tokenizer"])
+        _check_tokenizer(folder)
         return transformers.AutoTokenizer.from_pretrained(
-            request.resolved["tokenizer"], local_files_only=True
+            str(folder), local_files_only=True, trust_remote_code=False
         )
     return _load(request, transformers.AutoTokenizer.from_pretrained)
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Refuse a saved tokenizer that brings code, or names some, before transformers reads it."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".py", ".pyc", ".so"):
+            raise CheckpointError(f"{path} is code: a tokenizer's folder holds data, and none of it is run")
+        if path.name.endswith("config.json"):
+            try:
+                _refuse_code(json.loads(path.read_bytes()), str(path))
+            except (OSError, ValueError, RecursionError) as error:
+                if isinstance(error, CheckpointError):
+                    raise
+                raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def _refuse_code(values: Any, where: str) -> None:
+    """Refuse a config that names code to be run or fetched."""
+    if isinstance(values, dict):
+        for key in REMOTE_CODE:
+            if values.get(key):
+                raise CheckpointError(f"{where} names code of its own ({key}), which is never run")
+        _refuse_kernels(values, where)
+    for below in values.values() if isinstance(values, dict) else values if isinstance(values, list) else ():
+        _refuse_code(below, where)
+
+
+def _refuse_kernels(values: Mapping[str, Any], where: str) -> None:
+    """Refuse an attention that transformers would fetch, as compiled code, from the hub."""
+    for key in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal"):
+        named = values.get(key)
+        for name in named.values() if isinstance(named, dict) else [named]:
+            if isinstance(name, str) and "/" in name:
+                raise CheckpointError(
+                    f"{where} asks for a kernel of the hub ({key}: {name}), which is never run"
+                )
 
 
 def _load(request: TrunkRequest, load: Any, **options: Any) -> Any:
@@ -172,7 +223,7 @@ def _load(request: TrunkRequest, load: Any, **options: Any) -> Any:
 
 def _normalization(request: TrunkRequest) -> tuple[list[float], list[float]] | None:
     file = Path(request.name) / "preprocessor_config.json"
-    if not file.is_file():
+    if request.resolved or not file.is_file():  # a saved model says it itself
         return None
     known = json.loads(file.read_text())
     mean, deviation = known.get("image_mean"), known.get("image_std")
