@@ -134,6 +134,18 @@ class ConfigError(ConcordError, ValueError):
     page = "howto/config"
 
 
+class OutputError(ConcordError, OSError):
+    """A file that cannot be written; an older one of its name is as it was."""
+
+    page = "howto/refused#a-file-that-cannot-be-written"
+
+    @classmethod
+    def of(cls, path: object, error: BaseException) -> OutputError:
+        """Build the error for a file that an `OSError` kept from being written."""
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return cls(f"cannot write {path}: {reason}")
+
+
 class CheckpointError(ConcordError, OSError):
     """A checkpoint that is missing, incomplete, tampered with or of another model."""
 

@@ -154,7 +154,7 @@ def test_init_replaces_nothing_unasked(concord, tmp_path):
     ("arguments", "message"),
     [
         (["init", "{tmp}/mine.toml"], "a starting config is YAML"),
-        (["init", "{tmp}/none/mine.yaml"], "cannot write"),
+        (["init", "{tmp}/mine.yaml/new.yaml"], "cannot write"),
         (["init", "{tmp}/new.yaml", "--inputs", "image"], "unknown inputs 'image'; did you mean 'images'?"),
         (["train", "{tmp}/none.yaml"], "no config at"),
         (

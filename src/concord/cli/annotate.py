@@ -152,5 +152,6 @@ def _write_record(path: Path, record: dict[str, Any]) -> None:
     import json
 
     from concord import __version__
+    from concord.files import write_text
 
-    path.write_text(json.dumps({"concord": __version__, **record}, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps({"concord": __version__, **record}, indent=1) + "\n")

@@ -87,19 +87,20 @@ def inspect(
     from rich.console import Console
 
     from concord.data import inspect as look
+    from concord.files import write_text
 
     check_outputs({"--out": out, "--json": json_out}, manifests)
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group}
     mapping = parse_mapping(task, labels, gap, columns, separator)
     opened = [open_manifest(file, mapping) for file in manifests]
     found = look(*opened, root=root, files=files, content=content)
-    Console().print(found.render())
     if out is not None:
         found.draw(out)
         typer.echo(f"drew {out}")
     if json_out is not None:
-        json_out.write_text(json.dumps(found.to_dict(), indent=1) + "\n", encoding="utf-8")
+        write_text(json_out, json.dumps(found.to_dict(), indent=1) + "\n")
         typer.echo(f"wrote {json_out}")
+    Console().print(found.render())
 
 
 @app.command()
@@ -238,8 +239,8 @@ def split(
     done = resplit(
         read_manifest(manifest), shares, by_group=groups, stratify=stratify or [], keep=kept, seed=seed
     )
-    Console().print(as_table("shares reached", split_shares(done, stratify or [])))
     _write(done, out)
+    Console().print(as_table("shares reached", split_shares(done, stratify or [])))
 
 
 def open_manifest(file: Path, mapping: Mapping[str, Any]) -> Manifest:

@@ -21,6 +21,7 @@ def init(
     """Write a commented config to start from: every key with its meaning and default."""
     from concord.config import START, template
     from concord.errors import UnknownNameError
+    from concord.files import write_text
 
     if inputs not in START:
         raise UnknownNameError.of("inputs", inputs, START)
@@ -28,10 +29,7 @@ def init(
         raise ConfigError(f"a starting config is YAML; name it .yaml, found {str(path)!r}")
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force replaces it")
-    try:
-        path.write_text(template(inputs), encoding="utf-8")  # type: ignore[arg-type]
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror or error}") from error
+    write_text(path, template(inputs))  # type: ignore[arg-type]
     typer.echo(f"wrote {path}; name your manifests in it, then: concord train {path}")
 
 

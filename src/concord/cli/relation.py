@@ -97,9 +97,9 @@ def show(
 
     check_outputs({"--out": out}, [Path(table)])
     relation = _relation(table, classes)
-    _print(Console(), relation, tolerance)
     if out is not None:
         _write_table(relation, out)
+    _print(Console(), relation, tolerance)
 
 
 @app.command()
@@ -163,7 +163,6 @@ def estimate(
         level=level,
         pseudo_count=prior,
     )
-    _print(Console(), relation, 0.0)
     _write_table(relation, out)
     if cells is not None:
         _write_cells(relation, cells)
@@ -174,6 +173,7 @@ def estimate(
         panels = [Panel("estimated", relation.table), Panel(f"width of the {level:.0%} interval", high - low)]
         draw_panels(figure, panels, first.outputs, second.outputs)
         typer.echo(f"drew {figure}")
+    _print(Console(), relation, 0.0)
 
 
 @app.command()
@@ -230,10 +230,6 @@ def check(
             "out-of-sample probabilities with --predictions, or features with --features"
         )
     own = estimate_by_em(rows, level=level)
-    for name in left_out:
-        typer.echo(f"the table's {name!r} is not in the annotations and is left out")
-    for line in _account(found, given, own):
-        typer.echo(line)
     wrong = _wrong(found)
     if out is not None:
         _write_check(out, given, own, wrong)
@@ -241,6 +237,10 @@ def check(
     if figure is not None:
         _draw_check(figure, given, own, wrong)
         typer.echo(f"drew {figure}")
+    for name in left_out:
+        typer.echo(f"the table's {name!r} is not in the annotations and is left out")
+    for line in _account(found, given, own):
+        typer.echo(line)
 
 
 def _manifest(
@@ -384,21 +384,20 @@ def _wrong(found: RelationCheck) -> npt.NDArray[np.bool_]:
 
 
 def _write_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[np.bool_]) -> None:
-    import csv
     from math import isnan
+
+    from concord.files import write_csv
 
     assert own.interval is not None
     assert own.strength is not None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        head = ["given", "estimate", "low", "high", "count", "contradicted"]
-        writer.writerow([given.source.name, given.target.name, *head])
-        for i, name in enumerate(given.source.outputs):
-            for k, label in enumerate(given.target.outputs):
-                numbers = (given.table[i, k], own.table[i, k], *own.interval[:, i, k], own.strength[i, k])
-                cells = ["" if isnan(v) else f"{v:.6g}" for v in numbers]
-                writer.writerow([name, label, *cells, "yes" if wrong[i, k] else "no"])
+    head = ["given", "estimate", "low", "high", "count", "contradicted"]
+    rows = [[given.source.name, given.target.name, *head]]
+    for i, name in enumerate(given.source.outputs):
+        for k, label in enumerate(given.target.outputs):
+            numbers = (given.table[i, k], own.table[i, k], *own.interval[:, i, k], own.strength[i, k])
+            cells = ["" if isnan(v) else f"{v:.6g}" for v in numbers]
+            rows.append([name, label, *cells, "yes" if wrong[i, k] else "no"])
+    write_csv(path, rows)
 
 
 def _draw_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[np.bool_]) -> None:
@@ -520,16 +519,15 @@ def _write_table(relation: Relation, path: Path) -> None:
 
 
 def _write_cells(relation: Relation, path: Path) -> None:
-    import csv
     from math import isnan
+
+    from concord.files import write_csv
 
     assert relation.interval is not None
     assert relation.strength is not None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([relation.source.name, relation.target.name, "mean", "low", "high", "count"])
-        for i, name in enumerate(relation.source.classes):
-            for k, label in enumerate(relation.target.outputs):
-                values = (relation.table[i, k], *relation.interval[:, i, k], relation.strength[i, k])
-                writer.writerow([name, label, *("" if isnan(v) else f"{v:.6g}" for v in values)])
+    rows = [[relation.source.name, relation.target.name, "mean", "low", "high", "count"]]
+    for i, name in enumerate(relation.source.classes):
+        for k, label in enumerate(relation.target.outputs):
+            values = (relation.table[i, k], *relation.interval[:, i, k], relation.strength[i, k])
+            rows.append([name, label, *("" if isnan(v) else f"{v:.6g}" for v in values)])
+    write_csv(path, rows)

@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+from concord.cli.outputs import check_outputs
+
+READ = ("config.json", "environment.json", "summary.json", "results.csv", "curves.csv")
+"""Files of a study that a report is made of."""
+
 
 def report(
     studies: Annotated[
@@ -20,6 +25,7 @@ def report(
     """Write the report of a study (DIR/report.html), or a page that compares several."""
     from concord.study import write_comparison, write_report
 
+    check_outputs({"--out": out}, [study / name for study in studies for name in READ])
     alone = len(studies) == 1 and out is None
     page = write_report(studies[0]) if alone else write_comparison(studies, out or Path("comparison.html"))
     typer.echo(f"report: {page}")

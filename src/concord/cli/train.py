@@ -61,8 +61,9 @@ def evaluate(
     from concord.runs import evaluate as run_evaluation
 
     found = run_evaluation(run, asked, split)
+    path = write_metrics(found, run.folder)
     Console().print(as_table(found))
-    typer.echo(f"wrote {write_metrics(found, run.folder)}")
+    typer.echo(f"wrote {path}")
 
 
 def predict(

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from concord.data.augment import Augment, step_generator
     from concord.data.batches import Batch
     from concord.data.coannotation import annotate, evidence, filled_counts
-    from concord.data.features import FeatureRows, read_arrays
-    from concord.data.files import read_manifest, write_manifest
+    from concord.data.features import FeatureRows
+    from concord.data.files import read_manifest, write_frame, write_manifest
     from concord.data.frames import from_csv, from_frame
     from concord.data.images import BOX, IMAGENET, Images, Normalization, normalize
     from concord.data.inputs import Inputs, Texts, concatenate
@@ -50,6 +50,7 @@ __all__ = [
     "resplit",
     "split_shares",
     "stack",
+    "write_frame",
     "write_manifest",
 ]
 
@@ -84,7 +85,6 @@ __getattr__, __dir__ = lazy_door(
         "normalize": "concord.data.images",
         "pack_relation": "concord.data.readers",
         "read": "concord.data.registry",
-        "read_arrays": "concord.data.features",
         "read_features": "concord.data.predictions",
         "read_manifest": "concord.data.files",
         "read_predictions": "concord.data.predictions",
@@ -95,6 +95,7 @@ __getattr__, __dir__ = lazy_door(
         "stack": "concord.data.joining",
         "step_generator": "concord.data.augment",
         "task_columns": "concord.data.manifest",
+        "write_frame": "concord.data.files",
         "write_manifest": "concord.data.files",
     },
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,7 @@ from torch import Tensor
 from concord.data.inputs import Inputs, Keyer, Loaded, Rows, column
 from concord.data.manifest import Manifest
 from concord.errors import DataFormatError, MissingDataError, NotFiniteError, ShapeError, UnknownNameError
-
-UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
-"""What numpy raises on a .npy or .npz file that is truncated, or none."""
+from concord.files import UNREADABLE, bytes_of, read_arrays, read_header
 
 LOCAL_HEADER = 30
 """Bytes of a zip member's local header before its name."""
@@ -107,7 +104,9 @@ class FeatureRows(Inputs):
         try:
             if self.path.suffix == ".npz":
                 return _npz(self.path, self.key)
-            return np.asarray(np.lib.format.open_memmap(self.path, mode="r"))
+            return _mapped(self.path, 0)
+        except UnknownNameError:
+            raise
         except UNREADABLE as error:
             raise DataFormatError(
                 f"{self.path}: expected a .npy, .npz, .parquet or .csv file of numbers; {error}"
@@ -162,20 +161,6 @@ class FeatureRows(Inputs):
             )
 
 
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of a .npz file, by name; read without pickle.
-
-    Raises:
-        DataFormatError: A file that cannot be read.
-    """
-    try:
-        # Opened here: numpy leaves a truncated file open.
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except UNREADABLE as error:
-        raise DataFormatError(f"{path} cannot be read: {error}") from error
-
-
 def _array(values: Any, columns: tuple[str, ...] | None) -> npt.NDArray[Any]:
     if isinstance(values, pl.DataFrame):
         return _table(values, columns)
@@ -227,25 +212,26 @@ def _npz(path: Path, key: str) -> npt.NDArray[Any]:
         if key not in names:
             raise UnknownNameError.of(f"array in {path}", key, names)
         member = archive.getinfo(f"{key}.npy")
-    if member.compress_type == zipfile.ZIP_STORED:
-        return _mapped(path, member.header_offset)
-    with np.load(path, allow_pickle=False) as arrays:
-        return np.asarray(arrays[key])
-
-
-def _mapped(path: Path, header: int) -> npt.NDArray[Any]:
+    if member.compress_type != zipfile.ZIP_STORED:
+        return read_arrays(path, key)[key]
     with path.open("rb") as file:
-        file.seek(header + LOCAL_HEADER - 4)
+        file.seek(member.header_offset + LOCAL_HEADER - 4)
         name_length, extra_length = np.frombuffer(file.read(4), dtype="<u2")
-        file.seek(header + LOCAL_HEADER + int(name_length) + int(extra_length))
-        version = np.lib.format.read_magic(file)
-        read = (
-            np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        )
-        shape, fortran, dtype = read(file)
-        if dtype.hasobject:
-            raise DataFormatError(f"{path}: holds Python objects, which are not read (pickle)")
-        values: npt.NDArray[Any] = np.memmap(
-            path, dtype=dtype, mode="r", offset=file.tell(), shape=shape, order="F" if fortran else "C"
-        )
-        return np.asarray(values)
+    return _mapped(path, member.header_offset + LOCAL_HEADER + int(name_length) + int(extra_length))
+
+
+def _mapped(path: Path, start: int) -> npt.NDArray[Any]:
+    """The array whose .npy header begins at a byte of a file: in the file's own memory, nothing is read."""
+    with path.open("rb") as file:
+        file.seek(start)
+        shape, fortran, dtype = read_header(file)
+        offset = file.tell()
+    size, there = bytes_of(shape, dtype), path.stat().st_size - offset
+    if size > there:
+        raise DataFormatError(f"{path}: an array of shape {shape} takes {size:,} bytes, found {there:,}")
+    if not size:
+        return np.empty(shape, dtype)
+    values: npt.NDArray[Any] = np.memmap(
+        path, dtype=dtype, mode="r", offset=offset, shape=shape, order="F" if fortran else "C"
+    )
+    return np.asarray(values)

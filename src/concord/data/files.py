@@ -11,7 +11,16 @@ import polars as pl
 
 from concord.data.frames import parse_labels, read_table, typed, with_lines
 from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, class_type, task_columns
-from concord.errors import AnnotationError, ConcordError, DataFormatError, MissingDataError, NoAnnotationError
+from concord.errors import (
+    AnnotationError,
+    ConcordError,
+    DataFormatError,
+    MissingDataError,
+    NoAnnotationError,
+    OutputError,
+)
+from concord.files import FORMULA, NUMBER, check_place, unguarded, whole, write_text
+from concord.files import guarded as guard
 from concord.relations import task_of, task_record
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
@@ -52,10 +61,9 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
     Raises:
         DataFormatError: Another ending, or a column that CSV cannot hold.
+        OutputError: It cannot be written.
     """
     kind = _kind(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     description: dict[str, Any] = {
         "version": VERSION,
         "name": manifest.name,
@@ -63,12 +71,49 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         "tasks": [task_record(task) for task in manifest.tasks],
     }
     if kind == "parquet":
-        manifest.frame.write_parquet(part, metadata={METADATA: json.dumps(description)})
-    else:
-        frame, description["columns"] = _flat(manifest, path)
-        frame.write_csv(part)
-        _sidecar(path).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+        write_frame(manifest.frame, path, {METADATA: json.dumps(description)})
+        return
+    frame, description["columns"] = _flat(manifest, path)
+    check_place(path)
+    description["guarded"] = True
+    # The table last: without it nobody reads the description.
+    write_text(_sidecar(path), json.dumps(description, indent=1) + "\n")
+    write_frame(frame, path)
+
+
+def write_frame(frame: pl.DataFrame, path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a table, whole or not at all.
+
+    Args:
+        frame: The table.
+        path: Ends in .csv, else it is written as Parquet. Text in a CSV file is guarded: see
+            `concord.files.guarded`.
+        metadata: Of the Parquet file.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    with whole(path) as part:
+        try:
+            if path.suffix.lower() == ".csv":
+                guarded_frame(frame).write_csv(part)
+            else:
+                frame.write_parquet(part, metadata=metadata)
+        except pl.exceptions.PolarsError as error:  # a full disk, too
+            raise OutputError.of(path, OSError(str(error).splitlines()[0])) from error
+
+
+def guarded_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table in which no text, nor the name of a column, begins like a formula of a spreadsheet."""
+    texts = pl.col(pl.String, pl.Categorical, pl.Enum).cast(pl.String)
+    formula = texts.str.contains(FORMULA) & ~texts.str.contains(NUMBER)
+    guarded = pl.when(formula).then("'" + texts).otherwise(texts).name.keep()
+    return frame.with_columns(guarded).rename(guard)
+
+
+def unguarded_frame(frame: pl.DataFrame) -> pl.DataFrame:
+    """What `guarded_frame` was given, text where it had enumerations."""
+    return frame.with_columns(pl.col(pl.String).str.replace(f"^'{FORMULA[1:]}", "$1$2")).rename(unguarded)
 
 
 def _kind(path: Path) -> str:
@@ -211,6 +256,8 @@ def _read_csv(
     path: Path, tasks: Sequence[Task] | None, description: dict[str, Any]
 ) -> tuple[pl.DataFrame, Sequence[Task]]:
     frame = read_table(path)
+    if description.get("guarded"):
+        frame = unguarded_frame(frame)
     if tasks is None:
         tasks = infer_tasks(frame, str(path))
     types = _column_types(description, path)

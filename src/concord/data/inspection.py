@@ -14,6 +14,7 @@ from concord.data.contents import content_digests, missing_files
 from concord.data.joining import stack
 from concord.data.manifest import SPLITS, Manifest, task_columns
 from concord.errors import ConfigError, MissingDataError
+from concord.files import whole
 from concord.tasks import MulticlassTask, Task
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class Inspection:
 
         Raises:
             ConfigError: Another ending.
+            OutputError: It cannot be written.
         """
         from matplotlib.figure import Figure
 
@@ -156,8 +158,8 @@ class Inspection:
         for i, task in enumerate(self.tasks["task"], 1):
             values = self.values.filter(pl.col("task") == task)
             _draw_values(figure.add_subplot(grid[i, :]), task, values, self.rows)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(file, dpi=120)
+        with whole(file) as part:
+            figure.savefig(part, dpi=120, format=file.suffix[1:].lower())
 
     def _split_matrix(self) -> tuple[list[list[int]], list[str], list[str]]:
         cells = [list(row) for row in self.tasks.select(*SPLITS, NO_SPLIT).iter_rows()]

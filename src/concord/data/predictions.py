@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from concord.data.features import FeatureRows, read_arrays
+from concord.data.features import FeatureRows
+from concord.data.files import unguarded_frame
 from concord.data.manifest import Manifest
 from concord.errors import ConfigError, DataFormatError, MissingDataError, ShapeError, UnknownNameError
+from concord.files import read_arrays
 from concord.tasks import Task
 
 Array = npt.NDArray[np.float64]
@@ -46,7 +48,7 @@ def read_predictions(path: str | Path, manifest: Manifest, tasks: Sequence[Task]
         out = {task.name: _numbers(arrays[task.name], task, file) for task in tasks}
     else:
         try:
-            frame = pl.read_csv(file) if file.suffix == ".csv" else pl.read_parquet(file)
+            frame = unguarded_frame(pl.read_csv(file)) if file.suffix == ".csv" else pl.read_parquet(file)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise DataFormatError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
         frame = _in_order(frame, manifest, file)

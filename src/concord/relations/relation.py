@@ -10,7 +10,6 @@ scale costs time and memory in proportion to them. What needs every cell says so
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,6 +29,7 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
+from concord.files import write_csv
 from concord.relations.evidence import EvidenceTable
 from concord.relations.table_file import TableFile, read_table
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
@@ -541,15 +541,16 @@ class Relation:
         Raises:
             DenseOnlyError: The table is sparse; `scipy.sparse.save_npz` keeps `table`.
             MissingDataError: There is no such folder.
+            OutputError: It cannot be written.
         """
         table = self.cells("a CSV file")
         if not Path(path).parent.is_dir():
             raise MissingDataError(f"cannot write {path}: there is no folder {Path(path).parent}")
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([self.source.name, *self.target.outputs])
-            for name, row in zip(self.source.classes, table, strict=True):
-                writer.writerow([name, *("" if np.isnan(v) else repr(float(v)) for v in row)])
+        rows = [
+            [name, *("" if np.isnan(v) else repr(float(v)) for v in row)]
+            for name, row in zip(self.source.classes, table, strict=True)
+        ]
+        write_csv(path, [[self.source.name, *self.target.outputs], *rows])
 
 
 def check_ends(source: object, target: object) -> None:

@@ -15,6 +15,7 @@ from concord.errors import (
     MissingDataError,
     TableFormatError,
 )
+from concord.files import unguarded
 
 Array = npt.NDArray[np.float64]
 
@@ -63,7 +64,7 @@ def read_table(path: str | Path) -> TableFile:
         raise TableFormatError(f"{path}: not a UTF-8 CSV file ({error})") from error
     if len(lines) < 2:
         raise TableFormatError(f"{path}: a header and at least one class row are needed")
-    header = [name.strip() for name in lines[0][1]]
+    header = [unguarded(name).strip() for name in lines[0][1]]
     columns = header[1:]
     if not columns:
         other = next((mark for mark in "\t|" if mark in header[0]), ";")
@@ -76,7 +77,7 @@ def read_table(path: str | Path) -> TableFile:
     for i, (_, line) in enumerate(lines[1:]):
         if len(line) != len(header):
             raise TableFormatError(f"{file.place(i)}: {len(header)} columns expected, found {len(line)}")
-        file.rows.append(line[0].strip())
+        file.rows.append(unguarded(line[0]).strip())
         for j, cell in enumerate(line[1:]):
             if cell.strip():
                 try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from concord.config import Config, InputPlan
-from concord.data import FeatureRows, Manifest, Source, read_manifest
-from concord.errors import CheckpointError, ConfigError, EmptyDataError, MissingDataError, UnknownNameError
+from concord.data import FeatureRows, Manifest, Source, read_manifest, write_frame
+from concord.errors import ConfigError, EmptyDataError, MissingDataError, UnknownNameError
 from concord.runs.evaluation import split_sources
 from concord.runs.outputs import Said, device_of, said_of, taken_by
 from concord.runs.run import Run
@@ -96,23 +94,12 @@ def write_predictions(frame: pl.DataFrame, path: str | Path) -> Path:
 
     Raises:
         ConfigError: Another kind of file.
-        CheckpointError: It cannot be written.
+        OutputError: It cannot be written.
     """
     path = Path(path)
     if path.suffix not in (".csv", ".parquet"):
         raise ConfigError(f"predictions are written to .csv or .parquet, found {str(path)!r}")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".csv":
-            frame.write_csv(temporary)
-        else:
-            frame.write_parquet(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+    write_frame(frame, path)
     return path
 
 

@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from concord.data.files import write_frame
 from concord.data.paths import is_clutter
-from concord.errors import DataFormatError, MissingDataError
+from concord.errors import DataFormatError, MissingDataError, OutputError
 
 _VERSION = 1
 _KEY = "concord.affectnet"
@@ -91,14 +92,11 @@ def _load(file: Path, key: str) -> pl.DataFrame | None:
 
 
 def _store(frame: pl.DataFrame, file: Path, key: str) -> None:
-    part = file.with_name(f"{file.name}.{os.getpid()}.part")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        frame.write_parquet(part, metadata={_KEY: key})
-        os.replace(part, file)
-    except OSError as error:
+        write_frame(frame, file, {_KEY: key})
+    except OutputError as error:
         warnings.warn(
-            f"AffectNet: cannot keep the index in {file} ({error}); the next opening reads all files again, "
+            f"AffectNet: the index is not kept ({error}); the next opening reads all files again, "
             f"unless cache= names a file that can be written",
             stacklevel=2,
         )

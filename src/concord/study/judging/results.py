@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from concord.errors import StudyError
+from concord.files import write_csv
 from concord.metrics import evaluate, main_metric, metric_names, probabilities
 from concord.study.plan import Plan
 from concord.study.problems import Problem
-from concord.study.running import Cell, all_cells, finished, load, logits, part_of
+from concord.study.running import Cell, all_cells, finished, load, logits
 
 Array = npt.NDArray[np.float64]
 
@@ -87,39 +86,17 @@ def write_results(results: Results, path: Path) -> None:
     """Write `results.csv`: every test metric of every run."""
     tasks = results.tasks
     sizes = [f"n_{task}" for task in tasks] + [name for name, _ in _short_names(results)]
-    with _whole(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(["condition", "seed", "regime", "task", "metric", "value", *sizes])
-        writer.writerows(_rows(results))
+    write_csv(path, [["condition", "seed", "regime", "task", "metric", "value", *sizes], *_rows(results)])
 
 
 def write_curves(results: Results, path: Path) -> None:
     """Write `curves.csv`: losses, and metrics on validation rows, along the training of every run."""
-    with _whole(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(["condition", "seed", "regime", "task", "metric", "step", "value"])
-        for cell, record in results.records.items():
-            for point in record["curves"]:
-                writer.writerow(
-                    [
-                        cell.condition,
-                        cell.seed,
-                        cell.regime,
-                        point["task"],
-                        point["metric"],
-                        point["step"],
-                        repr(float(point["value"])),
-                    ]
-                )
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[TextIO]:
-    """A file that takes its place when it is complete: two sessions may end at the same moment."""
-    part = part_of(path)
-    with part.open("w", newline="", encoding="utf-8") as file:
-        yield file
-    part.replace(path)
+    rows: list[list[Any]] = [["condition", "seed", "regime", "task", "metric", "step", "value"]]
+    for cell, record in results.records.items():
+        for point in record["curves"]:
+            named = [cell.condition, cell.seed, cell.regime, point["task"], point["metric"], point["step"]]
+            rows.append([*named, repr(float(point["value"]))])
+    write_csv(path, rows)
 
 
 def _rows(results: Results) -> Iterator[list[Any]]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import ConfigError
+from concord.files import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,6 +66,7 @@ def draw_panels(
 
     Raises:
         ConfigError: Another ending.
+        OutputError: It cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -81,8 +83,8 @@ def draw_panels(
     axes = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).ravel()
     for panel, place in zip(panels, axes, strict=True):
         _draw(place, panel, rows, columns)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=120)
+    with whole(file) as part:
+        figure.savefig(part, dpi=120, format=file.suffix[1:].lower())
 
 
 def _draw(axes: Axes, panel: Panel, rows: Sequence[str], columns: Sequence[str]) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from concord.errors import DataFormatError, MissingDataError, StudyError
+from concord.files import read_json, unguarded
 
 POINTS = 100.0
 """Metrics are shown, and differences counted, in points."""
@@ -197,22 +198,26 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _missing(path: Path) -> MissingDataError:
+    return MissingDataError(
+        f"no {path.name} in {path.parent}: the study is not finished; run the same `concord study` again"
+    )
+
+
 def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise MissingDataError(
-            f"no {path.name} in {path.parent}: the study is not finished; run the same `concord study` again"
-        ) from None
+        raise _missing(path) from None
     except UnicodeDecodeError as error:
         raise DataFormatError(f"{path}: expected UTF-8, found other bytes at {error.start}") from error
 
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise DataFormatError(f"{path}, line {error.lineno}: expected JSON ({error.msg})") from error
+        return read_json(path)
+    except FileNotFoundError:
+        raise _missing(path) from None
 
 
 def _mapping(path: Path) -> Row:
@@ -238,7 +243,7 @@ def _have(path: Path, what: str, records: Any, fields: Sequence[str]) -> None:
 
 
 def _rows(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
-    reader = csv.DictReader(_text(path).splitlines())
+    reader = csv.DictReader(StringIO(_text(path), newline=""))
     missing = [name for name in columns if name not in (reader.fieldnames or ())]
     if missing:
         raise DataFormatError(f"{path}, line 1: expected a column {missing[0]!r}")
@@ -257,7 +262,7 @@ def _typed(path: Path, line: int, row: dict[str, Any]) -> Row:
             elif name in ("seed", "step") or name.startswith("n_"):
                 typed[name] = int(float(value))
             else:
-                typed[name] = value
+                typed[unguarded(name)] = unguarded(value)
     except (AttributeError, TypeError, ValueError) as error:
         raise DataFormatError(
             f"{path}, line {line}: expected a number in {name!r}, found {value!r}"

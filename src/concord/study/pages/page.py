@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from concord.files import write_text
 from concord.study.judging import METRIC_WORDS
 from concord.study.pages.listing import VERDICT_WORDS
 from concord.study.pages.outcome import Outcome, finite
@@ -28,13 +29,15 @@ def write_page(path: Path, template: str, **values: Any) -> Path:
         path: Of the page.
         template: Name of the template.
         **values: What the template shows; text is escaped.
+
+    Raises:
+        OutputError: It cannot be written.
     """
     environment = _environment()
     css, script = (_source(environment, name) for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template(template).render(css=css, script=script, digest=digest, **values)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8", newline="\n")
+    write_text(path, page)
     return path
 
 

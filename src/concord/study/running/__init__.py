@@ -1,6 +1,6 @@
 """Running a study: cells, claims on them, processes and machines."""
 
-from concord.study.running.cells import Cell, all_cells, finished, load, logits, part_of, write_json
+from concord.study.running.cells import Cell, all_cells, finished, load, logits, write_json
 from concord.study.running.one_cell import setting_of
 from concord.study.running.running import default_processes, run
 
@@ -11,7 +11,6 @@ __all__ = [
     "finished",
     "load",
     "logits",
-    "part_of",
     "run",
     "setting_of",
     "write_json",

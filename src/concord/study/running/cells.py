@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
 
 from concord.errors import DataFormatError, StudyError
+from concord.files import read_arrays, write_arrays, write_text
 from concord.study.plan import GROWING, Plan
 
 CONFIG = "config.json"
@@ -80,7 +81,7 @@ def _foreign(path: Path) -> bool:
     """Whether a file is none that a session leaves which opens the same folder at this moment."""
     if path.is_dir():
         return path.name != "runs" or any(path.iterdir())
-    return not (path.name.startswith(CONFIG) and path.name.endswith(".part"))
+    return not (path.name.startswith(f".{CONFIG}.") and path.name.endswith(".tmp"))
 
 
 def finished(out: Path, plan: Plan) -> set[Cell]:
@@ -97,12 +98,8 @@ def save(
     out: Path, cell: Cell, record: Mapping[str, Any], logits: Mapping[str, npt.NDArray[np.float32]]
 ) -> None:
     """Write a finished run; a reader sees all of it or nothing."""
-    (out / "runs").mkdir(parents=True, exist_ok=True)
-    arrays = _npz(out, cell)
-    part = part_of(arrays)
-    with part.open("wb") as file:
-        np.savez(file, **logits)  # type: ignore[arg-type]
-    part.replace(arrays)
+    # Zip archives end a name at a NUL, and some systems see folders in slashes.
+    write_arrays(_npz(out, cell), {quote(name, safe=" "): array for name, array in logits.items()})
     write_json(_json(out, cell), record)  # last: it says that the run is complete
 
 
@@ -128,25 +125,20 @@ def logits(out: Path, cell: Cell) -> dict[str, npt.NDArray[np.float32]]:
     Raises:
         StudyError: The file is damaged.
     """
-    from concord.data import read_arrays
-
     path = _npz(out, cell)
     try:
-        return read_arrays(path)
+        return {unquote(name): array for name, array in read_arrays(path).items()}
     except DataFormatError as error:
         raise StudyError(f"{path} is damaged; delete it and start the study again") from error
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON at once, so that nobody reads half of it."""
-    part = part_of(path)
-    part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    """Write JSON at once, so that nobody reads half of it.
 
-
-def part_of(path: Path) -> Path:
-    """Where a file is written before it takes its place; process numbers repeat on other machines."""
-    return path.with_name(f"{path.name}.{uuid4().hex}.part")
+    Raises:
+        OutputError: It cannot be written.
+    """
+    write_text(path, json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def _json(out: Path, cell: Cell) -> Path:

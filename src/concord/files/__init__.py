@@ -1,0 +1,26 @@
+"""Files that are written whole or not at all, and read within limits. Nothing here is heavy to import."""
+
+from concord.files.arrays import UNREADABLE, bytes_of, read_arrays, read_header, write_arrays
+from concord.files.cells import FORMULA, NUMBER, guarded, unguarded
+from concord.files.limits import check_unpacked, parse_json, read_json
+from concord.files.writing import check_place, whole, write_bytes, write_csv, write_text
+
+__all__ = [
+    "FORMULA",
+    "NUMBER",
+    "UNREADABLE",
+    "bytes_of",
+    "check_place",
+    "check_unpacked",
+    "guarded",
+    "parse_json",
+    "read_arrays",
+    "read_header",
+    "read_json",
+    "unguarded",
+    "whole",
+    "write_arrays",
+    "write_bytes",
+    "write_csv",
+    "write_text",
+]
