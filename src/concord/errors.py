@@ -141,7 +141,7 @@ class OutputError(ConcordError, OSError):
 
     @classmethod
     def of(cls, path: object, error: BaseException) -> OutputError:
-        """Build the error for a file that an `OSError` kept from being written."""
+        """Build the error for a `path` that an `error` of the system kept from being written."""
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return cls(f"cannot write {path}: {reason}")
 
