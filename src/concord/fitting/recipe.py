@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from dataclasses import asdict, dataclass, field
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
 from concord.errors import RangeError, UnknownNameError
 from concord.fitting.optimise import Decay, Schedule
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -59,6 +56,14 @@ class Recipe:
                 "warmup is >= 0, accumulate >= 1 and clip > 0, found "
                 f"{self.warmup}, {self.accumulate} and {self.clip}"
             )
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two trainings different, as plain data: all fields but how the network is compiled."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            if key != "compile"
+        }
 
 
 @dataclass(frozen=True)
