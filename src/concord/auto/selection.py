@@ -153,11 +153,11 @@ def select(
     judging = [
         [replace(check, relation=first.without(k, check)) for check in active] for k in range(effort.folds)
     ]
-    if active:
+    if active and "coupled" in learner.kinds:
         families["coupled"] = _coupled_family(learner, first, active, judging, unseen, effort, seed)
     choices = _choose(first, families, checks, judging, unseen, average=artefact == "bagged")
     in_use = tuple(check.relation for check in active)
-    spent = effort.folds * effort.share * (len(first.families) + bool(active))
+    spent = effort.folds * effort.share * (len(first.families) + ("coupled" in families))
     used = _families_in_use(choices, in_use, tasks, first.base.name)
     shifts = _prior_shifts(first.base, rows, tasks, fold, seed)
     if artefact == "distilled":
@@ -232,7 +232,7 @@ def _choose(
         start: Start = base
         if unrelated(task, rows, checks):
             start = "single-task"
-        elif unseen[task.name].any() or proven(task, rows, active):
+        elif "coupled" in families and (unseen[task.name].any() or proven(task, rows, active)):
             start = "coupled"
         choices[task.name], done[task.name] = guard(
             task,

@@ -1,7 +1,17 @@
 """Learners: what can train a model on rows and predict rows, whatever the model is."""
 
 from concord.learners.protocol import Kind, Learner, Model
+from concord.learners.sklearn import EstimatorLearner
 from concord.learners.torch_memory import TorchLearner, network_logits
 from concord.learners.torch_stream import StoredNetwork, StreamLearner
 
-__all__ = ["Kind", "Learner", "Model", "StoredNetwork", "StreamLearner", "TorchLearner", "network_logits"]
+__all__ = [
+    "EstimatorLearner",
+    "Kind",
+    "Learner",
+    "Model",
+    "StoredNetwork",
+    "StreamLearner",
+    "TorchLearner",
+    "network_logits",
+]
