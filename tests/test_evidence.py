@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 import concord as cc
-from concord.couplings import View, relation_tensors
+from concord.couplings import PopulationMatching, View, relation_tensors
 from concord.decoding import decode_classes, decode_targets
 from concord.deploy.onnx import JointDecoding
 from concord.estimation import Observations
@@ -251,6 +251,18 @@ def test_tensors_in_float32_say_what_numpy_says(seed, classes, outputs, to_class
     on, silent = torch.from_numpy(active).float(), torch.from_numpy(seen - active).float()
     found = on @ tensors.weight_present.T + silent @ tensors.weight_absent.T
     np.testing.assert_allclose(found, relation.evidence().of_annotations(active, seen), rtol=1e-5, atol=1e-5)
+
+
+def test_population_matching_raises_target_classes_however_rare():
+    width = 100_000  # a share of 1e-5 each, of which the head gives one half less than a millionth
+    relation = related(sparse.csr_array(np.full((2, width), 1 / width)))
+    z = torch.zeros(2, width, dtype=torch.float64)
+    z[:, : width // 2] = -5.0
+    z.requires_grad_()
+    logits = {"source": torch.zeros(2, 2, dtype=torch.float64), "target": z}
+    targets = {"source": torch.tensor([0, 1]), "target": torch.tensor([-1, -1])}
+    PopulationMatching()(logits, targets, relation).backward()
+    assert (z.grad[:, : width // 2] < 0).all()
 
 
 @pytest.mark.parametrize(("width", "thin"), MANY)

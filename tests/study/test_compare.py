@@ -11,6 +11,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 from study_plans import tiny
 
+from concord import MulticlassTask, MultilabelTask, Relation
 from concord.study.judging.artifacts import agreement
 from concord.study.judging.comparison import compare, summary
 from concord.study.judging.comparison import compare as public_compare
@@ -201,6 +202,20 @@ def test_heads_agree_where_the_labels_are_those_of_the_class():
     said = np.eye(10)
     assert agreement(relation, said, 2 * table - 1).all()
     assert not agreement(relation, said, 2 * table[(np.arange(10) + 1) % 10] - 1).any()
+
+
+def test_heads_agree_on_a_target_class_only_where_it_is_the_likeliest_of_many():
+    table = np.full((2, 200), 0.98 / 199)
+    table[[0, 1], [3, 5]] = 0.02
+    relation = Relation(MulticlassTask("a", range(2)), MulticlassTask("b", range(200)), table)
+    found = agreement(relation, np.eye(2)[[0, 0, 1, 1]], np.eye(200)[[3, 5, 5, 7]])
+    assert found.tolist() == [True, False, True, False]
+
+
+def test_heads_agree_by_known_cells_alone():
+    table = np.array([[0.8, 0.8, np.nan], [0.8, 0.8, 0.1]])
+    relation = Relation(MulticlassTask("a", range(2)), MultilabelTask("b", range(3)), table)
+    assert agreement(relation, np.array([[1.0, 0.0]]), np.array([[1.0, 1.0, -1.0]])).all()
 
 
 def test_the_terminal_says_the_same(found):

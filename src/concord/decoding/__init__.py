@@ -6,10 +6,10 @@ from concord.decoding.joint import (
     KNOWN_MASS,
     STRENGTHS,
     JointDecoder,
-    bounds,
     decode_classes,
     decode_targets,
     implied,
+    implied_bounds,
 )
 
 __all__ = [
@@ -18,10 +18,10 @@ __all__ = [
     "Decoders",
     "JointDecoder",
     "best_strength",
-    "bounds",
     "decode_classes",
     "decode_targets",
     "implied",
+    "implied_bounds",
     "row_loss",
     "temperature",
 ]

@@ -30,7 +30,7 @@ LEAST = 1e-12
 """Least class probability, before its logarithm."""
 
 
-def bounds(relation: Relation) -> tuple[float, float]:
+def implied_bounds(relation: Relation) -> tuple[float, float]:
     """Range of implied probabilities and base rates, so that their logits or logarithms are finite."""
     least = least_probability(relation.target)
     return least, 1.0 if relation.class_to_class else 1 - least
@@ -41,7 +41,7 @@ def implied(class_proba: Array, relation: Relation) -> tuple[Array, Array]:
     mass = relation.known_mass(class_proba)
     base = np.broadcast_to(relation.rates(), mass.shape)
     q = np.divide(relation.mixture(class_proba), mass, out=base.copy(), where=mass > KNOWN_MASS)
-    return np.clip(q, *bounds(relation)), mass
+    return np.clip(q, *implied_bounds(relation)), mass
 
 
 def decode_targets(
@@ -82,7 +82,7 @@ def decode_classes(
 def _shift_of_targets(class_proba: Array, relation: Relation) -> Array:
     """Known mass x (implied - base rate), as logarithms from class to class, else as logits: (n, K)."""
     suggestion, mass = implied(class_proba, relation)
-    rates = np.clip(relation.rates(), *bounds(relation))
+    rates = np.clip(relation.rates(), *implied_bounds(relation))
     scale = np.log if relation.class_to_class else logit
     return np.asarray(mass * (scale(suggestion) - scale(rates)))
 

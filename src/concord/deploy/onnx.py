@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from concord import __version__
-from concord.decoding import KNOWN_MASS, JointDecoder, bounds
+from concord.decoding import KNOWN_MASS, JointDecoder, implied_bounds
 from concord.errors import ExportError, MissingExtraError, RangeError
 from concord.tasks import MulticlassTask, Task
 
@@ -50,7 +50,7 @@ class JointDecoding(nn.Module):
         relation = decoder.relation.dense()
         self.source, self.target = relation.source.name, relation.target.name
         self.class_to_class = relation.class_to_class
-        self.bounds = bounds(relation)
+        self.bounds = implied_bounds(relation)
         self.target_strength = float(decoder.target_strength)
         self.class_strength = float(decoder.class_strength)
         evidence = relation.evidence()
