@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from concord.tasks import MISSING_CLASS
 
 
 class SkippedInputWarning(UserWarning):
@@ -36,6 +38,7 @@ class Batch:
         source: int64 (n,): number of the source of each row.
         index: int64 (n,): the row in that source's manifest.
         skipped: Rows that are missing, since their inputs could not be loaded.
+        soft: By class task, where a source has any: float32 (n, C) soft targets, rows of NaN for none.
     """
 
     inputs: Any
@@ -43,6 +46,15 @@ class Batch:
     source: Tensor
     index: Tensor
     skipped: tuple[Skipped, ...] = ()
+    soft: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def hard(self) -> dict[str, Tensor]:
+        """Targets of the rows that have no soft target of the task, gaps elsewhere: a row counts once."""
+        out = dict(self.targets)
+        for name, shares in self.soft.items():
+            out[name] = torch.where(torch.isnan(shares).any(dim=1), out[name], MISSING_CLASS)
+        return out
 
     def __len__(self) -> int:
         return len(self.source)
@@ -62,6 +74,7 @@ class Batch:
             targets={name: change(values) for name, values in self.targets.items()},
             source=change(self.source),
             index=change(self.index),
+            soft={name: change(values) for name, values in self.soft.items()},
         )
 
 

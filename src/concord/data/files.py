@@ -346,6 +346,8 @@ def infer_tasks(frame: pl.DataFrame, where: str) -> tuple[Task, ...]:
         task, dot, label = name.partition(".")
         if name in RESERVED:
             continue
+        if dot and label.startswith("p.") and task in frame.columns:
+            continue  # soft targets of a class task
         if dot and task and label and _label_like(column):
             labels.setdefault(task, []).append(label)
         elif column.dtype in (pl.String, pl.Categorical, pl.Enum) and _class_like(column):

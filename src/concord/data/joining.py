@@ -11,7 +11,7 @@ from typing import Literal
 
 import polars as pl
 
-from concord.data.manifest import RESERVED, Manifest, task_columns
+from concord.data.manifest import RESERVED, Manifest, soft_columns, task_columns
 from concord.errors import (
     AnnotationError,
     ConfigError,
@@ -127,7 +127,17 @@ def _with_tasks(frame: pl.DataFrame, tasks: Sequence[Task], fill: bool = True) -
                     columns.append(pl.lit(None, dtype=dtype).alias(column))
             elif isinstance(dtype, pl.Enum) and frame.schema[column] != dtype:
                 columns.append(pl.col(column).cast(pl.String).cast(dtype))
+        columns.extend(_further_shares(frame, task))
     return frame.with_columns(columns)
+
+
+def _further_shares(frame: pl.DataFrame, task: Task) -> list[pl.Expr]:
+    """Soft targets of classes that a table does not know: none of the votes where there are any."""
+    there = [column for column in soft_columns(task) if column in frame.columns]
+    if not there:
+        return []
+    none = pl.when(pl.col(there[0]).is_not_null()).then(pl.lit(0.0, dtype=pl.Float32))
+    return [none.alias(column) for column in soft_columns(task) if column not in there]
 
 
 # -- roots -------------------------------------------------------------------------------------------

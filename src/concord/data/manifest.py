@@ -1,9 +1,11 @@
-"""The one intermediate form of annotated data: a table, one row a sample, a gap is null.
+r"""The one intermediate form of annotated data: a table, one row a sample, a gap is null.
 
 Columns: `path` (relative to the root, POSIX slashes), `row` (row of a feature file) or `text`, at least one
 of them; `split` (train, val, test or null); `group` (subject, video; or null); `source` where rows of several
 data sets are in one table; for a multiclass task one column `TASK` of class names; for a multilabel task one
-column `TASK.LABEL` a label with 0, 1 or null. Further columns are kept as they are.
+column `TASK.LABEL` a label with 0, 1 or null. Where several people annotated a sample, one column
+`TASK.p.CLASS` per class holds their votes as shares that sum to 1 (dots of a class are escaped, `\.`); they
+are soft targets, and `TASK` holds the class of most votes. Further columns are kept as they are.
 """
 
 from __future__ import annotations
@@ -33,6 +35,9 @@ SPLITS = ("train", "val", "test")
 
 LOCATORS = ("path", "row", "text")
 """Columns that say where a sample is; a manifest has at least one of them."""
+
+SUM_TOLERANCE = 1e-3
+"""How far the sum of a row's soft targets may be from 1: they may have been written with few digits."""
 
 RESERVED = (*LOCATORS, "split", "group", "source")
 
@@ -118,6 +123,16 @@ class Manifest:
             out[:, k] = self.frame[column].cast(pl.Float32).fill_null(np.nan).to_numpy()
         return out
 
+    def soft_targets(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Soft targets by class task, for those that have any: float32 (n, C), rows of NaN for none."""
+        tasks = [task for task in self.tasks if has_soft_targets(self.frame, task)]
+        return {
+            task.name: self.frame.select(
+                pl.col(soft_columns(task)).cast(pl.Float32).fill_null(np.nan)
+            ).to_numpy()
+            for task in tasks
+        }
+
     def annotated(self, task: str) -> npt.NDArray[np.bool_]:
         """Which rows carry at least one annotation of a task: shape (n,)."""
         columns = task_columns(self.task(task))
@@ -158,8 +173,9 @@ class Manifest:
             UnknownNameError: No such task.
         """
         kept = tuple(self.task(name) for name in names)
-        gone = [c for task in self.tasks if task not in kept for c in task_columns(task)]
-        return replace(self, frame=self.frame.drop(gone), tasks=kept)
+        gone = [task for task in self.tasks if task not in kept]
+        columns = [c for task in gone for c in (*task_columns(task), *soft_columns(task))]
+        return replace(self, frame=self.frame.drop(columns, strict=False), tasks=kept)
 
     def partition(self, column: str = "source") -> dict[str, Manifest]:
         """One manifest a value of a column, by that value, in the order of first appearance.
@@ -183,6 +199,18 @@ def task_columns(task: Task) -> list[str]:
     if isinstance(task, MultilabelTask):
         return [f"{task.name}.{label}" for label in task.labels]
     return [task.name]
+
+
+def soft_columns(task: Task) -> list[str]:
+    """The columns of a class task's soft targets, `TASK.p.CLASS`; none of a multilabel task."""
+    if isinstance(task, MultilabelTask):
+        return []
+    return [f"{task.name}.p." + name.replace(".", "\\.") for name in task.outputs]
+
+
+def has_soft_targets(frame: pl.DataFrame, task: Task) -> bool:
+    """Whether a table holds soft targets of a task."""
+    return any(column in frame.columns for column in soft_columns(task))
 
 
 def class_type(task: MulticlassTask) -> pl.Enum:
@@ -219,6 +247,8 @@ def _checked(frame: pl.DataFrame, tasks: Sequence[Task]) -> pl.DataFrame:
     for task in tasks:
         if isinstance(task, MulticlassTask):
             columns.append(_classes(frame[task.name], task.name, class_type(task), "class"))
+            if has_soft_targets(frame, task):
+                columns.extend(_shares(frame, task))
         else:
             columns.extend(_labels(frame[column]) for column in task_columns(task))
     return frame.with_columns(columns)
@@ -289,6 +319,30 @@ def _classes(column: pl.Series, name: str, dtype: pl.Enum, kind: str) -> pl.Seri
         unknown = UnknownNameError.of(kind, texts[row], dtype.categories)
         raise RowError(f"column {name!r}: {unknown}", row)
     return out
+
+
+def _shares(frame: pl.DataFrame, task: MulticlassTask) -> list[pl.Series]:
+    """Soft targets of a class task: in a row all of them or none, each in [0, 1], and 1 in sum."""
+    names = soft_columns(task)
+    for name in names:
+        if name not in frame.columns:
+            raise UnknownNameError.of(f"column (soft targets of task {task.name!r})", name, frame.columns)
+        if not (frame[name].dtype.is_numeric() or frame[name].dtype == pl.Null):
+            raise AnnotationError(f"column {name!r}: soft targets are numbers, found {frame[name].dtype}")
+    shares = frame.select(pl.col(names).cast(pl.Float64).fill_nan(None))
+    given = shares.select(pl.sum_horizontal(pl.all().is_not_null())).to_series()
+    total = shares.sum_horizontal()
+    outside = shares.select(pl.any_horizontal(~pl.all().is_between(0, 1)).fill_null(False)).to_series()
+    bad = (given > 0) & ((given < len(names)) | outside | ((total - 1).abs() > SUM_TOLERANCE))
+    if bad.any():
+        row = _first(bad)
+        found = ", ".join("null" if share is None else f"{share:g}" for share in shares.row(row))
+        raise RowError(
+            f"soft targets of task {task.name!r} are shares in [0, 1] that sum to 1, or all null; "
+            f"found {found}",
+            row,
+        )
+    return [column.cast(pl.Float32) for column in shares]
 
 
 def _labels(column: pl.Series) -> pl.Series:

@@ -308,15 +308,19 @@ class Mixture:
         for number, failures in result.failures.items():
             rows[number] = np.delete(rows[number], [failure.position for failure in failures])
         n = sum(map(len, rows))
-        targets = {}
+        targets, soft = {}, {}
         for task, by_source in self._targets:
             targets[task.name], start = torch.from_numpy(task.gaps(n)), 0
+            if any(own.shares is not None for own in by_source):
+                soft[task.name] = torch.full((n, task.width), torch.nan)
             for own, chosen in zip(by_source, rows, strict=True):
                 own.fill(targets[task.name], start, chosen)
+                if task.name in soft:
+                    own.fill_shares(soft[task.name], start, chosen)
                 start += len(chosen)
         source = np.repeat(np.arange(len(rows)), [len(chosen) for chosen in rows])
         index = torch.from_numpy(np.concatenate(rows))
-        return Batch(result.inputs, targets, torch.from_numpy(source), index, skipped)
+        return Batch(result.inputs, targets, torch.from_numpy(source), index, skipped, soft)
 
     def _note(self, plan: Plan, result: Result) -> tuple[Skipped, ...]:
         skipped = tuple(

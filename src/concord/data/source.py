@@ -74,14 +74,17 @@ class Source:
             if output not in task.outputs:
                 known = UnknownNameError.of(f"class or label of task {task.name!r}", output, task.outputs)
                 raise UnknownNameError(f"source {self.name!r}: {known}")
-        return TaskRows(task, _matched(self.manifest.select(own.name), own, task))
+        manifest = self.manifest.select(own.name)
+        return TaskRows(task, _matched(manifest, own, task), _matched_shares(manifest, own, task))
 
 
 class TaskRows:
     """Targets of all rows of a source for one task, kept as small integers."""
 
-    def __init__(self, task: Task, values: npt.NDArray[Any] | None) -> None:
-        self.task, self.values = task, values
+    def __init__(
+        self, task: Task, values: npt.NDArray[Any] | None, shares: npt.NDArray[np.float32] | None = None
+    ) -> None:
+        self.task, self.values, self.shares = task, values, shares
 
     def fill(self, out: Tensor, start: int, rows: Rows) -> None:
         """Write the targets of some rows into a batch's targets, from row `start` on."""
@@ -91,6 +94,22 @@ class TaskRows:
         if isinstance(self.task, MultilabelTask):
             chosen[chosen == MISSING_LABEL] = torch.nan
         out[start : start + len(rows)] = chosen
+
+    def fill_shares(self, out: Tensor, start: int, rows: Rows) -> None:
+        """Write the soft targets of some rows into a batch's, from row `start` on."""
+        if self.shares is not None:
+            out[start : start + len(rows)] = torch.from_numpy(self.shares.take(rows, axis=0))
+
+
+def _matched_shares(manifest: Manifest, own: Task, task: Task) -> npt.NDArray[np.float32] | None:
+    """Soft targets in the order of the mixture's classes; 0 for those the source lacks."""
+    found = manifest.soft_targets().get(own.name)
+    if found is None:
+        return None
+    out = np.zeros((len(found), task.width), dtype=np.float32)
+    out[:, [task.outputs.index(output) for output in own.outputs]] = found
+    out[np.isnan(found).any(axis=1)] = np.nan
+    return out
 
 
 def _matched(manifest: Manifest, own: Task, task: Task) -> npt.NDArray[Any]:

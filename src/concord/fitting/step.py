@@ -110,15 +110,16 @@ class Stepper:
         inputs = self._prepared(step, batch.inputs)
         soft = dict(getattr(batch, "soft", None) or {})
         if self.soft is not None:
-            soft |= self.soft(batch)
+            soft = _filled(soft, self.soft(batch))
+        targets = getattr(batch, "hard", batch.targets)
         weights = dict(getattr(batch, "weights", None) or {})
         if self.recipe.accumulate == 1:
             result = self.objective(
-                self.forward(inputs), batch.targets, soft=soft or None, sample_weight=weights or None
+                self.forward(inputs), targets, soft=soft or None, sample_weight=weights or None
             )
             self.fabric.backward(result.loss)
         else:
-            result = self._in_pieces(inputs, batch.targets, soft, weights)
+            result = self._in_pieces(inputs, targets, soft, weights)
         if self.recipe.clip is not None:
             self.fabric.clip_gradients(
                 self.module, self.wrapped, max_norm=self.recipe.clip, error_if_nonfinite=False
@@ -180,3 +181,11 @@ class Stepper:
                 self.fabric.backward(torch.stack(terms).sum())
                 start = stop
         return result
+
+
+def _filled(own: Mapping[str, Tensor], further: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Soft targets of a batch's own, and further ones for the rows that have none."""
+    out = {**own, **further}
+    for name in own.keys() & further.keys():
+        out[name] = torch.where(torch.isnan(own[name]), further[name].to(own[name].dtype), own[name])
+    return out

@@ -30,9 +30,11 @@ def digests(built: Built) -> dict[str, str]:
         columns = [*LOCATORS, "split", "group", *BOX, "landmarks", *(plan.inputs.columns or [])]
         out[f"the rows of source {name!r}"] = digest(_rows(sources, columns))
         for task in built.tasks:
-            targets = [source.targets(task).values for source in sources]
+            annotated = [source.targets(task) for source in sources]
+            arrays = [rows.values for rows in annotated]
+            arrays += [rows.shares for rows in annotated if rows.shares is not None]
             out[f"the annotations of task {task.name!r} in source {name!r}"] = digest(
-                map(array_bytes, targets)
+                map(array_bytes, arrays)
             )
     return out
 
