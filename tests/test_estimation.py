@@ -11,7 +11,7 @@ import concord as cc
 from asserts import raises
 from concord.errors import ShapeError
 from concord.estimation.agreement import agreement, cross_fitted, fit_exponent, halves
-from concord.estimation.check import check_relation
+from concord.estimation.check import check_observations
 from concord.estimation.contradictions import Contradiction, leave_one_label_out
 from concord.estimation.em import TableRule, calibrate, free_estimate
 from concord.estimation.observations import Observations
@@ -45,7 +45,7 @@ def test_em_recovers_the_table_whatever_the_overlap(kind: str, overlap: float) -
 def test_a_right_table_is_kept(kind: str) -> None:
     for seed in range(3):
         world = MAKE[kind](seed)
-        check = check_relation(world.observations(), world.relation)
+        check = check_observations(world.observations(), world.relation)
         assert check.verdict == "kept"
         assert check.exponent > 0.3
         assert check.trust == pytest.approx(1.0, abs=0.1)
@@ -59,7 +59,7 @@ def test_a_shuffled_table_is_dropped_and_the_data_speak(kind: str) -> None:
     for seed in range(3):
         world = MAKE[kind](seed)
         wrong = with_table(world, np.roll(world.table, 1, axis=0))
-        check = check_relation(world.observations(), wrong)
+        check = check_observations(world.observations(), wrong)
         assert check.verdict == "dropped"
         assert check.trust < 0.3
         assert np.abs(check.relation.table - world.table).mean() <= 0.08
@@ -69,7 +69,7 @@ def test_a_shuffled_table_is_dropped_and_the_data_speak(kind: str) -> None:
 @kinds
 def test_without_a_table_the_relation_is_estimated(kind: str) -> None:
     world = MAKE[kind](1)
-    check = check_relation(world.observations(), None)
+    check = check_observations(world.observations(), None)
     assert check.verdict == "estimated"
     assert np.isnan(check.trust)
     assert check.evidence.agreement > 0.1
@@ -85,7 +85,7 @@ def test_a_table_of_what_may_occur_is_calibrated() -> None:
     rare = replace(world, table=0.1 + 0.35 * may)
     rng = np.random.default_rng(0)
     rare = replace(rare, a=(rng.random(world.a.shape) < rare.table[world.y]).astype(float))
-    check = check_relation(rare.observations(), with_table(world, may))
+    check = check_observations(rare.observations(), with_table(world, may))
     assert check.verdict == "calibrated"
     assert np.abs(check.relation.table - rare.table).mean() < 0.06
     assert "used calibrated" in check.sentences()[0]
@@ -98,8 +98,8 @@ def test_a_table_right_in_part_is_told_from_a_right_one_and_its_cells_are_named(
         rng = np.random.default_rng(seed)
         wrong = rng.random(world.table.shape) < 0.1
         table = np.where(wrong, 1 - world.table, world.table)
-        check = check_relation(world.observations(), with_table(world, table))
-        whole = check_relation(world.observations(), world.relation)
+        check = check_observations(world.observations(), with_table(world, table))
+        whole = check_observations(world.observations(), world.relation)
         assert check.trust < whole.trust
         assert whole.contradictions == ()
         cells = {(c.source, c.target) for c in check.contradictions}
@@ -114,7 +114,7 @@ def test_a_table_with_a_part_of_its_rows_exchanged_is_partly_wrong() -> None:
     world = labels_world(0, n=2400, classes=6, labels=10)
     table = world.table.copy()
     table[[0, 1]] = table[[1, 0]]
-    check = check_relation(world.observations(), with_table(world, table))
+    check = check_observations(world.observations(), with_table(world, table))
     assert 0.3 <= check.trust < 0.9
     assert check.verdict in ("partly wrong", "dropped")
     assert np.abs(check.relation.table - world.table).mean() < np.abs(table - world.table).mean()
@@ -124,7 +124,7 @@ def test_a_table_that_is_right_in_most_rows_is_the_starting_point() -> None:
     world = labels_world(3, n=600, classes=8, labels=16)
     table = world.table.copy()
     table[[0, 1]] = table[[1, 0]]
-    check = check_relation(world.observations(), with_table(world, table))
+    check = check_observations(world.observations(), with_table(world, table))
     assert check.verdict == "partly wrong"
     assert "right in part" in check.sentences()[0]
 
@@ -134,7 +134,7 @@ def test_unrelated_tasks_are_called_so(kind: str) -> None:
     for seed in range(4):
         world = MAKE[kind](seed, unrelated=True)
         for relation in (None, with_table(world, MAKE[kind](seed).table)):
-            check = check_relation(world.observations(), relation)
+            check = check_observations(world.observations(), relation)
             assert check.verdict == "unrelated"
             assert check.exponent == 0.0
             assert "no coupling" in check.sentences()[0]
@@ -183,7 +183,7 @@ def test_permuting_rows_classes_and_labels_changes_nothing_but_order(kind: str) 
         other = None
         if relation is not None:
             other = cc.Relation(moved.source, moved.target, relation.table[classes][:, targets])
-        first, second = check_relation(obs, relation), check_relation(moved, other)
+        first, second = check_observations(obs, relation), check_observations(moved, other)
         assert first.verdict == second.verdict
         assert first.exponent == second.exponent
         np.testing.assert_allclose(first.trust, second.trust, rtol=1e-6)
@@ -204,8 +204,8 @@ def test_permuting_rows_classes_and_labels_changes_nothing_but_order(kind: str) 
 def test_an_all_unknown_table_equals_an_absent_one(kind: str) -> None:
     world = MAKE[kind](6, n=500)
     obs = world.observations()
-    blank, absent = check_relation(obs, with_table(world, np.full_like(world.table, np.nan))), None
-    absent = check_relation(obs, None)
+    blank, absent = check_observations(obs, with_table(world, np.full_like(world.table, np.nan))), None
+    absent = check_observations(obs, None)
     assert blank.verdict == absent.verdict == "estimated"
     assert (blank.exponent, blank.evidence, blank.reverse) == (
         absent.exponent,
@@ -230,7 +230,7 @@ def test_a_table_of_identical_rows_says_nothing_of_classes(kind: str) -> None:
     np.testing.assert_allclose(agreement(obs, table, 1.0, obs.base_rates()), 0.0, atol=1e-9)
     found = fit_exponent(obs, table)
     assert found.exponent == 0.0
-    assert check_relation(obs, with_table(world, table)).verdict == "dropped"
+    assert check_observations(obs, with_table(world, table)).verdict == "dropped"
 
 
 @kinds
@@ -340,15 +340,15 @@ def test_too_few_rows_prove_nothing(kind: str) -> None:
     assert fit_exponent(no_labels, world.table).exponent == 0.0
     no_classes = obs.take(slice(25, 40))
     assert class_direction(no_classes, free_estimate, obs.base_rates()).agreement == 0.0
-    assert check_relation(no_labels, world.relation).verdict == "undecided"
-    assert check_relation(no_classes, world.relation).verdict == "undecided"
+    assert check_observations(no_labels, world.relation).verdict == "undecided"
+    assert check_observations(no_classes, world.relation).verdict == "undecided"
 
 
 @kinds
 def test_a_head_that_knows_nothing_decides_nothing(kind: str) -> None:
     obs = MAKE[kind](0).observations()
     blank = replace(obs, class_proba=np.full_like(obs.class_proba, 1 / obs.class_proba.shape[1]))
-    check = check_relation(blank, None)
+    check = check_observations(blank, None)
     assert (check.verdict, check.exponent) == ("undecided", 0.0)
     assert "cannot be told" in check.sentences()[0]
 
@@ -358,7 +358,7 @@ def test_a_table_is_weighed_by_the_other_head_where_that_of_the_classes_knows_no
     world = MAKE[kind](0)
     obs = world.observations()
     blank = replace(obs, class_proba=np.full_like(obs.class_proba, 1 / obs.class_proba.shape[1]))
-    check = check_relation(blank, world.relation)
+    check = check_observations(blank, world.relation)
     assert check.verdict == "kept"
     np.testing.assert_array_equal(check.relation.table, world.table)
     assert check.exponent > 0
@@ -367,7 +367,7 @@ def test_a_table_is_weighed_by_the_other_head_where_that_of_the_classes_knows_no
     for _ in range(10):
         order = rng.permutation(len(world.table))
         if (order != np.arange(len(order))).mean() > 0.7:
-            other = check_relation(blank, world.relation.replace(table=world.table[order]))
+            other = check_observations(blank, world.relation.replace(table=world.table[order]))
             assert (other.verdict, other.exponent) == ("undecided", 0.0)
 
 
@@ -378,7 +378,7 @@ def test_annotations_that_fit_are_no_proof_against_where_nobody_can_predict_them
         obs.base_rates() if obs.target_proba.ndim == 2 else obs.target_proba.mean(0),
         (len(obs.target_proba), 1),
     )
-    check = check_relation(replace(obs, target_proba=flat), None)
+    check = check_observations(replace(obs, target_proba=flat), None)
     assert check.verdict == "undecided"
     assert check.skill.z > 3 > check.target_skill.z
 
@@ -396,7 +396,7 @@ def test_wrong_shapes_are_named() -> None:
 def test_a_class_to_class_table_on_the_scale_of_the_data_stays_a_distribution() -> None:
     world = classes_world(3, n=900)
     smooth = with_table(world, 0.9 * world.table + 0.1 / world.table.shape[1])
-    check = check_relation(world.observations(), smooth)
+    check = check_observations(world.observations(), smooth)
     assert check.verdict in ("kept", "calibrated")
     for strength in (np.inf, 20.0):
         table = TableRule(smooth.table, scaled=True, strength=strength)(world.observations())

@@ -350,7 +350,7 @@ def test_a_classifier_of_one_database_is_worse_on_the_other():
 @pytest.mark.slow
 def test_the_table_is_recovered_from_disjoint_databases():
     """No picture carries both annotations; heads are uncoupled and have not seen the pictures."""
-    from concord.estimation.check import check_relation
+    from concord.estimation.check import check_observations
     from concord.estimation.observations import Observations
 
     data = databases(1500, 1500, 1)
@@ -363,6 +363,6 @@ def test_the_table_is_recovered_from_disjoint_databases():
         logits["expression"].softmax(dim=1).double().numpy(),
         logits["action_units"].sigmoid().double().numpy(),
     )
-    found = check_relation(seen, None)
+    found = check_observations(seen, None)
     assert np.abs(found.relation.table - fresh.relation.table).mean() < 0.05
-    assert check_relation(seen, fresh.relation).verdict == "kept"
+    assert check_observations(seen, fresh.relation).verdict == "kept"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from concord.estimation import Observations, check_relation, estimate_by_em, prior_shift
+from concord.estimation import Observations, check_observations, estimate_by_em, prior_shift
 from concord.estimation.agreement import EXPONENTS, agreement, cross_fitted, halves
 from concord.estimation.em import free_estimate
 from concord.estimation.relatedness import class_direction, class_skill, target_skill
@@ -30,11 +30,12 @@ def false_and_true_alarms(kind: str, n: int, seeds: range) -> tuple[int, int, in
     false = true = alone = 0
     for seed in seeds:
         false += (
-            check_relation(copied(MAKE[kind](seed, n=n, unrelated=True).observations()), None).exponent > 0
+            check_observations(copied(MAKE[kind](seed, n=n, unrelated=True).observations()), None).exponent
+            > 0
         )
         related = MAKE[kind](seed, n=n).observations()
-        true += check_relation(copied(related), None).exponent > 0
-        alone += check_relation(related, None).exponent > 0
+        true += check_observations(copied(related), None).exponent > 0
+        alone += check_observations(related, None).exponent > 0
     return false, true, alone
 
 
@@ -89,7 +90,7 @@ def test_halves_are_between_groups_and_those_of_rows_that_stand_alone(kind: str)
 def test_a_check_of_rows_that_stand_alone_is_that_without_groups(kind: str) -> None:
     world = MAKE[kind](5, n=300)
     plain, alone = (replace(world.observations(), group=g) for g in (None, np.arange(300)[::-1]))
-    first, second = check_relation(plain, world.relation), check_relation(alone, world.relation)
+    first, second = check_observations(plain, world.relation), check_observations(alone, world.relation)
     assert first.verdict == second.verdict
     assert second.evidence.z == pytest.approx(first.evidence.z)
     assert second.reverse.z == pytest.approx(first.reverse.z)
@@ -100,7 +101,7 @@ def test_a_check_of_rows_that_stand_alone_is_that_without_groups(kind: str) -> N
 def test_one_group_decides_nothing(kind: str) -> None:
     world = MAKE[kind](6, n=400)
     rows = replace(world.observations(), group=np.zeros(400))
-    check = check_relation(rows, world.relation)
+    check = check_observations(rows, world.relation)
     assert (check.verdict, check.exponent) == ("undecided", 0.0)
     assert check.evidence.z == check.reverse.z == check.skill.z == check.target_skill.z == 0.0
     assert not check.contradictions
@@ -135,8 +136,8 @@ def test_one_video_contradicts_no_table() -> None:
     targets = np.where(of_class[:, None], 1 - np.round(world.table[0]), rows.targets)
     group = np.where(of_class, -1, np.arange(600))
     one, many = (replace(rows, targets=targets, group=g) for g in (group, np.arange(600)))
-    assert {c.source for c in check_relation(many, world.relation).contradictions} == {"c0"}
-    assert not check_relation(one, world.relation).contradictions
+    assert {c.source for c in check_observations(many, world.relation).contradictions} == {"c0"}
+    assert not check_observations(one, world.relation).contradictions
 
 
 def test_a_shift_of_priors_has_to_be_beyond_that_of_as_many_groups() -> None:

@@ -17,7 +17,7 @@ from concord.couplings.base import View, relation_tensors
 from concord.couplings.cells import Cells
 from concord.decoding import joint as decoding
 from concord.errors import DenseOnlyError, DuplicateNameError, RangeError, ShapeError
-from concord.estimation.check import check_relation
+from concord.estimation.check import check_observations
 from concord.estimation.observations import observed
 from coupling_reference import CASES, LABEL_CASES
 from strategies import Batch, batches, relations
@@ -175,11 +175,11 @@ def test_what_needs_every_cell_says_so(tmp_path):
     for needy in (
         relation.indistinguishable,
         lambda: relation.to_csv(tmp_path / "t.csv"),
-        lambda: check_relation(rows, relation),
+        lambda: check_observations(rows, relation),
     ):
         with raises(DenseOnlyError, "needs all 3 x 2 cells, but the table is sparse; call dense()"):
             needy()
-    assert check_relation(rows, relation.dense()).verdict == "undecided"
+    assert check_observations(rows, relation.dense()).verdict == "undecided"
 
 
 @pytest.mark.parametrize("coupling", ["posterior", "matching"])

@@ -20,7 +20,7 @@ from concord.auto.effort import EFFORTS, Effort
 from concord.auto.families import Family, balance_soft, balance_weights
 from concord.auto.selection import Automatic, select
 from concord.errors import RangeError, ShapeError, UnknownNameError
-from concord.estimation.check import check_relation
+from concord.estimation.check import check_observations
 from concord.estimation.em import TableRule
 from concord.estimation.shift import prior_shift, source_prior
 from concord.fitting.rows import Rows
@@ -528,7 +528,7 @@ def test_a_table_of_identical_rows_changes_no_class_posterior() -> None:
     world = labels_world(10, n=300)
     _, rows, _ = problem(world)
     obs = world.observations()
-    check = check_relation(obs, world.relation)
+    check = check_observations(obs, world.relation)
     same = cc.Relation(
         world.source,
         world.target,

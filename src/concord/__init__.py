@@ -9,17 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from concord._lazy import lazy_door
-
-__version__ = "0.1.0"
+from concord._version import __version__
 
 if TYPE_CHECKING:
     from concord import couplings, data, errors
     from concord.decoding import JointDecoder
+    from concord.deploy import export_onnx, from_pretrained, save_pretrained
+    from concord.estimation import check_relation, estimate_relation
     from concord.estimator import CoupledClassifier
     from concord.networks import MultiTaskNetwork, trunks
     from concord.objective import CoupledObjective
     from concord.relations import Relation
     from concord.relations import literature as tables
+    from concord.runs import load_run, train
     from concord.tasks import MulticlassTask, MultilabelTask
 
 __all__ = [
@@ -31,11 +33,17 @@ __all__ = [
     "MultilabelTask",
     "Relation",
     "__version__",
+    "check_relation",
     "couplings",
     "data",
     "errors",
     "estimate_relation",
+    "export_onnx",
+    "from_pretrained",
+    "load_run",
+    "save_pretrained",
     "tables",
+    "train",
     "trunks",
 ]
 
@@ -50,6 +58,12 @@ __getattr__, __dir__ = lazy_door(
         "MultilabelTask": "concord.tasks",
         "Relation": "concord.relations",
         "estimate_relation": "concord.estimation",
+        "train": "concord.runs",
+        "save_pretrained": "concord.deploy",
+        "load_run": "concord.runs",
+        "from_pretrained": "concord.deploy",
+        "export_onnx": "concord.deploy",
+        "check_relation": "concord.estimation",
     },
     {
         "couplings": "concord.couplings",

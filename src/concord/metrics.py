@@ -246,7 +246,7 @@ def standard_error(values: Any, group: Any = None, weights: Any = None) -> Any:
         ShapeError: Groups or weights of another number than the values.
 
     Example:
-        >>> standard_error([0.0, 1.0, 2.0, 3.0]) == np.std([0, 1, 2, 3], ddof=1) / 2
+        >>> bool(standard_error([0.0, 1.0, 2.0, 3.0]) == np.std([0, 1, 2, 3], ddof=1) / 2)
         True
         >>> standard_error([0.0, 0.0, 1.0, 1.0], group=["a", "a", "b", "b"])
         0.5

@@ -26,7 +26,7 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
-from concord.estimation.check import check_relation
+from concord.estimation.check import check_observations
 from concord.estimation.contradictions import Contradiction
 from concord.estimation.em import estimate_by_em
 from concord.estimation.observations import observed
@@ -167,7 +167,7 @@ def test_a_table_of_no_use_is_named_for_what_it_is(case):
 
 def test_a_trust_above_one_is_explained():
     rows = observed(MOOD, UNIT, *disjoint())
-    found = check_relation(rows, Relation(MOOD, UNIT, TABLE))
+    found = check_observations(rows, Relation(MOOD, UNIT, TABLE))
     given, own = Relation(MOOD, UNIT, TABLE), estimate_by_em(rows)
     assert "above 1: better than that" in "".join(_account(replace(found, trust=1.49), given, own))
     assert "above 1" not in "".join(_account(replace(found, trust=0.9), given, own))
@@ -287,7 +287,7 @@ def test_an_unknown_cell_is_drawn_as_such(tmp_path):
 def test_many_contradicted_cells_are_counted(case):
     cells = tuple(Contradiction("glad", "AU12", 0.0, 0.9, 0.1, 5.0) for _ in range(23))
     rows = observed(MOOD, UNIT, *disjoint())
-    found = replace(check_relation(rows, Relation(MOOD, UNIT, TABLE)), contradictions=cells)
+    found = replace(check_observations(rows, Relation(MOOD, UNIT, TABLE)), contradictions=cells)
     lines = _account(found, Relation(MOOD, UNIT, TABLE), estimate_by_em(rows))
     assert "... and 3 more cells are contradicted" in lines
     assert sum(line.startswith("contradicted: ") for line in lines) == 20

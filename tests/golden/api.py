@@ -27,7 +27,8 @@ from concord.data import Manifest, write_manifest
 from concord.decoding import decode_classes, decode_targets, implied, temperature
 from concord.deploy import TrunkRecord, from_pretrained, save_pretrained, upgrade
 from concord.errors import ConcordWarning
-from concord.estimation import FoldPredictions, Observations, check_relation, fit_exponent
+from concord.estimation import FoldPredictions, Observations, fit_exponent
+from concord.estimation import check_observations as check_relation
 from concord.networks import build_trunk
 from concord.relations import EvidenceTable
 from concord.runs import load_run, predict, train

@@ -14,7 +14,7 @@ from study_plans import tiny
 from concord.auto.effort import EFFORTS
 from concord.auto.families import train_shared
 from concord.errors import StudyError, UnknownNameError
-from concord.estimation.check import check_relation
+from concord.estimation.check import check_observations
 from concord.estimation.contradictions import Contradiction
 from concord.estimation.observations import Observations
 from concord.fitting import Rows
@@ -272,7 +272,7 @@ def test_the_account_of_a_relation_has_its_estimate_and_the_cells_that_are_contr
     relation = DIGITS.relations[0]
     y, a = DIGITS.targets["digit"][:300], DIGITS.targets["segments"][:300]
     p, q = np.eye(10)[y] * 0.9 + 0.01, np.clip(a, 0.05, 0.95)
-    found = check_relation(Observations(relation.source, relation.target, y, a, p, q), relation)
+    found = check_observations(Observations(relation.source, relation.target, y, a, p, q), relation)
     cell = Contradiction("1", "a", 1.0, 0.02, 0.01, 30.0)
     said = auto._relation(replace(found, contradictions=(cell,)))
     np.testing.assert_allclose(np.array(said["estimate"], float), found.estimate.table, atol=1e-6)

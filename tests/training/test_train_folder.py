@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import concord as cc
 from concord.data import read_manifest, write_manifest
 from concord.data.manifest import Manifest
 from concord.errors import (
@@ -31,7 +32,7 @@ from concord.runs.evaluation import as_table, evaluate, write_metrics
 from concord.runs.prediction import predict, predict_split, write_predictions
 from concord.runs.run import load_run, save_run
 from concord.runs.training import _loggers, train
-from config_worlds import MARKS, SHAPE, WORDS, config_of, world
+from config_worlds import MARKS, SHAPE, WORDS, config_of, world, write
 from forging import forge
 
 KINDS = ("features", "columns", "texts", "images", "arrays")
@@ -112,6 +113,15 @@ def test_interrupted_it_goes_on_to_the_same_weights(tmp_path):
     log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in log if "loss" in line] == [2, 4, 6]
     assert same(weights(train(config)), weights(whole))  # finished: nothing is left to do
+
+
+def test_a_config_its_plain_data_and_its_file_are_trained_alike(tmp_path):
+    values = world(tmp_path)
+    first = cc.train(config_of(values))
+    second = cc.train({**values, "output": str(tmp_path / "second")})
+    cc.train(write({**values, "output": str(tmp_path / "third")}, tmp_path / "third.yaml"))
+    assert same(weights(first), weights(second))
+    assert same(weights(first), weights(cc.load_run(tmp_path / "third")))
 
 
 def test_another_configs_folder_is_refused(tmp_path):

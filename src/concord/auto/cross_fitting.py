@@ -18,7 +18,7 @@ from concord.estimation import (
     FoldPredictions,
     Observations,
     RelationCheck,
-    check_relation,
+    check_observations,
 )
 from concord.fitting import Rows
 from concord.learners import Learner
@@ -80,8 +80,8 @@ class FirstStage:
         )
         unseen = covered(self.rows, source, given)
         if not unseen.any():
-            return check_relation(observations, given, by_fold)
-        found = check_relation(
+            return check_observations(observations, given, by_fold)
+        found = check_observations(
             replace(observations, class_proba=fill_unseen(observations.class_proba, unseen)),
             given,
             replace(by_fold, class_proba=np.stack([fill_unseen(p, unseen) for p in by_fold.class_proba])),
@@ -89,7 +89,7 @@ class FirstStage:
         if found.verdict != "dropped":
             return found
         # Nothing is left of the table, so nothing is known of a class that only the table spoke of.
-        own = check_relation(observations, None, by_fold)
+        own = check_observations(observations, None, by_fold)
         verdict = found.verdict if own.exponent > 0 else own.verdict
         return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
 

@@ -207,7 +207,7 @@ def check(
     features to make them from.
     """
     from concord.data import read_predictions
-    from concord.estimation import check_relation, estimate_by_em, observed
+    from concord.estimation import check_observations, estimate_by_em, observed
     from concord.study import check_figure
 
     if figure is not None:
@@ -223,7 +223,7 @@ def check(
     elif predictions is not None:
         targets, said = manifest.targets(), read_predictions(predictions, manifest, (first, second))
         rows = observed(first, second, *(d[task.name] for d in (targets, said) for task in (first, second)))
-        found = check_relation(rows, given)
+        found = check_observations(rows, given)
     else:
         raise ConfigError(
             "a table is checked by what heads trained without coupling say of the rows: give their "

@@ -2,10 +2,11 @@
 
 from concord.deploy.earlier_formats import upgrade
 from concord.deploy.hub import Card, Pretrained, TrunkRecord, from_pretrained, save_pretrained
-from concord.deploy.onnx import export_onnx
+from concord.deploy.onnx import Exported, export_onnx
 
 __all__ = [
     "Card",
+    "Exported",
     "Pretrained",
     "TrunkRecord",
     "export_onnx",

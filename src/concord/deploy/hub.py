@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from concord import __version__
+from concord._version import __version__
 from concord.archive import FORMATS, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.decoding import JointDecoder
 from concord.errors import CheckpointError, ConcordError, ConfigError, MissingExtraError

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from concord import __version__
+from concord._version import __version__
 from concord.decoding import KNOWN_MASS, JointDecoder, implied_bounds
 from concord.errors import ExportError, MissingExtraError, RangeError
 from concord.tasks import MulticlassTask, Task

@@ -97,7 +97,7 @@ class RelationCheck:
         return [verdict, *(f"{c}." for c in self.contradictions[:5])]
 
 
-def check_relation(
+def check_observations(
     observations: Observations, relation: Relation | None, fold_predictions: FoldPredictions | None = None
 ) -> RelationCheck:
     """Weigh a supplied table against the data, and say which relation to use, if any.

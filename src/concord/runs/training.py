@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from concord.archive import write_file
-from concord.config import Config, differences
+from concord.config import Config, as_config, differences, read_config
 from concord.decoding import Decoders, temperature
 from concord.errors import CheckpointError, ConcordWarning, ConfigError
 from concord.fitting import (
@@ -52,7 +52,7 @@ LOG_FILE = "log.jsonl"
 CHECKPOINTS = "checkpoints"
 
 
-def train(config: Config) -> Run:
+def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
     """Train as a config says, and write the result to its output folder.
 
     A folder that holds an unfinished training of the same config and data is gone on with, to the same
@@ -60,7 +60,8 @@ def train(config: Config) -> Run:
     files (images, feature rows) are not compared.
 
     Args:
-        config: With an output folder.
+        config: With an output folder: as `read_config` gives it, the plain data of one, or the path of its
+            file (YAML, TOML or JSON).
 
     Returns:
         The finished run; on every rank.
@@ -70,6 +71,10 @@ def train(config: Config) -> Run:
         CheckpointError: A folder that cannot be written, or a checkpoint that cannot be read.
         ConcordError: What data, trunks and couplings raise.
     """
+    if isinstance(config, Mapping):
+        config = as_config(config)
+    elif not isinstance(config, Config):
+        config = read_config(config)
     if config.output is None:
         raise ConfigError("output: a folder for the results is needed")
     folder, training = Path(config.output), config.training

@@ -1,0 +1,75 @@
+"""`concord.check_relation`: a table weighed against arrays as people have them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+import concord as cc
+from asserts import raises
+from concord.errors import DenseOnlyError, RangeError, ShapeError
+from concord.estimation import check_observations
+from worlds import World, classes_world, labels_world
+
+KINDS = {"labels": labels_world, "classes": classes_world}
+
+
+def arrays(world: World) -> dict[str, object]:
+    rows = world.observations()
+    return {
+        "classes": [world.source.classes[c] if c >= 0 else None for c in rows.classes],
+        "targets": rows.targets,
+        "class_proba": rows.class_proba,
+        "target_proba": rows.target_proba,
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_the_check_of_the_rows_that_the_arrays_describe(kind):
+    world = KINDS[kind](0)
+    found = cc.check_relation(world.relation, **arrays(world))
+    wanted = check_observations(world.observations(), world.relation)
+    assert found.sentences() == wanted.sentences()
+    assert found.verdict == "kept"
+    assert (found.exponent, found.trust) == (wanted.exponent, wanted.trust)
+    np.testing.assert_array_equal(found.relation.table, wanted.relation.table)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_tasks_without_a_table_get_an_estimate(kind):
+    world = KINDS[kind](0)
+    found = cc.check_relation((world.source, world.target), **arrays(world))
+    assert found.verdict == "estimated"
+    assert np.abs(found.relation.table - world.table).mean() < 0.1
+
+
+def test_columns_of_a_table_are_taken_by_name_and_weights_and_groups_reach_the_check():
+    world = labels_world(0)
+    given, rows = arrays(world), world.observations()
+    order = list(reversed(range(world.source.width)))
+    names = [world.source.classes[c] for c in order]
+    by_name = {**given, "class_proba": pd.DataFrame(rows.class_proba[:, order], columns=names)}
+    plain = cc.check_relation(world.relation, **given)
+    assert cc.check_relation(world.relation, **by_name).trust == plain.trust
+    n = len(rows.classes)
+    weight, group = np.arange(n) % 3 + 0.5, np.arange(n) // 4
+    found = cc.check_relation(world.relation, **given, weights=weight, groups=group)
+    wanted = check_observations(replace(rows, weight=weight, group=group), world.relation)
+    assert found.evidence == wanted.evidence
+    assert found.evidence != plain.evidence
+
+
+def test_mistakes_are_named():
+    world = labels_world(0)
+    given = arrays(world)
+    with raises(ShapeError, world.source.name):
+        cc.check_relation(world.relation, **{**given, "class_proba": np.ones((len(given["classes"]), 1))})
+    with raises(RangeError, "sums to 1"):
+        cc.check_relation(world.relation, **{**given, "class_proba": given["class_proba"] / 2})
+    table = sparse.csr_array(world.table)
+    with raises(DenseOnlyError, "weighing it against data"):
+        cc.check_relation(cc.Relation(world.source, world.target, table), **given)
