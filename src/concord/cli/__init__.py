@@ -6,7 +6,6 @@ Nothing heavy (torch, scikit-learn, SciPy, polars, matplotlib) is imported befor
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +24,7 @@ from concord.cli.study import study
 from concord.cli.train import evaluate, predict, train
 from concord.cli.upgrade import upgrade
 from concord.errors import ConcordError, ConcordWarning
+from concord.terminal import lost_output, open_streams, say
 
 PURPOSE = "Classification tasks whose labels lie on different data, trained together without harm."
 
@@ -73,7 +73,7 @@ app.add_typer(data.app, name="data")
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(__version__)
+        say(__version__)
         raise typer.Exit
 
 
@@ -85,7 +85,7 @@ def _root(
     ),
 ) -> None:
     if context.invoked_subcommand is None:
-        typer.echo(GREETING)
+        say(GREETING)
 
 
 def main() -> None:
@@ -94,6 +94,7 @@ def main() -> None:
     A line below it names the page that explains the mistake, where there is one. A warning of the package is
     one line, too, and stops nothing.
     """
+    open_streams()
     with warnings.catch_warnings():
         warnings.showwarning = partial(_note, warnings.showwarning)
         _run()
@@ -102,7 +103,7 @@ def main() -> None:
 def _note(others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
     """Show a warning: of the package without the place in its code, which is nothing to a user."""
     if issubclass(category, ConcordWarning):
-        print("concord: note:", " ".join(str(message).split()), file=sys.stderr)
+        say("concord: note: " + " ".join(str(message).split()), error=True)
     else:
         others(message, category, *where)
 
@@ -119,6 +120,9 @@ def _run() -> None:
     except _MISUSE as error:
         _misused(error)
     else:
+        lost = lost_output()
+        if lost is not None:
+            _stop(f"standard output could not be written: {lost.strerror or lost}; files were")
         raise SystemExit(status or 0)
 
 
@@ -133,7 +137,7 @@ def _misused(error: Any) -> NoReturn:
 
 
 def _stop(message: str, page: str | None = None) -> NoReturn:
-    print("concord:", " ".join(message.split()), file=sys.stderr)
+    say("concord: " + " ".join(message.split()), error=True)
     if page is not None:
-        print(f"more: concord explain {page}", file=sys.stderr)
+        say(f"more: concord explain {page}", error=True)
     raise SystemExit(2)

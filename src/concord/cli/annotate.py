@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concord.cli.outputs import check_outputs
+from concord.terminal import console, plain, say
 
 if TYPE_CHECKING:
     from concord.data import Manifest
@@ -51,8 +52,6 @@ def annotate(
     Beside the manifest stands OUT.annotation.json with the relation, the options and the counts. A task
     that the manifest lacks is made from the names in the table.
     """
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
     from concord.data import annotate as fill_gaps
@@ -90,9 +89,9 @@ def annotate(
     shown = Table("column", "annotated", "filled in")
     for column, origins in counts.items():
         annotated = origins.get("annotated", 0)
-        shown.add_row(escape(column), f"{annotated:,}", f"{sum(origins.values()) - annotated:,}")
-    Console().print(shown)
-    typer.echo(f"wrote {out}: {done!r}")
+        shown.add_row(plain(column), f"{annotated:,}", f"{sum(origins.values()) - annotated:,}")
+    console().print(shown)
+    say(f"wrote {out}: {done!r}")
 
 
 def _tasks(

@@ -11,6 +11,7 @@ import typer
 
 from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError
+from concord.terminal import console, say
 
 if TYPE_CHECKING:
     from concord.data import Manifest
@@ -84,8 +85,6 @@ def inspect(
     """
     import json
 
-    from rich.console import Console
-
     from concord.data import inspect as look
     from concord.files import write_text
 
@@ -96,11 +95,11 @@ def inspect(
     found = look(*opened, root=root, files=files, content=content)
     if out is not None:
         found.draw(out)
-        typer.echo(f"drew {out}")
+        say(f"drew {out}")
     if json_out is not None:
         write_text(json_out, json.dumps(found.to_dict(), indent=1) + "\n")
-        typer.echo(f"wrote {json_out}")
-    Console().print(found.render())
+        say(f"wrote {json_out}")
+    console().print(found.render())
 
 
 @app.command()
@@ -126,21 +125,20 @@ def readers(
     ] = None,
 ) -> None:
     """Which data sets can be read, and where one gets them; or all about one of them."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from concord.data import reader, reader_names
 
     if name is not None:
         module = reader(name)
-        typer.echo(f"{getdoc(module)}\n\nFrom {module.HOME}\n\n{getdoc(module.read)}")
+        say(f"{getdoc(module)}\n\nFrom {module.HOME}\n\n{getdoc(module.read)}")
         return
     table = Table("name", "data set", Column("where one gets it", overflow="fold"))
     for known in reader_names():
         module = reader(known)
         table.add_row(known, module.TITLE, module.HOME)
-    Console().print(table)
-    typer.echo("concord data readers NAME says what a reader expects, and its options.")
+    console().print(table)
+    say("concord data readers NAME says what a reader expects, and its options.")
 
 
 @app.command()
@@ -225,8 +223,6 @@ def split(
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
 ) -> None:
     """Draw new splits: subject-exclusive, stratified, the same for the same seed."""
-    from rich.console import Console
-
     from concord.data import as_table, read_manifest, resplit, split_shares
 
     check_outputs({"--out": out}, [manifest])
@@ -240,7 +236,7 @@ def split(
         read_manifest(manifest), shares, by_group=groups, stratify=stratify or [], keep=kept, seed=seed
     )
     _write(done, out)
-    Console().print(as_table("shares reached", split_shares(done, stratify or [])))
+    console().print(as_table("shares reached", split_shares(done, stratify or [])))
 
 
 def open_manifest(file: Path, mapping: Mapping[str, Any]) -> Manifest:
@@ -256,7 +252,7 @@ def _write(manifest: Manifest, out: Path) -> None:
     from concord.data import write_manifest
 
     write_manifest(manifest, out)
-    typer.echo(f"wrote {out}: {manifest!r}")
+    say(f"wrote {out}: {manifest!r}")
 
 
 def parse_mapping(

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import typer
 
+from concord.terminal import say
+
 NOT_FOR_USERS = ("dev", "docs")
 """Extras for work on the library itself."""
 
@@ -26,15 +28,15 @@ def doctor() -> None:
 
     needed = requirements(requires("concord-mtl") or ())
     core = {name: _version(name) for name in needed.pop(CORE, [])}
-    typer.echo(f"concord {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
-    typer.echo("installed: " + ", ".join(f"{name} {version}" for name, version in core.items() if version))
+    say(f"concord {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
+    say("installed: " + ", ".join(f"{name} {version}" for name, version in core.items() if version))
     for extra, names in needed.items():
         if extra not in NOT_FOR_USERS:
-            typer.echo(_extra(extra, {name: _version(name) for name in names}))
+            say(_extra(extra, {name: _version(name) for name in names}))
     missing = [name for name, version in core.items() if not version]
-    typer.echo(f"accelerator: {_accelerator() if 'torch' not in missing else 'unknown without torch'}")
+    say(f"accelerator: {_accelerator() if 'torch' not in missing else 'unknown without torch'}")
     if missing:
-        typer.echo(f"missing: {', '.join(missing)}; pip install concord-mtl brings them")
+        say(f"missing: {', '.join(missing)}; pip install concord-mtl brings them")
         raise typer.Exit(1)
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from concord.terminal import console
+
 PACKAGE = Path(__file__).parents[1]
 FOLDERS = (PACKAGE / "pages", PACKAGE.parents[1] / "docs")
 """Where the pages lie: in an installed package, or in a checkout."""
@@ -20,14 +22,13 @@ def explain(
     ],
 ) -> None:
     """Show what the documentation says of a mistake."""
-    from rich.console import Console
     from rich.markdown import Markdown
 
     name, _, heading = page.partition("#")
     text = read_page(name)
     if heading:
         text = section(text, heading)
-    Console().print(Markdown(text))
+    console().print(Markdown(text))
 
 
 def read_page(name: str) -> str:

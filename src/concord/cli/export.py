@@ -9,6 +9,7 @@ import typer
 
 from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError
+from concord.terminal import say
 
 if TYPE_CHECKING:
     from concord.runs import Run
@@ -69,10 +70,8 @@ def _onnx(run: Run, out: Path, tolerance: float) -> None:
         normalization=run.normalization if _takes_pixels(run) else None,
         tolerance=tolerance,
     )
-    typer.echo(f"{made.path}: {', '.join(made.inputs)} -> {', '.join(made.outputs)}")
-    typer.echo(
-        f"onnxruntime differs from torch by {made.difference:.1e} at most on {made.rows} random inputs"
-    )
+    say(f"{made.path}: {', '.join(made.inputs)} -> {', '.join(made.outputs)}")
+    say(f"onnxruntime differs from torch by {made.difference:.1e} at most on {made.rows} random inputs")
 
 
 def _hub(run: Run, folder: Path, license_: str | None) -> None:
@@ -101,7 +100,7 @@ def _hub(run: Run, folder: Path, license_: str | None) -> None:
         normalization=run.normalization if _takes_pixels(run) else None,
         card=card,
     )
-    typer.echo(f"{folder}: load it with concord.hub.from_pretrained")
+    say(f"{folder}: load it with concord.hub.from_pretrained")
 
 
 def _takes_pixels(run: Run) -> bool:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from concord.errors import ConfigError
+from concord.terminal import say
 
 
 def init(
@@ -30,7 +31,7 @@ def init(
     if path.exists() and not force:
         raise ConfigError(f"{path} is there already; --force replaces it")
     write_text(path, template(inputs))  # type: ignore[arg-type]
-    typer.echo(f"wrote {path}; name your manifests in it, then: concord train {path}")
+    say(f"wrote {path}; name your manifests in it, then: concord train {path}")
 
 
 def schema() -> None:
@@ -39,4 +40,4 @@ def schema() -> None:
 
     from concord.config import Config
 
-    typer.echo(json.dumps(Config.model_json_schema(), indent=1))
+    say(json.dumps(Config.model_json_schema(), indent=1))

@@ -18,6 +18,7 @@ from concord.cli.data import (
 )
 from concord.cli.outputs import check_outputs
 from concord.errors import ConfigError, UnknownNameError
+from concord.terminal import console, plain, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,13 +94,11 @@ def show(
     ] = 0.0,
 ) -> None:
     """Print a table, the classes that it cannot tell apart, and the labels that tell nothing."""
-    from rich.console import Console
-
     check_outputs({"--out": out}, [Path(table)])
     relation = _relation(table, classes)
     if out is not None:
         _write_table(relation, out)
-    _print(Console(), relation, tolerance)
+    _print(console(), relation, tolerance)
 
 
 @app.command()
@@ -135,8 +134,6 @@ def estimate(
     separator: SeparatorOption = ",",
 ) -> None:
     """Estimate a table: from samples annotated for both tasks, or from any with predictions or features."""
-    from rich.console import Console
-
     from concord.data import read_predictions
     from concord.estimation import estimate_relation
     from concord.study import Panel, check_figure, draw_panels
@@ -166,14 +163,14 @@ def estimate(
     _write_table(relation, out)
     if cells is not None:
         _write_cells(relation, cells)
-        typer.echo(f"wrote {cells}")
+        say(f"wrote {cells}")
     if figure is not None:
         assert relation.interval is not None
         low, high = relation.interval
         panels = [Panel("estimated", relation.table), Panel(f"width of the {level:.0%} interval", high - low)]
         draw_panels(figure, panels, first.outputs, second.outputs)
-        typer.echo(f"drew {figure}")
-    _print(Console(), relation, 0.0)
+        say(f"drew {figure}")
+    _print(console(), relation, 0.0)
 
 
 @app.command()
@@ -233,14 +230,14 @@ def check(
     wrong = _wrong(found)
     if out is not None:
         _write_check(out, given, own, wrong)
-        typer.echo(f"wrote {out}")
+        say(f"wrote {out}")
     if figure is not None:
         _draw_check(figure, given, own, wrong)
-        typer.echo(f"drew {figure}")
+        say(f"drew {figure}")
     for name in left_out:
-        typer.echo(f"the table's {name!r} is not in the annotations and is left out")
+        say(f"the table's {name!r} is not in the annotations and is left out")
     for line in _account(found, given, own):
-        typer.echo(line)
+        say(line)
 
 
 def _manifest(
@@ -411,11 +408,11 @@ def _draw_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[n
     draw_panels(path, panels, given.source.outputs, given.target.outputs)
 
 
-def _print(console: Console, relation: Relation, tolerance: float) -> None:
-    for block in _drawn(relation, console.width):
-        console.print(block)
+def _print(shown: Console, relation: Relation, tolerance: float) -> None:
+    for block in _drawn(relation, shown.width):
+        shown.print(block)
     for line in _findings(relation, tolerance):
-        console.print(line, markup=False)
+        shown.print(line)
 
 
 def _relation(table: str, classes: bool) -> Relation:
@@ -450,28 +447,28 @@ def _drawn(relation: Relation, width: int) -> Iterator[Table]:
 def _block(relation: Relation, block: Sequence[int], title: str | None) -> Table:
     import numpy as np
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(
-        title=None if title is None else escape(title),
+        title=None if title is None else plain(title),
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    table.add_column(escape(relation.source.name), no_wrap=True)
+    table.add_column(plain(relation.source.name), no_wrap=True)
     for k in block:
-        table.add_column(escape(relation.target.outputs[k]), justify="right")
+        table.add_column(plain(relation.target.outputs[k]), justify="right")
     for i, name in enumerate(relation.source.classes):
         cells = []
         for value in relation.table[i, list(block)]:
             if np.isnan(value):
-                cells.append("[yellow]?[/yellow]")
+                cells.append(Text("?", "yellow"))
             else:
                 shade = SHADES[0 if value == 0 else 1 + min(2, int(value * 3))]
-                cells.append(f"[{shade}]{_short(value)}[/{shade}]")
-        table.add_row(escape(name), *cells)
+                cells.append(Text(_short(value), shade))
+        table.add_row(plain(name), *cells)
     return table
 
 
@@ -515,7 +512,7 @@ def _only(tasks: Sequence[Task], kind: str, choosing: str, naming: str) -> Task:
 def _write_table(relation: Relation, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     relation.to_csv(path)
-    typer.echo(f"wrote {path}")
+    say(f"wrote {path}")
 
 
 def _write_cells(relation: Relation, path: Path) -> None:

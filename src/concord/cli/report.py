@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from concord.cli.outputs import check_outputs
+from concord.terminal import say
 
 READ = ("config.json", "environment.json", "summary.json", "results.csv", "curves.csv")
 """Files of a study that a report is made of."""
@@ -28,4 +29,4 @@ def report(
     check_outputs({"--out": out}, [study / name for study in studies for name in READ])
     alone = len(studies) == 1 and out is None
     page = write_report(studies[0]) if alone else write_comparison(studies, out or Path("comparison.html"))
-    typer.echo(f"report: {page}")
+    say(f"report: {page}")

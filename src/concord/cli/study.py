@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concord.errors import StudyError
+from concord.terminal import console, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,23 +52,22 @@ def study(
     Interrupted, the same command goes on where it stopped; finished runs are never repeated. Given on several
     machines with a common folder, it shares the runs among them; who finishes last writes the report.
     """
-    from rich.console import Console
-
     chosen = _plan(plan, seeds, quick)
     folder = out if out is not None else Path("runs") / _name(plan, quick)
     _check_folder(folder)
-    console = Console()
+    shown = console()
     if isinstance(chosen.problem, str) and ":" in chosen.problem:
-        note = f"concord: note: problem {chosen.problem!r} is Python code next to the plan, and is run"
-        typer.echo(note, err=True)
-    left = _run(console, chosen, folder, processes, engine, _array(array_index, array_size))
+        say(
+            f"concord: note: problem {chosen.problem!r} is Python code next to the plan, and is run", error=True
+        )
+    left = _run(shown, chosen, folder, processes, engine, _array(array_index, array_size))
     if left:
-        console.print(
+        shown.print(
             f"{left} runs are not done yet: other jobs are at them, or have yet to start; who finishes last "
             "writes the report. What a job left that was killed elsewhere is free again after five minutes"
         )
         return
-    _conclude(console, chosen, folder)
+    _conclude(shown, chosen, folder)
 
 
 def _plan(given: str, seeds: int | None, quick: bool) -> Plan:
@@ -109,7 +109,7 @@ def _array(index: int | None, size: int | None) -> tuple[int, int]:
 
 
 def _run(
-    console: Console,
+    shown: Console,
     plan: Plan,
     folder: Path,
     processes: int | None,
@@ -120,15 +120,20 @@ def _run(
 
     from concord.study import default_processes, run
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     done: list[Any] = []
-    progress = Progress(*columns, console=console)
+    progress = Progress(*columns, console=shown)
     bar = progress.add_task("training", total=None)
 
     def start(total: int, before: int) -> None:
         # Not before: a plan that is refused leaves no empty bar behind.
         if before:
-            console.print(f"{before} of {total} runs were done already")
+            shown.print(f"{before} of {total} runs were done already")
         progress.update(bar, total=total, completed=before)
         progress.start()
 
@@ -148,20 +153,20 @@ def _run(
         )
     except KeyboardInterrupt:
         progress.stop()
-        console.print(f"stopped after {len(done)} runs; the same command goes on from there")
+        shown.print(f"stopped after {len(done)} runs; the same command goes on from there")
         raise typer.Exit(130) from None
     finally:
         if progress.live.is_started:
             progress.stop()
 
 
-def _conclude(console: Console, plan: Plan, folder: Path) -> None:
+def _conclude(shown: Console, plan: Plan, folder: Path) -> None:
     from concord.study import compare, result_tables, write_report
 
-    with console.status("comparing"):
+    with shown.status("comparing"):
         summary = compare(plan, folder)
-    for table in result_tables(summary):
-        console.print(table)
-    console.print(summary["sentence"])
     page = write_report(folder)
-    console.print(f"report: {page}", soft_wrap=True)
+    for table in result_tables(summary):
+        shown.print(table)
+    shown.print(summary["sentence"])
+    say(f"report: {page}")

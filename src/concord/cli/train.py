@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concord.cli.outputs import check_outputs
+from concord.terminal import console, plain, say
 
 if TYPE_CHECKING:
     from concord.config import Config
@@ -40,7 +41,7 @@ def train(config: Given, *, overrides: Overrides = None, out: OutputOption = Non
     try:
         run = run_training(asked)
     except KeyboardInterrupt:
-        typer.echo("concord: stopped; the same command goes on from the last checkpoint", err=True)
+        say("concord: stopped; the same command goes on from the last checkpoint", error=True)
         raise typer.Exit(130) from None
     if _is_first():
         _tell(run, before)
@@ -55,15 +56,14 @@ def evaluate(
 ) -> None:
     """Metrics by task on a split, of the heads and of the joint decoding: a table, and JSON in the folder."""
     run, asked = loaded(config, overrides, out)
-    from rich.console import Console
 
     from concord.runs import as_table, write_metrics
     from concord.runs import evaluate as run_evaluation
 
     found = run_evaluation(run, asked, split)
     path = write_metrics(found, run.folder)
-    Console().print(as_table(found))
-    typer.echo(f"wrote {path}")
+    console().print(as_table(found))
+    say(f"wrote {path}")
 
 
 def predict(
@@ -106,7 +106,7 @@ def predict(
         frame = run_prediction(
             run, data, source=source, features=features, on_error=on_error, root=asked.data
         )
-    typer.echo(f"wrote {write_predictions(frame, to)}: {frame.height:,} rows, {frame.width} columns")
+    say(f"wrote {write_predictions(frame, to)}: {frame.height:,} rows, {frame.width} columns")
 
 
 def loaded(config: Path, overrides: list[str] | None = None, out: Path | None = None) -> tuple[Run, Config]:
@@ -150,24 +150,21 @@ def _is_first() -> bool:
 
 
 def _tell(run: Run, finished: bool) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    shown = console()
     values = run.facts["validation"]
     if values:
         table = Table("validation", "value")
         for name, value in values.items():
-            table.add_row(escape(name.removeprefix("val/")), f"{value:.4f}")
-        console.print(table)
+            table.add_row(plain(name.removeprefix("val/")), f"{value:.4f}")
+        shown.print(table)
     elif run.relations:
-        console.print("no rows of split val: nothing was watched, and joint decoding was not fitted")
+        shown.print("no rows of split val: nothing was watched, and joint decoding was not fitted")
     for name, strength in run.decoder.strengths().items():
-        console.print(
+        shown.print(
             f"joint decoding {name}: classes move targets by {strength['target']:g}, "
             f"targets move classes by {strength['class']:g}",
             soft_wrap=True,
-            markup=False,
         )
-    typer.echo(f"{run.folder} is finished already" if finished else f"wrote {run.folder}")
+    say(f"{run.folder} is finished already" if finished else f"wrote {run.folder}")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from concord.data.loading import Collate
     from concord.data.manifest import LOCATORS, SPLITS, Manifest, task_columns
     from concord.data.mixture import Mixture
+    from concord.data.paths import is_clutter
     from concord.data.predictions import read_features, read_predictions
     from concord.data.readers import pack_relation
     from concord.data.registry import read, reader, reader_names
@@ -43,6 +44,7 @@ __all__ = [
     "from_csv",
     "from_frame",
     "inspect",
+    "is_clutter",
     "merge",
     "read",
     "read_manifest",
@@ -81,6 +83,7 @@ __getattr__, __dir__ = lazy_door(
         "from_csv": "concord.data.frames",
         "from_frame": "concord.data.frames",
         "inspect": "concord.data.inspection",
+        "is_clutter": "concord.data.paths",
         "merge": "concord.data.joining",
         "normalize": "concord.data.images",
         "pack_relation": "concord.data.readers",

@@ -14,13 +14,15 @@ from concord.data.contents import content_digests, missing_files
 from concord.data.joining import stack
 from concord.data.manifest import SPLITS, Manifest, task_columns
 from concord.errors import ConfigError, MissingDataError
-from concord.files import whole
+from concord.files import figure_file
 from concord.tasks import MulticlassTask, Task
+from concord.terminal import plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
 
 NO_SPLIT = "no split"
@@ -131,7 +133,7 @@ class Inspection:
         for (task,), values in self.values.group_by("task", maintain_order=True):
             parts.append(as_table(f"{task}: rows a class or label", values.drop("task")))
         problems = self.problems() or ["nothing"]
-        return Group(*parts, "to look at:", *(f"- {_plain(problem)}" for problem in problems))
+        return Group(*parts, "to look at:", *(plain(f"- {problem}") for problem in problems))
 
     def draw(self, path: str | Path) -> None:
         """Draw the findings: rows by task and split, the overlap, and every task's classes or labels.
@@ -143,23 +145,20 @@ class Inspection:
             ConfigError: Another ending.
             OutputError: It cannot be written.
         """
-        from matplotlib.figure import Figure
-
         file = Path(path)
         if file.suffix.lower() not in FIGURES:
             raise ConfigError(f"a figure ends in {', '.join(FIGURES)}, found {file.name!r}")
         bars = [min(n, MOST_BARS) for n in self.tasks["outputs"]]
         heights = [max(2.0, 0.4 * len(bars) + 1.2), *(0.9 + 0.2 * n for n in bars)]
-        figure = Figure(figsize=(11, sum(heights)), layout="constrained")
-        grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
-        figure.suptitle(f"{self.name or 'manifest'}: {self.rows:,} rows")
-        _draw_matrix(figure.add_subplot(grid[0, 0]), *self._split_matrix(), "annotated rows by split")
-        _draw_matrix(figure.add_subplot(grid[0, 1]), *self._overlap_matrix(), "rows annotated for both tasks")
-        for i, task in enumerate(self.tasks["task"], 1):
-            values = self.values.filter(pl.col("task") == task)
-            _draw_values(figure.add_subplot(grid[i, :]), task, values, self.rows)
-        with whole(file) as part:
-            figure.savefig(part, dpi=120, format=file.suffix[1:].lower())
+        with figure_file(file, 11, sum(heights)) as figure:
+            grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+            figure.suptitle(f"{self.name or 'manifest'}: {self.rows:,} rows")
+            left, right = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
+            _draw_matrix(left, *self._split_matrix(), "annotated rows by split")
+            _draw_matrix(right, *self._overlap_matrix(), "rows annotated for both tasks")
+            for i, task in enumerate(self.tasks["task"], 1):
+                values = self.values.filter(pl.col("task") == task)
+                _draw_values(figure.add_subplot(grid[i, :]), task, values, self.rows)
 
     def _split_matrix(self) -> tuple[list[list[int]], list[str], list[str]]:
         cells = [list(row) for row in self.tasks.select(*SPLITS, NO_SPLIT).iter_rows()]
@@ -388,24 +387,20 @@ def _same_content(frame: pl.DataFrame, root: Path, paths: pl.Series) -> pl.DataF
 # -- showing -----------------------------------------------------------------------------------------
 
 
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
-
-
 def as_table(title: str, frame: pl.DataFrame) -> Table:
     """A frame as a table for a rich console; long ones are cut, and say so; empty counts are left out."""
     from rich.table import Table
 
     empty = [name for name in ("partial", *_COUNTS) if name in frame.columns and not (frame[name] > 0).any()]
     frame = frame.drop(empty)
-    table = Table(title=_plain(title), title_justify="left")
+    table = Table(title=plain(title), title_justify="left")
     for name, dtype in frame.schema.items():
         widest = max(len(str(value)) for value in (*frame[name].head(MOST_LINES), name))
         numeric = dtype.is_numeric()
         width = None if numeric else min(widest, WIDEST)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold", min_width=width)
+        table.add_column(
+            plain(name), justify="right" if numeric else "left", overflow="fold", min_width=width
+        )
     for row in frame.head(MOST_LINES).iter_rows():
         table.add_row(*(_cell(value) for value in row))
     if frame.height > MOST_LINES:
@@ -413,12 +408,12 @@ def as_table(title: str, frame: pl.DataFrame) -> Table:
     return table
 
 
-def _cell(value: object) -> str:
+def _cell(value: object) -> str | Text:
     if value is None:
         return "-"
     if isinstance(value, float):
         return f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else _plain(str(value))
+    return f"{value:,}" if isinstance(value, int) else plain(value)
 
 
 def _draw_matrix(

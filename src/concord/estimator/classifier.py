@@ -58,6 +58,7 @@ from concord.learners import TorchLearner
 from concord.networks import seeded, usual_torch
 from concord.relations import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
+from concord.terminal import say
 
 Array = npt.NDArray[Any]
 
@@ -703,7 +704,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def _say(self, message: str) -> None:
         self.report_.append(message)
         if self.verbose:
-            print(message)
+            say(message)
 
     # -- keeping it --------------------------------------------------------------------------------
 

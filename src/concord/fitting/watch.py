@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from concord.errors import CheckpointError, MissingExtraError
+from concord.terminal import console as terminal_console
 
 
 class Logger(Protocol):
@@ -186,7 +187,6 @@ class Progress:
     """
 
     def __init__(self, steps: int, console: Any = None) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
@@ -196,7 +196,7 @@ class Progress:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[parts]}", markup=False),
-            console=console or Console(stderr=True),
+            console=console or terminal_console(stderr=True),
         )
         self._task = self._bar.add_task("training", total=steps, parts="")
         self._bar.start()

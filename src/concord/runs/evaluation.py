@@ -17,6 +17,7 @@ from concord.runs.outputs import Said, device_of, said_of, taken_by
 from concord.runs.run import Run
 from concord.runs.sources import Opened, named, open_sources
 from concord.tasks import Task
+from concord.terminal import plain
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -104,16 +105,15 @@ def write_metrics(found: dict[str, Any], folder: Path) -> Path:
 
 def as_table(found: dict[str, Any]) -> Table:
     """What `evaluate` found, to be printed."""
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table("task", "metric", "head", "joint", title=f"split {found['split']}", title_justify="left")
     for task, values in found["tasks"].items():
         if not values["head"]:
-            table.add_row(escape(task), "nothing is annotated", "", "")
+            table.add_row(plain(task), "nothing is annotated", "", "")
         for number, (metric, value) in enumerate(values["head"].items()):
-            name = f"{escape(task)} ({values['annotated']:,} rows)" if number == 0 else ""
-            table.add_row(name, escape(metric), f"{value:.4f}", f"{values['joint'][metric]:.4f}")
+            name = plain(f"{task} ({values['annotated']:,} rows)") if number == 0 else ""
+            table.add_row(name, plain(metric), f"{value:.4f}", f"{values['joint'][metric]:.4f}")
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from concord.config import Config, InputPlan
-from concord.data import FeatureRows, Manifest, Source, read_manifest, write_frame
+from concord.data import FeatureRows, Manifest, Source, is_clutter, read_manifest, write_frame
 from concord.errors import ConfigError, EmptyDataError, MissingDataError, UnknownNameError
 from concord.runs.evaluation import split_sources
 from concord.runs.outputs import Said, device_of, said_of, taken_by
@@ -111,7 +112,7 @@ def _found(data: Path) -> tuple[Manifest, str]:
     if data.is_dir():
         paths = sorted(
             path.relative_to(data).as_posix()
-            for path in data.rglob("*")
+            for path in _visible(data)
             if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
         )
         if not paths:
@@ -125,6 +126,13 @@ def _found(data: Path) -> tuple[Manifest, str]:
         return Manifest(pl.DataFrame({"row": [0]}), (), data.parent, data.stem), "file"
     # Annotations play no part: a manifest of other tasks is as good as one without any.
     return read_manifest(data, tasks=()), "manifest"
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Files below a folder, without what systems leave there."""
+    for place, inner, files in os.walk(folder):
+        inner[:] = [name for name in inner if not is_clutter(name)]
+        yield from (Path(place, name) for name in files if not is_clutter(name))
 
 
 def _plan(run: Run, wanted: str, source: str | None) -> InputPlan:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import ConfigError
-from concord.files import whole
+from concord.files import figure_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,8 +68,6 @@ def draw_panels(
         ConfigError: Another ending.
         OutputError: It cannot be written.
     """
-    from matplotlib.figure import Figure
-
     file = check_figure(path)
     left, below = (0.09 * max(map(len, names[:MOST_NAMES])) for names in (rows, columns))
     wide = min(14.0, max(2.5, 0.36 * len(columns))) + 1.0
@@ -79,12 +77,10 @@ def draw_panels(
         size, shape = (wide + left, len(panels) * high + below), (len(panels), 1)
     else:
         size, shape = (len(panels) * wide + left, high + below), (1, len(panels))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).ravel()
-    for panel, place in zip(panels, axes, strict=True):
-        _draw(place, panel, rows, columns)
-    with whole(file) as part:
-        figure.savefig(part, dpi=120, format=file.suffix[1:].lower())
+    with figure_file(file, *size) as figure:
+        axes = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).ravel()
+        for panel, place in zip(panels, axes, strict=True):
+            _draw(place, panel, rows, columns)
 
 
 def _draw(axes: Axes, panel: Panel, rows: Sequence[str], columns: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from concord.study.judging import METRIC_WORDS, VERDICT_WORDS
+from concord.terminal import plain
 
 STYLES = {"superior": "green", "inferior": "red", "non-inferior": "", "undecided": "dim"}
 
@@ -28,7 +29,7 @@ def result_tables(summary: Mapping[str, Any]) -> Iterator[Table]:
     for regime, task in dict.fromkeys((row["regime"], row["task"]) for row in means):
         metric = METRIC_WORDS.get(summary["metrics"][task], summary["metrics"][task])
         table = Table(
-            title=f"{regime}: {task}, {metric}; differences to baselines, {percent} intervals",
+            title=plain(f"{regime}: {task}, {metric}; differences to baselines, {percent} intervals"),
             title_justify="left",
             box=box.SIMPLE_HEAD,
             padding=(0, 1, 0, 0),

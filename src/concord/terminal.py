@@ -1,0 +1,100 @@
+"""What a terminal is shown: any text, in any encoding, and no control character from anybody's file."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+# Control characters but tab and line feed; marks that turn the direction of text; line ends of other kinds;
+# halves of surrogate pairs.
+_RAW = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters as a Python literal has them, such as `\x1b`; line feeds stay."""
+    return _RAW.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def plain(text: object) -> Text:
+    """Text for a rich table or console, in which nothing is markup and nothing is a control character."""
+    from rich.text import Text
+
+    return Text(printable(str(text)))
+
+
+def say(text: str, error: bool = False) -> None:
+    """Print a line on standard output, or on standard error."""
+    print(printable(text), file=sys.stderr if error else sys.stdout)
+
+
+def console(stderr: bool = False) -> Console:
+    """A rich console to which text is text: no markup, no names of emoji, no control characters."""
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+
+    class Shown(Console):
+        def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+    return Shown(stderr=stderr, markup=False, emoji=False)
+
+
+class Stream(io.TextIOWrapper):
+    """A standard stream that replaces what its encoding lacks, and outlives whoever reads it.
+
+    Attributes:
+        failed: What kept the last text from being written, where that was not the reader's choice.
+    """
+
+    failed: OSError | None = None
+
+    def write(self, text: str) -> int:
+        """Write text; nothing is raised."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._give_up(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush; nothing is raised."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        if not isinstance(error, BrokenPipeError):
+            self.failed = error
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
+def open_streams() -> None:
+    """Make standard output and standard error take any text, for as long as this process lives."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream is getattr(sys, f"__{name}__"):
+            lines, encoding = stream.line_buffering, stream.encoding
+            made = Stream(stream.detach(), encoding=encoding, errors="replace", line_buffering=lines)
+            setattr(sys, name, made)
+            setattr(sys, f"__{name}__", made)
+
+
+def lost_output() -> OSError | None:
+    """What kept standard output from being written, after it was flushed; None where nothing did."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return getattr(sys.stdout, "failed", None)
