@@ -58,7 +58,8 @@ def study(
     shown = console()
     if isinstance(chosen.problem, str) and ":" in chosen.problem:
         say(
-            f"concord: note: problem {chosen.problem!r} is Python code next to the plan, and is run", error=True
+            f"concord: note: problem {chosen.problem!r} is Python code next to the plan, and is run",
+            error=True,
         )
     left = _run(shown, chosen, folder, processes, engine, _array(array_index, array_size))
     if left:

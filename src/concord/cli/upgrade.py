@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from concord.terminal import say
+
 
 def upgrade(
     folder: Annotated[
@@ -30,4 +32,4 @@ def upgrade(
 
     made = upgrade_folder(folder, out)
     kept = folder if out is not None else folder.with_name(f"{folder.name}.before-upgrade")
-    typer.echo(f"wrote {made}; {kept} is as it was")
+    say(f"wrote {made}; {kept} is as it was")

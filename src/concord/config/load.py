@@ -110,7 +110,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         values: Any = tomllib.loads(text) if path.suffix == ".toml" else _yaml(text)
-    except (ValueError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: cannot be read: nested too deeply") from None
+    except (ValueError, OSError) as error:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys, found {type(values).__name__}")
@@ -160,7 +162,7 @@ def _put(values: dict[str, Any], key: Sequence[str], value: Any, where: str) -> 
     for i, part in enumerate(key):
         last = i == len(key) - 1
         if isinstance(inner, list):
-            if not part.isdigit() or int(part) >= len(inner):
+            if not (part.isascii() and part.isdigit()) or len(part) > 9 or int(part) >= len(inner):
                 raise ConfigError(
                     f"{where}: {'.'.join(key[:i])} is a list of {len(inner)}, counted from 0, found {part!r}"
                 )

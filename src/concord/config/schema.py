@@ -40,8 +40,9 @@ def _coupling_name(value: str) -> str:
 CouplingName = Annotated[
     str, AfterValidator(_coupling_name), Field(json_schema_extra={"enum": list(coupling_names())})
 ]
-Whole = Annotated[int, BeforeValidator(_no_truth), Field(ge=0)]
-Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1)]
+Whole = Annotated[int, BeforeValidator(_no_truth), Field(ge=0, lt=2**31)]
+Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, lt=2**31)]
+Seed = Annotated[int, BeforeValidator(_no_truth), Field(ge=0, lt=2**32)]
 Weight = Annotated[float, Field(ge=0)]
 Split = Literal["train", "val", "test"]
 Kind = Literal["images", "arrays", "features", "columns", "texts"]
@@ -346,7 +347,7 @@ class Training(_Strict):
     )
     channels_last: bool = Field(default=False, description="Whether images lie in memory channels last")
     compile: str | None = Field(default=None, description="Backend of torch.compile, such as inductor")
-    seed: Whole = Field(default=0, description="Of initial weights, order of rows and dropout")
+    seed: Seed = Field(default=0, description="Of initial weights, order of rows and dropout")
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="What it runs on")
     devices: Count | Literal["auto"] = Field(
         default=1, description="Devices on each machine; a launcher's number (torchrun, SLURM) comes first"

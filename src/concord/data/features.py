@@ -15,6 +15,7 @@ from torch import Tensor
 
 from concord.data.inputs import Inputs, Keyer, Loaded, Rows, column
 from concord.data.manifest import Manifest
+from concord.data.parsing import polars_errors, scan_parquet
 from concord.errors import DataFormatError, MissingDataError, NotFiniteError, ShapeError, UnknownNameError
 from concord.files import UNREADABLE, bytes_of, read_arrays, read_header
 
@@ -168,14 +169,10 @@ def _array(values: Any, columns: tuple[str, ...] | None) -> npt.NDArray[Any]:
 
 
 def _read_table(path: Path) -> pl.DataFrame:
-    try:
-        return (
-            pl.read_parquet(path)
-            if path.suffix == ".parquet"
-            else pl.read_csv(path, infer_schema_length=None)
-        )
-    except pl.exceptions.PolarsError as error:
-        raise DataFormatError(f"{path}: not a table of features; {str(error).splitlines()[0]}") from error
+    with polars_errors(path, "a table of features"):
+        if path.suffix == ".parquet":
+            return scan_parquet(path).collect()
+        return pl.read_csv(path, infer_schema_length=None, glob=False)
 
 
 def _table(frame: pl.DataFrame, columns: tuple[str, ...] | None) -> npt.NDArray[np.float32]:

@@ -11,6 +11,7 @@ import polars as pl
 
 from concord.data.frames import parse_labels, read_table, typed, with_lines
 from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, class_type, task_columns
+from concord.data.parsing import polars_errors, scan_parquet
 from concord.errors import (
     AnnotationError,
     ConcordError,
@@ -19,7 +20,7 @@ from concord.errors import (
     NoAnnotationError,
     OutputError,
 )
-from concord.files import FORMULA, NUMBER, check_place, unguarded, whole, write_text
+from concord.files import FORMULA, NUMBER, check_place, parse_json, unguarded, whole, write_text
 from concord.files import guarded as guard
 from concord.relations import task_of, task_record
 from concord.tasks import MulticlassTask, MultilabelTask, Task
@@ -196,10 +197,8 @@ def read_manifest(
 
 
 def _parquet_description(path: Path) -> dict[str, Any]:
-    try:
+    with polars_errors(path, "a Parquet file"):
         text = pl.read_parquet_metadata(path).get(METADATA)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataFormatError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from error
     return {} if text is None else _description(text, f"{path}, metadata {METADATA!r}")
 
 
@@ -216,8 +215,8 @@ def _csv_description(path: Path) -> dict[str, Any]:
 
 def _description(text: str, where: str) -> dict[str, Any]:
     try:
-        description = json.loads(text)
-    except json.JSONDecodeError as error:
+        description = parse_json(text)
+    except ValueError as error:
         raise DataFormatError(f"{where}: not JSON ({error})") from error
     root = description.get("root") if isinstance(description, dict) else 0
     if not (root is None or isinstance(root, str)) or not isinstance(description.get("name", ""), str):
@@ -233,8 +232,8 @@ def _description(text: str, where: str) -> dict[str, Any]:
 def _read_parquet(
     path: Path, tasks: Sequence[Task] | None, _: dict[str, Any]
 ) -> tuple[pl.DataFrame, Sequence[Task]]:
-    try:
-        scan = pl.scan_parquet(path)
+    with polars_errors(path, "a Parquet file"):
+        scan = scan_parquet(path)
         schema = scan.collect_schema()
         if tasks is None:
             frame = scan.collect()
@@ -248,8 +247,6 @@ def _read_parquet(
             return scan.with_columns(casts).collect(engine="streaming"), tasks
         except pl.exceptions.InvalidOperationError:
             return scan.collect(), tasks  # an unknown name: the manifest says which, and where
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataFormatError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from error
 
 
 def _read_csv(

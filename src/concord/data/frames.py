@@ -22,6 +22,7 @@ from concord.errors import (
     MissingDataError,
     UnknownNameError,
 )
+from concord.files import check_unpacked
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
 GAPS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "None")
@@ -311,12 +312,12 @@ def read_table(path: Path, separator: str = ",") -> pl.DataFrame:
     if _has_bare_returns(path):
         _check_lines(path, separator)
     try:
-        frame = pl.read_csv(path, infer_schema=False, separator=separator)
+        frame = pl.read_csv(path, infer_schema=False, separator=separator, glob=False)
     except pl.exceptions.NoDataError as error:
         raise EmptyDataError(
             f"{path}: a header and at least one line are expected, found an empty file"
         ) from error
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         _check_lines(path, separator)
         raise DataFormatError(f"{path}: not a CSV file in UTF-8 ({str(error).splitlines()[0]})") from error
     if frame.is_empty():
@@ -333,9 +334,12 @@ def read_table(path: Path, separator: str = ",") -> pl.DataFrame:
 def _bytes(path: Path) -> Iterator[bytes]:
     """A file, unpacked where it is gzipped, in large pieces that end with a line or the file."""
     opener = gzip.open if path.suffix == ".gz" else open
+    size, unpacked = path.stat().st_size, 0
     try:
         with opener(path, "rb") as file:
             while chunk := file.read(CHUNK) + file.readline():
+                unpacked += len(chunk)
+                check_unpacked(path, size, unpacked)
                 yield chunk
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataFormatError(f"{path}: not a gzipped file ({error})") from error

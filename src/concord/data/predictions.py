@@ -13,6 +13,7 @@ import polars as pl
 from concord.data.features import FeatureRows
 from concord.data.files import unguarded_frame
 from concord.data.manifest import Manifest
+from concord.data.parsing import polars_errors, scan_parquet
 from concord.errors import ConfigError, DataFormatError, MissingDataError, ShapeError, UnknownNameError
 from concord.files import read_arrays
 from concord.tasks import Task
@@ -47,10 +48,9 @@ def read_predictions(path: str | Path, manifest: Manifest, tasks: Sequence[Task]
                 raise UnknownNameError.of(f"array in {file}", task.name, arrays)
         out = {task.name: _numbers(arrays[task.name], task, file) for task in tasks}
     else:
-        try:
-            frame = unguarded_frame(pl.read_csv(file)) if file.suffix == ".csv" else pl.read_parquet(file)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise DataFormatError(f"{file} cannot be read: {str(error).splitlines()[0]}") from error
+        with polars_errors(file, "a table of predictions"):
+            csv = file.suffix == ".csv"
+            frame = unguarded_frame(pl.read_csv(file, glob=False)) if csv else scan_parquet(file).collect()
         frame = _in_order(frame, manifest, file)
         out = {task.name: _columns(frame, task, file) for task in tasks}
     for task in tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
+import torch
 from torch import Tensor, nn
 
 from concord.errors import RangeError, UnknownNameError
@@ -33,7 +34,7 @@ class Recipe:
 
     Raises:
         RangeError: A number outside its range.
-        UnknownNameError: Another schedule.
+        UnknownNameError: Another schedule, or backend of `torch.compile`.
     """
 
     schedule: Schedule = "constant"
@@ -51,6 +52,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in get_args(Schedule):
             raise UnknownNameError.of("schedule", self.schedule, get_args(Schedule))
+        if self.compile is not None:
+            backends = torch.compiler.list_backends(exclude_tags=())
+            if self.compile not in backends:
+                raise UnknownNameError.of("backend of torch.compile", self.compile, backends)
         if self.warmup < 0 or self.accumulate < 1 or (self.clip is not None and self.clip <= 0):
             raise RangeError(
                 "warmup is >= 0, accumulate >= 1 and clip > 0, found "

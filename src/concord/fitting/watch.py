@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from concord.errors import CheckpointError, MissingExtraError
+from concord.files import parse_json, write_bytes
 from concord.terminal import console as terminal_console
 
 
@@ -48,7 +49,7 @@ class JsonLines:
         values = {k: (int(v) if k == "step" else v if math.isfinite(v) else None) for k, v in record.items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")
         except OSError as error:
             raise CheckpointError(f"cannot write {self.path}: {error.strerror or error}") from error
@@ -58,23 +59,31 @@ class JsonLines:
         return {}
 
     def resume(self, step: int, state: Mapping[str, Any]) -> None:
-        """Cut lines of later steps, and one that was half written."""
+        """Cut lines of later steps; lines that are no records go to a file beside, named `FILE.odd`."""
         del state
         if not self.path.exists():
             return
-        kept = []
-        for line in self.path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except ValueError:
-                continue
-        from concord.archive import write_file
-
-        write_file(self.path, "".join(kept).encode())
+        lines = self.path.read_bytes().splitlines(keepends=True)
+        steps = [_step_of(line) for line in lines]
+        odd = [line for line, found in zip(lines, steps, strict=True) if found is None and line.strip()]
+        if odd:
+            beside = self.path.with_name(f"{self.path.name}.odd")
+            write_bytes(beside, b"".join([beside.read_bytes() if beside.exists() else b"", *odd]))
+        kept = [line for line, found in zip(lines, steps, strict=True) if found is not None and found <= step]
+        write_bytes(self.path, b"".join(kept))
 
     def close(self) -> None:
         """Nothing: every line is written at once."""
+
+
+def _step_of(line: bytes) -> float | None:
+    """The step of a whole line; None for anything that `log` did not write."""
+    try:
+        step = parse_json(line.decode())["step"]
+    except (ValueError, TypeError, LookupError):
+        return None
+    whole = line.endswith(b"\n") and isinstance(step, int | float) and not isinstance(step, bool)
+    return step if whole else None
 
 
 class TensorBoard:

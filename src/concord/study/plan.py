@@ -118,11 +118,14 @@ def _kind_of(problem: Any) -> str:
     return type(problem).__name__ if isinstance(problem, Data | Sourced) else "str"
 
 
+MOST_SEEDS = 10_000
+
+
 def _listed(value: Any) -> Any:
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    if value < 1:
-        raise ValueError(f"at least one seed is needed, found {value}")
+    if not 1 <= value <= MOST_SEEDS:
+        raise ValueError(f"1 to {MOST_SEEDS:,} seeds are possible, found {value if value < 1 else 'more'}")
     return list(range(value))
 
 
@@ -370,7 +373,7 @@ def read_plan(path: str | Path, quick: bool = False) -> Plan:
         raise MissingDataError(f"no study plan at {path}")
     try:
         values = parsed_yaml(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError is one
+    except (ValueError, OSError) as error:  # UnicodeDecodeError is one
         reason = " ".join(str(error).split())
         raise StudyError(f"{path}: not readable as YAML ({reason})") from error
     if not isinstance(values, dict):

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ import polars as pl
 from concord.data.frames import read_table, typed
 from concord.data.manifest import Manifest, task_columns
 from concord.errors import DataFormatError, MissingDataError, UnknownNameError
+from concord.files import read_arrays
 from concord.relations import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
@@ -170,9 +170,8 @@ def _file(folder: Path, name: str) -> Path:
 def _arrays(folder: Path, name: str, *keys: str) -> dict[str, Array]:
     path = _file(folder, name)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        found = read_arrays(path)
+    except DataFormatError as error:
         raise DataFormatError(f"{path}: an archive of plain arrays is expected ({error})") from error
     for key in keys:
         if key not in found:

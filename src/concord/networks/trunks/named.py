@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from concord.errors import ConfigError, ShapeError, UnknownNameError
+from concord.errors import ConcordError, ConfigError, ShapeError, UnknownNameError
 
 Kind = Literal["features", "images", "texts"]
 """What a trunk takes: rows of numbers, images (n, 3, size, size), or texts."""
@@ -108,7 +108,10 @@ def build_trunk(
 
 
 def call_with_options(name: str, make: Callable[..., Any], options: Mapping[str, Any], *given: Any) -> Any:
-    """Call `make` with options; one that it does not have is a `ConfigError` that offers the nearest."""
+    """Call `make` with options; one that it does not have is a `ConfigError` that offers the nearest.
+
+    A value that `make` cannot use is one, too.
+    """
     from inspect import Parameter, signature
 
     parameters = list(signature(make).parameters.values())[len(given) :]
@@ -117,7 +120,13 @@ def call_with_options(name: str, make: Callable[..., Any], options: Mapping[str,
         for option in options:
             if option not in known:
                 raise ConfigError(f"trunk {name}: {UnknownNameError.of('option', option, known)}")
-    return make(*given, **options)
+    try:
+        return make(*given, **options)
+    except ConcordError:
+        raise
+    except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
+        told = f"{options!r:.200}"
+        raise ConfigError(f"trunk {name}: cannot be built with options {told} ({error!s:.200})") from error
 
 
 def image_example(request: TrunkRequest, size: int) -> torch.Tensor:

@@ -10,6 +10,8 @@ from torch import nn
 
 from concord.errors import RangeError
 
+MOST_LAYERS, WIDEST = 1000, 10**6
+
 
 def mlp(inputs: int, hidden: Sequence[int] = (128, 128), *, dropout: float = 0.2) -> nn.Sequential:
     """Linear layers with ReLU and dropout.
@@ -21,11 +23,15 @@ def mlp(inputs: int, hidden: Sequence[int] = (128, 128), *, dropout: float = 0.2
         dropout: Probability of dropping a unit, in [0, 1).
 
     Raises:
-        RangeError: Widths that are not whole numbers from 1 on.
+        RangeError: Widths that are not whole numbers from 1 to a million, or more than a thousand of them;
+            dropout that is no number in [0, 1).
     """
     listed = isinstance(hidden, Sequence) and not isinstance(hidden, str)
-    if not listed or not all(_is_width(width) for width in hidden):
-        raise RangeError(f"hidden lists widths of layers, whole numbers >= 1, found {hidden!r}")
+    if not listed or len(hidden) > MOST_LAYERS or not all(_is_width(width) for width in hidden):
+        raise RangeError(f"hidden lists widths of layers, whole numbers >= 1, found {hidden!r:.200}")
+    number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
+    if not number or not 0 <= dropout < 1:
+        raise RangeError(f"dropout is a share in [0, 1), found {dropout!r}")
     layers: list[nn.Module] = []
     for before, after in pairwise((inputs, *hidden)):
         layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
@@ -33,4 +39,4 @@ def mlp(inputs: int, hidden: Sequence[int] = (128, 128), *, dropout: float = 0.2
 
 
 def _is_width(width: object) -> bool:
-    return isinstance(width, int | np.integer) and not isinstance(width, bool) and int(width) >= 1
+    return isinstance(width, int | np.integer) and not isinstance(width, bool) and 1 <= int(width) <= WIDEST

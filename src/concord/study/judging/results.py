@@ -76,6 +76,13 @@ def collect(plan: Plan, problem: Problem, out: Path) -> Results:
     records, values, kept = {}, {}, {}
     for cell in all_cells(plan):
         records[cell], kept[cell] = load(out, plan, cell), logits(out, cell)
+        for task in problem.tasks:
+            found, wanted = kept[cell].get(task.name), (len(targets[task.name]), task.width)
+            if found is None or found.shape != wanted or not np.isfinite(found).all():
+                raise StudyError(
+                    f"{out / 'runs' / cell.id}.npz does not hold finite logits of shape {wanted} of task "
+                    f"{task.name!r}; delete it and start the study again"
+                )
         values[cell] = {
             task.name: evaluate(task, targets[task.name], kept[cell][task.name]) for task in problem.tasks
         }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from concord.errors import EmptyDataError
+from jinja2 import TemplateError
+
+from concord.errors import ConcordError, DataFormatError, EmptyDataError
 from concord.study.pages.outcome import Outcome
 from concord.study.pages.page import traced, write_page
 from concord.study.pages.views import (
@@ -44,28 +48,33 @@ def write_report(out: Path) -> Path:
         DataFormatError: A file that is not in its format.
         StudyError: Verdicts that do not follow from `results.csv`.
     """
-    outcome = Outcome.read(Path(out))
-    return write_page(
-        Path(out) / "report.html",
-        "report.html",
-        title=outcome.title,
-        outcome=outcome,
-        facts=facts(outcome),
-        sentences=sentences(outcome),
-        tiles=tiles(outcome),
-        boards=[board(outcome, baseline) for baseline in outcome.baselines],
-        pictures=pictures(outcome),
-        ranks=ranks(outcome),
-        keys=[{"name": name, "colour": colour} for name, colour in colours(outcome).items()],
-        curve_groups=learning(outcome),
-        efficiency=efficiency(outcome),
-        relations=[relation(record) for record in outcome.relations],
-        confusions=confusions(outcome),
-        gallery=gallery(outcome),
-        listings=listings(outcome),
-        setup=setup(outcome),
-        rows=traced([outcome]),
-    )
+    with _of_a_study([out]):
+        outcome = Outcome.read(Path(out))
+        values = _parts(outcome)
+        return write_page(Path(out) / "report.html", "report.html", **values)
+
+
+def _parts(outcome: Outcome) -> dict[str, Any]:
+    """What the page of a study shows."""
+    return {
+        "title": outcome.title,
+        "outcome": outcome,
+        "facts": facts(outcome),
+        "sentences": sentences(outcome),
+        "tiles": tiles(outcome),
+        "boards": [board(outcome, baseline) for baseline in outcome.baselines],
+        "pictures": pictures(outcome),
+        "ranks": ranks(outcome),
+        "keys": [{"name": name, "colour": colour} for name, colour in colours(outcome).items()],
+        "curve_groups": learning(outcome),
+        "efficiency": efficiency(outcome),
+        "relations": [relation(record) for record in outcome.relations],
+        "confusions": confusions(outcome),
+        "gallery": gallery(outcome),
+        "listings": listings(outcome),
+        "setup": setup(outcome),
+        "rows": traced([outcome]),
+    }
 
 
 def write_comparison(outs: Sequence[Path], target: Path) -> Path:
@@ -86,22 +95,41 @@ def write_comparison(outs: Sequence[Path], target: Path) -> Path:
     """
     if not outs:
         raise EmptyDataError("name at least one folder of a study to compare, found none")
-    studies = dict(zip(_names(outs), (Outcome.read(Path(out)) for out in outs), strict=True))
-    return write_page(
-        Path(target),
-        "comparison.html",
-        title=f"{len(studies)} studies" if len(studies) > 1 else next(iter(studies.values())).title,
-        studies=[
+    with _of_a_study(outs):
+        studies = dict(zip(_names(outs), (Outcome.read(Path(out)) for out in outs), strict=True))
+        return write_page(Path(target), "comparison.html", **_parts_across(studies))
+
+
+def _parts_across(studies: Mapping[str, Outcome]) -> dict[str, Any]:
+    """What the page of several studies shows."""
+    return {
+        "title": f"{len(studies)} studies" if len(studies) > 1 else next(iter(studies.values())).title,
+        "studies": [
             {"name": name, "outcome": outcome, "facts": facts(outcome), "sentences": sentences(outcome)}
             for name, outcome in studies.items()
         ],
-        margin=margin_of(studies),
-        level=max(float(outcome.summary["level"]) for outcome in studies.values()),
-        tallies=tallies(studies),
-        pictures=pictures_across(studies),
-        listings=listings_across(studies),
-        rows=traced(list(studies.values()), list(studies)),
-    )
+        "margin": margin_of(studies),
+        "level": max(float(outcome.summary["level"]) for outcome in studies.values()),
+        "tallies": tallies(studies),
+        "pictures": pictures_across(studies),
+        "listings": listings_across(studies),
+        "rows": traced(list(studies.values()), list(studies)),
+    }
+
+
+@contextmanager
+def _of_a_study(outs: Sequence[Path]) -> Iterator[None]:
+    """A file that a study did not write has, in some place, another shape than what is drawn of it."""
+    try:
+        yield
+    except ConcordError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError) as error:
+        where = ", ".join(map(str, outs))
+        raise DataFormatError(
+            f"{where}: a file of the study is not as `concord study` writes it ({error!r:.200}); judge again "
+            "with `concord study`"
+        ) from error
 
 
 def _names(outs: Sequence[Path]) -> list[str]:

@@ -13,10 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import DataFormatError, StudyError
-from concord.files import read_arrays, write_arrays, write_text
+from concord.files import read_arrays, read_json, write_arrays, write_text
 from concord.study.plan import GROWING, Plan
 
 CONFIG = "config.json"
+
+FIELDS: dict[str, Any] = {
+    "rows": dict,
+    "validation": dict,
+    "curves": list,
+    "relations": dict,
+    "seconds": (int, float),
+}
+"""What the record of a run holds, beside the names of the run."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +70,8 @@ def open_folder(out: Path, plan: Plan) -> None:
     config = out / CONFIG
     if config.is_file():
         try:
-            held = json.loads(config.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            held = read_json(config)
+        except (OSError, DataFormatError) as error:
             raise StudyError(f"{config} is not readable as a plan; choose another --out") from error
         wanted = plan.resolved()
         difference = _difference(held, _without_growth(held, wanted))
@@ -111,9 +120,11 @@ def load(out: Path, plan: Plan, cell: Cell) -> dict[str, Any]:
     """
     path = _json(out, cell)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        record = read_json(path)
+    except (OSError, DataFormatError) as error:
         raise StudyError(f"{path} is damaged; delete it and start the study again") from error
+    if not isinstance(record, dict) or not all(isinstance(record.get(k), t) for k, t in FIELDS.items()):
+        raise StudyError(f"{path} is damaged; delete it and start the study again")
     if record.get("plan") != plan.digest_of(cell.regime, cell.condition):
         raise StudyError(f"{path} belongs to another plan; delete it and start the study again")
     return record

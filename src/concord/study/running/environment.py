@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import platform
 import sys
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from concord import __version__
+from concord.errors import DataFormatError
+from concord.files import read_json
 from concord.study.running.cells import write_json
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "lightning-fabric", "polars", "pydantic")
@@ -42,33 +44,56 @@ def environment() -> dict[str, Any]:
 
 @contextmanager
 def note_session(out: Path, processes: int) -> Iterator[None]:
-    """Add a session to `environment.json`, with its duration when it ends, however it ends."""
+    """Note a session in `environment.json`, and its duration when it ends, however it ends."""
     path = out / "environment.json"
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
     session: dict[str, Any] = {"started": started, "command": command, "processes": processes}
+    _note(path, session)  # a session that is killed was one, too
     try:
         yield
     finally:
-        session["duration"] = round(time.perf_counter() - start, 1)
-        held = _held(path)  # not before: other sessions may have ended meanwhile
-        sessions = [*held.get("sessions", []), session]
-        content = {
-            **environment(),
-            "started": held.get("started", started),
-            "command": command,
-            "processes": processes,
-            "sessions": sessions,
-        }
-        content["duration"] = round(sum(s.get("duration", 0.0) for s in sessions), 1)
-        write_json(path, content)
+        ended = {**session, "duration": round(time.perf_counter() - start, 1)}
+        _note(path, ended, session)
 
 
-def _held(path: Path) -> dict[str, Any]:
+def is_noted(out: Path) -> bool:
+    """Whether a folder tells of a session."""
+    return bool(_sessions(out / "environment.json"))
+
+
+def _note(path: Path, session: dict[str, Any], before: dict[str, Any] | None = None) -> None:
+    """Add a session to the file, in the place of what was noted of it before."""
+    sessions = _sessions(path)  # not before: other sessions may have ended meanwhile
+    if before in sessions:
+        sessions.remove(before)
+    sessions.append(session)
+    content = {
+        **environment(),
+        "started": min(str(s["started"]) for s in sessions),
+        "command": session["command"],
+        "processes": session["processes"],
+        "sessions": sessions,
+        "duration": round(sum(s.get("duration", 0.0) for s in sessions), 1),
+    }
+    write_json(path, content)
+
+
+def _sessions(path: Path) -> list[dict[str, Any]]:
+    """The sessions that a file tells of; entries that are none are left out."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
-        return {}  # no earlier session, or one that was cut off: the runs themselves are what counts
+        held = read_json(path)
+    except (OSError, DataFormatError):
+        return []  # no earlier session, or one that was cut off: the runs themselves are what counts
+    entries = held.get("sessions") if isinstance(held, dict) else None
+    return [entry for entry in entries if _is_session(entry)] if isinstance(entries, list) else []
+
+
+def _is_session(entry: Any) -> bool:
+    if not isinstance(entry, dict) or "started" not in entry:
+        return False
+    duration = entry.get("duration", 0.0)
+    return isinstance(duration, int | float) and math.isfinite(duration)
 
 
 def _processor() -> str:

@@ -18,7 +18,7 @@ from concord.study.running.cells import Cell, all_cells, finished, is_finished, 
 from concord.study.running.claims import Claims
 from concord.study.running.engines import Engine, check_engine
 from concord.study.running.engines import engine as engine_of
-from concord.study.running.environment import note_session
+from concord.study.running.environment import is_noted, note_session
 from concord.study.running.one_cell import run_cell
 
 Progress = Callable[[Cell], None]
@@ -85,6 +85,9 @@ def run(
             Claims(out) as claims,
         ):
             _train(out, pending, made, claims, on_done)
+    elif not is_noted(out):  # of a session that was killed before it could say so
+        with note_session(out, 1):
+            pass
     return len(set(all_cells(plan)) - finished(out, plan))
 
 
