@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concord.data import Manifest
 
 app = typer.Typer(
-    help="Manifests: index, table, inspect, join, filter, split.",
+    help="Manifests: index, table, inspect, join, filter, split, export.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -237,6 +237,23 @@ def split(
     )
     _write(done, out)
     console().print(as_table("shares reached", split_shares(done, stratify or [])))
+
+
+@app.command()
+def export(
+    manifest: One,
+    *,
+    to: Annotated[str, typer.Option("--to", help="coco, label-studio or cvat.", show_default=False)],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: .json, or .xml for cvat.", show_default=False)
+    ],
+) -> None:
+    """Write a manifest for an annotation tool; the readers of these names read it back."""
+    from concord.data import read_manifest, write_annotations
+
+    check_outputs({"--out": out}, [manifest])
+    for file in write_annotations(read_manifest(manifest), out, to):  # type: ignore[arg-type]
+        typer.echo(f"wrote {file}")
 
 
 def open_manifest(file: Path, mapping: Mapping[str, Any]) -> Manifest:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from concord._lazy import lazy_door
 
 if TYPE_CHECKING:
+    from concord.data.annotation_files import write_annotations
     from concord.data.augment import Augment, step_generator
     from concord.data.batches import Batch
     from concord.data.coannotation import annotate, evidence, filled_counts
@@ -52,6 +53,7 @@ __all__ = [
     "resplit",
     "split_shares",
     "stack",
+    "write_annotations",
     "write_frame",
     "write_manifest",
 ]
@@ -99,6 +101,7 @@ __getattr__, __dir__ = lazy_door(
         "step_generator": "concord.data.augment",
         "task_columns": "concord.data.manifest",
         "write_frame": "concord.data.files",
+        "write_annotations": "concord.data.annotation_files",
         "write_manifest": "concord.data.files",
     },
 )

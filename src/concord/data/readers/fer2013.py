@@ -16,21 +16,20 @@ user's cache folder, by a digest of the file: the manifest's paths are its membe
 
 from __future__ import annotations
 
-import hashlib
-import os
-import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from concord.data.manifest import Manifest, soft_columns
 from concord.data.readers._faces import expression_task
 from concord.data.readers._files import check_choice, find_file, tell
+from concord.data.readers._pictures import PictureArchive, cache_folder, digest_of
 from concord.data.readers._text import Lines, read_blocks, read_table, require_columns
-from concord.errors import DataFormatError, MissingDataError
+from concord.errors import DataFormatError
 
 NAME = "fer2013"
 TITLE = "FER2013"
@@ -78,7 +77,7 @@ def read(
     there = any((root / name).is_file() for name in _VOTES)
     if labels is None and there:
         tell(f"{TITLE}: classes from the votes of FER+ (labels='ferplus')")
-    archive = _archive(table, cache)
+    archive = cache_folder(cache) / f"fer2013-{digest_of([table])}.zip"
     frame, lines = _rows(table, archive)
     if labels == "ferplus" or (labels is None and there):
         frame = pl.concat([frame.drop("expression"), _votes(root, frame["split"], lines)], how="horizontal")
@@ -91,47 +90,30 @@ def read(
 # -- fer2013.csv -----------------------------------------------------------------------------------
 
 
-def _archive(table: Path, cache: str | Path | None) -> Path:
-    """Where the pictures of a table are, or are to be written."""
-    with table.open("rb") as file:
-        mark = hashlib.file_digest(file, "blake2b").hexdigest()[:16]
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "concord"
-    return Path(cache or home) / f"fer2013-{mark}.zip"
-
-
 def _rows(table: Path, archive: Path) -> tuple[pl.DataFrame, int]:
     """Path, split and expression of every row, and the number of the last line; writes the pictures."""
     parts, names, count, last = [], list[str](), 0, 1
-    written = None if archive.is_file() else _Writer(archive)
-    try:
+    codes = {str(code): name for code, name in enumerate(CLASSES)}
+    with PictureArchive(archive, TITLE) as pictures:
         for block in read_blocks(table):
             names, lines = (names, block) if names else _header(block)
             fields = lines.fields(names, ",")
-            pixels = fields["pixels"].str.strip_chars('"')
-            if written is not None:
-                written.add(_pictures(lines, pixels), count)
+            paths = [f"{count + k:05d}.png" for k in range(len(lines))]
+            if pictures.wanted:
+                for path, pixels in zip(
+                    paths, _pixels(lines, fields["pixels"].str.strip_chars('"')), strict=True
+                ):
+                    pictures.add(path, _png(pixels))
             parts.append(
                 pl.select(
-                    pl.Series("path", [f"{archive.name}/{count + k:05d}.png" for k in range(len(lines))]),
+                    pl.Series("path", [f"{archive.name}/{path}" for path in paths], dtype=pl.String),
                     lines.codes(fields["Usage"], _USAGES, "a usage", pl.String).alias("split"),
-                    lines.codes(
-                        fields["emotion"],
-                        {str(k): name for k, name in enumerate(CLASSES)},
-                        "an emotion",
-                        pl.String,
-                    ).alias("expression"),
+                    lines.codes(fields["emotion"], codes, "an emotion", pl.String).alias("expression"),
                 )
             )
-            count += len(lines)
-            last = int(block.number[-1])
+            count, last = count + len(lines), int(block.number[-1])
         if not count:
             raise DataFormatError(f"{table}, line 1: expected a header and rows, found none")
-    except BaseException:
-        if written is not None:
-            written.discard()
-        raise
-    if written is not None:
-        written.keep()
     return pl.concat(parts), last
 
 
@@ -142,7 +124,7 @@ def _header(block: Lines) -> tuple[list[str], Lines]:
     return names, lines
 
 
-def _pictures(lines: Lines, pixels: pl.Series) -> np.ndarray:
+def _pixels(lines: Lines, pixels: pl.Series) -> npt.NDArray[np.uint8]:
     """Pixels of some rows: uint8 (n, 48, 48)."""
     expected = f"{SIDE * SIDE:,} pixels 0 to 255 with blanks between"
     whole = pixels.str.contains(r"^[0-9]+( [0-9]+)*$") & (pixels.str.count_matches(" ") == SIDE * SIDE - 1)
@@ -153,35 +135,12 @@ def _pictures(lines: Lines, pixels: pl.Series) -> np.ndarray:
     return stacked.astype(np.uint8).reshape(-1, SIDE, SIDE)
 
 
-class _Writer:
-    """An archive of pictures that appears when it is complete."""
+def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    from PIL import Image
 
-    def __init__(self, archive: Path) -> None:
-        self.archive, self.part = archive, archive.with_name(f"{archive.name}.{os.getpid()}.part")
-        try:
-            archive.parent.mkdir(parents=True, exist_ok=True)
-            self.file = zipfile.ZipFile(self.part, "w", zipfile.ZIP_STORED)
-        except OSError as error:
-            raise MissingDataError(
-                f"{TITLE}: expected a folder to write the pictures to, found {archive.parent} ({error}); "
-                "give cache=FOLDER"
-            ) from error
-
-    def add(self, pictures: np.ndarray, first: int) -> None:
-        from PIL import Image
-
-        for number, picture in enumerate(pictures, first):
-            data = BytesIO()
-            Image.fromarray(picture).save(data, "PNG")
-            self.file.writestr(f"{number:05d}.png", data.getvalue())
-
-    def keep(self) -> None:
-        self.file.close()
-        self.part.replace(self.archive)
-
-    def discard(self) -> None:
-        self.file.close()
-        self.part.unlink(missing_ok=True)
+    data = BytesIO()
+    Image.fromarray(pixels).save(data, "PNG")
+    return data.getvalue()
 
 
 # -- FER+ ------------------------------------------------------------------------------------------
