@@ -312,26 +312,45 @@ def test_every_fold_is_its_own_seed_and_leaves_rows_out() -> None:
 def test_folds_are_alike_in_classes_and_what_is_annotated() -> None:
     world = labels_world(0, n=600)
     _, rows, tasks = problem(world)
-    fold = splits.draw_folds(rows, tasks, 4, 0, None)
+    fold = splits.draw_folds(rows, tasks, 4, 0)
     y = rows.targets["kind"].numpy()
     for c in range(-1, 5):
         counts = np.bincount(fold[y == c], minlength=4)
         assert counts.max() - counts.min() <= 1
 
 
-def test_groups_are_never_divided() -> None:
+def test_groups_are_never_divided_and_folds_stay_alike() -> None:
     world = labels_world(0, n=600)
     learner, rows, tasks = problem(world)
     groups = np.array([f"s{i % 40}" for i in range(600)])
-    fold = splits.checked_folds(rows, tasks, 4, 0, groups)
+    grouped = rows.in_groups(groups)
+    fold = splits.checked_folds(grouped, tasks, 4, 0)
     for name in np.unique(groups):
         assert len(np.unique(fold[groups == name])) == 1
-    select(learner, rows, tasks, [], effort=FAST, seed=0, groups=groups)
+    select(learner, grouped, tasks, [], effort=FAST, seed=0)
     with raises(ShapeError, "groups have shape (600,)"):
-        select(learner, rows, tasks, [], effort=FAST, seed=0, groups=groups[:3])
-    few = np.where(rows.targets["kind"].numpy() >= 0, "all", groups)
-    with raises(RangeError, "'kind'", "too few groups"):
-        select(learner, rows, tasks, [], effort=FAST, seed=0, groups=few)
+        rows.in_groups(groups[:3])
+    few = rows.in_groups(np.where(np.arange(600) < 300, "a", "b"))  # whole tasks in one group each
+    with raises(RangeError, "too few groups for 2 folds"):
+        select(learner, few, tasks, [], effort=FAST, seed=0)
+
+
+def test_folds_between_groups_share_out_rare_classes() -> None:
+    world = labels_world(0, n=1200)
+    _, rows, tasks = problem(world)
+    y = rows.targets["kind"].numpy()
+    groups = np.where(
+        y == 0, 1000 + np.arange(1200) // 60, np.arange(1200) // 20
+    )  # class 0 in groups of its own
+    fold = splits.draw_folds(rows.in_groups(groups), tasks, 4, 0)
+    assert set(fold[y == 0]) == {0, 1, 2, 3}
+    assert np.bincount(fold).max() - np.bincount(fold).min() <= 60
+
+
+def test_groups_of_one_row_change_nothing() -> None:
+    _, rows, tasks = problem(labels_world(0, n=300))
+    alone = rows.in_groups(np.arange(300)[::-1])
+    np.testing.assert_array_equal(splits.draw_folds(alone, tasks, 4, 3), splits.draw_folds(rows, tasks, 4, 3))
 
 
 def test_bad_input_is_named() -> None:
@@ -587,7 +606,7 @@ def test_a_class_without_a_row_is_taught_through_the_table(artefact: str) -> Non
 
 
 def _last_fold(rows: Rows, tasks: Sequence[Task]) -> np.ndarray:
-    return np.flatnonzero(splits.draw_folds(rows, tasks, FAST.folds, 0, None) != FAST.folds - 1)
+    return np.flatnonzero(splits.draw_folds(rows, tasks, FAST.folds, 0) != FAST.folds - 1)
 
 
 def test_a_class_that_no_table_knows_stays_unpredicted() -> None:

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from concord import CoupledClassifier, MulticlassTask, MultilabelTask, Relation
 from concord.cli import app
-from concord.cli.relation import _account, _given, _groups
+from concord.cli.relation import _account, _given
+from concord.data.groups import group_codes
 from concord.data.manifest import Manifest
 from concord.data.predictions import read_features, read_predictions
 from concord.errors import (
@@ -338,7 +339,7 @@ def test_cross_fitting_is_out_of_sample_and_repeatable():
 def test_rows_without_a_group_stand_alone():
     def groups(names):
         frame = pl.DataFrame({"row": range(len(names)), "group": pl.Series(names, dtype=pl.String)})
-        return _groups(Manifest(frame, ()))
+        return group_codes(Manifest(frame, ()))
 
     assert groups([None, None]) is None
     found = groups(["a", None, "a", None, "row 1"])

@@ -311,7 +311,7 @@ def test_a_table_is_estimated_without_a_row_annotated_for_both():
     chance = np.abs(given - given.mean(axis=0)).mean()
     assert np.abs(found.table - given).mean() < 0.4 * chance
     few = tiny(regimes=[{**regime, "rows": {"digit": 3, "segments": 300}}])
-    with pytest.raises(StudyError, match="cannot be estimated from 3 rows of task 'digit'"):
+    with pytest.raises(StudyError, match="cannot be estimated: task 'digit' has 3 annotated rows"):
         setting_of(few, DIGITS, few.regimes[0], 0, few.budget)
 
 

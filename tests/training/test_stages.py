@@ -62,7 +62,7 @@ def test_what_is_taught_is_the_posterior_of_predictions_out_of_sample(tmp_path, 
     y = np.concatenate([built.training["classed"].manifest.targets()["shape"], np.full(40, -1)])
     a = np.concatenate([np.full((40, 2), np.nan), built.training["labelled"].manifest.targets()["marks"]])
     targets = {"shape": torch.from_numpy(y), "marks": torch.from_numpy(a).float()}
-    fold = draw_folds(Rows(torch.arange(80), targets), built.tasks, 3, 0, None)
+    fold = draw_folds(Rows(torch.arange(80), targets), built.tasks, 3, 0)
     assert [rows.tolist() for rows in seen] == [np.flatnonzero(fold != k).tolist() for k in range(3)]
     z = np.stack([each["shape"] for each in said])[fold, np.arange(80)].astype(float)
     p = softmax(temperature(z[:40], y[:40], True) * z, axis=1)

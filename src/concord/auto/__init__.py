@@ -1,7 +1,7 @@
 """`auto`: which coupling, if any, each task gets; and the guard that keeps it from doing harm."""
 
 from concord.auto.combine import Choice
-from concord.auto.cross_fitting import FirstStage, first_stage
+from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, first_stage
 from concord.auto.effort import EFFORTS, Effort
 from concord.auto.families import Family, balance_weights, train_shared, train_single
 from concord.auto.posterior import posterior_targets
@@ -19,6 +19,7 @@ __all__ = [
     "FirstStage",
     "balance_weights",
     "covered",
+    "cross_fitted_predictions",
     "first_stage",
     "posterior_stage",
     "posterior_targets",

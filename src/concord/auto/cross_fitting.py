@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -123,23 +122,20 @@ def first_stage(
     *,
     effort: Effort,
     seed: int,
-    groups: npt.NDArray[Any] | None = None,
 ) -> FirstStage:
     """Train single-task and balanced shared networks on all folds but one, in turn.
 
     Args:
         learner: Trains and applies networks.
-        rows: Training rows, each task annotated at least once.
+        rows: Training rows, each task annotated at least once; no fold divides their groups.
         tasks: Two or more tasks.
         effort: Folds, and their share of the steps.
         seed: Seeds folds and networks.
-        groups: (n,) rows of one group are never divided between folds; None for none.
 
     Raises:
         RangeError: Fewer annotated rows of a task, or groups with any, than folds.
-        ShapeError: Groups of another number of rows.
     """
-    fold = checked_folds(rows, tasks, effort.folds, seed, groups)
+    fold = checked_folds(rows, tasks, effort.folds, seed)
     families = {
         name: train_family(learner, rows, tasks, fold, effort, seed, name, None)
         for name in ("single-task", "shared")
@@ -147,6 +143,30 @@ def first_stage(
     }
     fit_scales(families, rows, tasks, fold)
     return FirstStage(rows, tuple(tasks), fold, families)
+
+
+def cross_fitted_predictions(
+    learner: Learner, rows: Rows, tasks: Sequence[Task], *, effort: Effort, seed: int
+) -> dict[str, Array]:
+    """Temperature-scaled probabilities of all rows by shared networks alone: (n, C) and (n, K) by task.
+
+    A row that is annotated for a task is predicted by the network of the other folds; any other row by all of
+    them, averaged.
+
+    Args:
+        learner: Trains and applies networks.
+        rows: Training rows, each task annotated at least once; no fold divides their groups.
+        tasks: Two or more tasks.
+        effort: Folds, and their share of the steps.
+        seed: Seeds folds and networks.
+
+    Raises:
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+    """
+    fold = checked_folds(rows, tasks, effort.folds, seed)
+    family = train_family(learner, rows, tasks, fold, effort, seed, "shared", None)
+    fit_scales({"shared": family}, rows, tasks, fold)
+    return FirstStage(rows, tuple(tasks), fold, {"shared": family}).predictions()
 
 
 def observations_of(
@@ -160,4 +180,5 @@ def observations_of(
         rows.targets[target.name].numpy().astype(np.float64),
         out_of_sample(family, source, rows, fold),
         out_of_sample(family, target, rows, fold),
+        group=None if rows.group is None else rows.group.numpy(),
     )

@@ -39,6 +39,10 @@ MIN_ROWS = 20
 """Below so many annotated rows nothing can be proved, and a task stays where it starts."""
 
 
+MIN_GROUPS = 10
+"""The same for groups of rows, where rows come in groups: one says more than a row."""
+
+
 ROUNDS = 4
 
 
@@ -55,12 +59,22 @@ def _score(task: Task, targets: npt.NDArray[Any], probabilities: Array) -> float
 def unrelated(task: Task, rows: Rows, checks: Sequence[RelationCheck]) -> bool:
     """Whether everything that could relate a task to others was weighed, and says nothing.
 
-    With fewer than `MIN_ROWS` rows on a side that is no finding.
+    With fewer than `MIN_ROWS` rows, or `MIN_GROUPS` groups, on a side that is no finding.
     """
     mine = [c for c in checks if task.name in (c.relation.source.name, c.relation.target.name)]
     sides = {side.name: side for c in mine for side in (c.relation.source, c.relation.target)}
-    enough = all(len(rows.annotated(side)) >= MIN_ROWS for side in sides.values())
+    enough = all(too_few(rows, side) is None for side in sides.values())
     return bool(mine) and enough and all(c.verdict == "unrelated" for c in mine)
+
+
+def too_few(rows: Rows, task: Task) -> str | None:
+    """What of a task's annotated rows is too little to prove anything; None where it is enough."""
+    known = rows.annotated(task)
+    if len(known) < MIN_ROWS:
+        return f"{len(known)} annotated rows"
+    if rows.group is None or (count := len(np.unique(rows.group[known]))) >= MIN_GROUPS:
+        return None
+    return f"annotated rows of {count} groups"
 
 
 def proven(task: Task, rows: Rows, active: Sequence[RelationCheck]) -> bool:
@@ -107,6 +121,7 @@ def guard(
     them: candidates are judged on the other classes alone, from the coupled network too.
     """
     known = rows.annotated(task).numpy()
+    group = None if rows.group is None else rows.group.numpy()[known]
     targets = rows.targets[task.name].numpy()[known]
     is_class = isinstance(task, MulticlassTask)
     everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
@@ -119,7 +134,7 @@ def guard(
                 else everywhere[name]
                 for s in STRENGTHS
             }
-            best = best_strength({s: row_loss(q[known], targets, is_class) for s, q in tried.items()})
+            best = best_strength({s: row_loss(q[known], targets, is_class) for s, q in tried.items()}, group)
             if best > 0:
                 everywhere[f"{name}/decoded"] = tried[best]
                 strength[f"{name}/decoded"] = best
@@ -132,20 +147,20 @@ def guard(
     means = {name: float(loss.mean()) for name, loss in losses.items()}
     zero_shot = bool(unseen.any())
     weights: dict[str, float] = {start: 1.0}
-    if len(known) < MIN_ROWS:
-        why = f"{len(known)} annotated rows prove nothing"
+    if few := too_few(rows, task):
+        why = f"{few} prove nothing"
     else:
         averages = average and base == "shared" and start != "single-task" and not zero_shot
         if averages:
-            weights = _averaged(candidates, losses, scores, task, targets)
+            weights = _averaged(candidates, losses, scores, task, targets, group)
         if not averages or (start == "coupled" and weights == {"shared": 1.0}):
-            weights = {_stepwise(losses, scores, start): 1.0}
+            weights = {_stepwise(losses, scores, start, group): 1.0}
         shared = f"balanced shared {scores['shared']:.3f}, " if base == "shared" else ""
         why = (
             f"out-of-fold metric {_score(task, targets, _mix(weights, candidates)):.3f}, {shared}"
             f"single-task {scores['single-task']:.3f}"
         )
-    gain, z = _gain(losses[base], row_loss(_mix(weights, candidates), targets, is_class))
+    gain, z = _gain(losses[base], row_loss(_mix(weights, candidates), targets, is_class), group)
     parts = ", ".join(f"{share:.0%} {name}" if share < 1 else name for name, share in weights.items())
     if weights == {"shared": 1.0}:
         parts = "the balanced shared network, no coupling"
@@ -172,13 +187,18 @@ def _mix(weights: Mapping[str, float], candidates: Mapping[str, Array]) -> Array
     return np.asarray(sum(share * candidates[name] for name, share in weights.items()))
 
 
-def _gain(before: Array, after: Array, group: npt.NDArray[Any] | None = None) -> tuple[float, float]:
+def _gain(before: Array, after: Array, group: npt.NDArray[Any] | None) -> tuple[float, float]:
     """Mean gain in log-loss of paired rows, and in standard errors."""
     difference = before - after
     return float(difference.mean()), metrics.z_score(difference, group)
 
 
-def _stepwise(losses: Mapping[str, Array], scores: Mapping[str, float], start: str = "shared") -> str:
+def _stepwise(
+    losses: Mapping[str, Array],
+    scores: Mapping[str, float],
+    start: str,
+    group: npt.NDArray[Any] | None,
+) -> str:
     """From the balanced shared network (`start`) to the best coupled form, from there to a single-task one.
 
     Each step needs a log-loss that is lower beyond noise and a metric that is no lower. Sharing comes first
@@ -187,11 +207,11 @@ def _stepwise(losses: Mapping[str, Array], scores: Mapping[str, float], start: s
     """
     chosen = start
     alone = [name for name in losses if name.startswith("single-task")]
-    for group in ([name for name in losses if name not in alone], alone):
+    for step in ([name for name in losses if name not in alone], alone):
         better = [
             name
-            for name in group
-            if scores[name] >= scores[chosen] and _gain(losses[chosen], losses[name])[1] > MIN_GAIN_Z
+            for name in step
+            if scores[name] >= scores[chosen] and _gain(losses[chosen], losses[name], group)[1] > MIN_GAIN_Z
         ]
         if better:
             chosen = min(better, key=lambda name: float(losses[name].mean()))
@@ -204,13 +224,14 @@ def _averaged(
     scores: Mapping[str, float],
     task: Task,
     targets: npt.NDArray[Any],
+    group: npt.NDArray[Any] | None,
 ) -> dict[str, float]:
     """The greedy average, if it lowers the log-loss beyond noise and reaches both references' metric."""
     is_class = isinstance(task, MulticlassTask)
     counts = _greedy(candidates, targets, is_class)
     weights = {name: count / sum(counts.values()) for name, count in counts.items()}
     mixed = _mix(weights, candidates)
-    good = _gain(losses["shared"], row_loss(mixed, targets, is_class))[1] > MIN_GAIN_Z
+    good = _gain(losses["shared"], row_loss(mixed, targets, is_class), group)[1] > MIN_GAIN_Z
     bar = max(scores["shared"], scores["single-task"])
     return weights if good and _score(task, targets, mixed) >= bar else {"shared": 1.0}
 

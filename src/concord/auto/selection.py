@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -109,7 +109,6 @@ def select(
     effort: Effort,
     seed: int,
     artefact: Artefact = "distilled",
-    groups: npt.NDArray[Any] | None = None,
     first: FirstStage | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Automatic:
@@ -117,21 +116,19 @@ def select(
 
     Args:
         learner: Trains and applies networks.
-        rows: Training rows, each task annotated at least once.
+        rows: Training rows, each task annotated at least once; no fold divides their groups.
         tasks: Two or more tasks.
         relations: Supplied relations, or pairs of tasks whose relation is to be estimated.
         effort: How much training may be spent.
         seed: Seeds folds and networks.
         artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds.
-        groups: (n,) rows of one group are never divided between folds; None for none.
-        first: The first stage, where it has been trained before, of the same learner, rows, effort, seed and
-            groups: relations have no part in it. Its cost is counted all the same.
+        first: The first stage, where it has been trained before, of the same learner, rows, effort and seed:
+            relations have no part in it. Its cost is counted all the same.
         say: Told what is about to happen and what it costs.
 
     Raises:
         RangeError: Fewer annotated rows of a task, or groups with any, than folds; a first stage of another
             number of folds.
-        ShapeError: Groups of another number of rows.
         UnknownNameError: An artefact of another name.
     """
     if artefact not in ("distilled", "bagged"):
@@ -141,7 +138,7 @@ def select(
         f"auto: {effort.folds} folds x {names} networks at {effort.share:.0%} of the steps, then one "
         f"network: about {effort.cost(len(learner.kinds)):.1f} times the pair of single-task models"
     )
-    first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed, groups=groups)
+    first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed)
     if (folds := len(first.base.networks)) != effort.folds:
         raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")
     fold, families = first.fold, dict(first.families)
@@ -272,7 +269,10 @@ def _prior_shifts(
         own = task.annotated(rows.targets[task.name].numpy())
         for other in tasks:
             where = other.annotated(rows.targets[other.name].numpy()) & ~own
-            shift = prior_shift(task, other.name, p[own], p[where], np.random.default_rng([seed, 11]))
+            group = None if rows.group is None else rows.group.numpy()
+            groups = None if group is None else (group[own], group[where])
+            rng = np.random.default_rng([seed, 11])
+            shift = prior_shift(task, other.name, p[own], p[where], rng, groups)
             found.append(shift)
     return tuple(shift for shift in found if shift is not None)
 

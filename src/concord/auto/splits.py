@@ -1,24 +1,28 @@
-"""Folds of the rows."""
+"""Folds of the rows: between groups where rows come in groups, and alike in what is annotated."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from concord.errors import RangeError, ShapeError
+from concord.errors import RangeError
 from concord.fitting import Rows
 from concord.tasks import MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
 
 
-def draw_folds(
-    rows: Rows, tasks: Sequence[Task], folds: int, seed: int, groups: npt.NDArray[Any] | None
-) -> npt.NDArray[np.int64]:
-    """Fold of each row, alike in which tasks are annotated and in classes; groups stay whole."""
+def draw_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Fold of each row, alike in which tasks are annotated and in classes; groups stay whole.
+
+    Args:
+        rows: The rows, with their groups.
+        tasks: Whose annotations count.
+        folds: How many.
+        seed: Of the draw.
+    """
     rng = np.random.default_rng([seed, 5])
     n = len(rows)
     kind = np.zeros(n, dtype=np.int64)
@@ -26,32 +30,53 @@ def draw_folds(
         values = rows.targets[task.name].numpy()
         part = values + 1 if isinstance(task, MulticlassTask) else task.annotated(values).astype(np.int64)
         kind = kind * (task.width + 2) + part
+    if rows.group is not None:
+        _, unit = np.unique(rows.group.numpy(), return_inverse=True)
+        if (size := np.bincount(unit)).max() > 1:
+            return _dealt(unit, size, np.unique(kind, return_inverse=True)[1], folds, rng)[unit]
     fold = np.empty(n, dtype=np.int64)
-    if groups is None:
-        order = np.lexsort((rng.random(n), kind))
-        fold[order] = np.arange(n) % folds
-        return fold
-    names, index = np.unique(groups, return_inverse=True)
-    fold_of = np.empty(len(names), dtype=np.int64)
-    fold_of[rng.permutation(len(names))] = np.arange(len(names)) % folds
-    return fold_of[index]
+    order = np.lexsort((rng.random(n), kind))
+    fold[order] = np.arange(n) % folds
+    return fold
 
 
-def checked_folds(
-    rows: Rows, tasks: Sequence[Task], folds: int, seed: int, groups: npt.NDArray[Any] | None
+def _dealt(
+    unit: npt.NDArray[np.int64],
+    size: npt.NDArray[np.int64],
+    kind: npt.NDArray[np.int64],
+    folds: int,
+    rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
-    """Folds, each of which leaves annotated rows of every task to train on."""
+    """Fold of each group: the largest and rarest first, each where rows of its kinds are fewest."""
+    counts = np.zeros((len(size), int(kind.max()) + 1))
+    np.add.at(counts, (unit, kind), 1.0)
+    counts = np.hstack([counts / counts.sum(axis=0), (size / size.sum())[:, None]])  # kinds weigh alike
+    held = np.zeros((folds, counts.shape[1]))
+    fold = np.empty(len(size), dtype=np.int64)
+    shuffled = rng.permutation(len(size))
+    for g in shuffled[np.argsort(-counts[shuffled].sum(axis=1), kind="stable")]:
+        # Squared sums grow least where what the group brings is rare so far; next, where rows are fewest.
+        growth = (held * counts[g]).sum(axis=1)
+        fold[g] = np.lexsort((held[:, -1], np.round(growth, 12)))[0]
+        held[fold[g]] += counts[g]
+    return fold
+
+
+def checked_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Folds, each of which leaves annotated rows of every task to train on.
+
+    Raises:
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+    """
     for task in tasks:
         if (n := len(rows.annotated(task))) < folds:
             raise RangeError(
                 f"task {task.name!r} has {n} annotated rows, fewer than the {folds} folds of cross-fitting; "
                 "annotate more, choose a smaller effort, or name a coupling"
             )
-    if groups is not None and np.shape(groups) != (len(rows),):
-        raise ShapeError(f"groups have shape ({len(rows)},), found {np.shape(groups)}")
-    fold = draw_folds(rows, tasks, folds, seed, groups)
+    fold = draw_folds(rows, tasks, folds, seed)
     for task in tasks:
-        if groups is not None and len(np.unique(fold[rows.annotated(task).numpy()])) < 2:
+        if rows.group is not None and len(np.unique(fold[rows.annotated(task).numpy()])) < 2:
             raise RangeError(
                 f"all annotated rows of task {task.name!r} fall into one fold: its rows come from too few "
                 f"groups for {folds} folds; give finer groups, or name a coupling"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +42,6 @@ def two_stage(
     *,
     effort: Effort,
     seed: int,
-    groups: npt.NDArray[Any] | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Model:
     """Two stages and no guard: posterior class targets through the given relations, as they are.
@@ -56,19 +54,18 @@ def two_stage(
 
     Args:
         learner: Trains and applies networks.
-        rows: Training rows, each task annotated at least once.
+        rows: Training rows, each task annotated at least once; no fold divides their groups.
         tasks: Two or more tasks.
         relations: Relations between them, at least one.
         effort: Folds of the first stage, and their share of the steps.
         seed: Seeds folds and networks.
-        groups: (n,) rows of one group are never divided between folds; None for none.
         say: Told what was done.
 
     Raises:
         RangeError: Fewer annotated rows of a task, or groups with any, than folds.
-        ShapeError: No relation, or groups of another number of rows.
+        ShapeError: No relation.
     """
-    soft = posterior_stage(learner, rows, tasks, relations, effort=effort, seed=seed, groups=groups, say=say)
+    soft = posterior_stage(learner, rows, tasks, relations, effort=effort, seed=seed, say=say)
     return train_shared(learner, replace(rows, soft=soft), tasks, 1.0, seed)
 
 
@@ -80,7 +77,6 @@ def posterior_stage(
     *,
     effort: Effort,
     seed: int,
-    groups: npt.NDArray[Any] | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> dict[str, torch.Tensor]:
     """The first of the two stages of `two_stage`, and the soft targets of the second: by class task, (n, C).
@@ -93,7 +89,7 @@ def posterior_stage(
     """
     if not relations:
         raise ShapeError("a two-stage coupling works through relations; give relations=[...]")
-    fold = checked_folds(rows, tasks, effort.folds, seed, groups)
+    fold = checked_folds(rows, tasks, effort.folds, seed)
     base = base_kind(learner)
     first = train_family(learner, rows, tasks, fold, effort, seed, base, None)
     fit_scales({base: first}, rows, tasks, fold)

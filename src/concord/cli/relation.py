@@ -134,7 +134,7 @@ def estimate(
     separator: SeparatorOption = ",",
 ) -> None:
     """Estimate a table: from samples annotated for both tasks, or from any with predictions or features."""
-    from concord.data import read_predictions
+    from concord.data import group_codes, read_predictions
     from concord.estimation import estimate_relation
     from concord.study import Panel, check_figure, draw_panels
 
@@ -157,6 +157,7 @@ def estimate(
         targets[second.name],
         class_proba=said.get(first.name),
         target_proba=said.get(second.name),
+        groups=group_codes(manifest),
         level=level,
         pseudo_count=prior,
     )
@@ -203,7 +204,7 @@ def check(
     Needs, beside the annotations, predictions of heads that were trained without coupling, out of sample; or
     features to make them from.
     """
-    from concord.data import read_predictions
+    from concord.data import group_codes, read_predictions
     from concord.estimation import check_observations, estimate_by_em, observed
     from concord.study import check_figure
 
@@ -219,7 +220,15 @@ def check(
         found, rows = stage.check(given), stage.observations(first, second)
     elif predictions is not None:
         targets, said = manifest.targets(), read_predictions(predictions, manifest, (first, second))
-        rows = observed(first, second, *(d[task.name] for d in (targets, said) for task in (first, second)))
+        rows = observed(
+            first,
+            second,
+            targets[first.name],
+            targets[second.name],
+            said[first.name],
+            said[second.name],
+            groups=group_codes(manifest),
+        )
         found = check_observations(rows, given)
     else:
         raise ConfigError(
@@ -256,28 +265,18 @@ def _first_stage(
     manifest: Manifest, tasks: tuple[Task, Task], features: Path, seed: int, effort: str
 ) -> FirstStage:
     """Cross-fitted networks on these features."""
-    from concord.data import read_features
+    from concord.data import group_codes, read_features
 
     x = read_features(features, manifest)
     from concord.estimator import CoupledClassifier
 
     model = CoupledClassifier(tasks, effort=effort, random_state=seed)
-    return model.cross_fit(x, manifest.targets(), groups=_groups(manifest))
+    return model.cross_fit(x, manifest.targets(), groups=group_codes(manifest))
 
 
 def _one_of(predictions: Path | None, features: Path | None) -> None:
     if predictions is not None and features is not None:
         raise ConfigError("give --predictions or --features, not both")
-
-
-def _groups(manifest: Manifest) -> npt.NDArray[np.str_] | None:
-    """What no fold may cut; a row without a group stands alone. None where no row has one."""
-    import numpy as np
-
-    names = manifest.frame["group"].cast(str).to_list()
-    if not any(names):
-        return None
-    return np.array([f"row {i}" if name is None else f"group {name}" for i, name in enumerate(names)])
 
 
 def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, list[str]]:

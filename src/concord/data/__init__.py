@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from concord.data.features import FeatureRows
     from concord.data.files import read_manifest, write_frame, write_manifest
     from concord.data.frames import from_csv, from_frame
+    from concord.data.groups import group_codes
     from concord.data.images import BOX, IMAGENET, Images, Normalization, normalize
     from concord.data.inputs import Inputs, Texts, concatenate
     from concord.data.inspection import as_table, inspect
@@ -44,6 +45,7 @@ __all__ = [
     "annotate",
     "from_csv",
     "from_frame",
+    "group_codes",
     "inspect",
     "is_clutter",
     "merge",
@@ -84,6 +86,7 @@ __getattr__, __dir__ = lazy_door(
         "filled_counts": "concord.data.coannotation",
         "from_csv": "concord.data.frames",
         "from_frame": "concord.data.frames",
+        "group_codes": "concord.data.groups",
         "inspect": "concord.data.inspection",
         "is_clutter": "concord.data.paths",
         "merge": "concord.data.joining",

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from concord.data.batches import SkippedInputWarning
+from concord.data.groups import group_codes
 from concord.data.inputs import concatenate
 from concord.data.loading import Collate, Loading, Request, Result, Workers
 from concord.data.source import Source
@@ -84,15 +85,9 @@ class StreamedInputs:
         return out
 
     def group(self) -> npt.NDArray[Any] | None:
-        """(n,) group of each row, or None where no row has one.
-
-        A name is the same group in all sources; a row without one stands alone.
-        """
-        names = [name for source in self.sources for name in source.manifest.frame["group"]]
-        if not any(name is not None for name in names):
-            return None
-        full = [f"row {i}" if name is None else f"group {name}" for i, name in enumerate(names)]
-        return np.array(full)[self.number]
+        """(n,) group of each row, or None where no row has one; see `group_codes`."""
+        codes = group_codes(source.manifest for source in self.sources)
+        return None if codes is None else codes[self.number]
 
     def parts(self) -> dict[str, Source]:
         """The rows as sources of their own, in the sources' order of rows; by name, none empty."""

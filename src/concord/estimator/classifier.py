@@ -235,7 +235,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
         self._check_settings()
         rows, missing = self._rows(X, y, sample_weight)
-        groups = group_of_rows(groups, len(rows))
+        rows = rows.in_groups(group_of_rows(groups, len(rows)))
         learner = self._learner()
         relations = self._relations()
         self.checks_: tuple[Any, ...] = ()
@@ -249,7 +249,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             self.cost_ = 0.5
             self._say(f"one task, {self.tasks_[0].name}: the single-task model")
         elif isinstance(self.coupling, str) and self.coupling == "auto":
-            self._fit_automatic(learner, rows, relations, groups)
+            self._fit_automatic(learner, rows, relations)
         elif isinstance(self.coupling, str) and self.coupling == "two-stage":
             effort = self._effort()
             self._network = two_stage(
@@ -259,7 +259,6 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 relations,
                 effort=effort,
                 seed=self._seed,
-                groups=groups,
                 say=self._say,
             )
             self.cost_ = effort.folds * effort.share + 1.0
@@ -317,13 +316,13 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         effort = model._effort()
         with usual_torch():
             rows, _ = model._rows(X, y, sample_weight)
+            rows = rows.in_groups(group_of_rows(groups, len(rows)))
             return first_stage(
                 model._learner(),
                 rows,
                 model.tasks_,
                 effort=effort,
                 seed=model._seed,
-                groups=group_of_rows(groups, len(rows)),
             )
 
     def predict_proba(self, X: Any) -> Any:
@@ -648,9 +647,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         # A copy: a coupling may hold running sums, which are one training's and not the next one's.
         return copy.deepcopy(sequence_of("coupling", given, Coupling, "couplings, or a name, or None"))
 
-    def _fit_automatic(
-        self, learner: TorchLearner, rows: Rows, relations: list[Relation], groups: Any
-    ) -> None:
+    def _fit_automatic(self, learner: TorchLearner, rows: Rows, relations: list[Relation]) -> None:
         effort = self._effort()
         for relation in relations:
             relation.cells('coupling="auto", which weighs it against the data,')
@@ -674,7 +671,6 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             effort=effort,
             seed=self._seed,
             artefact=self.artefact,  # type: ignore[arg-type]
-            groups=groups,
             say=self._say,
         )
         self.checks_, self.choices_ = self._automatic.checks, self._automatic.choices

@@ -40,12 +40,15 @@ class Rows:
         targets: By task: (n,) int64 with -1, or (n, K) float with NaN.
         soft: By task, where there are any: (n, C) or (n, K) soft targets, NaN for none.
         weights: By task, where there are any: (n,) >= 0, weights of rows in its supervised loss.
+        group: (n,) int64, equal for rows that belong together (a video, a person): no fold divides them, and
+            they count as one sample wherever noise is measured. None: each row stands alone.
     """
 
     inputs: Any
     targets: dict[str, Tensor]
     soft: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
+    group: Tensor | None = None
 
     @classmethod
     def of(cls, inputs: Any, targets: Mapping[str, Any], tasks: Sequence[Task]) -> Rows:
@@ -69,8 +72,8 @@ class Rows:
 
     @classmethod
     def streamed(cls, inputs: StreamedInputs, tasks: Sequence[Task]) -> Rows:
-        """Rows of sources, with their annotations for some tasks."""
-        return cls(inputs, inputs.targets(tasks))
+        """Rows of sources, with their groups and their annotations for some tasks."""
+        return cls(inputs, inputs.targets(tasks)).in_groups(inputs.group())
 
     def __len__(self) -> int:
         return length(self.inputs)
@@ -96,6 +99,7 @@ class Rows:
             targets={name: values[index] for name, values in self.targets.items()},
             soft={name: values[index] for name, values in self.soft.items()},
             weights={name: values[index] for name, values in self.weights.items()},
+            group=None if self.group is None else self.group[index],
         )
 
     def take(self, index: Tensor) -> Rows:
@@ -110,13 +114,33 @@ class Rows:
             targets={name: values.to(device) for name, values in self.targets.items()},
             soft={name: values.to(device) for name, values in self.soft.items()},
             weights={name: values.to(device) for name, values in self.weights.items()},
+            group=None if self.group is None else self.group.to(device),
         )
 
     def of_tasks(self, tasks: Sequence[Task]) -> Rows:
         """The same rows with the targets, soft targets and weights of some tasks only."""
         names = {task.name for task in tasks}
-        parts = (self.targets, self.soft, self.weights)
-        return Rows(self.inputs, *({name: part[name] for name in part if name in names} for part in parts))
+
+        def of(part: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: part[name] for name in part if name in names}
+
+        return Rows(self.inputs, of(self.targets), of(self.soft), of(self.weights), self.group)
+
+    def in_groups(self, groups: Any) -> Rows:
+        """The same rows in groups.
+
+        Args:
+            groups: (n,) any labels, equal ones for rows that belong together; None: each row stands alone.
+
+        Raises:
+            ShapeError: Groups of another number of rows.
+        """
+        if groups is None:
+            return replace(self, group=None)
+        if np.shape(groups) != (len(self),):
+            raise ShapeError(f"groups have shape ({len(self)},), found {np.shape(groups)}")
+        codes = np.unique(np.asarray(groups), return_inverse=True)[1]
+        return replace(self, group=torch.from_numpy(codes.astype(np.int64)))
 
     def annotated(self, task: Task) -> Tensor:
         """Indices of the rows with an annotation of `task`."""

@@ -156,6 +156,5 @@ def _first_stage(
             built.relations,
             effort=effort,
             seed=built.config.training.seed,
-            groups=rows.inputs.group(),
             say=said.append,
         )

@@ -124,7 +124,8 @@ def _key(setting: Setting, effort: Effort) -> str:
 
 def _tensors(rows: Rows) -> list[Tensor]:
     by_task = (rows.targets, rows.soft, rows.weights)
-    return [rows.inputs, *(values[name] for values in by_task for name in sorted(values))]
+    group = [] if rows.group is None else [rows.group]
+    return [rows.inputs, *group, *(values[name] for values in by_task for name in sorted(values))]
 
 
 def account(outcome: Automatic) -> dict[str, Any]:

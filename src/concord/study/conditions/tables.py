@@ -5,22 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import torch
 
-from concord.auto import train_shared
-from concord.decoding import temperature
-from concord.errors import StudyError, UnknownNameError
+from concord.auto import Effort, cross_fitted_predictions
+from concord.errors import RangeError, StudyError, UnknownNameError
 from concord.estimation import estimate_relation
-from concord.metrics import probabilities
 from concord.relations import Relation
 from concord.study.conditions.base import Setting
 from concord.study.conditions.learner import StudyLearner
 from concord.study.spec import Regime
-from concord.tasks import MulticlassTask, Task
 
 Control = Literal["shuffled", "partly-wrong"]
 """Wrong tables: every row another's, or some rows and, class to label, some cells."""
@@ -106,51 +102,24 @@ def _estimated(setting: Setting, given: Relation, regime: Regime) -> Relation:
         setting.spared.append(seconds)
         return relation
     start = time.perf_counter()
-    p = _cross_fitted(setting, regime)
+    try:
+        p = cross_fitted_predictions(
+            StudyLearner(replace(setting, relations=())),
+            setting.rows,
+            setting.tasks,
+            effort=Effort(FOLDS, SHARE),
+            seed=setting.seed,
+        )
+    except RangeError as error:
+        raise StudyError(f"regime {regime.name!r}: a table cannot be estimated: {error}") from error
     relation = estimate_relation(
-        source, target, y, a, class_proba=p[source.name], target_proba=p[target.name]
+        source,
+        target,
+        y,
+        a,
+        class_proba=p[source.name],
+        target_proba=p[target.name],
+        groups=None if setting.rows.group is None else setting.rows.group.numpy(),
     )
     made[key] = relation, time.perf_counter() - start
     return relation
-
-
-def _cross_fitted(setting: Setting, regime: Regime) -> dict[str, Any]:
-    """Probabilities of every row by shared networks that have not seen it, by task."""
-    fold = _folds(setting, regime)
-    learner, logits = StudyLearner(replace(setting, relations=())), []
-    for k in range(FOLDS):
-        part = setting.rows.take(torch.from_numpy(np.flatnonzero(fold != k)))
-        network = train_shared(learner, part, setting.tasks, SHARE, setting.seed * 1000 + k + 1)
-        logits.append(learner.predict(network, setting.rows))
-    return {
-        task.name: _out_of_sample(
-            task, setting.rows.targets[task.name].numpy(), np.stack([z[task.name] for z in logits]), fold
-        )
-        for task in setting.tasks
-    }
-
-
-def _folds(setting: Setting, regime: Regime) -> Any:
-    """Fold of each row; rows of a task, and of a class of it, are dealt out evenly."""
-    fold = np.zeros(len(setting.rows), dtype=np.int64)
-    rng = np.random.default_rng([setting.seed, 0xF01D])
-    for task in setting.tasks:
-        rows = setting.rows.annotated(task).numpy()
-        if len(rows) < FOLDS:
-            raise StudyError(
-                f"regime {regime.name!r}: a table cannot be estimated from {len(rows)} rows of task "
-                f"{task.name!r}; give it {FOLDS} or more, or rows annotated for both tasks"
-            )
-        values = setting.rows.targets[task.name].numpy()[rows]
-        kind = values if isinstance(task, MulticlassTask) else np.zeros(len(rows))
-        fold[rows[np.lexsort((rng.random(len(rows)), kind))]] = np.arange(len(rows)) % FOLDS
-    return fold
-
-
-def _out_of_sample(task: Task, targets: Any, logits: Any, fold: Any) -> Any:
-    """By the network that has not seen the row where it is annotated, else by all of them: (n, width)."""
-    known = task.annotated(targets)
-    held_out = logits[fold, np.arange(len(fold))]
-    scale = temperature(held_out[known], targets[known], isinstance(task, MulticlassTask))
-    everywhere = np.mean([probabilities(task, scale * z) for z in logits], axis=0)
-    return np.where(known[:, None], probabilities(task, scale * held_out), everywhere)

@@ -141,7 +141,8 @@ def _bootstrap(results: Results) -> dict[tuple[str, str, str], Array]:
     if plan.resamples == 0:
         return {}
     _, targets = results.problem.of("test")
-    weights = bootstrap_weights(len(results.problem.splits["test"]), plan.resamples)
+    test, groups = results.problem.splits["test"], results.problem.groups
+    weights = bootstrap_weights(len(test), plan.resamples, groups=None if groups is None else groups[test])
     out = {}
     for task in results.problem.tasks:
         metric = results.metric(task.name)

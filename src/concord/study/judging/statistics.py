@@ -113,10 +113,19 @@ def verdicts(
     return np.where(differs & (tests.mean < 0), "inferior", decided), tests, adjusted
 
 
-def bootstrap_weights(rows: int, resamples: int, seed: int = 0) -> Array:
-    """How often each test row is drawn in each resample: (resamples, rows), each row of it sums to `rows`."""
+def bootstrap_weights(rows: int, resamples: int, seed: int = 0, groups: Any = None) -> Array:
+    """How often each test row is drawn in each resample: (resamples, rows).
+
+    Args:
+        rows: How many test rows.
+        resamples: How many resamples.
+        seed: Of the draws.
+        groups: (rows,) whole groups are drawn; None: each row stands alone, and weights sum to `rows`.
+    """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(rows, np.full(rows, 1 / rows), size=resamples).astype(np.float64)
+    unit = np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]
+    count = int(unit.max()) + 1
+    return rng.multinomial(count, np.full(count, 1 / count), size=resamples)[:, unit].astype(np.float64)
 
 
 def percentile_interval(samples: Any, level: float = 0.95) -> tuple[float, float]:

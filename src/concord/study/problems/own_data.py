@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from concord.data import FeatureRows, Manifest, read_manifest
+from concord.data import FeatureRows, Manifest, group_codes, read_manifest
 from concord.errors import StudyError
 from concord.relations import Relation
 from concord.study.plan import Data, RelationPlan
@@ -50,6 +50,7 @@ def own_problem(data: Data, folder: str) -> Problem:
         targets=manifest.targets(),
         splits=splits,
         relations=tuple(_relation(manifest, relation, root) for relation in data.relations),
+        groups=group_codes(manifest),
     )
 
 

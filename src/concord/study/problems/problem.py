@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,12 @@ class Problem:
         targets: By task: (n,) or (n, K), with gaps where nobody knows.
         splits: Row indices of `train`, `val` and `test`; no row is in two of them.
         relations: Relations between pairs of the tasks.
+        groups: (n,) which rows belong together (videos, persons), equal for rows of one; None: each row
+            stands alone. Rows of one group lie in one split.
         picture: Gives a row as a PNG image, or None where there is none to show.
 
     Raises:
-        ShapeError: Another number of rows, or a row in two splits.
+        ShapeError: Another number of rows, or a row or a group in two splits.
         EmptyDataError: A split without rows.
         NotFiniteError: NaN or infinite inputs.
         UnknownNameError: A task without targets, or a split that is missing.
@@ -48,6 +51,7 @@ class Problem:
     splits: Mapping[str, Index]
     relations: tuple[Relation, ...] = ()
     picture: Callable[[int], bytes] | None = field(default=None, repr=False)
+    groups: Array | None = None
 
     def __post_init__(self) -> None:
         task_names(self.tasks)
@@ -71,6 +75,22 @@ class Problem:
             if seen & rows:
                 raise ShapeError(f"problem {self.name!r}: row {min(seen & rows)} is in two splits")
             seen |= rows
+        if self.groups is not None:
+            self._check_groups(self.groups)
+
+    def _check_groups(self, groups: Array) -> None:
+        if groups.shape != (len(self.inputs),):
+            raise ShapeError(
+                f"problem {self.name!r}: groups have shape ({len(self.inputs)},), found {groups.shape}"
+            )
+        for first, second in combinations(SPLITS, 2):
+            cut = np.intersect1d(groups[self.splits[first]], groups[self.splits[second]])
+            if len(cut):
+                raise ShapeError(
+                    f"problem {self.name!r}: {len(cut)} groups have rows in both {first} and {second}, so "
+                    "that a test would be of what was trained on; `concord data split` draws splits between "
+                    "groups"
+                )
 
     def task(self, name: str) -> Task:
         """The task of this name.
@@ -93,7 +113,9 @@ def draw(problem: Problem, regime: Regime, seed: int) -> tuple[Index, dict[str, 
     """Rows of a regime, and their targets with everything hidden that the regime does not annotate.
 
     Rows depend on the seed alone, not on the condition. Among the rows annotated for a class task every
-    class has one, where the training rows have one to give and the task has rows enough.
+    class has one, where the training rows have one to give and the task has rows enough. Where rows come in
+    groups, the others are drawn group by group: few rows are those of few videos, not a few of each. Numbers
+    of rows are as asked, so that the last group of a draw is taken in part.
 
     Args:
         problem: The data.
@@ -127,10 +149,13 @@ def draw(problem: Problem, regime: Regime, seed: int) -> tuple[Index, dict[str, 
 
 
 def _candidates(problem: Problem, name: str, rng: np.random.Generator) -> Index:
-    """Training rows that are annotated for a task, in random order; one row a class comes first."""
+    """Training rows that are annotated for a task, in random order, group by group; a row per class first."""
     pool, task = problem.splits["train"], problem.task(name)
     targets = problem.targets[name]
     pool = rng.permutation(pool[task.annotated(targets[pool])])
+    if problem.groups is not None:
+        _, first, unit = np.unique(problem.groups[pool], return_index=True, return_inverse=True)
+        pool = pool[np.argsort(first[unit], kind="stable")]
     if not isinstance(task, MulticlassTask):
         return pool
     _, first = np.unique(targets[pool], return_index=True)

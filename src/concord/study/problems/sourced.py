@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.config import Config, as_config
-from concord.data import IMAGENET, Manifest
+from concord.data import IMAGENET, Manifest, group_codes
 from concord.errors import EmptyDataError, StudyError
 from concord.relations import Relation
 from concord.runs import (
@@ -59,7 +59,7 @@ def sourced_problem(plan: Sourced) -> Problem:
         if not part:
             raise StudyError(f"no source has rows of split {split!r}; sources.NAME.splits draws one")
     relations = tuple(relation_of(each, opened, config) for each in config.relations)
-    inputs, targets, splits = _loaded(config, opened.tasks, parts)
+    inputs, targets, splits, groups = _loaded(config, opened.tasks, parts)
     tasks = opened.tasks
     if plan.outputs == "present":
         kept = {task.name: _present(task, targets[task.name], splits) for task in tasks}
@@ -75,6 +75,7 @@ def sourced_problem(plan: Sourced) -> Problem:
         splits=splits,
         relations=relations,
         picture=(lambda row: _png(inputs[row])) if images else None,
+        groups=groups,
     )
 
 
@@ -90,23 +91,34 @@ def _at_most(part: dict[str, Manifest], most: int | None) -> dict[str, Manifest]
 
 def _loaded(
     config: Config, tasks: tuple[Task, ...], parts: Mapping[str, dict[str, Manifest]]
-) -> tuple[npt.NDArray[np.float32], dict[str, Array], dict[str, Index]]:
+) -> tuple[npt.NDArray[np.float32], dict[str, Array], dict[str, Index], Array | None]:
     vocabulary = vocabulary_across(config, parts["train"])
     shape_across(config, vocabulary)
     preparation = Preparation(Path(config.data), IMAGENET, None, vocabulary)
     inputs: list[Array] = []
     targets: dict[str, list[Array]] = {task.name: [] for task in tasks}
-    splits, start = {}, 0
+    codes = group_codes(manifest for part in parts.values() for manifest in part.values())
+    groups: list[Array] = []
+    splits, start, before = {}, 0, 0
     for split, part in parts.items():
         rows = 0
+        starts = before + np.cumsum([0, *(len(manifest) for manifest in part.values())])
+        before = int(starts[-1])
         for batch in mixture_of(sources_of(config, part, preparation), tasks, ROWS_AT_A_TIME):
             inputs.append(batch.inputs.float().numpy())
             for task in tasks:
                 targets[task.name].append(batch.targets[task.name].numpy())
+            if codes is not None:
+                groups.append(codes[starts[batch.source.numpy()] + batch.index.numpy()])
             rows += len(batch)
         splits[split] = np.arange(start, start + rows)
         start += rows
-    return np.concatenate(inputs), {name: np.concatenate(part) for name, part in targets.items()}, splits
+    return (
+        np.concatenate(inputs),
+        {name: np.concatenate(part) for name, part in targets.items()},
+        splits,
+        None if codes is None else np.concatenate(groups),
+    )
 
 
 # -- classes and labels that every split has -----------------------------------------------------------

@@ -66,10 +66,13 @@ def setting_of(plan: Plan, problem: Problem, regime: Regime, seed: int, budget: 
     """What a condition may use in one cell."""
     index, targets = draw(problem, regime, seed)
     inputs, val_targets = problem.of("val")
+    groups = problem.groups
     setting = Setting(
         tasks=problem.tasks,
         relations=(),
-        rows=Rows.of(problem.inputs[index], targets, problem.tasks),
+        rows=Rows.of(problem.inputs[index], targets, problem.tasks).in_groups(
+            None if groups is None else groups[index]
+        ),
         validation=Rows.of(inputs, val_targets, problem.tasks),
         network=regime.network or plan.network,
         budget=budget,
