@@ -115,8 +115,10 @@ def test_a_verdict_follows_from_the_rows_of_results(out, found):
     )
     theirs = stats.ttest_rel(seeds("posterior"), seeds("uncoupled"))
     low, high = theirs.confidence_interval(0.95)
-    assert row["p"] == pytest.approx(theirs.pvalue)
-    assert (row["low"], row["high"]) == (pytest.approx(100 * low), pytest.approx(100 * high))
+    # Noise of the test rows comes on top of that of the seeds.
+    assert theirs.pvalue < row["p"] < 0.01
+    assert row["low"] < 100 * low
+    assert row["high"] > 100 * high
     assert row["p_holm"] >= row["p"]
     assert row["verdict"] == "superior"
     assert row["n_seeds"] == 5
@@ -141,7 +143,7 @@ def test_harm_is_called_harm_and_gain_gain(found):
         if row["baseline"] == "uncoupled" and row["regime"] == "few-class"
     }
     assert said["digit", "paper-matching"] == "inferior"
-    assert said["segments", "paper-matching"] == "non-inferior"
+    assert said["segments", "paper-matching"] == "undecided"  # so few test rows rule out no loss of a point
     assert said["segments", "posterior"] == "superior"
     assert "posterior does best" in found["sentence"]
     assert "Harm against the uncoupled network: paper-matching (worst: -15." in found["sentence"]
@@ -274,7 +276,7 @@ def test_calibration_of_every_task(out, found):
 
 
 def test_sentences_of_little():
-    base = {"seeds": [0, 1], "level": 0.95}
+    base = {"seeds": [0, 1, 2], "level": 0.95}
     assert "Nothing was compared" in sentence({**base, "verdicts": []})
     row = {
         "regime": "r", "task": "t", "metric": "accuracy", "condition": "c", "baseline": "single-task",
@@ -283,7 +285,23 @@ def test_sentences_of_little():
     text = sentence({**base, "verdicts": [row]})
     assert "No condition is shown to be better" in text
     assert "No condition is shown to do harm against single-task networks" in text
-    assert "One seed says nothing" in sentence({**base, "seeds": [0], "verdicts": [row]})
+    assert sentence({**base, "seeds": [0], "verdicts": [row]}).startswith("Undecided, 1 seed: ")
+    assert sentence({**base, "seeds": [0, 1], "verdicts": [row]}).startswith("Undecided, 2 seeds: ")
+
+
+def test_harm_against_every_baseline_is_named():
+    def lost(condition, baseline, difference):
+        return {
+            "regime": "r", "task": "t", "metric": "accuracy", "condition": condition, "verdict": "inferior",
+            "baseline": baseline, "difference": difference, "low": -20.0, "high": -0.1,
+        }  # fmt: skip
+
+    rows = [lost("a", "single-task", -3.0), lost("b", "uncoupled", -2.0)]
+    text = sentence({"seeds": [0, 1, 2], "level": 0.95, "verdicts": rows})
+    assert "Harm against the uncoupled network: b (worst: -2.0" in text
+    assert "Harm against single-task networks: a (worst: -3.0" in text
+    text = sentence({"seeds": [0, 1, 2], "level": 0.95, "verdicts": rows[:1]})
+    assert "Harm against single-task networks: a (worst: -3.0" in text
 
 
 def test_who_wins_by_most_is_named_beside_who_wins_most_often():
@@ -294,11 +312,11 @@ def test_who_wins_by_most_is_named_beside_who_wins_most_often():
         }  # fmt: skip
 
     rows = [won("often", "s", 0.2), won("often", "t", 0.3), won("much", "t", 9.0)]
-    text = sentence({"seeds": [0, 1], "level": 0.95, "verdicts": rows})
+    text = sentence({"seeds": [0, 1, 2], "level": 0.95, "verdicts": rows})
     assert text.startswith("often does best: it beats the uncoupled network in 2 of 2 comparisons")
     assert "its largest gain is +0.3 points" in text
     assert "The largest gain shown is that of much: +9.0 points of accuracy in t, r" in text
-    alone = sentence({"seeds": [0, 1], "level": 0.95, "verdicts": rows[:2]})
+    alone = sentence({"seeds": [0, 1, 2], "level": 0.95, "verdicts": rows[:2]})
     assert "gain shown" not in alone
 
 

@@ -28,7 +28,7 @@ def noise(*shape, seed=0, sd=0.02):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10_000), st.integers(2, 9), st.floats(0.8, 0.99))
+@given(st.integers(0, 10_000), st.integers(3, 9), st.floats(0.8, 0.99))
 def test_paired_interval_and_p_equal_scipy(seed, n, level):
     d = noise(n, seed=seed) + 0.01
     ours, theirs = paired(d, level=level, margin=0.01), stats.ttest_1samp(d, 0)
@@ -50,6 +50,33 @@ def test_one_pair_gives_no_interval_and_no_verdict():
     assert np.isnan(found.low)
     assert found.p == 1
     assert verdicts([[0.2]])[0].tolist() == ["undecided"]
+
+
+def test_two_seeds_that_agree_decide_nothing():
+    said, tests, adjusted = verdicts([[0.05, 0.05], [-0.3, -0.3]])
+    assert said.tolist() == ["undecided"] * 2
+    assert (tests.p == 1).all()
+    assert (adjusted == 1).all()
+
+
+def test_the_noise_of_test_rows_joins_that_of_seeds():
+    found = paired(np.full((1, 5), 2.0), row_variance=[1.0])  # the rows' alone: the seeds agree
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, 4))
+    assert found.p == pytest.approx(2 * stats.t.sf(2.0, 4))
+    d = noise(50, 3, 5, seed=21)
+    alone, joined = paired(d), paired(d, row_variance=np.full((50, 3), 1e-4))
+    assert (joined.p >= alone.p).all()
+    assert (joined.low < alone.low).all()
+    assert (joined.high > alone.high).all()
+
+
+def test_seeds_that_share_test_rows_are_judged_wrongly_at_most_as_often_as_stated():
+    """No true difference, but the test rows favour one side in all seeds alike."""
+    rng = np.random.default_rng(22)
+    d = rng.normal(0, 0.02, (ROUNDS, 1, 1)) + rng.normal(0, 0.005, (ROUNDS, 1, 5))
+    assert np.isin(verdicts(d)[0], ["superior", "inferior"]).mean() > 0.5
+    joined = verdicts(d, row_variance=np.full((ROUNDS, 1), 0.02**2))[0]
+    assert np.isin(joined, ["superior", "inferior"]).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / ROUNDS)
 
 
 def test_identical_pairs_are_judged():

@@ -108,7 +108,10 @@ def _verdicts(results: Results) -> list[dict[str, Any]]:
         differences = np.stack(
             [_difference(results, regime.name, condition, baseline, task) for task, condition in family]
         )
-        said, tests, adjusted = verdicts(differences, level=plan.level, margin=plan.margin)
+        noise = _row_variance(samples, regime.name, baseline, family)
+        said, tests, adjusted = verdicts(
+            differences, level=plan.level, margin=plan.margin, row_variance=noise
+        )
         for i, (task, condition) in enumerate(family):
             low, high = _bootstrap_interval(
                 results, samples, regime=regime.name, condition=condition, baseline=baseline, task=task
@@ -157,6 +160,23 @@ def _bootstrap(results: Results) -> dict[tuple[str, str, str], Array]:
                 by_seed.append(finish(metric, sums))
             out[regime.name, condition, task.name] = np.mean(by_seed, axis=0)
     return out
+
+
+def _row_variance(
+    samples: dict[tuple[str, str, str], Array],
+    regime: str,
+    baseline: str,
+    family: Sequence[tuple[str, str]],
+) -> Array:
+    """Variance by the test rows of each comparison, in points squared; 0 where none is resampled."""
+    return np.array(
+        [
+            np.nanvar(POINTS * (samples[regime, condition, task] - samples[regime, baseline, task]), ddof=1)
+            if (regime, condition, task) in samples
+            else 0.0
+            for task, condition in family
+        ]
+    )
 
 
 def _bootstrap_interval(

@@ -21,6 +21,10 @@ Array = npt.NDArray[np.float64]
 Verdict = Literal["superior", "inferior", "non-inferior", "undecided"]
 
 
+MIN_SEEDS = 3
+"""Fewer paired seeds decide nothing: two may agree by chance to any number of digits."""
+
+
 @dataclass(frozen=True)
 class Paired:
     """A mean paired difference with its interval and tests; arrays where the input had leading axes.
@@ -29,8 +33,9 @@ class Paired:
         mean: Mean difference.
         low: Lower end of the interval; NaN with fewer than two pairs.
         high: Upper end.
-        p: Two-sided p-value of no difference.
-        p_worse: One-sided p-value of being worse by the margin or more: small means non-inferior.
+        p: Two-sided p-value of no difference; 1 with fewer than three pairs.
+        p_worse: One-sided p-value of being worse by the margin or more: small means non-inferior; 1 with
+            fewer than three pairs.
     """
 
     mean: Array
@@ -40,13 +45,18 @@ class Paired:
     p_worse: Array
 
 
-def paired(differences: Any, *, level: float = 0.95, margin: float = 0.0) -> Paired:
-    """Student's t over paired differences (last axis: the seeds).
+def paired(differences: Any, *, level: float = 0.95, margin: float = 0.0, row_variance: Any = 0.0) -> Paired:
+    """Student's t over paired differences (last axis: the seeds), joined with the noise of the test rows.
+
+    Seeds that share test rows share their luck, which their spread does not show. So the variance of the mean
+    is that of the seeds, s^2 / n, plus that of the rows, with the n - 1 degrees of freedom of the seeds. What
+    a seed's own errors on the rows add is in both, so that the interval is rather too wide than too narrow.
 
     Args:
         differences: (..., n), in the metric's unit, positive where the condition is better.
         level: Mass of the interval, in (0, 1).
         margin: Non-inferiority margin, >= 0, in the metric's unit.
+        row_variance: (...) variance of the mean difference under resampling of test rows, >= 0.
 
     Raises:
         RangeError: A level outside (0, 1), or a negative margin.
@@ -63,13 +73,16 @@ def paired(differences: Any, *, level: float = 0.95, margin: float = 0.0) -> Pai
         return Paired(mean, nothing, nothing, np.ones_like(mean), np.ones_like(mean))
     # Identical pairs have no variance: a floor far below any metric's resolution keeps t finite.
     error = np.maximum(standard_error(d), 1e-12)
+    if np.any(row_variance):
+        error = np.sqrt(error**2 + np.asarray(row_variance))
     half = stats.t.ppf((1 + level) / 2, n - 1) * error
+    few = n < MIN_SEEDS
     return Paired(
         mean,
         mean - half,
         mean + half,
-        2 * stats.t.sf(np.abs(mean) / error, n - 1),
-        stats.t.sf((mean + margin) / error, n - 1),
+        np.ones_like(mean) if few else 2 * stats.t.sf(np.abs(mean) / error, n - 1),
+        np.ones_like(mean) if few else stats.t.sf((mean + margin) / error, n - 1),
     )
 
 
@@ -86,24 +99,25 @@ def holm(p: Any) -> Array:
 
 
 def verdicts(
-    differences: Any, *, level: float = 0.95, margin: float = 0.01
+    differences: Any, *, level: float = 0.95, margin: float = 0.01, row_variance: Any = 0.0
 ) -> tuple[npt.NDArray[np.str_], Paired, Array]:
     """A verdict on every member of a family of comparisons.
 
     *Superior* or *inferior*: the difference is not 0, by a two-sided t test with Holm's correction over
     the family. Else *non-inferior*: worse by the margin is ruled out, by a one-sided test at half the
-    level, with Holm's correction over the family. Else *undecided*. Under no difference at all, the
-    probability of a single 'superior' or 'inferior' in the family is at most 1 - level.
+    level, with Holm's correction over the family. Else *undecided*, as with fewer than three seeds. Under no
+    difference at all, a single 'superior' or 'inferior' in the family has probability 1 - level at most.
 
     Args:
         differences: (..., m, n): m comparisons over n paired seeds, positive where better.
         level: 1 minus the error that is allowed.
         margin: Non-inferiority margin in the metric's unit, >= 0.
+        row_variance: (..., m) variance of each mean difference under resampling of test rows, >= 0.
 
     Returns:
         Verdicts (..., m), the tests they rest on, and the adjusted two-sided p-values (..., m).
     """
-    tests = paired(differences, level=level, margin=margin)
+    tests = paired(differences, level=level, margin=margin, row_variance=row_variance)
     adjusted = holm(tests.p)
     alpha = 1 - level
     differs = adjusted < alpha

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from concord.study.judging.statistics import MIN_SEEDS
+
 METRIC_WORDS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
@@ -23,14 +25,19 @@ VERDICT_WORDS = {
 """Verdicts as tables say them, best first."""
 
 
+def undecided(seeds: int) -> str:
+    """What is said where there are too few seeds for a verdict."""
+    return f"Undecided, {seeds} seed" + ("" if seeds == 1 else "s")
+
+
 def sentence(summary: Mapping[str, Any]) -> str:
     """What helped, what hurt, and how sure that is; in two to four sentences."""
     rows: Sequence[Mapping[str, Any]] = summary["verdicts"]
     seeds = len(summary["seeds"])
     if not rows:
         return "Nothing was compared: the study has a baseline and no other condition."
-    if seeds < 2:
-        return "One seed says nothing of chance: run at least two, better five, for a verdict."
+    if seeds < MIN_SEEDS:
+        return f"{undecided(seeds)}: a verdict takes at least {MIN_SEEDS}, better five."
     parts = [_best(rows), _harm(rows)]
     parts.append(
         f"Verdicts rest on {seeds} paired seeds at the {100 * (1 - summary['level']):.0f} % level, corrected "
@@ -66,18 +73,24 @@ def _best(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _harm(rows: Sequence[Mapping[str, Any]]) -> str:
-    against = "uncoupled" if any(row["baseline"] == "uncoupled" for row in rows) else "single-task"
-    hurt: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["baseline"] == against and row["verdict"] == "inferior":
-            hurt.setdefault(row["condition"], []).append(row)
-    if not hurt:
-        return f"No condition is shown to do harm against {_words(against)}."
-    clauses = []
-    for name, found in sorted(hurt.items(), key=lambda item: min(r["difference"] for r in item[1])):
-        worst = min(found, key=lambda row: row["difference"])
-        clauses.append(f"{name} (worst: {_effect(worst)})")
-    return f"Harm against {_words(against)}: {'; '.join(clauses)}."
+    """Whoever is shown to lose against a baseline, and by how much at worst: all that cards count as harm."""
+    parts, none = [], []
+    for against in sorted({row["baseline"] for row in rows}, reverse=True):  # uncoupled first
+        hurt: dict[str, list[Mapping[str, Any]]] = {}
+        for row in rows:
+            if row["baseline"] == against and row["verdict"] == "inferior":
+                hurt.setdefault(row["condition"], []).append(row)
+        clauses = []
+        for name, found in sorted(hurt.items(), key=lambda item: min(r["difference"] for r in item[1])):
+            worst = min(found, key=lambda row: row["difference"])
+            clauses.append(f"{name} (worst: {_effect(worst)})")
+        if clauses:
+            parts.append(f"Harm against {_words(against)}: {'; '.join(clauses)}.")
+        else:
+            none.append(_words(against))
+    if none:
+        parts.append(f"No condition is shown to do harm against {' or '.join(none)}.")
+    return " ".join(parts)
 
 
 def _tally(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, dict[str, int]]:
