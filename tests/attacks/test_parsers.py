@@ -16,6 +16,7 @@ from attack_worlds import CONFIG, PLAN, command, make_world, told
 
 from concord.config import parsed_yaml
 from concord.data import FeatureRows, from_csv, read_manifest
+from concord.data.readers._mat import mat_variables
 from concord.errors import ConcordError, ConfigError, DataFormatError, StudyError
 from concord.files import limits, parse_json, read_arrays
 from concord.study import read_plan
@@ -193,6 +194,33 @@ def test_a_damaged_parquet_file_is_refused(tmp_path):
         (tmp_path / "d.parquet").write_bytes(damaged)
         with suppress(ConcordError):
             assert len(read_manifest(tmp_path / "d.parquet")) > 0
+
+
+def test_a_damaged_mat_file_ends_no_process(tmp_path):
+    from scipy.io import savemat
+
+    savemat(tmp_path / "whole.mat", {"v": np.arange(9.0), "c": np.array(["ab", "cd"], dtype=object)})
+    found = mat_variables(tmp_path / "whole.mat", ("v", "c"))
+    np.testing.assert_array_equal(found["v"].reshape(-1), np.arange(9.0))
+    assert found["c"].reshape(-1).tolist() == ["ab", "cd"]
+    content = (tmp_path / "whole.mat").read_bytes()
+    rng = np.random.default_rng(0)
+    for n in range(300):
+        damaged = bytearray(content)
+        for place in rng.integers(128, len(content), 1 + n % 3):
+            damaged[place] = rng.integers(0, 256)
+        (tmp_path / "d.mat").write_bytes(damaged)
+        with suppress(ConcordError):
+            assert set(mat_variables(tmp_path / "d.mat", ("v", "c"))) == {"v", "c"}
+
+
+def test_a_mat_file_that_unpacks_to_far_more_is_refused(tmp_path, monkeypatch):
+    from scipy.io import savemat
+
+    monkeypatch.setattr(limits, "UNPACKED", 2**20)
+    savemat(tmp_path / "x.mat", {"v": np.zeros(2**20)}, do_compression=True)
+    with pytest.raises(DataFormatError, match="unpacks to"):
+        mat_variables(tmp_path / "x.mat", ("v",))
 
 
 def test_a_sidecar_of_anything_is_refused(world):

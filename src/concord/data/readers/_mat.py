@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from concord.data.readers._mat_check import check_mat
 from concord.errors import DataFormatError, MissingDataError
 
 
@@ -23,7 +25,10 @@ def mat_variables(path: Path, names: tuple[str, ...]) -> dict[str, npt.NDArray[A
     if not path.is_file():
         raise MissingDataError(f"{path}: expected a .mat file, found none; is the data set complete?")
     try:
-        found = loadmat(path, variable_names=list(names))
+        content = path.read_bytes()
+        if content[124:126] not in (b"\x00\x02", b"\x02\x00"):  # version 7.3, which SciPy names
+            check_mat(content, names)
+        found = loadmat(BytesIO(content), variable_names=list(names))
         held = sorted(key for key in found if not key.startswith("__"))
     except NotImplementedError as error:
         raise DataFormatError(
