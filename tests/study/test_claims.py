@@ -10,13 +10,15 @@ import sys
 import pytest
 from study_plans import tiny
 
+from concord.archive import owners
 from concord.study.judging.comparison import compare
-from concord.study.running import claims as claims_module
+from concord.study.running import running as running_module
 from concord.study.running.cells import Cell, all_cells, finished, open_folder
-from concord.study.running.claims import RENEW, STALE, Claims
+from concord.study.running.claims import Claims, finishing
 from concord.study.running.running import run
 
 CELL, OTHER = all_cells(tiny())[:2]
+ELSEWHERE = json.dumps({"token": "x", "host": "elsewhere", "machine": "another", "pid": 1})
 
 
 @pytest.fixture
@@ -25,30 +27,25 @@ def out(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes only where it is waited for."""
+    time = [0.0]
+    monkeypatch.setattr(owners, "now", lambda: time[0])
+    for module in (owners, running_module):
+        monkeypatch.setattr(module, "pause", lambda seconds: time.__setitem__(0, time[0] + seconds))
+    return time
+
+
 def claim_of(out, cell):
     return out / "runs" / f"{cell.id}.claim"
-
-
-def left_behind(out, cell, *, pid, host=None, age=0.0):
-    """What a session leaves that was killed."""
-    path = claim_of(out, cell)
-    content = {"token": "gone", "host": claims_module._host() if host is None else host, "pid": pid}
-    path.write_text(json.dumps(content))
-    then = path.stat().st_mtime - age
-    os.utime(path, (then, then))
-    return path
-
-
-def dead_pid():
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
 
 
 def test_a_cell_is_claimed_once(out):
     with Claims(out) as first, Claims(out) as second:
         assert first.take(CELL)
         assert not second.take(CELL)
+        assert not second.watched(CELL)
         assert second.take(OTHER)
         first.release(CELL)
         assert second.take(CELL)
@@ -61,124 +58,11 @@ def test_a_claim_is_given_up_where_a_session_ends_in_an_error(out):
     def fail():
         with Claims(out) as claims:
             assert claims.take(CELL)
-            assert claims.take(OTHER)
-            claim_of(out, OTHER).write_text("[")  # which is nobody's, as far as one can read
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
     assert not claim_of(out, CELL).exists()
-    assert claim_of(out, OTHER).exists()
-
-
-def test_of_many_sessions_one_gets_a_stale_claim(out):
-    left_behind(out, CELL, pid=dead_pid())
-    sessions = [Claims(out) for _ in range(5)]
-    assert sum(session.take(CELL) for session in sessions) == 1
-    assert len(list((out / "runs").iterdir())) == 1
-
-
-def test_a_process_that_is_gone_holds_nothing(out):
-    left_behind(out, CELL, pid=dead_pid())
-    assert Claims(out).take(CELL)
-
-
-def test_a_process_that_lives_holds_its_claim_until_it_gives_no_sign(out):
-    path = left_behind(out, CELL, pid=os.getppid(), age=STALE - RENEW)
-    assert not Claims(out).take(CELL)
-    os.utime(path, (path.stat().st_mtime - 2 * RENEW,) * 2)
-    assert Claims(out).take(CELL)
-
-
-def test_a_process_of_another_user_is_alive(monkeypatch):
-    def forbidden(pid, signal):
-        raise PermissionError
-
-    monkeypatch.setattr(claims_module.os, "kill", forbidden)
-    assert claims_module._alive(1)
-
-
-def test_of_another_machine_only_the_sign_counts(out):
-    left_behind(out, CELL, pid=dead_pid(), host="elsewhere", age=STALE / 2)
-    assert not Claims(out).take(CELL)
-    left_behind(out, CELL, pid=dead_pid(), host="elsewhere", age=STALE + 1)
-    assert Claims(out).take(CELL)
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"host": "x"}'])
-def test_a_claim_cut_off_while_it_was_written_counts_until_it_is_old(out, content):
-    path = claim_of(out, CELL)
-    path.write_text(content)
-    assert not Claims(out).take(CELL)
-    os.utime(path, (0, 0))
-    assert Claims(out).take(CELL)
-
-
-def test_renewing_is_a_sign_of_life(out):
-    with Claims(out) as claims:
-        claims.take(CELL)
-        os.utime(claim_of(out, CELL), (0, 0))
-        claims.renew()
-        assert not Claims(out).take(CELL)
-        os.utime(claim_of(out, CELL), (0, 0))
-        thief = Claims(out)
-        assert thief.take(CELL)
-        claims.renew()
-        claims.release(CELL)
-        assert claim_of(out, CELL).is_file()
-        thief.release(CELL)
-        claims.held.add(claim_of(out, OTHER))
-        claims.renew()  # a claim that is gone is no longer held
-        assert claims.held == set()
-
-
-def test_signs_of_life_are_given_by_themselves(out, monkeypatch):
-    monkeypatch.setattr(claims_module, "RENEW", 0.001)
-    with Claims(out) as claims:
-        given = claims_module.threading.Event()
-        monkeypatch.setattr(claims, "renew", given.set)
-        assert given.wait(30)
-
-
-def test_a_claim_that_was_taken_over_meanwhile_is_put_back(out, monkeypatch):
-    left_behind(out, CELL, pid=dead_pid())
-    slow, quick = Claims(out), Claims(out)
-    judged = slow._stale
-
-    def overtaken(path, seen):
-        found = judged(path, seen)
-        assert quick.take(CELL)
-        return found
-
-    monkeypatch.setattr(slow, "_stale", overtaken)
-    assert not slow.take(CELL)
-    assert json.loads(claim_of(out, CELL).read_text())["token"] == quick.token
-    assert len(list((out / "runs").iterdir())) == 1
-
-
-def test_a_claim_that_goes_away_under_ones_hands_is_free(out, monkeypatch):
-    path = left_behind(out, CELL, pid=dead_pid())
-    one = Claims(out)
-    monkeypatch.setattr(one, "_stale", lambda *_: path.unlink() or True)
-    assert one.take(CELL)
-    one.release(CELL)
-    assert one._put_aside(path)  # it is gone already
-    assert Claims(out)._stale(path, "{}")
-
-
-def test_a_claim_that_comes_and_goes_is_left_to_the_others(out, monkeypatch):
-    claim_of(out, CELL).write_text("")
-    one = Claims(out)
-    monkeypatch.setattr(one, "_put_aside", lambda path: True)
-    assert not one.take(CELL)
-
-
-def test_without_a_name_space_of_processes_the_machine_has_a_name(monkeypatch):
-    def none(path):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(claims_module.os, "readlink", none)
-    assert claims_module._host() == claims_module.platform.node()
 
 
 # -- in a study ----------------------------------------------------------------------------------------
@@ -240,3 +124,56 @@ def test_a_session_killed_with_its_claims_is_finished_by_the_next(tmp_path):
     assert len(done) == 4
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
     assert not list((out / "runs").glob("*.claim"))
+
+
+@pytest.mark.parametrize("content", ["", "{", ELSEWHERE])
+@pytest.mark.parametrize("dated", [0, 2**33])
+def test_claims_of_the_dead_elsewhere_empty_or_of_the_future_never_keep_a_study_from_its_end(
+    out, clock, content, dated
+):
+    for cell in (CELL, OTHER):
+        claim_of(out, cell).write_text(content)
+        os.utime(claim_of(out, cell), (dated, dated))
+    assert run(tiny(), out) == 0
+    assert owners.STALE <= clock[0] <= owners.STALE + 2 * owners.LOOK
+    assert not list((out / "runs").glob("*.claim"))
+
+
+def test_claims_of_the_living_elsewhere_are_left_to_them(out, clock, monkeypatch):
+    path = claim_of(out, CELL)
+    path.write_text(ELSEWHERE)
+
+    def beating(seconds):
+        clock[0] += seconds
+        os.utime(path, (clock[0], clock[0]))
+
+    monkeypatch.setattr(running_module, "pause", beating)
+    assert run(tiny(), out) == 1
+    assert clock[0] < owners.STALE
+
+
+def test_a_study_that_was_killed_behind_its_last_run_can_be_finished(tmp_path):
+    assert run(tiny(), tmp_path) == 0
+    for damaged in (None, "", "[]"):
+        (tmp_path / "environment.json").unlink()
+        if damaged is not None:
+            (tmp_path / "environment.json").write_text(damaged)
+        assert run(tiny(), tmp_path) == 0
+        assert len(json.loads((tmp_path / "environment.json").read_text())["sessions"]) == 1
+    before = (tmp_path / "environment.json").read_bytes()
+    assert run(tiny(), tmp_path) == 0
+    assert (tmp_path / "environment.json").read_bytes() == before
+
+
+def test_who_finishes_a_study_waits_for_another_that_does(tmp_path, monkeypatch):
+    first = finishing(tmp_path)
+    looks = []
+
+    def look(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            first.release()
+
+    monkeypatch.setattr(owners, "pause", look)
+    finishing(tmp_path).release()
+    assert len(looks) == 3

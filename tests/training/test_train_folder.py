@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import concord as cc
+from concord.archive import own
 from concord.data import read_manifest, write_manifest
 from concord.data.manifest import Manifest
 from concord.errors import (
@@ -537,3 +538,18 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
         predict(run, folder, on_error="skip")
     with pytest.raises(UnknownNameError, match="cannot be read 'sikp'; did you mean 'skip'"):
         predict(run, folder, on_error="sikp")
+
+
+def test_a_second_training_into_one_folder_is_refused_and_changes_nothing(tmp_path):
+    values = world(tmp_path, "features")
+    train(config_of(values))
+    before = {path: path.read_bytes() for path in sorted((tmp_path / "out").rglob("*")) if path.is_file()}
+    with own(tmp_path / "out"):
+        with pytest.raises(
+            CheckpointError, match=r"out is in use by process \d+ on .*; wait until"
+        ) as caught:
+            train(config_of(values))
+        assert "\n" not in str(caught.value)
+    assert before == {p: p.read_bytes() for p in sorted((tmp_path / "out").rglob("*")) if p.is_file()}
+    train(config_of(values))
+    assert not list((tmp_path / "out").rglob(".*"))

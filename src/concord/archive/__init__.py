@@ -2,13 +2,21 @@
 
 from concord.archive.files import flush_folder, sha256, write_file, write_flushed
 from concord.archive.folders import FORMATS, Archive, Kind, read_archive, save_archive, write_archive
+from concord.archive.owners import LOOK, STALE, Claim, Claimant, covering, own, owned
 from concord.archive.state import pack, read_tensors, tensor_bytes, unpack
 
 __all__ = [
     "FORMATS",
+    "LOOK",
+    "STALE",
     "Archive",
+    "Claim",
+    "Claimant",
     "Kind",
+    "covering",
     "flush_folder",
+    "own",
+    "owned",
     "pack",
     "read_archive",
     "read_tensors",

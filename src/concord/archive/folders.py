@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from concord.archive.files import flush_folder, sha256, write_flushed
+from concord.archive.owners import OWNER, Claim, owned
 from concord.archive.state import read_tensors
 from concord.errors import CheckpointError
 
@@ -106,6 +107,8 @@ def save_archive(
     files: Mapping[str, bytes],
     *,
     uncovered: Mapping[str, bytes] | None = None,
+    owner: Claim | None = None,
+    fresh: bool = False,
 ) -> None:
     """Write an archive into a folder that may hold other files, or an earlier archive, which is replaced.
 
@@ -118,18 +121,46 @@ def save_archive(
         content: Plain data, as `pack` gives it.
         files: Content by name; see `write_archive`.
         uncovered: Further files, for people: nothing reads them, so no digest covers them.
+        owner: The claim on the folder, where this process holds it already.
+        fresh: Whether the folder must be empty, but for what a process left that was ended while it saved.
 
     Raises:
-        CheckpointError: It cannot be written; names the file and the reason.
+        CheckpointError: It cannot be written, is not empty, or another process writes to it; names the
+            folder and the reason.
     """
-    staged = folder / STAGED
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritten(folder, kind, error) from error
+    with owned(folder, owner):
+        if fresh and not _is_left_over(folder, kind, set(files) | set(uncovered or {})):
+            raise CheckpointError(f"{folder} is not empty; give a new folder")
+        _save(folder, kind, content, files, uncovered or {})
+
+
+def _is_left_over(folder: Path, kind: Kind, files: set[str]) -> bool:
+    """Whether a folder holds nothing, or parts of an archive whose record was never written."""
+    tops = {name.split("/")[0] for name in files} | {STAGED, OWNER}
+    return all(
+        path.name in tops or (path.name.startswith(f".{OWNER}.") and path.name.endswith(".tmp"))
+        for path in folder.iterdir()
+    )
+
+
+def _save(
+    folder: Path,
+    kind: Kind,
+    content: Mapping[str, Any],
+    files: Mapping[str, bytes],
+    uncovered: Mapping[str, bytes],
+) -> None:
+    staged = folder / STAGED
+    try:
         if staged.exists():  # of a process that was ended while it saved
             shutil.rmtree(staged)
         staged.mkdir()
         write_archive(staged, kind, content, files)
-        for name, data in (uncovered or {}).items():
+        for name, data in uncovered.items():
             write_flushed(staged / name, data)
         record = FORMATS[kind].record
         for path in sorted(staged.iterdir(), key=lambda path: path.name == record):
@@ -138,8 +169,12 @@ def save_archive(
         shutil.rmtree(staged, ignore_errors=True)  # what is left in it was replaced
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
-        reason = (error.strerror or str(error)).lower()
-        raise CheckpointError(f"cannot write the {FORMATS[kind].holds} to {folder}: {reason}") from error
+        raise _unwritten(folder, kind, error) from error
+
+
+def _unwritten(folder: Path, kind: Kind, error: OSError) -> CheckpointError:
+    reason = (error.strerror or str(error)).lower()
+    return CheckpointError(f"cannot write the {FORMATS[kind].holds} to {folder}: {reason}")
 
 
 def _put(path: Path, place: Path, staged: Path) -> None:

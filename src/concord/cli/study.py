@@ -65,7 +65,7 @@ def study(
     if left:
         shown.print(
             f"{left} runs are not done yet: other jobs are at them, or have yet to start; who finishes last "
-            "writes the report. What a job left that was killed elsewhere is free again after five minutes"
+            "writes the report. What a job left that was killed elsewhere is free again after two minutes"
         )
         return
     _conclude(shown, chosen, folder)
@@ -162,6 +162,13 @@ def _run(
 
 
 def _conclude(shown: Console, plan: Plan, folder: Path) -> None:
+    from concord.study import finishing
+
+    with finishing(folder):
+        _finish(shown, plan, folder)
+
+
+def _finish(shown: Console, plan: Plan, folder: Path) -> None:
     from concord.study import compare, result_tables, write_report
 
     with shown.status("comparing"):

@@ -719,8 +719,6 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "tasks_")
         target = Path(folder)
-        if target.is_dir() and any(target.iterdir()):
-            raise CheckpointError(f"{target} is not empty; give a new folder")
         content, tensors = pack(state_of(self))
         try:
             restored(type(self), unpack(content, tensors), self.trunk)
@@ -728,7 +726,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise CheckpointError(
                 f"the model is not saved, since it could not be loaded again ({one_line(error)})"
             ) from error
-        save_archive(target, "estimator", content, {WEIGHTS: tensor_bytes(tensors)})
+        save_archive(target, "estimator", content, {WEIGHTS: tensor_bytes(tensors)}, fresh=True)
 
     @classmethod
     @usual_torch()

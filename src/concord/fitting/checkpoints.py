@@ -20,7 +20,18 @@ from uuid import uuid4
 import torch
 from torch import Tensor
 
-from concord.archive import Archive, flush_folder, pack, read_archive, tensor_bytes, unpack, write_archive
+from concord.archive import (
+    Archive,
+    Claim,
+    covering,
+    flush_folder,
+    own,
+    pack,
+    read_archive,
+    tensor_bytes,
+    unpack,
+    write_archive,
+)
 from concord.errors import CheckpointError, RangeError
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -37,6 +48,7 @@ class Checkpoints:
             validation rows is kept beside them.
         resume: Whether a training goes on from the newest one, where there is one. Otherwise a folder
             that holds checkpoints is refused.
+        owner: The claim that covers the folder, if the one that saves is to see that it still holds it.
 
     Raises:
         RangeError: A number below 1.
@@ -46,6 +58,7 @@ class Checkpoints:
     every: int = 500
     keep: int = 2
     resume: bool = True
+    owner: Claim | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
@@ -64,16 +77,30 @@ class Checkpoints:
         found = self.all()
         return found[-1] if found else None
 
+    def claim(self) -> Claim:
+        """Make the folder and claim it.
+
+        Raises:
+            CheckpointError: The folder cannot be written to, or another process writes to it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CheckpointError(f"cannot write checkpoints to {self.folder}: {_reason(error)}") from error
+        return own(self.folder)
+
     def prepare(self) -> None:
-        """Make the folder and clear what a killed process left half written.
+        """Make the folder and, as its owner, clear what a killed process left half written.
 
         Raises:
             CheckpointError: The folder cannot be written to, or holds checkpoints that are not to be resumed.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path in self.folder.glob(".*.tmp"):
-                shutil.rmtree(path)
+            owner = self.owner or covering(self.folder)
+            for path in self.folder.glob(".*.tmp") if owner is not None else ():
+                if path.is_dir():
+                    shutil.rmtree(path)
             probe = self.folder / f".{uuid4().hex}.tmp"
             probe.mkdir()
             probe.rmdir()
@@ -96,6 +123,8 @@ class Checkpoints:
         Raises:
             CheckpointError: It could not be written; the ones before it are whole.
         """
+        if self.owner is not None:
+            self.owner.check()
         target = self.folder / f"step-{step:08d}"
         temporary = self.folder / f".{uuid4().hex}.tmp"
         content: dict[str, Any] = {"step": step, "scores": dict(scores), "state": {}}

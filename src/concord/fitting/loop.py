@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from concord.archive import Claim, covering
 from concord.data import StreamedInputs
 from concord.errors import ConcordWarning, NotFiniteError, RangeError
 from concord.fitting.checkpoints import Checkpoints
@@ -184,6 +185,7 @@ class _Loop:
     records: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[dict[str, float]] = field(default_factory=list)
     selected: dict[str, Selected] = field(default_factory=dict)
+    claim: Claim | None = None  # on the folder of the checkpoints, where no claim covers it
     _seen: int = 0
     _since: float = field(default_factory=time.perf_counter)
 
@@ -204,6 +206,8 @@ class _Loop:
                 objective.population, objective.validate = before, validate
                 for logger in self.loggers:
                     logger.close()
+                if self.claim is not None:
+                    self.claim.release()
         if self.stepper.average is not None:
             self.stepper.average.exchange()
         self.stepper.network.eval()
@@ -320,18 +324,23 @@ class _Loop:
         )
 
     def _resume(self) -> None:
-        newest, fabric = None, self.stepper.fabric
+        newest = None
         if self.checkpoints is not None:
-            if fabric.is_global_zero:
-                self.checkpoints.prepare()
-            if fabric.world_size > 1:
-                fabric.barrier()
+            on_first(self.stepper.fabric, self._prepare, "to the folder of checkpoints")
             newest = self.checkpoints.latest()
         if self.checkpoints is not None and newest is not None:
             self._restore(self.checkpoints.load(newest), str(newest))
         else:  # what a run logged that was killed before its first checkpoint is void
             for logger in self.loggers:
                 logger.resume(0, {})
+
+    def _prepare(self) -> None:
+        assert self.checkpoints is not None
+        owner = self.checkpoints.owner or covering(self.checkpoints.folder)
+        if owner is None:
+            owner = self.claim = self.checkpoints.claim()
+        self.checkpoints = replace(self.checkpoints, owner=owner)
+        self.checkpoints.prepare()
 
     def _restore(self, state: Mapping[str, Any], place: str) -> None:
         check_same_training(state, self.identity, self.stepper.steps, place)

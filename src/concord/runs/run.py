@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from concord.archive import FORMATS, pack, read_archive, save_archive, tensor_bytes, unpack
+from concord.archive import FORMATS, Claim, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.config import Config, InputPlan, TrunkPlan, as_config
 from concord.data import IMAGENET, Normalization
 from concord.decoding import Decoders
@@ -113,14 +113,18 @@ def trunk_of(
 # -- writing -----------------------------------------------------------------------------------------
 
 
-def save_run(run: Run) -> None:
+def save_run(run: Run, owner: Claim | None = None) -> None:
     """Write a run into its folder; see `concord.archive.save_archive`.
+
+    Args:
+        run: The run.
+        owner: The claim on its folder, where this process holds it already.
 
     Raises:
         CheckpointError: It cannot be written.
     """
     files = {WEIGHTS_FILE: tensor_bytes(run.network.state_dict()), **tokenizer_files(run.tokenize)}
-    save_archive(run.folder, "run", pack(_described(run))[0], files)
+    save_archive(run.folder, "run", pack(_described(run))[0], files, owner=owner)
 
 
 def tokenizer_files(tokenize: Any) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from concord.archive import write_file
+from concord.archive import Claim, own, write_file
 from concord.config import Config, as_config, differences, read_config
 from concord.decoding import Decoders, temperature
 from concord.errors import CheckpointError, ConcordWarning, ConfigError
@@ -31,6 +31,7 @@ from concord.fitting import (
     collect,
     fit,
     launch,
+    on_first,
     selected_network,
 )
 from concord.metrics import probabilities
@@ -85,14 +86,22 @@ def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
     _check_selection(built)
     _check_devices(config)
     fabric = launch(training.accelerator, training.devices, training.nodes, training.precision)
-    if fabric.is_global_zero:
-        if built.left_out:
-            warnings.warn(
-                f"not learnt, since `tasks` does not list it: {', '.join(built.left_out)}",
-                ConcordWarning,
-                stacklevel=2,
-            )
-        _claim(folder, config, content)
+    if fabric.is_global_zero and built.left_out:
+        warnings.warn(
+            f"not learnt, since `tasks` does not list it: {', '.join(built.left_out)}",
+            ConcordWarning,
+            stacklevel=2,
+        )
+    owner = _owner(folder, config, content, fabric)
+    try:
+        return _train(built, fabric, folder, owner)
+    finally:
+        if owner is not None:
+            owner.release()
+
+
+def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> Run:
+    config, training = built.config, built.config.training
     options: dict[str, Any] = {
         "learning_rate": training.learning_rate,
         "weight_decay": training.weight_decay,
@@ -123,10 +132,7 @@ def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
     run = _run(built, chosen.to(fabric.device), history, fabric, folder)
     if taught is not None:
         run = replace(run, facts={**run.facts, "first_stage": list(taught.said)})
-    if fabric.is_global_zero:
-        save_run(run)
-    if world > 1:
-        fabric.barrier()
+    on_first(fabric, lambda: save_run(run, owner), "the finished training")
     return run
 
 
@@ -183,9 +189,38 @@ def _kept(path: Path) -> Any:
         ) from error
 
 
-def _claim(folder: Path, config: Config, content: Mapping[str, str]) -> None:
+def _owner(folder: Path, config: Config, content: Mapping[str, str], fabric: Fabric) -> Claim | None:
+    """The claim on the folder, on rank 0; then what the folder holds is looked at once more, and noted."""
+    held: list[Claim] = []
+
+    def take() -> None:
+        _make(folder)
+        held.append(own(folder))
+        try:
+            _check_folder(folder, config)
+            _check_data(folder, content)
+            _note(folder, config, content)
+        except ConfigError as error:  # of another training, which was here since the first look
+            raise CheckpointError(str(error)) from error
+
+    try:
+        on_first(fabric, take, f"to {folder}")
+    except BaseException:
+        for claim in held:
+            claim.release()
+        raise
+    return held[0] if held else None
+
+
+def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def _note(folder: Path, config: Config, content: Mapping[str, str]) -> None:
+    try:
         write_file(folder / DATA_FILE, json.dumps(content, indent=1).encode())
         write_file(folder / CONFIG_FILE, json.dumps(config.identity(), indent=1).encode())
     except OSError as error:

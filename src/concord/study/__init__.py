@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from concord.study.plan import Plan, as_plan, read_plan
     from concord.study.problems import Problem, case, case_names, check_problem, problem_of
-    from concord.study.running import Cell, default_processes, run, setting_of, write_json
+    from concord.study.running import Cell, default_processes, finishing, run, setting_of, write_json
     from concord.study.spec import Regime
 
 __all__ = [
@@ -51,6 +51,7 @@ __all__ = [
     "control",
     "default_processes",
     "draw_panels",
+    "finishing",
     "holm",
     "mean_ranks",
     "paired",
@@ -88,6 +89,7 @@ __getattr__, __dir__ = lazy_door(
         "control": "concord.study.conditions",
         "default_processes": "concord.study.running",
         "draw_panels": "concord.study.pages",
+        "finishing": "concord.study.running",
         "holm": "concord.study.judging",
         "mean_ranks": "concord.study.judging",
         "paired": "concord.study.judging",

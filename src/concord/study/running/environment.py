@@ -18,6 +18,7 @@ from concord import __version__
 from concord.errors import DataFormatError
 from concord.files import read_json
 from concord.study.running.cells import write_json
+from concord.study.running.claims import finishing
 
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "lightning-fabric", "polars", "pydantic")
 
@@ -54,7 +55,8 @@ def note_session(out: Path, processes: int) -> Iterator[None]:
         yield
     finally:
         ended = {**session, "duration": round(time.perf_counter() - start, 1)}
-        _note(path, ended, session)
+        with finishing(out):
+            _note(path, ended, session)
 
 
 def is_noted(out: Path) -> bool:

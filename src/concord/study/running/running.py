@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from concord.archive import LOOK
 from concord.errors import ConcordError, StudyError
 from concord.study.conditions import condition as named_condition
 from concord.study.plan import Plan
@@ -22,6 +24,8 @@ from concord.study.running.environment import is_noted, note_session
 from concord.study.running.one_cell import run_cell
 
 Progress = Callable[[Cell], None]
+
+pause = time.sleep
 
 
 def run(
@@ -38,8 +42,8 @@ def run(
 
     Each cell runs on one thread and depends on the plan alone, so that results are the same in however
     many processes, jobs or sessions they were made. Sessions that run at the same time, on one machine or
-    on several with a common folder, share the cells among them (see `concord.study.claims`); each returns
-    when nothing is left to claim.
+    on several with a common folder, share the cells among them (see `concord.study.running.claims`); each
+    returns when nothing is left to claim, and no claim whose holder may be gone.
 
     Args:
         plan: The plan.
@@ -99,16 +103,23 @@ def _train(
     on_done: Progress | None,
 ) -> None:
     """Claim and train cells, as many at a time as the engine takes, until none is left to claim."""
-    waiting, running = deque(pending), dict[Any, Cell]()
+    waiting, running, watched = deque(pending), dict[Any, Cell](), list[Cell]()
     while True:
+        waiting.extend(watched)
+        watched.clear()
         while waiting and len(running) < engine.size:
             cell = waiting.popleft()
             if not claims.take(cell):
+                if claims.watched(cell):  # of another machine, perhaps of a session that is gone
+                    watched.append(cell)
                 continue
             if is_finished(out, cell):  # by another session, since this one looked
                 claims.release(cell)
                 continue
             running[engine.submit(cell)] = cell
+        if not running and watched:
+            pause(LOOK)
+            continue
         if not running:
             return
         handle = engine.first(list(running))
