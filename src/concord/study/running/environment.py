@@ -55,8 +55,7 @@ def note_session(out: Path, processes: int) -> Iterator[None]:
         yield
     finally:
         ended = {**session, "duration": round(time.perf_counter() - start, 1)}
-        with finishing(out):
-            _note(path, ended, session)
+        _note(path, ended, session)
 
 
 def is_noted(out: Path) -> bool:
@@ -66,19 +65,20 @@ def is_noted(out: Path) -> bool:
 
 def _note(path: Path, session: dict[str, Any], before: dict[str, Any] | None = None) -> None:
     """Add a session to the file, in the place of what was noted of it before."""
-    sessions = _sessions(path)  # not before: other sessions may have ended meanwhile
-    if before in sessions:
-        sessions.remove(before)
-    sessions.append(session)
-    content = {
-        **environment(),
-        "started": min(str(s["started"]) for s in sessions),
-        "command": session["command"],
-        "processes": session["processes"],
-        "sessions": sessions,
-        "duration": round(sum(s.get("duration", 0.0) for s in sessions), 1),
-    }
-    write_json(path, content)
+    with finishing(path.parent):
+        sessions = _sessions(path)  # not before: other sessions may have ended meanwhile
+        if before in sessions:
+            sessions.remove(before)
+        sessions.append(session)
+        content = {
+            **environment(),
+            "started": min(str(s["started"]) for s in sessions),
+            "command": session["command"],
+            "processes": session["processes"],
+            "sessions": sessions,
+            "duration": round(sum(s.get("duration", 0.0) for s in sessions), 1),
+        }
+        write_json(path, content)
 
 
 def _sessions(path: Path) -> list[dict[str, Any]]:
