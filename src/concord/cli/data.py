@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concord.data import Manifest
 
 app = typer.Typer(
-    help="Manifests: index, table, inspect, join, filter, split, export.",
+    help="Manifests: index, check, table, inspect, join, filter, split, export.",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -116,6 +116,38 @@ def index(
 
     check_outputs({"--out": out}, [root])
     _write(read(name, root, **_options(option or [])), out)
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(help="Which data set; `concord data readers` lists them.")],
+    root: Annotated[Path, typer.Argument(help="Its folder.")],
+    option: Annotated[
+        list[str] | None, typer.Option("--option", help="KEY=VALUE of the reader; may be repeated.")
+    ] = None,
+) -> None:
+    """Whether a copy of a data set is whole: its counts next to the published ones; exit code 1 if not."""
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from concord.data import check_copy
+
+    found = check_copy(name, root, **_options(option or []))
+    table = Table("counted", "found", "published", "", Column("source", overflow="fold"))
+    for what, count, published, difference, source in found.iter_rows():
+        number = "" if published is None else f"{published:,}"
+        table.add_row(what, f"{count:,}", number, _verdict(difference), source)
+    Console().print(table)
+    if (found["difference"].fill_null(0) != 0).any():
+        raise typer.Exit(1)
+
+
+def _verdict(difference: int | None) -> str:
+    if difference is None:
+        return ""
+    if difference == 0:
+        return "matches"
+    return f"{abs(difference):,} {'more' if difference > 0 else 'fewer'}"
 
 
 @app.command()

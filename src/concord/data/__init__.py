@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from concord.data.mixture import Mixture
     from concord.data.paths import is_clutter
     from concord.data.predictions import read_features, read_predictions
+    from concord.data.published import check_copy
     from concord.data.readers import pack_relation
     from concord.data.registry import read, reader, reader_names
     from concord.data.source import Source
@@ -43,6 +44,7 @@ __all__ = [
     "Source",
     "Texts",
     "annotate",
+    "check_copy",
     "from_csv",
     "from_frame",
     "group_codes",
@@ -81,6 +83,7 @@ __getattr__, __dir__ = lazy_door(
         "Texts": "concord.data.inputs",
         "annotate": "concord.data.coannotation",
         "as_table": "concord.data.inspection",
+        "check_copy": "concord.data.published",
         "concatenate": "concord.data.inputs",
         "evidence": "concord.data.coannotation",
         "filled_counts": "concord.data.coannotation",
