@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from concord.archive import write_file
 from concord.config import Config
@@ -127,4 +128,16 @@ def _of_task(task: Task, said: list[Said]) -> dict[str, Any]:
             out[kind] = task_metrics(task, targets, p)
         except NoAnnotationError:
             out[kind] = {}
+        out[kind] |= _cross_entropy(task, said, p)
     return out
+
+
+def _cross_entropy(task: Task, said: list[Said], p: npt.NDArray[Any]) -> dict[str, float]:
+    """Mean cross-entropy to the votes, in nats, over the rows that have some; nothing where no row does."""
+    none = [np.full((len(each.index), task.width), np.nan) for each in said]
+    votes = np.concatenate([each.shares.get(task.name, gaps) for each, gaps in zip(said, none, strict=True)])
+    voted = ~np.isnan(votes).any(axis=1)
+    if not voted.any():
+        return {}
+    logs = np.log(np.clip(p[voted], np.finfo(float).tiny, None))
+    return {"cross-entropy to votes": float(-(votes[voted] * logs).sum(axis=1).mean())}

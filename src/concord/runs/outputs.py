@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ class Said:
         disagreement: By relation, (n,) in [0, 1].
         targets: By task, (n,) with -1 or (n, K) with NaN.
         skipped: Paths of inputs that could not be loaded.
+        shares: By class task, where there are any: (n, C) soft targets, rows of NaN for none.
     """
 
     index: npt.NDArray[np.int64]
@@ -40,6 +41,7 @@ class Said:
     disagreement: dict[str, npt.NDArray[np.float64]]
     targets: dict[str, npt.NDArray[Any]]
     skipped: tuple[str, ...]
+    shares: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 def device_of(accelerator: str = "auto") -> torch.device:
@@ -78,7 +80,7 @@ def said_of(run: Run, source: Source, batch_size: int, device: torch.device) -> 
     """
     network = run.network.to(device).eval()
     mixture = mixture_of({source.name: source}, run.tasks, batch_size, run.preparation().collate)
-    index, logits, targets = [], [], []
+    index, logits, targets, soft = [], [], [], []
     for batch in mixture:
         if not len(batch):
             continue
@@ -86,6 +88,7 @@ def said_of(run: Run, source: Source, batch_size: int, device: torch.device) -> 
         index.append(batch.index)
         logits.append({name: z.double().cpu() for name, z in out.items()})
         targets.append(batch.targets)
+        soft.append(batch.soft)
     if not index:
         raise EmptyDataError(f"source {source.name!r}: none of {len(source)} inputs could be loaded")
     heads = {
@@ -99,6 +102,7 @@ def said_of(run: Run, source: Source, batch_size: int, device: torch.device) -> 
         run.decoder.disagreement(heads),
         _joined(run.tasks, targets),
         _skipped(mixture),
+        {name: torch.cat([part[name] for part in soft]).numpy() for name in soft[0]},
     )
 
 
