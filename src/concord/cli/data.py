@@ -127,7 +127,6 @@ def check(
     ] = None,
 ) -> None:
     """Whether a copy of a data set is whole: its counts next to the published ones; exit code 1 if not."""
-    from rich.console import Console
     from rich.table import Column, Table
 
     from concord.data import check_copy
@@ -137,7 +136,7 @@ def check(
     for what, count, published, difference, source in found.iter_rows():
         number = "" if published is None else f"{published:,}"
         table.add_row(what, f"{count:,}", number, _verdict(difference), source)
-    Console().print(table)
+    console().print(table)
     if (found["difference"].fill_null(0) != 0).any():
         raise typer.Exit(1)
 
@@ -285,7 +284,7 @@ def export(
 
     check_outputs({"--out": out}, [manifest])
     for file in write_annotations(read_manifest(manifest), out, to):  # type: ignore[arg-type]
-        typer.echo(f"wrote {file}")
+        say(f"wrote {file}")
 
 
 def open_manifest(file: Path, mapping: Mapping[str, Any]) -> Manifest:
