@@ -199,6 +199,14 @@ def test_a_mistake_is_one_line_and_exit_status_2(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 2
 
 
+def test_shares_that_do_not_sum_to_one_are_refused(pets, tmp_path):
+    with pytest.raises(ConfigError, match=r"sum to 1, found 0\.5 \+ 0\.1 \+ 0\.1"):
+        app(
+            ["data", "split", str(pets), "--train", "0.5", "--out", str(tmp_path / "o.parquet")],
+            standalone_mode=False,
+        )
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["inspect", "--help"], ["split", "--nonsense"]])
 def test_help_is_cheap(arguments: list[str]) -> None:
     code = (

@@ -151,3 +151,18 @@ def test_shares_of_what_is_never_seen_are_unknown() -> None:
     reached = split_shares(Manifest(frame, (KIND,)), ["kind"])
     assert reached.row(by_predicate=pl.col("what") == "rows") == ("rows", 2, 0.5, 0.0, 0.0)
     assert reached.row(by_predicate=pl.col("what") == "kind = b") == ("kind = b", 0, None, None, None)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_rare_class_is_in_every_split_it_has_rows_for(grouped: bool) -> None:
+    kinds = ["big"] * 100 + ["mid"] * 95 + ["rare"] * 5
+    columns = {"row": range(200), "kind": kinds} | (
+        {"group": [f"g{i}" for i in range(200)]} if grouped else {}
+    )
+    task = MulticlassTask("kind", ["big", "mid", "rare"])
+    shares = {"train": 0.8, "val": 0.1, "test": 0.1}
+    for seed in range(20):
+        done = resplit(Manifest(pl.DataFrame(columns), (task,)), shares, stratify="kind", seed=seed)
+        rare = done.frame.filter(pl.col("kind").cast(pl.String) == "rare")
+        assert set(rare["split"]) == {"train", "val", "test"}
+        assert abs(done.frame["split"].value_counts()["count"].max() - 160) <= 3

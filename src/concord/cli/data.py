@@ -263,6 +263,10 @@ def split(
         for name, share in (("train", train), ("val", val), ("test", test))
         if share and name not in kept
     }
+    if not kept and abs(train + val + test - 1) > 1e-6:
+        raise ConfigError(
+            f"the shares of train, val and test sum to 1, found {train:g} + {val:g} + {test:g}; give all"
+        )
     done = resplit(
         read_manifest(manifest), shares, by_group=groups, stratify=stratify or [], keep=kept, seed=seed
     )

@@ -42,7 +42,8 @@ def resplit(
             not sum to 1.
         by_group: Keep the rows of a group together (subject-exclusive splits). Rows without a group stand
             alone.
-        stratify: Tasks of which every class and label shall have its share in every split.
+        stratify: Tasks of which every class and label shall have its share in every split, and a row there if
+            as many rows (groups) as splits have it, however small its share.
         keep: Splits that stay as they are; only the rows of the others are drawn again.
         seed: Of the draw.
 
@@ -212,6 +213,7 @@ def _assign(units: Array, signature: Array, features: Array, weights: Array, see
         rng=rng,
     )
     _fill_empty(of_unit, sizes, len(weights))
+    _spread_rare(of_unit, units, signature, features, len(weights))
     return of_unit[units]
 
 
@@ -267,6 +269,21 @@ def _fill_empty(of_unit: Array, sizes: Array, splits: int) -> None:
         richest = int(np.bincount(of_unit, minlength=splits).argmax())
         members = np.flatnonzero(of_unit == richest)
         of_unit[members[sizes[members].argmin()]] = split
+
+
+def _spread_rare(of_unit: Array, units: Array, signature: Array, features: Array, splits: int) -> None:
+    """Give every split a unit of each class and label that as many units as splits have; rarest first."""
+    place = of_unit[units] * len(features) + signature
+    held = np.bincount(place, minlength=splits * len(features)).reshape(splits, -1) @ features
+    lacking = np.flatnonzero((held == 0).any(axis=0))
+    for f in lacking[np.argsort(held[:, lacking].sum(axis=0), kind="stable")]:
+        holders = np.unique(units[features[signature, f] > 0])
+        if len(holders) < splits:
+            continue
+        for split in range(splits):
+            counts = np.bincount(of_unit[holders], minlength=splits)
+            if counts[split] == 0:
+                of_unit[holders[of_unit[holders] == counts.argmax()][0]] = split
 
 
 def _shares(what: str, frame: pl.DataFrame) -> dict[str, Any]:
