@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo check test test-docs test-trunks test-slow test-lowest test-pythons lint format docs clean
+.PHONY: help setup demo check test test-fuzz test-docs test-trunks test-slow test-lowest test-pythons lint format docs clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -28,6 +28,9 @@ test: setup ## run the tests (the long ones: make test-slow, the pages: make tes
 
 test-docs: setup ## run every block of README, docs and examples, and look at reports in a browser
 	$(BIN)/pytest -n 2 -m "docs and not slow"
+
+test-fuzz: setup ## draw far more damaged files, odd values and names than make test does
+	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --no-cov tests/fuzz
 
 test-slow: setup ## run the long studies and walks
 	$(BIN)/pytest -m slow

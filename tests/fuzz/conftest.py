@@ -1,0 +1,8 @@
+"""The study folders that its tests draw are damaged here, too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
