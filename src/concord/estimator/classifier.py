@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -13,11 +11,9 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from concord import metrics
@@ -35,36 +31,30 @@ from concord.auto import (
     train_single,
     two_stage,
 )
-from concord.couplings import Coupling, coupling_names, make_couplings
 from concord.errors import (
-    AnnotationError,
     CheckpointError,
     ConcordError,
-    ConcordWarning,
-    DuplicateNameError,
     NoAnnotationError,
-    NotFiniteError,
-    RangeError,
     ShapeError,
     SourceShiftWarning,
-    UnknownNameError,
 )
 from concord.estimation import PriorShift
-from concord.estimator.inputs import are_related, input_shifts, names_where, possible_pairs, zero_shot_classes
+from concord.estimator.annotations import SINGLE, annotations_of, check_annotated, check_names, say_missing
+from concord.estimator.couplings import checked_couplings, checked_relations
+from concord.estimator.features import inputs_of
+from concord.estimator.inputs import are_related, input_shifts, possible_pairs, zero_shot_classes
 from concord.estimator.saving import WEIGHTS, one_line, restored, state_of
 from concord.estimator.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
+from concord.estimator.warned import warn_caller
+from concord.estimator.weights import row_weights
 from concord.fitting import Rows
 from concord.learners import TorchLearner
 from concord.networks import seeded, usual_torch
 from concord.relations import Relation
-from concord.tasks import MulticlassTask, MultilabelTask, Task, task_names
+from concord.tasks import MulticlassTask, MultilabelTask, Task
 from concord.terminal import say
 
 Array = npt.NDArray[Any]
-
-
-CHOOSING = ("auto", "two-stage")
-"""Names of ways to train that choose or stage couplings themselves."""
 
 
 EXPECTED_FAILED_CHECKS: dict[str, str] = {
@@ -76,10 +66,6 @@ EXPECTED_FAILED_CHECKS: dict[str, str] = {
 
 For `sklearn.utils.estimator_checks.check_estimator(model, expected_failed_checks=EXPECTED_FAILED_CHECKS)`.
 """
-
-
-SINGLE = "y"
-"""Name of the task that is made from a one-dimensional y."""
 
 
 STATE = ("_mean", "_std", "_single", "_seed", "_network", "_automatic", "_example_shape")
@@ -237,7 +223,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         rows, missing = self._rows(X, y, sample_weight)
         rows = rows.in_groups(group_of_rows(groups, len(rows)))
         learner = self._learner()
-        relations = self._relations()
+        relations = checked_relations(self.relations, self.tasks_)
         self.checks_: tuple[Any, ...] = ()
         self.choices_: dict[str, Choice] = {}
         self.shifts_: tuple[PriorShift, ...] = ()
@@ -264,7 +250,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             self.cost_ = effort.folds * effort.share + 1.0
             self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations)
         else:
-            chosen = self._couplings()
+            chosen = checked_couplings(self.coupling)
             self._network = train_shared(
                 learner.coupled(relations, chosen), rows, self.tasks_, 1.0, self._seed
             )
@@ -272,7 +258,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             self._say(f"one balanced shared network, {names}")
             self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations if chosen else ())
         self.relations_ = relations if self._automatic is None else list(self._automatic.relations)
-        self._say_missing(missing)
+        say_missing(missing, self.zero_shot_, self._say)
 
     def cross_fit(
         self, X: Any, y: Mapping[str, Any], sample_weight: Any = None, groups: Any = None
@@ -329,7 +315,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities for features X (n, d): by task (n, C) or (n, K); an array where y was one."""
         check_is_fitted(self, "tasks_")
         with usual_torch():
-            inputs = torch.as_tensor(self._inputs(X, None, reset=False))
+            inputs = torch.as_tensor(inputs_of(self, X, reset=False))
             if self._automatic is not None:
                 out = self._automatic.probabilities(self._learner(), Rows(inputs, {}))
             else:
@@ -374,7 +360,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise ShapeError("the model was fitted on a one-dimensional y, found a dictionary")
         if sample_weight is not None:
             raise ShapeError("sample_weight is for a single task; metrics of several are unweighted")
-        self._check_names(y)
+        check_names(y, self.tasks_)
         probabilities = self.predict_proba(X)
         values = []
         for task in self.tasks_:
@@ -404,7 +390,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             whole("a width in hidden", width)
         sequence_of("tasks", self.tasks, (MulticlassTask, MultilabelTask), "tasks")
         sequence_of("relations", self.relations, Relation, "relations")
-        self._couplings()
+        checked_couplings(self.coupling)
         if not (self.trunk is None or callable(self.trunk)):
             raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")
         check_device(self.device)
@@ -415,237 +401,19 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise ShapeError(
                 f"y is a dictionary by task name where tasks=[...] are given, found {type(y).__name__}"
             )
-        inputs = self._inputs(X, y if not isinstance(y, Mapping) else None, reset=True)
+        inputs = inputs_of(self, X, y if not isinstance(y, Mapping) else None, reset=True)
         self._example_shape = inputs.shape[1:]
-        targets = self._targets(y)
-        rows = Rows.of(inputs, targets, self.tasks_)
+        given = annotations_of(self.tasks, y)
+        self.tasks_, self._single = given.tasks, given.classes is not None
+        if given.classes is not None:
+            self.classes_ = given.classes
+        rows = Rows.of(inputs, given.targets, given.tasks)
         self.report_: list[str] = []
-        missing = self._check_targets(rows)
-        rows = Rows(rows.inputs, rows.targets, {}, self._row_weights(rows, sample_weight))
+        missing = check_annotated(rows, given.tasks, self._say)
+        weights = row_weights(rows, given, sample_weight, self.class_weight)
+        rows = Rows(rows.inputs, rows.targets, {}, weights)
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003
         return rows, missing
-
-    def _inputs(self, X: Any, y: Any, *, reset: bool) -> Array:
-        if self.trunk is not None:
-            return self._trunk_inputs(X, reset=reset)
-        if y is None:
-            array = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=reset)
-        else:
-            array, _ = validate_data(self, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
-        array = array.toarray() if sparse.issparse(array) else array
-        if reset:
-            with np.errstate(over="ignore", invalid="ignore"):
-                self._mean, spread = array.mean(axis=0), array.std(axis=0)
-            if not (np.isfinite(self._mean) & np.isfinite(spread)).all():
-                raise NotFiniteError("features are too large: their mean or spread is no finite number")
-            self._std = np.where(spread > 1e-12 * np.maximum(1.0, np.abs(self._mean)), spread, 1.0)
-        return ((array - self._mean) / self._std).astype(np.float32)
-
-    def _trunk_inputs(self, X: Any, *, reset: bool) -> Array:
-        """Inputs as they are: a trunk of the user's knows its own scale."""
-        if hasattr(X, "columns"):
-            array = validate_data(self, X, dtype=np.float32, reset=reset)  # which keeps the columns' names
-        else:
-            array = np.asarray(X.toarray() if sparse.issparse(X) else X)
-            if array.dtype.kind not in "biuf" or not array.ndim:
-                raise ShapeError(f"inputs are an array (n, ...) of numbers, found {type(X).__name__}")
-        array = np.ascontiguousarray(array, dtype=np.float32)
-        if reset:
-            self._mean, self._std = np.zeros(()), np.ones(())
-            self.n_features_in_ = int(np.prod(array.shape[1:]))
-        elif array.shape[1:] != tuple(self._example_shape):
-            sizes = ", ".join(map(str, self._example_shape))
-            raise ShapeError(f"inputs have shape (n, {sizes}), found {array.shape}")
-        if not np.isfinite(array).all():
-            raise NotFiniteError("inputs are finite numbers, found NaN or infinity")
-        return array
-
-    def _targets(self, y: Any) -> dict[str, Any]:
-        self._single = not isinstance(y, Mapping)
-        if self._single:
-            values = column_or_1d(y, warn=True)
-            check_classification_targets(values)
-            self.classes_, index = np.unique(values, return_inverse=True)
-            if len(self.classes_) < 2:
-                raise AnnotationError(
-                    f"a classifier needs at least 2 classes, found one class: {self.classes_[0]!r}"
-                )
-            self.tasks_: list[Task] = [MulticlassTask(SINGLE, map(str, range(len(self.classes_))))]
-            return {SINGLE: index}
-        if self.tasks is None:
-            raise ShapeError(
-                "targets by task name need tasks=[...] that say which classes and labels there are"
-            )
-        task_names(self.tasks)
-        self.tasks_ = list(self.tasks)
-        self._check_names(y)
-        return dict(y)
-
-    def _check_names(self, y: Mapping[str, Any]) -> None:
-        names = [task.name for task in self.tasks_]
-        for name in y:
-            if name not in names:
-                raise UnknownNameError.of("task in y", name, names)
-
-    def _row_weights(self, rows: Rows, sample_weight: Any) -> dict[str, torch.Tensor]:
-        out: dict[str, torch.Tensor] = {}
-        if sample_weight is not None:
-            try:
-                weight = np.asarray(sample_weight, dtype=np.float32)
-            except (TypeError, ValueError) as error:
-                raise ShapeError(f"sample_weight has shape ({len(rows)},), numbers: {error}") from error
-            if weight.shape != (len(rows),):
-                raise ShapeError(f"sample_weight has shape ({len(rows)},), found {weight.shape}")
-            if not ((weight >= 0) & np.isfinite(weight)).all():
-                raise RangeError("sample_weight is finite and >= 0, found a negative number, NaN or infinity")
-            out = {task.name: torch.from_numpy(weight) for task in self.tasks_}
-        for task in self.tasks_:
-            given = self._class_weight_of(task)
-            if given is not None and isinstance(task, MulticlassTask):
-                y = rows.targets[task.name]
-                known = y >= 0
-                if isinstance(given, str):
-                    count = torch.bincount(y[known], minlength=task.width).float()
-                    present = (count > 0).sum()
-                    each = known.sum() / (present * count.clamp(min=1))
-                else:
-                    each = torch.from_numpy(self._by_class(task, given))
-                base = out.get(task.name, torch.ones(len(rows)))
-                out[task.name] = base * torch.where(known, each[y.clamp(min=0)], torch.ones(()))
-        for task in self.tasks_:
-            if task.name in out and not bool(out[task.name][rows.annotated(task)].any()):
-                raise RangeError(
-                    f"all weights are zero in the annotated rows of task {task.name!r}: sample_weight and "
-                    "class_weight leave nothing to learn from"
-                )
-        return out
-
-    def _class_weight_of(self, task: Task) -> Any:
-        """`"balanced"`, a mapping by class, or None."""
-        given = self.class_weight
-        if isinstance(given, Mapping) and not self._single:
-            names = [each.name for each in self.tasks_]
-            for name, value in given.items():
-                if name not in names:
-                    raise UnknownNameError.of("task in class_weight", name, names)
-                if value is not None and not isinstance(value, (str, Mapping)):
-                    raise ShapeError(
-                        f"class_weight[{name!r}] is a dictionary of weights by class, or 'balanced', found "
-                        f"{type(value).__name__}"
-                    )
-            given = given.get(task.name)
-        if isinstance(given, str):
-            one_of("class_weight", given, ["balanced"])
-        elif not (given is None or isinstance(given, Mapping)):
-            raise ShapeError(
-                f"class_weight is 'balanced', None or a dictionary of weights, found {type(given).__name__}"
-            )
-        if isinstance(given, Mapping) and isinstance(task, MultilabelTask):
-            raise ShapeError(f"class_weight is for classes, but task {task.name!r} has labels")
-        return given
-
-    def _by_class(self, task: MulticlassTask, given: Mapping[Any, Any]) -> npt.NDArray[np.float32]:
-        """Weight of each class: (C,)."""
-        names: list[Any] = list(self.classes_) if self._single else list(task.classes)
-        out = np.ones(task.width, dtype=np.float32)
-        for name, weight in given.items():
-            if name in names:
-                index = names.index(name)
-            elif not self._single and isinstance(name, (int, np.integer)) and 0 <= name < task.width:
-                index = int(name)
-            else:
-                raise UnknownNameError.of("class in class_weight", name, names)
-            out[index] = number(f"class_weight of {name!r}", weight, 0)
-        return out
-
-    def _check_targets(self, rows: Rows) -> dict[str, list[str]]:
-        """Check what is annotated, and say what is not; returns classes without a row by task."""
-        out: dict[str, list[str]] = {}
-        blank = torch.ones(len(rows), dtype=torch.bool)
-        for task in self.tasks_:
-            index = rows.annotated(task)
-            blank[index] = False
-            known = rows.targets[task.name][index]
-            if not len(known):
-                raise NoAnnotationError(
-                    f"task {task.name!r} has no annotation in {len(rows)} rows; leave it out of tasks, or "
-                    "annotate some rows"
-                )
-            if isinstance(task, MulticlassTask):
-                found = torch.unique(known).tolist()
-                if len(found) == 1:
-                    raise AnnotationError(
-                        f"task {task.name!r}: all annotated rows are of class {task.classes[found[0]]!r}; at "
-                        "least two classes must be annotated"
-                    )
-                missing = [name for c, name in enumerate(task.classes) if c not in found]
-                if missing:
-                    out[task.name] = missing
-                    _warn(
-                        f"task {task.name!r}: no annotated row of {', '.join(missing[:8])}; such a class can "
-                        "only be predicted through a relation",
-                        ConcordWarning,
-                    )
-            else:
-                never = names_where(task, torch.isnan(known).all(dim=0))
-                if never:
-                    message = f"task {task.name!r}: label {', '.join(never[:8])} is never annotated"
-                    _warn(message, ConcordWarning)
-                    self._say(message)
-                absent = [name for name in names_where(task, ~(known == 1).any(dim=0)) if name not in never]
-                if absent:
-                    self._say(f"task {task.name!r}: no row shows label {', '.join(absent[:8])}")
-        if bool(blank.any()):
-            self._say(
-                f"{int(blank.sum())} of {len(rows)} rows carry no annotation; nothing is learnt from them"
-            )
-        return out
-
-    def _say_missing(self, missing: Mapping[str, Sequence[str]]) -> None:
-        for task, names in missing.items():
-            through = [name for name in names if name in self.zero_shot_.get(task, ())]
-            others = [name for name in names if name not in through]
-            if through:
-                self._say(
-                    f"{task}: {', '.join(through[:8])} without an annotated row, predicted through a "
-                    "relation alone; no annotated row can tell how well"
-                )
-            if others:
-                self._say(
-                    f"{task}: {', '.join(others[:8])} without an annotated row, never predicted on purpose"
-                )
-
-    # -- couplings ---------------------------------------------------------------------------------
-
-    def _relations(self) -> list[Relation]:
-        relations = list(self.relations or [])
-        pairs = [relation.name for relation in relations]
-        for name in pairs:
-            if pairs.count(name) > 1:
-                raise DuplicateNameError(
-                    f"relations must be of distinct pairs of tasks, found {name!r} twice"
-                )
-        known = {task.name: task for task in self.tasks_}
-        for relation in relations:
-            for task in (relation.source, relation.target):
-                if task.name not in known:
-                    raise UnknownNameError.of(f"task in relation {relation.name}", task.name, known)
-                if known[task.name] != task:
-                    raise ShapeError(
-                        f"relation {relation.name} speaks of another task {task.name!r} than the model: "
-                        "names and order of classes and labels must be the same"
-                    )
-        return relations
-
-    def _couplings(self) -> list[Coupling]:
-        if self.coupling is None:
-            return []
-        if isinstance(self.coupling, str):
-            name = one_of("coupling", self.coupling, (*CHOOSING, *coupling_names()))
-            return [] if name in CHOOSING else make_couplings(name)
-        given = [self.coupling] if isinstance(self.coupling, Coupling) else self.coupling
-        # A copy: a coupling may hold running sums, which are one training's and not the next one's.
-        return copy.deepcopy(sequence_of("coupling", given, Coupling, "couplings, or a name, or None"))
 
     def _fit_automatic(self, learner: TorchLearner, rows: Rows, relations: list[Relation]) -> None:
         effort = self._effort()
@@ -661,7 +429,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 f"no relation was given between {'; '.join(apart[:8])}: none is estimated, none coupled"
             )
         for message in input_shifts(rows, self.tasks_):
-            _warn(message, SourceShiftWarning)
+            warn_caller(message, SourceShiftWarning)
             self._say(message)
         self._automatic = select(
             learner,
@@ -679,7 +447,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.shifts_ = self._automatic.shifts
         for shift in self.shifts_:
             if shift.real:
-                _warn(str(shift), SourceShiftWarning)
+                warn_caller(str(shift), SourceShiftWarning)
                 self._say(str(shift))
 
     def _learner(self) -> TorchLearner:
@@ -752,11 +520,3 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise
         except (ConcordError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"{folder} does not hold the model it says ({one_line(error)})") from error
-
-
-def _warn(message: str, category: type[Warning]) -> None:
-    """Warn at the line outside this file that called the estimator."""
-    level, frame = 1, inspect.currentframe()
-    while frame is not None and frame.f_code.co_filename == __file__:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)

@@ -1,0 +1,64 @@
+"""X as the network takes it: features standardised, inputs of a trunk of the user's as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from sklearn.utils.validation import validate_data
+
+from concord.errors import NotFiniteError, ShapeError
+
+Array = npt.NDArray[Any]
+
+
+def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array:
+    """Inputs (n, ...) in float32 of what an estimator is given.
+
+    Args:
+        model: The estimator; with `reset` it keeps number, names, mean and spread of the features.
+        X: Features, or whatever its trunk takes.
+        y: A one-dimensional y, to be checked along.
+        reset: Whether the estimator is being fitted.
+
+    Raises:
+        NotFiniteError: NaN or infinite inputs of a trunk, or features too large to be standardised.
+        ShapeError: Inputs of a trunk of another shape than before.
+        ValueError: Features that are no (n, d) array of finite numbers.
+    """
+    if model.trunk is not None:
+        return _trunk_inputs(model, X, reset=reset)
+    if y is None:
+        array = validate_data(model, X, accept_sparse="csr", dtype=np.float64, reset=reset)
+    else:
+        array, _ = validate_data(model, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
+    array = array.toarray() if sparse.issparse(array) else array
+    if reset:
+        with np.errstate(over="ignore", invalid="ignore"):
+            model._mean, spread = array.mean(axis=0), array.std(axis=0)
+        if not (np.isfinite(model._mean) & np.isfinite(spread)).all():
+            raise NotFiniteError("features are too large: their mean or spread is no finite number")
+        model._std = np.where(spread > 1e-12 * np.maximum(1.0, np.abs(model._mean)), spread, 1.0)
+    return np.asarray((array - model._mean) / model._std, dtype=np.float32)
+
+
+def _trunk_inputs(model: Any, X: Any, *, reset: bool) -> Array:
+    """Inputs as they are: a trunk of the user's knows its own scale."""
+    if hasattr(X, "columns"):
+        array = validate_data(model, X, dtype=np.float32, reset=reset)  # which keeps the columns' names
+    else:
+        array = np.asarray(X.toarray() if sparse.issparse(X) else X)
+        if array.dtype.kind not in "biuf" or not array.ndim:
+            raise ShapeError(f"inputs are an array (n, ...) of numbers, found {type(X).__name__}")
+    array = np.ascontiguousarray(array, dtype=np.float32)
+    if reset:
+        model._mean, model._std = np.zeros(()), np.ones(())
+        model.n_features_in_ = int(np.prod(array.shape[1:]))
+    elif array.shape[1:] != tuple(model._example_shape):
+        sizes = ", ".join(map(str, model._example_shape))
+        raise ShapeError(f"inputs have shape (n, {sizes}), found {array.shape}")
+    if not np.isfinite(array).all():
+        raise NotFiniteError("inputs are finite numbers, found NaN or infinity")
+    return array
