@@ -77,7 +77,7 @@ def test_the_demo_in_small(tmp_path):
         if (row["regime"], row["metric"], row["task"]) == ("few-class", "accuracy", "digit")
     }
     assert accuracy["posterior"] > accuracy["single-task"] > 0.3
-    assert "One seed says nothing" in said
+    assert "Undecided, 1 seed" in said
     page = (out / "report.html").read_text(encoding="utf-8")
     assert PLAN["title"] in page
     assert "://" not in page.replace("http://www.w3.org/", "")  # asks nothing of the network
