@@ -113,6 +113,30 @@ def test_one_dimensional_targets_of_any_kind() -> None:
     np.testing.assert_array_equal(numbers.predict_proba(x), model.predict_proba(x))
 
 
+@pytest.mark.parametrize(
+    "y",
+    [
+        ["a", "b", None, "a"],
+        ["a", "b", "", "a"],
+        [0.0, 1.0, np.nan, 1.0],
+        [0, 1, -1, 1],
+        [1, 2, -1, 3],
+        pd.array([1, 2, None, 1], dtype="Int64"),
+        np.ma.array([0, 1, 1, 1], mask=[False, False, True, False]),
+    ],
+)
+def test_a_gap_in_one_dimensional_targets_sends_to_tasks(y: Any) -> None:
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    with raises(AnnotationError, "1 of 4 rows", "in row 2", "tasks=[MulticlassTask('y', [...])]"):
+        CoupledClassifier(**SMALL).fit(x, y)
+
+
+def test_two_classes_may_be_called_minus_one_and_one() -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    model = CoupledClassifier(**SMALL).fit(x, np.where(x[:, 0] > 0, 1, -1))
+    assert model.classes_.tolist() == [-1, 1]
+
+
 # -- a whole fit ----------------------------------------------------------------------------------------
 
 WAYS: dict[str, dict[str, Any]] = {

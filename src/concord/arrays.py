@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import DuplicateNameError, RangeError, ShapeError, UnknownNameError
+from concord.names import Names, are_whole, plain
 
 Array = npt.NDArray[Any]
 
@@ -23,11 +24,12 @@ def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
     Args:
         owner: Whose values they are, for messages.
         values: A list, an array, or a table or column of pandas or polars.
-        names: For each axis, the names in the order to bring it to where `values` names it by text; None
-            leaves it as it comes.
+        names: For each axis, the names in the order to bring it to where `values` names it; None leaves it as
+            it comes. A number is the name that it spells; whole numbers 0, 1, ... are indices where no name
+            is a number.
 
     Raises:
-        ShapeError: Rows of different lengths, or a name that the table lacks.
+        ShapeError: Rows of different lengths, a name that the table lacks, or names of several levels.
         UnknownNameError: A name that the axis does not have.
         DuplicateNameError: A name that occurs twice.
     """
@@ -47,8 +49,8 @@ def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
             f"{owner}: rows have one length, found another in row {odd} than in row 0; a row of which "
             "nothing is known holds a gap (None) in each column"
         ) from error
-    for axis, (said, wanted) in enumerate(zip(_axes(values), names, strict=False)):
-        order = None if said is None or wanted is None else _order(owner, axis, said, wanted)
+    for axis, (given, wanted) in enumerate(zip(_axes(values), names, strict=False)):
+        order = None if given is None or wanted is None else _order(owner, axis, given, wanted)
         if order is not None:
             array = array.take(order, axis=axis)
     return array
@@ -59,32 +61,53 @@ def _axes(values: Any) -> list[Any]:
     return axes if isinstance(axes, list) else [None, getattr(values, "columns", None)]
 
 
-def _order(owner: str, axis: int, said: Iterable[object], wanted: Sequence[str]) -> list[int] | None:
-    """Where each wanted name stands among those said; None where that is in order, or nothing is named."""
-    place: dict[str, int] = {}
-    twice: list[str] = []
-    for i, name in enumerate(map(str, said)):
-        twice += [name] if place.setdefault(name, i) != i else []
-    unnamed = not any(isinstance(name, str) for name in said)
-    numbered = [f"column_{i}" for i in range(len(place))]  # what polars calls columns without names
-    known = set(wanted)
-    if unnamed or (list(place) == numbered and set(place) != known):
+def _order(owner: str, axis: int, given: Iterable[object], wanted: Sequence[str]) -> list[int] | None:
+    """Where each wanted name stands among those given; None where that is in order, or nothing is named."""
+    kind, found = ("column" if axis else "row"), [plain(name) for name in given]
+    if any(isinstance(name, tuple) for name in found):
+        raise ShapeError(
+            f"{owner}: the {kind}s have names of several levels, such as {found[0]!r}; join them into one "
+            "name each"
+        )
+    numbers = list(range(len(found)))
+    unnamed = [f"column_{i}" for i in numbers]  # what polars calls columns without names
+    if found == unnamed and set(unnamed) != set(wanted):
         return None
-    if list(place) == list(wanted) and not twice:
-        return None
-    kind = "column" if axis else "row"
-    for name in place:
-        if name not in known:
+    names = Names(wanted)
+    if are_whole(found) and not names.numbered:  # numbers count as indices where no name is a number
+        if sorted(found) == numbers:
+            return None if found == numbers else [found.index(i) for i in numbers]
+        raise UnknownNameError(
+            f"{owner}: the {kind}s are called {_few(found)}, which are neither names nor the indices "
+            f"0 .. {len(wanted) - 1}; an array without names is taken by position"
+        )
+    return _by_name(owner, kind, found, wanted, names)
+
+
+def _by_name(
+    owner: str, kind: str, found: Sequence[object], wanted: Sequence[str], names: Names
+) -> list[int] | None:
+    place: dict[int, int] = {}
+    twice: list[object] = []
+    for i, name in enumerate(found):
+        at = names.find(name)
+        if at is None:
             raise UnknownNameError(
                 f"{owner}: {UnknownNameError.of(kind, name, wanted)}; an array without names is taken by "
                 "position"
             )
+        twice += [name] if place.setdefault(at, i) != i else []
     if twice:
-        raise DuplicateNameError(f"{owner}: {kind} {twice[0]!r} occurs twice")
-    for name in wanted:
-        if name not in place:
+        raise DuplicateNameError(f"{owner}: {kind} {str(twice[0])!r} occurs twice")
+    for at, name in enumerate(wanted):
+        if at not in place:
             raise ShapeError(f"{owner}: the table has no {kind} {name!r}")
-    return [place[name] for name in wanted]
+    order = [place[at] for at in range(len(wanted))]
+    return None if order == list(range(len(wanted))) else order
+
+
+def _few(names: Sequence[object]) -> str:
+    return ", ".join(map(str, names[:5])) + (", ..." if len(names) > 5 else "")
 
 
 def as_numbers(what: str, values: Any, *names: Sequence[str] | None) -> npt.NDArray[np.float64]:

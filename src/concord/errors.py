@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from concord.names import spelling
+
 
 class ConcordError(Exception):
     """Base of all errors raised on purpose.
@@ -40,14 +42,19 @@ class UnknownNameError(ConcordError, LookupError):
     @classmethod
     def of(cls, kind: str, name: object, known: Iterable[object]) -> UnknownNameError:
         """Build the error for an unknown `name` of a `kind`, with the nearest of the `known` names."""
+        return cls(f"unknown {kind} {str(name)!r}; {cls.hint(name, known)}")
+
+    @staticmethod
+    def hint(name: object, known: Iterable[object]) -> str:
+        """The nearest of the `known` names to one that is unknown, or the first few of them."""
         names = [str(k) for k in known]
-        near = get_close_matches(str(name), names, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?"
+        alike = [known for known in names if spelling(known) == spelling(str(name))]
+        near = alike or get_close_matches(str(name), names, n=1)
+        return (
+            f"did you mean {near[0]!r}?{' It is the same name in another spelling.' if alike else ''}"
             if near
             else f"known: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
         )
-        return cls(f"unknown {kind} {str(name)!r}; {hint}")
 
 
 class ShapeError(ConcordError, ValueError):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from concord.arrays import as_numbers
 from concord.errors import NoAnnotationError, NotFiniteError, ShapeError, UnknownNameError
-from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
+from concord.tasks import MISSING_CLASS, Encoded, MulticlassTask, MultilabelTask, Task
 
 __all__ = [
     "CLASS_METRICS",
@@ -100,7 +100,8 @@ def class_metrics(y: Any, probabilities: Any, classes: Any, *, name: str = "clas
         ShapeError: Another number of rows or classes.
         NoAnnotationError: No row has a class.
     """
-    return task_metrics(MulticlassTask(name, classes), y, probabilities)
+    task = MulticlassTask(name, classes)
+    return task_metrics(task, task.encode(y), probabilities)
 
 
 def label_metrics(
@@ -132,7 +133,7 @@ def task_metrics(task: Task, targets: Any, probabilities: Any, threshold: float 
 
     Args:
         task: The task.
-        targets: (n,) or (n, K); see `Task.encode`.
+        targets: (n,) or (n, K), as the task encodes them.
         probabilities: (n, C), rows sum to 1, or (n, K) in [0, 1].
         threshold: A label counts as predicted from here on, in (0, 1).
 
@@ -144,7 +145,7 @@ def task_metrics(task: Task, targets: Any, probabilities: Any, threshold: float 
     p = _numbers(task, "probabilities", probabilities)
     if not np.isfinite(p).all():  # else a gap among them would count as a label that is absent
         raise NotFiniteError(f"task {task.name!r}: probabilities must be finite, found NaN or infinity")
-    return _all(task, task.encode(targets), p, metric_names(task), threshold)
+    return _all(task, task.encode(Encoded(targets)), p, metric_names(task), threshold)
 
 
 def evaluate(

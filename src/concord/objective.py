@@ -28,7 +28,7 @@ from concord.losses import (
     soft_multilabel_loss,
 )
 from concord.relations import Relation, relation_digest
-from concord.tasks import MulticlassTask, Task, task_names
+from concord.tasks import Encoded, MulticlassTask, Task, task_names
 
 __all__ = ["CoupledObjective", "ObjectiveResult"]
 
@@ -247,7 +247,7 @@ class CoupledObjective(nn.Module):
             else:
                 wrong = ~(torch.isnan(t) | (t == 0) | (t == 1))
             if bool(wrong.any()):
-                task.encode(t.detach().cpu().numpy())  # raises, naming the row and the value
+                task.encode(Encoded(t.detach().cpu().numpy()))  # raises, naming the row and the value
 
     def extra_repr(self) -> str:
         """Tasks and relations in the printed module."""

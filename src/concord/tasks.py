@@ -7,16 +7,26 @@ This room knows NumPy only: neither devices nor files.
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from concord.arrays import as_array, as_floats, as_numbers, is_gap
-from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError
+from concord.errors import (
+    AnnotationError,
+    ConcordWarning,
+    DuplicateNameError,
+    RangeError,
+    ShapeError,
+    UnknownNameError,
+)
+from concord.names import Names, is_number, plain, spelt_alike
 
 Array = npt.NDArray[Any]
 
@@ -29,10 +39,21 @@ SUM_TOLERANCE = 1e-3
 """How far predicted class probabilities, perhaps of half precision, may be from a sum of 1."""
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """Targets that follow the convention already: to `encode` their numbers are indices, whatever the names.
+
+    Attributes:
+        values: (n,) with -1 for a gap, or (n, K) with NaN.
+    """
+
+    values: Any
+
+
 def _names(owner: str, kind: str, values: Iterable[object], at_least: int) -> tuple[str, ...]:
     if isinstance(values, str):
         raise ShapeError(f"{owner}: {kind} must be a list of names, found the text {values!r}")
-    names = tuple(str(value) for value in values)
+    names = tuple(str(plain(value)) for value in values)
     if len(names) < at_least:
         raise ShapeError(f"{owner}: needs at least {at_least} {kind}, found {len(names)}")
     if any(not name.strip() for name in names):
@@ -42,6 +63,13 @@ def _names(owner: str, kind: str, values: Iterable[object], at_least: int) -> tu
         if name in seen:
             raise DuplicateNameError(f"{owner}: {kind} must be distinct, found {name!r} twice")
         seen.add(name)
+    for known, name in spelt_alike(names):
+        warnings.warn(
+            f"{owner}: {known!r} and {name!r} are two {kind} that differ in spelling alone (capitals, "
+            "composed characters or blanks)",
+            ConcordWarning,
+            stacklevel=4,
+        )
     return names
 
 
@@ -87,11 +115,17 @@ class MulticlassTask(Task):
 
     Args:
         name: The task's name.
-        classes: At least two distinct class names, in the order of the logits.
+        classes: At least two distinct class names, in the order of the logits; numbers may be names.
+
+    Attributes:
+        values: The classes as they were given, numbers as numbers.
 
     Raises:
         DuplicateNameError: A class is named twice.
         ShapeError: Fewer than two classes, or an empty name.
+
+    Warns:
+        ConcordWarning: Two names that differ in capitals or composed characters alone.
 
     Example:
         >>> task = MulticlassTask("digit", classes=["zero", "one", "two"])
@@ -99,13 +133,25 @@ class MulticlassTask(Task):
         array([ 2, -1,  0])
         >>> task.decode([2, -1])
         array(['two', None], dtype=object)
+        >>> stars = MulticlassTask("stars", classes=[1, 2, 3])
+        >>> stars.encode([3, 1, None])
+        array([ 2,  0, -1])
+        >>> stars.as_given([2, 0])
+        array([3, 1])
     """
 
     classes: tuple[str, ...]
+    values: tuple[Any, ...] = field(compare=False, repr=False)
 
     def __init__(self, name: str, classes: Iterable[object]) -> None:
+        given = classes if isinstance(classes, str) else tuple(map(plain, classes))
         object.__setattr__(self, "name", _names("task", "name", [name], 1)[0])
-        object.__setattr__(self, "classes", _names(f"task {name!r}", "classes", classes, 2))
+        object.__setattr__(self, "classes", _names(f"task {name!r}", "classes", given, 2))
+        object.__setattr__(self, "values", given)
+
+    @cached_property
+    def _known(self) -> Names:
+        return Names(self.classes)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -117,8 +163,9 @@ class MulticlassTask(Task):
 
         Args:
             values: Shape (n,): class names, or integer indices in -1 .. C-1. None, NaN, empty text and
-                masked values are gaps. Text is always a name (`"nan"` too), a number always an index, and
-                a truth value the name `True` or `False`.
+                masked values are gaps. Text is always a name (`"nan"` too), a truth value the name `True` or
+                `False`. Where any class name is a number, numbers are names, too, and -1 is a gap unless a
+                class is called so; else they are indices.
 
         Returns:
             int64 array of shape (n,) in -1 .. C-1.
@@ -127,12 +174,27 @@ class MulticlassTask(Task):
             ShapeError: Not one-dimensional.
             AnnotationError: A name that is no class, or an index out of range.
         """
-        array = as_array(f"task {self.name!r}", values)
+        encoded = isinstance(values, Encoded)
+        array = as_array(f"task {self.name!r}", values.values if isinstance(values, Encoded) else values)
         if array.ndim != 1:
             raise ShapeError(f"task {self.name!r}: class targets have shape (n,), found {array.shape}")
-        if array.dtype.kind in "iuf":
+        if array.dtype.kind in "iuf" and (encoded or not self._known.numbered):
             return self._check_indices(array)
-        return self._from_objects(array.astype(object))
+        if array.dtype.kind in "iuf":
+            distinct, place = np.unique(array, return_inverse=True)
+            first = np.unique(place, return_index=True)[1]
+            return self._from_objects(distinct.astype(object), first)[place]
+        return self._from_objects(array.astype(object), np.arange(len(array)))
+
+    def index(self, value: object) -> int | None:
+        """Where a class stands that is given as text or number; None where there is no such class.
+
+        A whole number is an index, 0 .. C-1, where no class name is a number.
+        """
+        value = plain(value)
+        if self._known.numbered or not isinstance(value, int) or isinstance(value, bool):
+            return self._known.find(value)
+        return value if 0 <= value < self.width else None
 
     def _check_indices(self, indices: Array) -> npt.NDArray[np.int64]:
         # Checked in the dtype they came in: a cast first could turn nonsense into an index or a gap.
@@ -150,34 +212,69 @@ class MulticlassTask(Task):
             f"found {value} in row {row}"
         )
 
-    def _from_objects(self, array: Array) -> npt.NDArray[np.int64]:
-        index = {name: i for i, name in enumerate(self.classes)}
+    def _from_objects(self, array: Array, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Indices of names, numbers and gaps; `rows` says where each stands, for messages."""
         out = np.empty(len(array), dtype=np.int64)
-        for row, value in enumerate(array):
+        for i, value in enumerate(map(plain, array)):
+            row = int(rows[i])
             if is_gap(value):
-                out[row] = MISSING_CLASS
-            elif isinstance(value, (str, bool, np.bool_)):  # before numbers: bool is a kind of int
-                name = str(value)
-                if name not in index:
+                out[i] = MISSING_CLASS
+            elif isinstance(value, (str, bool)):  # before numbers: bool is a kind of int
+                place = self._known.find(value)
+                if place is None:
+                    hint = UnknownNameError.hint(value, self.classes)
                     raise AnnotationError(
-                        f"task {self.name!r}: unknown class {name!r} in row {row}; "
-                        f"known: {', '.join(self.classes[:12])}"
+                        f"task {self.name!r}: unknown class {str(value)!r} in row {row}; {hint}"
                     )
-                out[row] = index[name]
-            elif isinstance(value, (int, float, np.integer, np.floating)):
-                if not MISSING_CLASS <= value < self.width or value != int(value):
-                    raise self._no_index(value, row)
-                out[row] = int(value)
+                out[i] = place
+            elif isinstance(value, (int, float)):
+                out[i] = self._of_number(value, row)
+            elif (
+                place := self._value_places.get(value) if isinstance(value, Hashable) else None
+            ) is not None:
+                out[i] = place
             else:
                 raise AnnotationError(
                     f"task {self.name!r}: a class is a name or an index, found {value!r} in row {row}"
                 )
         return out
 
+    @cached_property
+    def _value_places(self) -> dict[Any, int]:
+        # Classes that are neither text nor numbers (dates, members of an enumeration) are themselves.
+        return {value: i for i, value in enumerate(self.values) if isinstance(value, Hashable)}
+
+    def _of_number(self, value: float, row: int) -> int:
+        if not self._known.numbered:
+            if not MISSING_CLASS <= value < self.width or value != int(value):
+                raise self._no_index(value, row)
+            return int(value)
+        place = self._known.find(value)
+        if place is None and value != MISSING_CLASS:
+            raise AnnotationError(
+                f"task {self.name!r}: found {value} in row {row}, which is no class; numbers are names "
+                f"where a class is called by a number, and no indices; known: {', '.join(self.classes[:12])}"
+            )
+        return MISSING_CLASS if place is None else place
+
     def decode(self, indices: Any) -> Array:
         """Class names of indices; a gap (-1) gives None. Shape (n,), dtype object."""
         checked = self._check_indices(np.asarray(indices))
         return np.asarray([*self.classes, None], dtype=object)[checked]
+
+    def as_given(self, indices: Any) -> Array:
+        """Classes of indices as they were given, numbers as numbers; a gap (-1) gives None. Shape (n,).
+
+        Of dtype object; where all classes are numbers and nothing is a gap, of theirs.
+        """
+        checked = self._check_indices(np.asarray(indices))
+        numbers = all(is_number(value) and not isinstance(value, str) for value in self.values)
+        if numbers and (checked != MISSING_CLASS).all():
+            return np.asarray(self.values)[checked]
+        table = np.empty(self.width + 1, dtype=object)
+        for i, value in enumerate(self.values):
+            table[i] = value
+        return table[checked]
 
     def annotated(self, targets: Array) -> npt.NDArray[np.bool_]:
         """Which samples carry a class, by their encoded targets (n,): shape (n,)."""
@@ -221,8 +318,9 @@ class MultilabelTask(Task):
         Args:
             values: Shape (n, K), or (n,) where K is 1: 0/1, booleans, and None, NaN, empty text or a
                 masked value for a gap. Text is read as the number that it spells, `"nan"` among them.
-                Columns of a pandas or polars table that have names are taken by name, in any order; such
-                without (integers, `column_0` ...) by position. A sparse array is made dense.
+                Columns of a pandas or polars table that have names are taken by name, in any order, a number
+                as the name that it spells; such without (`column_0` ..., or 0, 1, ... where no label is
+                called by a number) by position. A sparse array is made dense.
 
         Returns:
             float32 array of shape (n, K) holding 0, 1 or NaN.
@@ -233,6 +331,7 @@ class MultilabelTask(Task):
             DuplicateNameError: A named column that occurs twice.
             AnnotationError: A value other than 0, 1 or a gap.
         """
+        values = values.values if isinstance(values, Encoded) else values
         array = as_array(f"task {self.name!r}", values, None, self.labels)
         if array.ndim == 1 and self.width == 1:
             array = array[:, None]

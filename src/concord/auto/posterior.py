@@ -15,7 +15,7 @@ from scipy.special import softmax
 
 from concord.errors import RangeError
 from concord.relations import Relation
-from concord.tasks import MulticlassTask, as_predictions
+from concord.tasks import Encoded, MulticlassTask, as_predictions
 
 Array = npt.NDArray[np.float64]
 
@@ -25,7 +25,7 @@ def posterior_targets(p: Any, targets: Any, relation: Relation, exponent: float 
 
     Args:
         p: (n, C) class probabilities of the first stage; named columns of a table are taken by name.
-        targets: (n, K) labels, or (n,) target classes, with gaps.
+        targets: (n, K) labels, or (n,) target classes, encoded.
         relation: From the class task to the annotated one; evidence is relative to its base rates.
         exponent: Tempering of the evidence, in [0, 1]; `estimation.fit_exponent` fits it.
 
@@ -38,7 +38,7 @@ def posterior_targets(p: Any, targets: Any, relation: Relation, exponent: float 
     """
     if not 0 <= exponent <= 1:
         raise RangeError(f"relation {relation.name}: the exponent lies in [0, 1], found {exponent}")
-    encoded = relation.target.encode(targets)
+    encoded = relation.target.encode(Encoded(targets))
     probabilities = as_predictions(relation.source, p, len(encoded))
     annotated = relation.target.annotated(encoded)
     if isinstance(relation.target, MulticlassTask):

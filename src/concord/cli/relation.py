@@ -137,6 +137,7 @@ def estimate(
     from concord.data import group_codes, read_predictions
     from concord.estimation import estimate_relation
     from concord.study import Panel, check_figure, draw_panels
+    from concord.tasks import Encoded
 
     if figure is not None:
         check_figure(figure)
@@ -153,8 +154,8 @@ def estimate(
     relation = estimate_relation(
         first,
         second,
-        targets[first.name],
-        targets[second.name],
+        Encoded(targets[first.name]),
+        Encoded(targets[second.name]),
         class_proba=said.get(first.name),
         target_proba=said.get(second.name),
         groups=group_codes(manifest),
@@ -207,6 +208,7 @@ def check(
     from concord.data import group_codes, read_predictions
     from concord.estimation import check_observations, estimate_by_em, observed
     from concord.study import check_figure
+    from concord.tasks import Encoded
 
     if figure is not None:
         check_figure(figure)
@@ -223,8 +225,8 @@ def check(
         rows = observed(
             first,
             second,
-            targets[first.name],
-            targets[second.name],
+            Encoded(targets[first.name]),
+            Encoded(targets[second.name]),
             said[first.name],
             said[second.name],
             groups=group_codes(manifest),

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from concord.decoding.joint import JointDecoder, decode_classes, decode_targets, implied
 from concord.errors import CheckpointError
 from concord.relations import Relation
+from concord.tasks import Encoded
 
 Array = npt.NDArray[np.float64]
 ByTask = Mapping[str, Array]
@@ -48,9 +49,9 @@ class Decoders:
             source, target = decoder.relation.source, decoder.relation.target
             p, q = probabilities[source.name], probabilities[target.name]
             if target.annotated(targets[target.name]).any():
-                decoder.fit(p, current[target.name], None, targets[target.name])
+                decoder.fit(p, current[target.name], None, Encoded(targets[target.name]))
             if source.annotated(targets[source.name]).any():
-                decoder.fit(current[source.name], q, targets[source.name], None)
+                decoder.fit(current[source.name], q, Encoded(targets[source.name]), None)
             current = self._moved(decoder, probabilities, current)
         return self
 

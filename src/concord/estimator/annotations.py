@@ -30,7 +30,7 @@ class Annotations:
 
     Attributes:
         tasks: The tasks.
-        targets: By task name, as they were given.
+        targets: By task name, encoded.
         classes: Values of a one-dimensional y, of which the only task was made; None otherwise.
     """
 
@@ -53,7 +53,8 @@ def annotations_of(tasks: Sequence[Task] | None, y: Any) -> Annotations:
         raise ShapeError("targets by task name need tasks=[...] that say which classes and labels there are")
     task_names(tasks)
     check_names(y, tasks)
-    return Annotations(list(tasks), dict(y))
+    encoded = {task.name: task.encode(y[task.name]) for task in tasks if task.name in y}
+    return Annotations(list(tasks), encoded)
 
 
 def _of_one_dimension(y: Any) -> Annotations:

@@ -42,7 +42,7 @@ from concord.estimation import PriorShift
 from concord.estimator.annotations import SINGLE, annotations_of, check_annotated, check_names, say_missing
 from concord.estimator.couplings import checked_couplings, checked_relations
 from concord.estimator.features import inputs_of
-from concord.estimator.inputs import are_related, input_shifts, possible_pairs, zero_shot_classes
+from concord.estimator.inputs import are_related, check_whole, input_shifts, possible_pairs, zero_shot_classes
 from concord.estimator.saving import WEIGHTS, one_line, restored, state_of
 from concord.estimator.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
 from concord.estimator.warned import warn_caller
@@ -324,7 +324,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         return out[SINGLE] if self._single else out
 
     def predict(self, X: Any) -> Any:
-        """Predictions for X (n, d): by task, class names (n,) or labels (n, K); or values of y.
+        """Predictions for X (n, d): by task, classes (n,) or labels (n, K); or values of y.
+
+        Classes come as the task was given them: numbers where they are numbers.
 
         A label is 1 from a probability of .5 on.
         """
@@ -332,7 +334,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         if self._single:
             return self.classes_[probabilities.argmax(axis=1)]
         return {
-            task.name: task.decode(probabilities[task.name].argmax(axis=1))
+            task.name: task.as_given(probabilities[task.name].argmax(axis=1))
             if isinstance(task, MulticlassTask)
             else (probabilities[task.name] >= 0.5).astype(np.int64)
             for task in self.tasks_
@@ -401,6 +403,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise ShapeError(
                 f"y is a dictionary by task name where tasks=[...] are given, found {type(y).__name__}"
             )
+        if not isinstance(y, Mapping):
+            check_whole(y)
         inputs = inputs_of(self, X, y if not isinstance(y, Mapping) else None, reset=True)
         self._example_shape = inputs.shape[1:]
         given = annotations_of(self.tasks, y)

@@ -13,6 +13,7 @@ from concord.errors import RangeError, ShapeError, UnknownNameError
 from concord.estimator.annotations import Annotations
 from concord.estimator.settings import number, one_of
 from concord.fitting import Rows
+from concord.names import Names, plain
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
 
@@ -104,15 +105,12 @@ def _check_by_task(class_weight: Mapping[Any, Any], tasks: Sequence[Task]) -> No
 
 def _by_class(task: MulticlassTask, given: Annotations, wanted: Mapping[Any, Any]) -> npt.NDArray[np.float32]:
     """Weight of each class: (C,)."""
-    single = given.classes is not None
     names: list[Any] = list(given.classes) if given.classes is not None else list(task.classes)
+    values = Names([str(plain(each)) for each in names])
     out = np.ones(task.width, dtype=np.float32)
     for name, weight in wanted.items():
-        if name in names:
-            index = names.index(name)
-        elif not single and isinstance(name, (int, np.integer)) and 0 <= name < task.width:
-            index = int(name)
-        else:
+        index = task.index(name) if given.classes is None else values.find(name)
+        if index is None:
             raise UnknownNameError.of("class in class_weight", name, names)
         out[index] = number(f"class_weight of {name!r}", weight, 0)
     return out

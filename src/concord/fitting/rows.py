@@ -15,7 +15,7 @@ from torch import Tensor
 from concord.data import StreamedInputs
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, ShapeError
 from concord.networks import length, moved, pieces
-from concord.tasks import MulticlassTask, Task
+from concord.tasks import Encoded, MulticlassTask, Task
 
 
 class Samples(Protocol):
@@ -52,7 +52,7 @@ class Rows:
 
     @classmethod
     def of(cls, inputs: Any, targets: Mapping[str, Any], tasks: Sequence[Task]) -> Rows:
-        """Check and convert arrays; a task without targets is a gap in every row.
+        """Check and convert encoded targets; a task without targets is a gap in every row.
 
         Raises:
             EmptyDataError: No rows.
@@ -64,7 +64,7 @@ class Rows:
             raise EmptyDataError("no rows to train on")
         encoded: dict[str, Tensor] = {}
         for task in tasks:
-            values = task.encode(targets[task.name]) if task.name in targets else task.gaps(len(x))
+            values = task.encode(Encoded(targets[task.name])) if task.name in targets else task.gaps(len(x))
             if len(values) != len(x):
                 raise ShapeError(f"{len(x)} rows of inputs, but {len(values)} of task {task.name!r}")
             encoded[task.name] = torch.from_numpy(np.ascontiguousarray(values))

@@ -14,7 +14,7 @@ from concord.errors import NoAnnotationError, RangeError, UnknownNameError
 from concord.fitting.rows import Rows, Samples
 from concord.metrics import evaluate, main_metric, metric_names
 from concord.networks import moved
-from concord.tasks import MulticlassTask, Task
+from concord.tasks import Encoded, MulticlassTask, Task
 
 Selection = Literal["final", "metric", "log-loss"]
 """Which weights a task gets: the last ones, those of its best metric, or those of its least
@@ -102,7 +102,7 @@ def scaled_log_loss(task: Task, targets: Any, logits: Any) -> float:
     """
     from concord.decoding import temperature
 
-    z, y = np.asarray(logits, dtype=np.float64), task.encode(targets)
+    z, y = np.asarray(logits, dtype=np.float64), task.encode(Encoded(targets))
     annotated = task.annotated(y)
     if not annotated.any():
         raise NoAnnotationError(f"task {task.name!r}: no row is annotated")

@@ -16,9 +16,12 @@ FIELDS = ("table", "strength", "interval", "prior", "base_rate")
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """A task as plain data: its name, and `classes` or `labels`."""
-    kind = "classes" if isinstance(task, MulticlassTask) else "labels"
-    return {"name": task.name, kind: list(task.outputs)}
+    """A task as plain data: its name, and `classes` (numbers where they were given as numbers) or `labels`."""
+    if not isinstance(task, MulticlassTask):
+        return {"name": task.name, "labels": list(task.outputs)}
+    given = zip(task.values, task.classes, strict=True)
+    plain = [value if isinstance(value, (int, float)) else name for value, name in given]
+    return {"name": task.name, "classes": plain}
 
 
 def task_of(record: Mapping[str, Any]) -> Task:

@@ -30,6 +30,7 @@ from concord.errors import (
     UnknownNameError,
 )
 from concord.files import write_csv
+from concord.names import Names
 from concord.relations.evidence import EvidenceTable
 from concord.relations.table_file import TableFile, read_table
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
@@ -52,7 +53,9 @@ class Relation:
     """P(target | class of the source), as a table with unknown cells.
 
     Where `table`, `strength`, `prior` or `base_rate` is a table of pandas or polars, or a series of pandas,
-    that names its rows or columns by text, these are taken by name, in any order; otherwise by position.
+    that names its rows or columns, these are taken by name, in any order: a number as the class or label that
+    it spells; whole numbers as indices where no class or label is called by a number. An array is taken by
+    position.
 
     Args:
         source: The multiclass task that the rows belong to (C classes).
@@ -225,22 +228,18 @@ class Relation:
         check_ends(source, target)
         observational = observational or {}
         table = np.full((source.width, target.width), np.nan)
-        rows = {name: i for i, name in enumerate(source.classes)}
-        columns = {name: k for k, name in enumerate(target.labels)}
+        rows, columns = Names(source.classes), Names(target.labels)
         for name in (*prototypical, *observational):
-            if name not in rows:
-                raise UnknownNameError.of("class", name, rows)
-            table[rows[name]] = 0.0
+            table[_place(rows, "class", name)] = 0.0
         for name, weights in (
             *((n, dict.fromkeys(_once(n, labels), 1.0)) for n, labels in prototypical.items()),
             *observational.items(),
         ):
             for label, weight in weights.items():
-                if label not in columns:
-                    raise UnknownNameError.of("label", label, columns)
-                if table[rows[name], columns[label]] != 0:
+                cell = _place(rows, "class", name), _place(columns, "label", label)
+                if table[cell] != 0:
                     raise DuplicateNameError(f"class {name!r} lists label {label!r} twice")
-                table[rows[name], columns[label]] = weight
+                table[cell] = weight
         return cls(source, target, table)
 
     @classmethod
@@ -676,6 +675,13 @@ def _once(owner: str, labels: Iterable[str]) -> list[str]:
             raise DuplicateNameError(f"class {owner!r} lists label {label!r} twice")
         seen.add(label)
     return out
+
+
+def _place(names: Names, kind: str, name: object) -> int:
+    place = names.find(name)
+    if place is None:
+        raise UnknownNameError.of(kind, name, names.place)
+    return place
 
 
 def _kind(task: Task) -> str:

@@ -20,7 +20,7 @@ from concord.errors import (
 )
 from concord.relations import Relation
 from concord.runs.sources import Opened, named
-from concord.tasks import MISSING_CLASS, MulticlassTask, Task
+from concord.tasks import MISSING_CLASS, Encoded, MulticlassTask, Task
 
 WITH_TABLE = ("cub200",)
 """Readers that have a table of their data set."""
@@ -115,7 +115,8 @@ def _estimated(source: MulticlassTask, target: Task, training: Mapping[str, Mani
             f"no source has both {source.name!r} and {target.name!r}, so their table cannot be estimated; "
             "give a CSV file"
         )
-    return Relation.from_annotations(source, target, np.concatenate(classes), np.concatenate(targets))
+    encoded = (Encoded(np.concatenate(part)) for part in (classes, targets))
+    return Relation.from_annotations(source, target, *encoded)
 
 
 def _encoded(manifest: Manifest, task: Task) -> Any:

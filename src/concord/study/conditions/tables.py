@@ -17,6 +17,7 @@ from concord.relations import Relation
 from concord.study.conditions.base import Setting
 from concord.study.conditions.learner import StudyLearner
 from concord.study.spec import Regime
+from concord.tasks import Encoded
 
 Control = Literal["shuffled", "partly-wrong"]
 """Wrong tables: every row another's, or some rows and, class to label, some cells."""
@@ -92,7 +93,7 @@ def _estimated(setting: Setting, given: Relation, regime: Regime) -> Relation:
     source, target = given.source, given.target
     y, a = (setting.rows.targets[task.name].numpy() for task in (source, target))
     if (source.annotated(y) & target.annotated(a)).any():
-        return Relation.from_annotations(source, target, y, a)
+        return Relation.from_annotations(source, target, Encoded(y), Encoded(a))
     # Every condition of a seed is given the same table, so it is made once for all that train here.
     parts = (regime, setting.network, setting.budget)
     key = "/".join((*(part.model_dump_json() for part in parts), str(setting.seed)))
@@ -115,8 +116,8 @@ def _estimated(setting: Setting, given: Relation, regime: Regime) -> Relation:
     relation = estimate_relation(
         source,
         target,
-        y,
-        a,
+        Encoded(y),
+        Encoded(a),
         class_proba=p[source.name],
         target_proba=p[target.name],
         groups=None if setting.rows.group is None else setting.rows.group.numpy(),

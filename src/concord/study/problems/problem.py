@@ -30,7 +30,7 @@ class Problem:
         name: What to call it.
         tasks: The tasks.
         inputs: (n, ...) float32.
-        targets: By task: (n,) or (n, K), with gaps where nobody knows.
+        targets: By task, encoded (`task.encode`): (n,) or (n, K), with gaps where nobody knows.
         splits: Row indices of `train`, `val` and `test`; no row is in two of them.
         relations: Relations between pairs of the tasks.
         groups: (n,) which rows belong together (videos, persons), equal for rows of one; None: each row
