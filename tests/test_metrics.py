@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,8 @@ from sklearn.metrics import (
     f1_score,
 )
 
+import strategies
+from asserts import raises
 from concord import MulticlassTask, MultilabelTask
 from concord.errors import NoAnnotationError, NotFiniteError, ShapeError, UnknownNameError
 from concord.metrics import (
@@ -26,10 +30,12 @@ from concord.metrics import (
     label_metrics,
     lower_is_better,
     main_metric,
+    measured,
     metric_names,
     probabilities,
     standard_error,
     z_score,
+    task_metrics,
 )
 
 PET = MulticlassTask("pet", ["cat", "dog", "eel"])
@@ -225,3 +231,18 @@ def test_the_standard_error_by_hand_and_what_it_refuses():
     assert (count_samples(3, ["a", "b", "b"]), count_samples(3)) == (2, 3)
     with pytest.raises(ShapeError, match="groups of 2 values"):
         standard_error([1.0, 2.0], ["a"])
+
+
+@given(st.data())
+def test_labels_none_of_which_is_present_have_what_needs_none(data: Any) -> None:
+    task = data.draw(strategies.multilabel_tasks())
+    a = np.where(data.draw(strategies.targets(task, 6)) == 1, 0.0, data.draw(strategies.targets(task, 6)))
+    a[a == 1] = 0.0
+    a[0, 0] = 0.0
+    p = np.random.default_rng(0).random((6, task.width))
+    found = measured(task, a, p)
+    assert set(found) == {"accuracy", "ece"}
+    with raises(NoAnnotationError, "no label annotated as present"):
+        task_metrics(task, a, p)
+    a[0, 0] = 1.0
+    assert measured(task, a, p) == task_metrics(task, a, p)

@@ -46,7 +46,7 @@ class UnknownNameError(ConcordError, LookupError):
 
     @staticmethod
     def hint(name: object, known: Iterable[object]) -> str:
-        """The nearest of the `known` names to one that is unknown, or the first few of them."""
+        """The nearest of the `known` names to an unknown `name`, or the first few of them."""
         names = [str(k) for k in known]
         alike = [known for known in names if spelling(known) == spelling(str(name))]
         near = alike or get_close_matches(str(name), names, n=1)

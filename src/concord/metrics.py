@@ -7,7 +7,7 @@ no mean over classes or labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,10 @@ LABEL_METRICS = ("mean_f1", "map", "accuracy", "ece")
 
 BINS = 15
 """Equal-width bins of confidence in the expected calibration error."""
+
+
+NEED_A_LABEL = frozenset({"mean_f1", "map"})
+"""Metrics that rows without any label present cannot give."""
 
 
 def metric_names(task: Task) -> tuple[str, ...]:
@@ -142,10 +146,33 @@ def task_metrics(task: Task, targets: Any, probabilities: Any, threshold: float 
         NotFiniteError: A gap, NaN or infinity among the probabilities.
         NoAnnotationError: No row is annotated, or no label as present.
     """
+    found = measured(task, targets, probabilities, threshold)
+    if len(found) < len(metric_names(task)):
+        raise NoAnnotationError(f"task {task.name!r} has no label annotated as present")
+    return found
+
+
+def measured(task: Task, targets: Any, probabilities: Any, threshold: float = 0.5) -> dict[str, float]:
+    """The same where no label need be present: F1 and average precision are then left out.
+
+    Args:
+        task: The task.
+        targets: (n,) or (n, K), as the task encodes them.
+        probabilities: (n, C), rows sum to 1, or (n, K) in [0, 1].
+        threshold: A label counts as predicted from here on, in (0, 1).
+
+    Raises:
+        ShapeError: Another number of rows or outputs.
+        NotFiniteError: A gap, NaN or infinity among the probabilities.
+        NoAnnotationError: No row is annotated.
+    """
     p = _numbers(task, "probabilities", probabilities)
     if not np.isfinite(p).all():  # else a gap among them would count as a label that is absent
         raise NotFiniteError(f"task {task.name!r}: probabilities must be finite, found NaN or infinity")
-    return _all(task, task.encode(Encoded(targets)), p, metric_names(task), threshold)
+    encoded = task.encode(Encoded(targets))
+    present = isinstance(task, MulticlassTask) or bool((encoded == 1).any())
+    names = [name for name in metric_names(task) if present or name not in NEED_A_LABEL]
+    return _all(task, encoded, p, names, threshold)
 
 
 def evaluate(
@@ -313,7 +340,7 @@ def _mean(values: Array, valid: npt.NDArray[np.bool_]) -> Array:
 
 
 def _all(
-    task: Task, targets: npt.NDArray[Any], p: Array, names: tuple[str, ...], threshold: float
+    task: Task, targets: npt.NDArray[Any], p: Array, names: Sequence[str], threshold: float
 ) -> dict[str, float]:
     if p.shape != (len(targets), task.width):
         raise ShapeError(
@@ -321,8 +348,6 @@ def _all(
         )
     if not task.annotated(targets).any():
         raise NoAnnotationError(f"task {task.name!r} has no annotation in {len(targets)} rows")
-    if isinstance(task, MultilabelTask) and not (targets == 1).any():
-        raise NoAnnotationError(f"task {task.name!r} has no label annotated as present")
     out = {}
     for name in names:
         if name == "map":

@@ -187,9 +187,10 @@ class MulticlassTask(Task):
         return self._from_objects(array.astype(object), np.arange(len(array)))
 
     def index(self, value: object) -> int | None:
-        """Where a class stands that is given as text or number; None where there is no such class.
+        """Where a class stands, 0 .. C-1; None where there is no such class.
 
-        A whole number is an index, 0 .. C-1, where no class name is a number.
+        Args:
+            value: The class as text or number; a whole number is an index where no class name is a number.
         """
         value = plain(value)
         if self._known.numbered or not isinstance(value, int) or isinstance(value, bool):

@@ -88,8 +88,36 @@ def test_it_learns_and_says_how_much(finished):
     assert json.loads(write_metrics(found, finished.folder).read_text()) == found
     lines = [json.loads(line) for line in (finished.folder / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 150
-    assert finished.facts["validation"] == {k: v for k, v in lines[-1].items() if k.startswith("val/")}
+    assert set(finished.facts["validation"]) == {k for k in lines[-1] if k.startswith("val/")}
     assert finished.facts["rows"] == {"classed": 160, "labelled": 160}
+
+
+@pytest.mark.parametrize("select", ["final", "metric", "log-loss"])
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_figures_told_are_those_of_the_weights_kept(select, calibrate, tmp_path):
+    changes = {"validation__select": select, "validation__calibrate": calibrate, "validation__every": 7}
+    run = train(config_of(world(tmp_path), **changes, training__steps=30))
+    kept = evaluate(load_run(run.folder), split="val")["tasks"]
+    told = {key: value for key, value in run.facts["validation"].items() if not key.endswith("log-loss")}
+    assert told == pytest.approx(
+        {f"val/{task}/{metric}": v for task, each in kept.items() for metric, v in each["head"].items()},
+        abs=1e-6,
+    )
+
+
+def test_labels_that_are_all_absent_are_annotated(finished, tmp_path):
+    values = world(tmp_path)
+    path = tmp_path / "labelled.parquet"
+    manifest = read_manifest(path)
+    zeros = [pl.lit(0, pl.Int8).alias(c) for c in manifest.frame.columns if c.startswith("marks.")]
+    write_manifest(replace(manifest, frame=manifest.frame.with_columns(zeros)), path)
+    found = evaluate(finished, config_of(values))
+    marks = found["tasks"]["marks"]
+    assert set(marks["head"]) == set(marks["joint"]) == {"accuracy", "ece"}
+    assert marks["undefined"] == ["mean_f1", "map"]
+    cells = [cell for column in as_table(found).columns for cell in column._cells]
+    assert "no label is present" in cells
+    assert not any("nothing is annotated" in cell for cell in cells)
 
 
 def test_metrics_are_those_of_the_predictions(finished):
@@ -426,7 +454,12 @@ def test_splits_that_there_are_not(finished, tmp_path):
     write_manifest(read_manifest(tmp_path / "classed.parquet"), tmp_path / "labelled.parquet")
     config = config_of(values, tasks__marks__labels=None, sources__labelled__tasks=[])
     found = evaluate(run, config.model_copy(update={"tasks": {}}), split="val")
-    assert found["tasks"]["marks"] == {"annotated": 0, "head": {}, "joint": {}}
+    assert found["tasks"]["marks"] == {
+        "annotated": 0,
+        "head": {},
+        "joint": {},
+        "undefined": ["mean_f1", "map", "accuracy", "ece"],
+    }
     assert any("nothing is annotated" in cell for cell in as_table(found).columns[1]._cells)
 
 

@@ -14,7 +14,7 @@ from concord.fitting.rows import (
     StreamedRowFeed,
     StreamFeed,
 )
-from concord.fitting.validation import Validation, collect
+from concord.fitting.validation import Validation, collect, scaled_log_loss
 from concord.fitting.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "parameter_groups",
     "random_state",
     "rate_factor",
+    "scaled_log_loss",
     "selected_network",
     "set_random_state",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from concord.errors import NoAnnotationError, RangeError, UnknownNameError
 from concord.fitting.rows import Rows, Samples
-from concord.metrics import evaluate, main_metric, metric_names
+from concord.metrics import main_metric, measured, metric_names, probabilities
 from concord.networks import moved
 from concord.tasks import Encoded, MulticlassTask, Task
 
@@ -74,15 +74,13 @@ class Validation:
             loss = scaled_log_loss(task, y, z)
         except NoAnnotationError:
             return None, {}
-        try:
-            found = evaluate(task, y, z)
-        except NoAnnotationError:  # labels none of which is present have a log-loss, and no F1
-            found = {}
+        found = measured(task, y, probabilities(task, z))
         chosen = self.metrics.get(task.name, main_metric(task))
         if self.select == "log-loss":
             score: float | None = -loss
         else:
-            score = found[chosen] * (-1 if chosen == "ece" else 1) if found else None
+            score = found.get(chosen)  # none of F1, where no label is present
+            score = -score if score is not None and chosen == "ece" else score
         return score, found | {"log-loss": loss}
 
 

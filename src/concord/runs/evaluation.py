@@ -13,7 +13,7 @@ from concord.archive import write_file
 from concord.config import Config
 from concord.data import SPLITS
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, UnknownNameError
-from concord.metrics import task_metrics
+from concord.metrics import NEED_A_LABEL, measured, metric_names
 from concord.runs.outputs import Said, device_of, said_of, taken_by
 from concord.runs.run import Run
 from concord.runs.sources import Opened, named, open_sources
@@ -67,7 +67,8 @@ def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dic
 
     Returns:
         `split`; `rows` by source; `tasks`: by task `annotated` (rows), `head` and `joint` (metrics by name,
-        empty where nothing is annotated); `disagreement`: by relation its mean over all rows.
+        empty where nothing is annotated), `undefined` (names of metrics that these rows cannot give: all, or
+        those of labels of which none is present); `disagreement`: by relation its mean over all rows.
 
     Raises:
         UnknownNameError: Another split.
@@ -115,6 +116,8 @@ def as_table(found: dict[str, Any]) -> Table:
         for number, (metric, value) in enumerate(values["head"].items()):
             name = plain(f"{task} ({values['annotated']:,} rows)") if number == 0 else ""
             table.add_row(name, plain(metric), f"{value:.4f}", f"{values['joint'][metric]:.4f}")
+        if values["head"] and not NEED_A_LABEL.isdisjoint(values["undefined"]):
+            table.add_row("", ", ".join(values["undefined"]), "no label is present", "")
     return table
 
 
@@ -125,10 +128,11 @@ def _of_task(task: Task, said: list[Said]) -> dict[str, Any]:
         by_source = [each.heads if kind == "head" else each.joint for each in said]
         p = np.concatenate([part[task.name] for part in by_source])
         try:
-            out[kind] = task_metrics(task, targets, p)
+            out[kind] = measured(task, targets, p)
         except NoAnnotationError:
             out[kind] = {}
         out[kind] |= _cross_entropy(task, said, p)
+    out["undefined"] = [name for name in metric_names(task) if name not in out["head"]]
     return out
 
 

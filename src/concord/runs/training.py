@@ -32,9 +32,10 @@ from concord.fitting import (
     fit,
     launch,
     on_first,
+    scaled_log_loss,
     selected_network,
 )
-from concord.metrics import probabilities
+from concord.metrics import measured, probabilities
 from concord.networks import TaskwiseNetwork
 from concord.runs.building import Built, build
 from concord.runs.contents import digests
@@ -304,6 +305,7 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
     decoder = Decoders(built.relations)
     rows = built.validation_rows(fabric.global_rank, fabric.world_size)
     scales: dict[str, float] = {}
+    kept: dict[str, float] = {}
     if rows is not None:
         gathered = collect(
             network,
@@ -323,6 +325,7 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
             for task in built.tasks
         }
         decoder.fit(said, targets)
+        kept = _kept_figures(built.tasks, targets, logits, said)
     chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
     return Run(
         folder=folder,
@@ -340,8 +343,22 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
         trunk=built.trunk.resolved,
         standardize=built.standardize,
         chosen=chosen,
-        facts=_facts(built, history) | {"scales": scales},
+        facts=_facts(built, history, kept) | {"scales": scales},
     )
+
+
+def _kept_figures(
+    tasks: Sequence[Task], targets: Mapping[str, Any], logits: Mapping[str, Any], said: Mapping[str, Any]
+) -> dict[str, float]:
+    """Metrics of validation rows by the network that is kept: the selected weights, calibrated."""
+    out: dict[str, float] = {}
+    for task in tasks:
+        y = targets[task.name]
+        if task.annotated(y).any():
+            found = measured(task, y, said[task.name])
+            found["log-loss"] = scaled_log_loss(task, y, logits[task.name].astype(np.float64))
+            out |= {f"val/{task.name}/{metric}": value for metric, value in found.items()}
+    return out
 
 
 def _scales(tasks: Sequence[Task], targets: Mapping[str, Any], logits: Mapping[str, Any]) -> dict[str, float]:
@@ -366,12 +383,11 @@ def scale_heads(network: nn.Module, scales: Mapping[str, float]) -> None:
             parameter.mul_(scale)
 
 
-def _facts(built: Built, history: History) -> dict[str, Any]:
-    last = history.validation[-1] if history.validation else {}
+def _facts(built: Built, history: History, kept: Mapping[str, float]) -> dict[str, Any]:
     return {
         "steps": built.config.training.steps,
         "rows": {name: len(source) for name, source in built.training.items()},
         "validation_rows": {name: len(source) for name, source in built.validation.items()},
-        "validation": {key: value for key, value in last.items() if key != "step"},
+        "validation": dict(kept),
         "selected_steps": {task: chosen.step for task, chosen in history.selected.items()},
     }
