@@ -34,8 +34,8 @@ from concord.metrics import (
     metric_names,
     probabilities,
     standard_error,
-    z_score,
     task_metrics,
+    z_score,
 )
 
 PET = MulticlassTask("pet", ["cat", "dog", "eel"])

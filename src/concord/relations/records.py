@@ -16,7 +16,7 @@ FIELDS = ("table", "strength", "interval", "prior", "base_rate")
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """A task as plain data: its name, and `classes` (numbers where they were given as numbers) or `labels`."""
+    """A task as plain data: its name, and `classes` (numbers where given as such) or `labels`."""
     if not isinstance(task, MulticlassTask):
         return {"name": task.name, "labels": list(task.outputs)}
     given = zip(task.values, task.classes, strict=True)
