@@ -12,6 +12,7 @@ from concord.data import read_manifest, write_manifest
 from concord.data.manifest import Manifest
 from concord.errors import (
     ConcordError,
+    ConcordWarning,
     ConfigError,
     DataFormatError,
     EmptyDataError,
@@ -257,7 +258,15 @@ def test_columns_become_features_by_the_training_rows_vocabulary():
     vocabulary = vocabulary_of(Manifest(frame, ()), ["n", "t", "flag"])
     assert vocabulary == {"n": None, "t": ["a", "b"], "flag": None}
     other = Manifest(frame.with_columns(t=pl.Series(["a", "new", None])), ())
-    assert column_features(other, vocabulary).tolist() == [[1, 1, 0, 1], [2, 0, 0, 0], [3, 0, 0, 1]]
+    with pytest.warns(ConcordWarning, match=r"'t': 1 of 3 rows hold a value .* \('new'\)"):
+        found = column_features(other, vocabulary)
+    assert found.tolist() == [[1, 1, 0, 1], [2, 0, 0, 0], [3, 0, 0, 1]]
+    with pytest.raises(DataFormatError, match="'t' of '' held text in training, found numbers"):
+        column_features(Manifest(frame.with_columns(t=pl.col("n")), ()), vocabulary)
+    mistaken = Manifest(frame.with_columns(n=pl.Series(["1", "NA", "3"])), ())
+    assert vocabulary_of(mistaken, ["n"]) == {"n": None}
+    with pytest.raises(DataFormatError, match="found 'NA' in row 1"):
+        column_features(mistaken, {"n": None})
     with pytest.raises(
         DataFormatError, match=r"'n' of '': a number is needed in every row, found None in row 1"
     ):

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from concord.data.augment import Augment, step_generator
     from concord.data.batches import Batch
     from concord.data.coannotation import annotate, evidence, filled_counts
+    from concord.data.feature_table import (
+        Columns,
+        columns_of,
+        columns_record,
+        joined_columns,
+        mostly_numbers,
+        tell_unknown,
+    )
     from concord.data.features import FeatureRows
     from concord.data.files import read_manifest, write_frame, write_manifest
     from concord.data.frames import from_csv, from_frame
@@ -69,6 +77,12 @@ __getattr__, __dir__ = lazy_door(
         "BOX": "concord.data.images",
         "Batch": "concord.data.batches",
         "Collate": "concord.data.loading",
+        "Columns": "concord.data.feature_table",
+        "columns_of": "concord.data.feature_table",
+        "columns_record": "concord.data.feature_table",
+        "joined_columns": "concord.data.feature_table",
+        "mostly_numbers": "concord.data.feature_table",
+        "tell_unknown": "concord.data.feature_table",
         "FeatureRows": "concord.data.features",
         "IMAGENET": "concord.data.images",
         "Images": "concord.data.images",

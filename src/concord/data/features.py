@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from concord.data.feature_table import Columns, columns_of, read_features, table_features, width_of
 from concord.data.inputs import Inputs, Keyer, Loaded, Rows, column
 from concord.data.manifest import Manifest
-from concord.data.parsing import polars_errors, scan_parquet
 from concord.errors import DataFormatError, MissingDataError, NotFiniteError, ShapeError, UnknownNameError
 from concord.files import UNREADABLE, bytes_of, read_arrays, read_header
 
@@ -29,13 +29,17 @@ class FeatureRows(Inputs):
     Files are read without pickle. A `.npy` file, and a `.npz` file written without compression, are
     memory-mapped: nothing is read before it is used. In a `.parquet` or `.csv` file every column is a
     feature: numbers and booleans as they are, a column of lists as many features as the lists hold, and
-    text as one 0/1 feature a distinct value (sorted; null and empty text are 0 everywhere).
+    text as one 0/1 feature for each distinct value (sorted; null and empty text are 0 everywhere). What a
+    column is, `known_columns` says; given to another table, it is read the same way.
 
     Args:
         values: Shape (n, ...): an array, a tensor, a polars frame, or the path of a `.npy`, `.npz`,
             `.parquet` or `.csv` file.
         key: Name of the array in a `.npz` file.
-        columns: The feature columns of a table, in order; None takes all.
+        columns: The feature columns of a table, in order; None takes all. Or what they are, from another
+            table's `known_columns`: then columns are taken by name, in any order, and one that is missing,
+            new or of another kind is refused; values that are not known are told.
+        known_rows: Rows of a table whose texts are the values to know; None takes all.
         dtype: What the values become, a floating type.
 
     Raises:
@@ -57,14 +61,17 @@ class FeatureRows(Inputs):
         values: Any,
         *,
         key: str = "x",
-        columns: Sequence[str] | None = None,
+        columns: Sequence[str] | Columns | None = None,
+        known_rows: Any = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.path = Path(values).resolve() if isinstance(values, (str, Path)) else None
         self.key = key
-        self.columns = None if columns is None else tuple(columns)
+        self.columns = columns if columns is None or isinstance(columns, Mapping) else tuple(columns)
+        self.known_rows = known_rows
+        self.known_columns: Columns | None = None
         self.dtype = dtype
-        self._array = self._open() if self.path else _array(values, self.columns)
+        self._array = self._open() if self.path else self._given(values)
         if self._array.ndim < 2 or not self._array.size:
             raise ShapeError(
                 f"{self._owner}: features have shape (n, ...), not empty, found {self._array.shape}"
@@ -101,7 +108,7 @@ class FeatureRows(Inputs):
         if not self.path.is_file():
             raise MissingDataError(f"no feature file at {self.path}")
         if self.path.suffix in {".parquet", ".csv"}:
-            return _table(_read_table(self.path), self.columns)
+            return self._table(read_features(self.path), self.path.suffix == ".csv")
         try:
             if self.path.suffix == ".npz":
                 return _npz(self.path, self.key)
@@ -112,6 +119,22 @@ class FeatureRows(Inputs):
             raise DataFormatError(
                 f"{self.path}: expected a .npy, .npz, .parquet or .csv file of numbers; {error}"
             ) from error
+
+    def _given(self, values: Any) -> npt.NDArray[Any]:
+        if isinstance(values, pl.DataFrame):
+            return self._table(values, False)
+        return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+    def _table(self, frame: pl.DataFrame, spelt: bool) -> npt.NDArray[np.float32]:
+        columns = self.known_columns
+        if columns is None and isinstance(self.columns, Mapping):
+            columns = self.columns
+        if columns is None:
+            names = None if self.columns is None else list(self.columns)
+            columns = columns_of(frame, self._owner, names, self.known_rows, spelt=spelt)
+            frame = frame.select(list(columns))
+        self.known_columns = columns
+        return table_features(frame, columns, self._owner)
 
     def keys(self, manifest: Manifest) -> Keyer:
         """The rows that the manifest points to, checked to lie in the array.
@@ -155,52 +178,20 @@ class FeatureRows(Inputs):
         return taken.astype(taken.dtype.newbyteorder("="), copy=False)
 
     def _check_finite(self, finite: npt.NDArray[np.bool_], keys: Rows) -> None:
-        if not finite.all():
-            raise NotFiniteError(
-                f"{self._owner}: features must be finite, found NaN or infinity in row "
-                f"{int(keys[finite.argmin()])}"
-            )
-
-
-def _array(values: Any, columns: tuple[str, ...] | None) -> npt.NDArray[Any]:
-    if isinstance(values, pl.DataFrame):
-        return _table(values, columns)
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-
-
-def _read_table(path: Path) -> pl.DataFrame:
-    with polars_errors(path, "a table of features"):
-        if path.suffix == ".parquet":
-            return scan_parquet(path).collect()
-        return pl.read_csv(path, infer_schema_length=None, glob=False)
-
-
-def _table(frame: pl.DataFrame, columns: tuple[str, ...] | None) -> npt.NDArray[np.float32]:
-    chosen = frame.columns if columns is None else columns
-    for name in chosen:
-        if name not in frame.columns:
-            raise UnknownNameError.of("feature column", name, frame.columns)
-    parts = [_features(frame[name]) for name in chosen]
-    return np.concatenate(parts, axis=1, dtype=np.float32) if parts else np.empty((0, 0), dtype=np.float32)
-
-
-def _features(series: pl.Series) -> npt.NDArray[Any]:
-    if series.dtype in (pl.String, pl.Categorical, pl.Enum):
-        texts = series.cast(pl.String)
-        values = sorted(text for text in texts.unique().drop_nulls() if text.strip())
-        one_hot = [(texts == value).fill_null(False).to_numpy() for value in values]
-        return np.stack(one_hot, axis=1) if one_hot else np.empty((len(series), 0), dtype=np.bool_)
-    try:
-        if series.dtype.is_numeric() or series.dtype == pl.Boolean:
-            return series.cast(pl.Float32).to_numpy()[:, None]
-        if isinstance(series.dtype, (pl.List, pl.Array)):
-            return np.stack([np.asarray(row, dtype=np.float32) for row in series.to_list()])
-    except (pl.exceptions.PolarsError, ValueError, TypeError):
-        pass
-    raise DataFormatError(
-        f"feature column {series.name!r}: numbers, text or lists of one length are needed, "
-        f"found {series.dtype}"
-    )
+        if finite.all():
+            return
+        row = int(keys[finite.argmin()])
+        place = f"row {row} (line {row + 2})" if self._owner.endswith(".csv") else f"row {row}"
+        if self.known_columns is None:
+            raise NotFiniteError(f"{self._owner}: features must be finite, found NaN or infinity in {place}")
+        wrong = int(np.argmax(~np.isfinite(self._array[row])))
+        widths = [width_of(known) for known in self.known_columns.values()]
+        name = list(self.known_columns)[int(np.searchsorted(np.cumsum(widths), wrong, side="right"))]
+        cell = read_features(self.path)[name][row] if self.path else None
+        found = f"found {cell!r}" if isinstance(cell, str) else "found NaN, infinity or a gap"
+        raise NotFiniteError(
+            f"{self._owner}: column {name!r} needs a finite number in every row, {found} in {place}"
+        )
 
 
 def _npz(path: Path, key: str) -> npt.NDArray[Any]:

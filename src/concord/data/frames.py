@@ -38,6 +38,8 @@ SPLIT_SPELLINGS = {
     **{split: split for split in SPLITS},
 }
 LABEL_SPELLINGS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
+IDENTIFIER = r"^[+-]?(0\d|\d{19,}$)"
+"""Digits that would not come back from a number as they were: `007`, or more of them than a number holds."""
 WHOLE_NUMBER = r"^([+-]?\d+)\.0+$"
 CHUNK = 1 << 24
 
@@ -283,8 +285,8 @@ def _natural(names: Sequence[str]) -> list[str]:
 
 
 def typed(column: pl.Series) -> pl.Series:
-    """A column of text cells as int64 or float64 where all are numbers, else as it is."""
-    if column.dtype != pl.String:
+    """A column of text cells as int64 or float64 where all are numbers and no identifiers, else as it is."""
+    if column.dtype != pl.String or column.str.contains(IDENTIFIER).any():
         return column
     for dtype in (pl.Int64, pl.Float64):
         numbers = column.cast(dtype, strict=False)

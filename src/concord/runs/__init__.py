@@ -6,7 +6,14 @@ from concord.runs.inputs import Preparation
 from concord.runs.prediction import predict, predict_split, write_predictions
 from concord.runs.relations import relation_of
 from concord.runs.run import RUN_FILE, TOKENIZER, WEIGHTS_FILE, Run, load_run, tokenizer_files
-from concord.runs.sources import mixture_of, open_sources, shape_across, sources_of, vocabulary_across
+from concord.runs.sources import (
+    columns_across,
+    mixture_of,
+    open_sources,
+    shape_across,
+    sources_of,
+    vocabulary_across,
+)
 from concord.runs.training import finished, train
 
 __all__ = [
@@ -18,6 +25,7 @@ __all__ = [
     "Run",
     "as_table",
     "build",
+    "columns_across",
     "evaluate",
     "finished",
     "load_run",

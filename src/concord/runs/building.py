@@ -38,6 +38,7 @@ from concord.runs.relations import relation_of
 from concord.runs.run import network_of, trunk_of
 from concord.runs.sources import (
     Opened,
+    columns_across,
     mixture_of,
     named,
     open_sources,
@@ -151,13 +152,14 @@ def build(config: Config) -> Built:
     relations = tuple(relation_of(plan, opened, config) for plan in config.relations)
     objective = _objective(config, opened.tasks, relations)
     vocabulary = vocabulary_across(config, training)
-    shape = shape_across(config, vocabulary)
+    columns = columns_across(config, training)
+    shape = shape_across(config, vocabulary, columns)
     with usual_torch(), seeded(config.training.seed):
         with named("trunk"):
             trunk = trunk_of(config.trunk, shape)
         _check_kind(config, trunk)
         preparation = Preparation(
-            Path(config.data), trunk.normalization or IMAGENET, trunk.tokenize, vocabulary
+            Path(config.data), trunk.normalization or IMAGENET, trunk.tokenize, vocabulary, columns
         )
         standardize = trunk.kind == "features" and config.trunk.standardize
         layer = _standardize(config, training, preparation) if standardize else None
@@ -206,7 +208,7 @@ def _standardize(config: Config, training: Mapping[str, Manifest], preparation: 
             values = column_features(manifest, preparation.vocabulary)
         else:
             assert plan.file is not None
-            rows = FeatureRows(preparation.data / plan.file, key=plan.key)
+            rows = FeatureRows(preparation.data / plan.file, key=plan.key, columns=preparation.columns)
             with named(f"sources.{name}.inputs"):
                 keys = rows.keys(manifest)(np.arange(min(len(manifest), ROWS_FOR_MOMENTS)))
                 values = rows.load(keys).values.numpy()

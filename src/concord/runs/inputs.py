@@ -18,6 +18,7 @@ from concord.config import InputPlan
 from concord.data import (
     IMAGENET,
     Collate,
+    Columns,
     FeatureRows,
     Images,
     Inputs,
@@ -25,7 +26,9 @@ from concord.data import (
     Normalization,
     Texts,
     concatenate,
+    mostly_numbers,
     normalize,
+    tell_unknown,
 )
 from concord.errors import DataFormatError, ShapeError, UnknownNameError
 
@@ -46,12 +49,14 @@ class Preparation:
         normalization: Mean and standard deviation by channel of images.
         tokenize: Turns texts into what the trunk takes.
         vocabulary: Of feature columns of manifests.
+        columns: What the columns of feature tables are, as in training; None where inputs are no such tables.
     """
 
     data: Path
     normalization: Normalization = IMAGENET
     tokenize: Callable[[list[str]], Any] | None = None
     vocabulary: Vocabulary = field(default_factory=dict)
+    columns: Columns | None = None
 
     @property
     def collate(self) -> Collate:
@@ -138,7 +143,8 @@ def vocabulary_of(manifest: Manifest, columns: Sequence[str]) -> Vocabulary:
             out[name] = None
         elif series.dtype in (pl.String, pl.Categorical, pl.Enum):
             texts = series.cast(pl.String).unique().drop_nulls().to_list()
-            out[name] = sorted(text for text in texts if text.strip())
+            known = sorted(text for text in texts if text.strip())
+            out[name] = None if mostly_numbers(series) else known
         else:
             raise DataFormatError(
                 f"feature column {name!r}: numbers or text are needed, found {series.dtype}"
@@ -149,7 +155,7 @@ def vocabulary_of(manifest: Manifest, columns: Sequence[str]) -> Vocabulary:
 def column_features(
     manifest: Manifest, vocabulary: Mapping[str, list[str] | None]
 ) -> npt.NDArray[np.float32]:
-    """Features (n, width) of a manifest's columns; a text that the vocabulary lacks is 0 everywhere.
+    """Features (n, width) of a manifest's columns; a text that the vocabulary lacks is 0 everywhere and told.
 
     Raises:
         UnknownNameError: No such column.
@@ -170,13 +176,18 @@ def column_features(
                 )
             parts.append(numbers.to_numpy()[:, None])
         else:
+            if series.dtype.is_numeric():
+                raise DataFormatError(
+                    f"feature column {name!r} of {manifest.name!r} held text in training, found numbers"
+                )
             texts = series.cast(pl.String)
+            tell_unknown(texts, values, f"{manifest.name!r}")
             parts += [(texts == value).fill_null(False).to_numpy()[:, None] for value in values]
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 def shape_of(
-    plan: InputPlan, data: Path, vocabulary: Mapping[str, list[str] | None]
+    plan: InputPlan, data: Path, vocabulary: Mapping[str, list[str] | None], columns: Columns | None = None
 ) -> tuple[int, ...] | None:
     """Shape of one input without the row; None for texts.
 
@@ -188,7 +199,7 @@ def shape_of(
         return (3, plan.size, plan.size)
     if plan.kind == "features":
         assert plan.file is not None
-        return FeatureRows(data / plan.file, key=plan.key).shape[1:]
+        return FeatureRows(data / plan.file, key=plan.key, columns=columns).shape[1:]
     if plan.kind == "columns":
         return (sum(1 if values is None else len(values) for values in vocabulary.values()),)
     return None
@@ -220,7 +231,7 @@ def prepared(
         )
         return manifest, images, Pixels(plan.size, preparation.normalization, invert=plan.invert)
     assert plan.file is not None
-    rows = FeatureRows(preparation.data / plan.file, key=plan.key)
+    rows = FeatureRows(preparation.data / plan.file, key=plan.key, columns=preparation.columns)
     if plan.kind == "features":
         return manifest, rows, None
     pixels = Pixels(plan.size, preparation.normalization, invert=plan.invert, white=plan.white)

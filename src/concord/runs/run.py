@@ -17,7 +17,7 @@ from torch import nn
 
 from concord.archive import FORMATS, Claim, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.config import Config, InputPlan, TrunkPlan, as_config
-from concord.data import IMAGENET, Normalization
+from concord.data import IMAGENET, Columns, Normalization, columns_record
 from concord.decoding import Decoders
 from concord.errors import CheckpointError, ConcordError
 from concord.networks import (
@@ -54,6 +54,7 @@ class Run:
         shape: Shape of one input without the row; None for texts.
         normalization: Mean and standard deviation by channel, of images.
         vocabulary: Of feature columns of manifests.
+        columns: What the columns of feature tables are; None where inputs are no such tables.
         tokenize: Turns texts into what the network takes; None for other inputs.
         trunk: What rebuilds the trunk (`NamedTrunk.resolved`).
         standardize: Whether the network standardises feature rows.
@@ -72,6 +73,7 @@ class Run:
     shape: tuple[int, ...] | None
     normalization: Normalization = IMAGENET
     vocabulary: Vocabulary = field(default_factory=dict)
+    columns: Columns | None = None
     tokenize: Callable[[list[str]], Any] | None = None
     trunk: Mapping[str, Any] = field(default_factory=dict)
     standardize: bool = False
@@ -85,6 +87,7 @@ class Run:
             self.normalization,
             self.tokenize,
             self.vocabulary,
+            self.columns,
         )
 
 
@@ -150,6 +153,7 @@ def _described(run: Run) -> dict[str, Any]:
         "shape": None if run.shape is None else list(run.shape),
         "normalization": [list(part) for part in run.normalization],
         "vocabulary": run.vocabulary,
+        **({} if run.columns is None else {"columns": columns_record(run.columns)}),
         "trunk": dict(run.trunk),
         "standardize": run.standardize,
         "chosen": dict(run.chosen),
@@ -211,6 +215,7 @@ def load_run(folder: str | Path) -> Run:
         shape=shape,
         normalization=(mean, deviation),
         vocabulary=content["vocabulary"],
+        columns=content.get("columns"),
         tokenize=trunk.tokenize,
         trunk=content["trunk"],
         standardize=content["standardize"],

@@ -14,10 +14,13 @@ from concord.config import Config, SourcePlan, SplitPlan, origin_of
 from concord.data import (
     SPLITS,
     Collate,
+    Columns,
+    FeatureRows,
     Manifest,
     Mixture,
     Source,
     concatenate,
+    joined_columns,
     read,
     read_manifest,
     resplit,
@@ -40,6 +43,9 @@ from concord.runs.inputs import (
     vocabulary_of,
 )
 from concord.tasks import MulticlassTask, MultilabelTask, Task
+
+TABLES = (".csv", ".parquet")
+"""Endings of feature files whose columns have names."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +197,39 @@ def vocabulary_across(config: Config, training: Mapping[str, Manifest]) -> Vocab
     return out
 
 
-def shape_across(config: Config, vocabulary: Vocabulary) -> tuple[int, ...] | None:
+def columns_across(config: Config, training: Mapping[str, Manifest]) -> Columns | None:
+    """What the columns of all sources' feature tables are; None where no source has such a table.
+
+    Raises:
+        ConfigError: A source with a table and one with an array, whose columns have no names.
+        UnknownNameError: A column that one table lacks.
+        DataFormatError: A column of numbers here and of text there, or one that is neither.
+        ConcordError: What reading a table raises; the message names the source.
+    """
+    out: Columns | None = None
+    plans = {name: plan.inputs for name, plan in config.sources.items() if plan.inputs.kind == "features"}
+    paths = {name: Path(config.data) / str(plan.file) for name, plan in plans.items()}
+    tables = {name: path for name, path in paths.items() if path.suffix in TABLES}
+    if tables and len(tables) < len(plans):
+        array = next(name for name in plans if name not in tables)
+        raise ConfigError(
+            f"sources.{array}.inputs.file: an array has no names of columns, but other sources have tables; "
+            "give all as tables, or all as arrays"
+        )
+    for name, path in tables.items():
+        if name in training:
+            with named(f"sources.{name}.inputs", config.data):
+                frame = training[name].frame
+                rows = frame["row"].drop_nulls().unique() if "row" in frame.columns else None
+                own = FeatureRows(path, known_rows=rows).known_columns
+                assert own is not None
+                out = own if out is None else joined_columns(out, own, str(path))
+    return out
+
+
+def shape_across(
+    config: Config, vocabulary: Vocabulary, columns: Columns | None = None
+) -> tuple[int, ...] | None:
     """Shape of one input of any source, without the row; None for texts.
 
     Raises:
@@ -201,7 +239,10 @@ def shape_across(config: Config, vocabulary: Vocabulary) -> tuple[int, ...] | No
     shapes: dict[str, Any] = {}
     for name, plan in config.sources.items():
         with named(f"sources.{name}.inputs", config.data):
-            shapes[name] = trunk_kind(plan.inputs), shape_of(plan.inputs, Path(config.data), vocabulary)
+            shapes[name] = (
+                trunk_kind(plan.inputs),
+                shape_of(plan.inputs, Path(config.data), vocabulary, columns),
+            )
     first = next(iter(shapes))
     for name, found in shapes.items():
         if found != shapes[first]:

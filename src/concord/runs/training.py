@@ -339,6 +339,7 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
         shape=built.shape,
         normalization=built.preparation.normalization,
         vocabulary=built.preparation.vocabulary,
+        columns=built.preparation.columns,
         tokenize=built.preparation.tokenize,
         trunk=built.trunk.resolved,
         standardize=built.standardize,

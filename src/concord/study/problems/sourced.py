@@ -17,6 +17,7 @@ from concord.errors import EmptyDataError, StudyError
 from concord.relations import Relation
 from concord.runs import (
     Preparation,
+    columns_across,
     mixture_of,
     open_sources,
     relation_of,
@@ -93,8 +94,9 @@ def _loaded(
     config: Config, tasks: tuple[Task, ...], parts: Mapping[str, dict[str, Manifest]]
 ) -> tuple[npt.NDArray[np.float32], dict[str, Array], dict[str, Index], Array | None]:
     vocabulary = vocabulary_across(config, parts["train"])
-    shape_across(config, vocabulary)
-    preparation = Preparation(Path(config.data), IMAGENET, None, vocabulary)
+    columns = columns_across(config, parts["train"])
+    shape_across(config, vocabulary, columns)
+    preparation = Preparation(Path(config.data), IMAGENET, None, vocabulary, columns)
     inputs: list[Array] = []
     targets: dict[str, list[Array]] = {task.name: [] for task in tasks}
     codes = group_codes(manifest for part in parts.values() for manifest in part.values())
