@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -102,6 +102,7 @@ def gallery(results: Results) -> list[dict[str, Any]]:
             "regime": regime,
             "seed": seed,
             "truth": {t.name: _said(t, targets[t.name][i]) for t in results.problem.tasks},
+            **_unknown(results.problem.tasks, targets, i),
             "predictions": {
                 condition: {
                     t.name: _predicted(t, results.probabilities(Cell(regime, condition, seed), t.name)[i])
@@ -141,7 +142,21 @@ def _chosen(
 def _said(task: Task, target: Any) -> Any:
     if isinstance(task, MulticlassTask):
         return None if target == MISSING_CLASS else task.classes[int(target)]
+    if np.isnan(target).all():
+        return None
     return [name for name, value in zip(task.outputs, target, strict=True) if value == 1]
+
+
+def _unknown(tasks: Sequence[Task], targets: Mapping[str, Any], row: int) -> dict[str, dict[str, list[str]]]:
+    """By task the labels that nobody annotated, where a row is annotated in part."""
+    gaps = {t.name: np.isnan(targets[t.name][row]) for t in tasks if not isinstance(t, MulticlassTask)}
+    names = {t.name: t.outputs for t in tasks}
+    found = {
+        task: [name for name, gap in zip(names[task], each, strict=True) if gap]
+        for task, each in gaps.items()
+        if each.any() and not each.all()
+    }
+    return {"unknown": found} if found else {}
 
 
 def _predicted(task: Task, p: npt.NDArray[np.float64]) -> dict[str, Any]:

@@ -25,17 +25,18 @@ def gallery(outcome: Outcome) -> dict[str, Any]:
 
 def _card(record: Row, outcome: Outcome) -> dict[str, Any]:
     """A sample with what every condition's heads say of it, and which of them are right."""
-    truth, lines = record["truth"], []
+    truth, unknown, lines = record["truth"], record.get("unknown", {}), []
     for condition in (name for name in outcome.conditions if name in record["predictions"]):
         heads = []
         for task, said in record["predictions"][condition].items():
             value = said["prediction"] if isinstance(said, dict) else said
-            right = None if truth.get(task) is None else _same(value, truth[task])
-            heads.append({"task": task, "parts": _parts(value, truth.get(task)), "right": right})
+            gaps = unknown.get(task, ())
+            right = None if truth.get(task) is None else _same(value, truth[task], gaps)
+            heads.append({"task": task, "parts": _parts(value, truth.get(task), gaps), "right": right})
         lines.append({"condition": condition, "heads": heads, "who": _who(heads)})
     return {
         "image": _picture_of(record["image"]),
-        "truth": {task: _joined(value) for task, value in truth.items()},
+        "truth": {task: _joined(value, unknown.get(task, ())) for task, value in truth.items()},
         "agree": bool(record["agree"]),
         "lines": lines,
     }
@@ -46,22 +47,27 @@ def _picture_of(address: str) -> str:
     return address if address.startswith("data:image/") else "data:,"
 
 
-def _same(value: Any, truth: Any) -> bool:
-    return set(value) == set(truth) if isinstance(truth, list) else bool(value == truth)
+def _same(value: Any, truth: Any, unknown: Sequence[str]) -> bool:
+    if isinstance(truth, list):  # of a label that nobody annotated no prediction is wrong
+        return set(value) - set(unknown) == set(truth)
+    return bool(value == truth)
 
 
-def _joined(value: Any) -> str:
+def _joined(value: Any, unknown: Sequence[str]) -> str:
     if value is None:
         return "not annotated"
-    return (" ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+    if not isinstance(value, list):
+        return str(value)
+    gaps = f" (not annotated: {' '.join(unknown)})" if unknown else ""
+    return (" ".join(map(str, value)) or ("" if gaps else "none")) + gaps
 
 
-def _parts(value: Any, truth: Any) -> list[dict[str, str]]:
+def _parts(value: Any, truth: Any, unknown: Sequence[str]) -> list[dict[str, str]]:
     """What a head says, in parts: said rightly, said wrongly, and left out."""
     if not isinstance(value, list):
         state = "" if truth is None or value == truth else "extra"
         return [{"text": str(value), "state": state}]
-    known = truth if isinstance(truth, list) else value
+    known = [*truth, *(v for v in value if v in unknown)] if isinstance(truth, list) else value
     every = list(dict.fromkeys([*value, *known]))
     parts = [
         {"text": str(v), "state": "" if v in value and v in known else "extra" if v in value else "missing"}
@@ -73,6 +79,8 @@ def _parts(value: Any, truth: Any) -> list[dict[str, str]]:
 def _who(heads: Sequence[Mapping[str, Any]]) -> str:
     known = [head for head in heads if head["right"] is not None]
     right = [head["task"] for head in known if head["right"]]
+    if not known:
+        return "not annotated"
     if len(right) == len(known):
         return "all heads right"
     return f"only {' and '.join(right)} right" if right else "no head right"
