@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from concord import MulticlassTask, MultilabelTask, Relation
 from concord.data.manifest import SPLITS, Manifest, task_columns
+from concord.names import is_number, spelling
 from concord.tasks import Task
 
 PLAIN = st.characters(codec="utf-8", categories=("L", "N", "P", "S"), exclude_characters="/\\")
 """Characters of a name: no blanks, no control characters."""
 
-names = st.text(PLAIN, min_size=1, max_size=8)
-"""Names of tasks, classes and labels."""
+names = st.text(PLAIN, min_size=1, max_size=8).filter(lambda name: not is_number(name))
+"""Names of tasks, classes and labels; none is a number, so that numbers are indices."""
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
 """Any text that UTF-8 can hold, line ends and quotes among it."""
@@ -33,13 +34,13 @@ paths = st.lists(
 @st.composite
 def multiclass_tasks(draw: Any, name: st.SearchStrategy[str] = names, most: int = 6) -> MulticlassTask:
     """Multiclass tasks of 2 to `most` classes."""
-    return MulticlassTask(draw(name), draw(st.lists(names, min_size=2, max_size=most, unique=True)))
+    return MulticlassTask(draw(name), draw(st.lists(names, min_size=2, max_size=most, unique_by=spelling)))
 
 
 @st.composite
 def multilabel_tasks(draw: Any, name: st.SearchStrategy[str] = names, most: int = 6) -> MultilabelTask:
     """Multilabel tasks of 1 to `most` labels."""
-    return MultilabelTask(draw(name), draw(st.lists(names, min_size=1, max_size=most, unique=True)))
+    return MultilabelTask(draw(name), draw(st.lists(names, min_size=1, max_size=most, unique_by=spelling)))
 
 
 def tasks() -> st.SearchStrategy[Task]:

@@ -218,3 +218,18 @@ def test_old_line_ends_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"a,b\rc,d\r")
     with pytest.raises(ConcordError, match=r"t\.csv"):
         read_table(tmp_path / "t.csv")
+
+
+WORDS = [word for word in GAPS if word]
+
+
+@given(st.data())
+def test_a_spelling_of_a_gap_may_be_a_name(data: Any) -> None:
+    words = data.draw(st.lists(st.sampled_from(WORDS), min_size=1, unique_by=str.lower))
+    cells = [*words, "happy", "sad", ""]
+    frame = pl.DataFrame({"kind": cells, "group": cells})
+    kept = data.draw(st.lists(st.sampled_from(words), unique=True))
+    manifest = from_frame(frame, "m", classes={"kind": None}, not_gaps=kept)
+    expected = [cell if cell in (*kept, "happy", "sad") else None for cell in cells]
+    assert manifest.frame["kind"].cast(pl.String).to_list() == expected
+    assert manifest.frame["group"].cast(pl.String).to_list() == expected

@@ -43,6 +43,12 @@ GapOption = Annotated[
     list[str] | None,
     typer.Option("--gap", help="A further spelling of a gap, such as -1.", show_default=False),
 ]
+NoGapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--no-gap", help="A usual spelling of a gap that is a name here, such as None.", show_default=False
+    ),
+]
 PathOption = Annotated[str | None, typer.Option("--path", help="Column of the paths.")]
 TextOption = Annotated[str | None, typer.Option("--text", help="Column of the texts.")]
 RowOption = Annotated[str | None, typer.Option("--row", help="Column of the rows in a feature file.")]
@@ -71,6 +77,7 @@ def inspect(
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
+    no_gap: NoGapOption = None,
     path: PathOption = None,
     text: TextOption = None,
     row: RowOption = None,
@@ -90,7 +97,7 @@ def inspect(
 
     check_outputs({"--out": out, "--json": json_out}, manifests)
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group}
-    mapping = parse_mapping(task, labels, gap, columns, separator)
+    mapping = parse_mapping(task, labels, gap, columns, separator, no_gap)
     opened = [open_manifest(file, mapping) for file in manifests]
     found = look(*opened, root=root, files=files, content=content)
     if out is not None:
@@ -180,6 +187,7 @@ def table(
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
+    no_gap: NoGapOption = None,
     path: PathOption = None,
     text: TextOption = None,
     row: RowOption = None,
@@ -191,7 +199,7 @@ def table(
     """Make a manifest of a plain CSV file."""
     check_outputs({"--out": out}, [file])
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group, "root": root}
-    mapping = parse_mapping(task, labels, gap, columns, separator)
+    mapping = parse_mapping(task, labels, gap, columns, separator, no_gap)
     if not (mapping["classes"] or mapping["labels"]):
         raise ConfigError("name at least one column with --task or --labels")
     _write(open_manifest(file, mapping), out)
@@ -313,6 +321,7 @@ def parse_mapping(
     gaps: list[str] | None,
     columns: Mapping[str, Any],
     separator: str,
+    not_gaps: list[str] | None = None,
 ) -> dict[str, Any]:
     """Options of the command line as arguments of `from_csv`."""
     named = {task: column for task, _, column in (entry.partition("=") for entry in tasks or [])}
@@ -325,6 +334,7 @@ def parse_mapping(
         "labels": patterns,
         "columns": {task: column for task, column in named.items() if column},
         "gaps": gaps or [],
+        "not_gaps": not_gaps or [],
         "separator": SEPARATORS.get(separator, separator),
         **columns,
     }

@@ -57,6 +57,7 @@ def from_frame(
     split: str | None = None,
     group: str | None = None,
     gaps: Iterable[str] = (),
+    not_gaps: Iterable[str] = (),
     root: str | Path | None = None,
 ) -> Manifest:
     """Bring a table to the convention.
@@ -80,6 +81,7 @@ def from_frame(
         split: Column of the splits.
         group: Column of the groups (subjects, videos).
         gaps: Further spellings of a gap, such as "-1"; `GAPS` are known.
+        not_gaps: Spellings of `GAPS` that are names here, such as "None"; an empty cell is a gap always.
         root: What paths are relative to.
 
     Raises:
@@ -91,7 +93,7 @@ def from_frame(
     """
     if frame.is_empty():
         raise EmptyDataError(f"{name or 'the table'}: at least one row is expected, found none")
-    spellings = frozenset((*GAPS, *gaps))
+    spellings = frozenset((*GAPS, *gaps)) - (frozenset(not_gaps) - {""})
     special = {"path": path, "row": row, "text": text, "split": split, "group": group}
     made, used = _special(frame, special, root, spellings)
     tasks: list[Task] = []
@@ -129,6 +131,7 @@ def from_csv(
     split: str | None = None,
     group: str | None = None,
     gaps: Iterable[str] = (),
+    not_gaps: Iterable[str] = (),
     root: str | Path | None = None,
 ) -> Manifest:
     """Read anyone's CSV file; as `from_frame`, where `path_column` names the column of the paths.
@@ -146,6 +149,7 @@ def from_csv(
         split: As in `from_frame`.
         group: As in `from_frame`.
         gaps: As in `from_frame`.
+        not_gaps: As in `from_frame`.
         root: As in `from_frame`.
 
     Raises:
@@ -168,6 +172,7 @@ def from_csv(
             split=split,
             group=group,
             gaps=gaps,
+            not_gaps=not_gaps,
             root=root,
         )
     except RowError as error:
