@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import concord as cc
-from concord.config.load import as_config, differences, read_config
+from concord.config import differences
+from concord.config.load import as_config, read_config
 from concord.config.schema import Config
 from concord.config.templates import START, example, template
 from concord.config.yaml_text import parsed_yaml
@@ -335,6 +336,23 @@ def test_identity_is_what_results_depend_on():
     other = as_config(small(training={"seed": 4}, tasks={"x": {}})).identity()
     assert [key for key, _, _ in differences(first.identity(), other)] == ["tasks.x", "training.seed"]
     assert ("training.seed", 0, 4) in list(differences(first.identity(), other))
+
+
+def test_a_difference_is_named_by_its_path():
+    def plan(*conditions, **more):
+        return {"conditions": [{"name": name, "weight": weight} for name, weight in conditions], **more}
+
+    one = plan(("a", 1), ("b", 2), seeds=[0, 1])
+    assert not list(differences(one, json.loads(json.dumps(one))))
+    assert list(differences(one, plan(("a", 1), ("b", 3), seeds=[0, 4]))) == [
+        ("conditions.b.weight", 2, 3),
+        ("seeds.1", 1, 4),
+    ]
+    assert list(differences(one, plan(("b", 2), ("c", 1)))) == [
+        ("conditions", ["a", "b"], ["b", "c"]),
+        ("seeds", [0, 1], None),
+    ]
+    assert list(differences([{"x": 1}], [{"x": 1}, {"x": 2}])) == [("", [{"x": 1}], [{"x": 1}, {"x": 2}])]
 
 
 def test_a_mistake_in_a_config_imports_nothing_heavy(tmp_path):

@@ -1,6 +1,7 @@
 """One file says everything about a training: YAML or TOML, checked before anything heavy is imported."""
 
-from concord.config.load import ENVIRONMENT, as_config, differences, origin_of, overridden, read_config
+from concord.config.difference import differences, shown
+from concord.config.load import ENVIRONMENT, as_config, origin_of, overridden, read_config
 from concord.config.schema import (
     Augmentation,
     CheckpointPlan,
@@ -44,5 +45,6 @@ __all__ = [
     "overridden",
     "parsed_yaml",
     "read_config",
+    "shown",
     "template",
 ]

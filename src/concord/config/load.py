@@ -93,15 +93,6 @@ def as_config(values: Mapping[str, Any], where: str = "the config") -> Config:
     raise ConfigError(f"{where}{f', {place}' if place else ''}: {reason[:1].lower()}{reason[1:]}")
 
 
-def differences(first: Any, second: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Where two pieces of plain data differ: the key's path and both values, None for a missing one."""
-    if isinstance(first, dict) and isinstance(second, dict):
-        for key in dict.fromkeys((*first, *second)):
-            yield from differences(first.get(key), second.get(key), f"{path}.{key}" if path else str(key))
-    elif first != second:
-        yield path, first, second
-
-
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         if path.suffix not in (".yaml", ".yml"):

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from concord.archive import Claim, own, write_file
-from concord.config import Config, as_config, differences, read_config
+from concord.config import Config, as_config, differences, read_config, shown
 from concord.decoding import Decoders, temperature
 from concord.errors import CheckpointError, ConcordWarning, ConfigError
 from concord.fitting import (
@@ -153,8 +153,8 @@ def _check_folder(folder: Path, config: Config) -> None:
         return  # nothing is lost
     for key, before, now in differences(_kept(folder / CONFIG_FILE), config.identity()):
         raise ConfigError(
-            f"{folder} holds a training of another config: {key} was {json.dumps(before)}, here it is "
-            f"{json.dumps(now)}; train into another folder (--out), or remove that one"
+            f"{folder} holds a training of another config: {key} was {shown(before)}, here it is "
+            f"{shown(now)}; train into another folder (--out), or remove that one"
         )
 
 

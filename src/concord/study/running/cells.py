@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import numpy.typing as npt
 
+from concord.config import differences, shown
 from concord.errors import DataFormatError, StudyError
 from concord.files import read_arrays, read_json, write_arrays, write_text
 from concord.study.plan import GROWING, Plan
@@ -74,9 +75,13 @@ def open_folder(out: Path, plan: Plan) -> None:
         except (OSError, DataFormatError) as error:
             raise StudyError(f"{config} is not readable as a plan; choose another --out") from error
         wanted = plan.resolved()
-        difference = _difference(held, _without_growth(held, wanted))
-        if difference:
-            raise StudyError(f"{out} holds another plan ({difference}); choose another --out")
+        difference = next(differences(held, _without_growth(held, wanted)), None)
+        if difference is not None:
+            key, there, here = difference
+            raise StudyError(
+                f"{out} holds another plan ({key} is {shown(there)} there, {shown(here)} here); choose "
+                "another --out"
+            )
         if held != wanted:
             write_json(config, wanted)
         return
@@ -175,34 +180,3 @@ def _shared(there: Any, here: list[Any]) -> list[Any]:
 
 def _name(value: Any) -> str:
     return json.dumps(value["name"] if isinstance(value, dict) and "name" in value else value)
-
-
-def _difference(held: Any, wanted: Any, where: str = "") -> str:
-    """The first place where two plans differ, in words; empty where they are the same."""
-    if isinstance(held, dict) and isinstance(wanted, dict):
-        for key in (*wanted, *(key for key in held if key not in wanted)):
-            found = _difference(held.get(key), wanted.get(key), f"{where}.{key}" if where else key)
-            if found:
-                return found
-        return ""
-    if isinstance(held, list) and isinstance(wanted, list):
-        names = [_names(held), _names(wanted)]
-        if names[0] == names[1] and len(held) == len(wanted):
-            pairs = zip(names[0] or range(len(held)), held, wanted, strict=True)
-            return next(filter(None, (_difference(a, b, f"{where}.{name}") for name, a, b in pairs)), "")
-        if all(names):
-            held, wanted = names
-    if held == wanted:
-        return ""
-    return f"{where} is {_short(held)} there, {_short(wanted)} here"
-
-
-def _names(values: list[Any]) -> list[str]:
-    """Names of named things; empty where one has none."""
-    named = all(isinstance(value, dict) and "name" in value for value in values)
-    return [str(value["name"]) for value in values] if named else []
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
