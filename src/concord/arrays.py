@@ -13,6 +13,9 @@ from concord.names import Names, are_whole, plain
 
 Array = npt.NDArray[Any]
 
+CONSTANT = 1e-12
+"""A column that deviates less than so, of 1 or of its mean where that is larger, is constant."""
+
 
 def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
     """An array of what people hold their data in, keeping what NumPy alone would lose.
@@ -142,6 +145,18 @@ def is_gap(value: object) -> bool:
     if isinstance(value, (float, np.floating)):
         return bool(np.isnan(value))
     return type(value).__name__ in {"NAType", "NaTType"}  # pandas' missing values, without pandas
+
+
+def moments(rows: Array) -> tuple[Array, Array]:
+    """Mean and deviation of each column, (n, width) to two of (width,); not finite where numbers overflow.
+
+    Computed in the type of the rows. In float64 the deviation of a constant column is exactly 0, where
+    rounding alone would make it a little more.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+        rounding = CONSTANT * np.maximum(1.0, np.abs(mean))
+        return mean, np.where(deviation <= rounding, 0.0, deviation)
 
 
 def check_probability(owner: str, table: Array) -> None:

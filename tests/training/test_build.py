@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import concord as cc
+from concord.arrays import moments
 from concord.data import read_manifest, write_manifest
 from concord.data.manifest import Manifest
 from concord.errors import (
@@ -115,6 +116,18 @@ def test_features_are_standardised_by_the_training_rows(tmp_path):
     assert not isinstance(
         build(config_of(world(tmp_path), trunk__standardize=False)).network.trunk[0], Standardize
     )
+
+
+def test_moments_are_those_of_numpy_but_for_constant_columns():
+    drawn = np.random.default_rng(0)
+    rows = drawn.normal(50, 3, size=(400, 4))
+    rows[:, 1] = 0.7
+    rows[:, 2] = 1e9 + 0.3
+    rows[:, 3] = 1e-9 * drawn.normal(size=400)  # small, and no constant
+    mean, deviation = moments(rows)
+    assert (rows.std(axis=0) > 0).all()  # of constant columns by rounding
+    np.testing.assert_array_equal(mean, rows.mean(axis=0))
+    np.testing.assert_array_equal(deviation, rows.std(axis=0) * [1, 0, 0, 1])
 
 
 def test_a_standardising_layer_by_its_formula():

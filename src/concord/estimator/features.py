@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 from sklearn.utils.validation import validate_data
 
+from concord.arrays import Array, moments
 from concord.errors import NotFiniteError, ShapeError
-
-Array = npt.NDArray[Any]
 
 
 def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array:
@@ -36,11 +34,10 @@ def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array:
         array, _ = validate_data(model, X, y, accept_sparse="csr", dtype=np.float64, reset=reset)
     array = array.toarray() if sparse.issparse(array) else array
     if reset:
-        with np.errstate(over="ignore", invalid="ignore"):
-            model._mean, spread = array.mean(axis=0), array.std(axis=0)
-        if not (np.isfinite(model._mean) & np.isfinite(spread)).all():
+        model._mean, deviation = moments(array)
+        if not (np.isfinite(model._mean) & np.isfinite(deviation)).all():
             raise NotFiniteError("features are too large: their mean or spread is no finite number")
-        model._std = np.where(spread > 1e-12 * np.maximum(1.0, np.abs(model._mean)), spread, 1.0)
+        model._std = np.where(deviation > 0, deviation, 1.0)
     return np.asarray((array - model._mean) / model._std, dtype=np.float32)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from concord.arrays import moments
 from concord.config import Config
 from concord.couplings import ingredients, make_couplings
 from concord.data import (
@@ -212,9 +213,9 @@ def _standardize(config: Config, training: Mapping[str, Manifest], preparation: 
             with named(f"sources.{name}.inputs"):
                 keys = rows.keys(manifest)(np.arange(min(len(manifest), ROWS_FOR_MOMENTS)))
                 values = rows.load(keys).values.numpy()
-        parts.append(torch.from_numpy(values[:ROWS_FOR_MOMENTS]).double())
-    joined = torch.cat(parts)
-    return Standardize(joined.mean(dim=0).float(), joined.std(dim=0, correction=0).float())
+        parts.append(values[:ROWS_FOR_MOMENTS].astype(np.float64))
+    mean, deviation = moments(np.concatenate(parts))
+    return Standardize(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
 
 
 def _objective(config: Config, tasks: Sequence[Task], relations: Sequence[Relation]) -> CoupledObjective:

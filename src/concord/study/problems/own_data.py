@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from concord.arrays import moments
 from concord.data import FeatureRows, Manifest, group_codes, read_manifest
 from concord.errors import StudyError
 from concord.relations import Relation
@@ -58,7 +59,7 @@ def standardised(x: npt.NDArray[np.float32], train: npt.NDArray[np.int64]) -> np
     """Feature rows by mean and deviation of the training rows, clipped at 6; images as they are."""
     if x.ndim > 2:
         return x
-    mean, deviation = x[train].mean(axis=0), x[train].std(axis=0)
+    mean, deviation = moments(x[train])
     return np.clip((x - mean) / (deviation + 1e-6), -6, 6).astype(np.float32)
 
 
