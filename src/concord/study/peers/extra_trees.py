@@ -8,7 +8,7 @@ from concord.study.conditions import Condition
 from concord.study.peers._estimators import Estimators
 
 
-def condition(trees: int = 300, class_weight: str | None = None) -> Condition:
+def condition(trees: int = 100, class_weight: str | None = None) -> Condition:
     """The condition `extra-trees`.
 
     Args:
