@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from concord import couplings, data, errors
     from concord.decoding import JointDecoder
     from concord.deploy import export_onnx, from_pretrained, save_pretrained
-    from concord.estimation import check_relation, estimate_relation
+    from concord.estimation import audit_relation, check_relation, estimate_relation, propose_audit
     from concord.estimator import CoupledClassifier
     from concord.networks import MultiTaskNetwork, trunks
     from concord.objective import CoupledObjective
@@ -33,6 +33,7 @@ __all__ = [
     "MultilabelTask",
     "Relation",
     "__version__",
+    "audit_relation",
     "check_relation",
     "couplings",
     "data",
@@ -41,6 +42,7 @@ __all__ = [
     "export_onnx",
     "from_pretrained",
     "load_run",
+    "propose_audit",
     "save_pretrained",
     "tables",
     "train",
@@ -63,7 +65,9 @@ __getattr__, __dir__ = lazy_door(
         "load_run": "concord.runs",
         "from_pretrained": "concord.deploy",
         "export_onnx": "concord.deploy",
+        "audit_relation": "concord.estimation",
         "check_relation": "concord.estimation",
+        "propose_audit": "concord.estimation",
     },
     {
         "couplings": "concord.couplings",

@@ -1,6 +1,7 @@
 """What data say of a relation: estimates without co-annotated rows, checks, and shifts of the classes."""
 
 from concord.estimation.agreement import EXPONENTS, Evidence, fit_exponent
+from concord.estimation.audit import RelationAudit, audit_relation, propose_audit
 from concord.estimation.check import RelationCheck, check_observations
 from concord.estimation.check_table import check_relation
 from concord.estimation.contradictions import Contradiction
@@ -18,8 +19,10 @@ __all__ = [
     "FoldPredictions",
     "Observations",
     "PriorShift",
+    "RelationAudit",
     "RelationCheck",
     "Skill",
+    "audit_relation",
     "check_observations",
     "check_relation",
     "estimate_by_em",
@@ -27,4 +30,5 @@ __all__ = [
     "fit_exponent",
     "observed",
     "prior_shift",
+    "propose_audit",
 ]

@@ -1,0 +1,168 @@
+"""An audit corrects an estimated relation as far as co-annotated rows show it to be off."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+import concord as cc
+from asserts import raises
+from concord.errors import NoAnnotationError, RangeError, ShapeError
+from concord.estimation.audit import STRENGTHS, _mixture, _strength_weights
+
+KIND = cc.MulticlassTask("kind", ["a", "b", "c"])
+MARKS = cc.MultilabelTask("marks", ["x", "y"])
+TABLE = np.array([[0.2, 0.7], [0.5, 0.4], [0.8, 0.1]])
+
+
+def world(seed, n=900, audited=90, bias=0.0):
+    """Rows with a class, rows with labels, audited rows last; the class head is sure, and wrong by `bias`."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n)
+    a = (rng.random((n, 2)) < TABLE[y]).astype(float)
+    said = np.where(rng.random(n) < bias, (y + 1) % 3, y)
+    p = np.eye(3)[said] * 0.97 + 0.01
+    which = np.arange(n - audited, n)
+    classes, labels = y.copy(), a.copy()
+    labels[: n // 3] = np.nan
+    classes[n // 3 : n - audited] = -1
+    return classes, labels, p, which
+
+
+def audit(classes, labels, p, which, **options):
+    return cc.audit_relation(KIND, MARKS, classes, labels, class_proba=p, audited=which, **options)
+
+
+def test_a_right_estimate_is_kept_and_a_biased_one_corrected():
+    right, biased = audit(*world(0)), audit(*world(0, bias=0.5))
+    assert right.assumptions_held
+    assert not biased.assumptions_held
+    assert right.worth > 5 * biased.worth
+    assert right.error < biased.error
+    before = np.abs(biased.estimate.table - TABLE).mean()
+    assert np.abs(biased.relation.table - TABLE).mean() < before / 2
+    assert np.abs(right.relation.table - right.estimate.table).max() < 0.05
+
+
+def test_intervals_cover_whatever_the_bias():
+    inside = [
+        (found.interval[0] <= TABLE) & (found.interval[1] >= TABLE)
+        for seed in range(20)
+        for bias in (0.0, 0.3, 0.6)
+        for found in [audit(*world(seed, n=450, audited=60, bias=bias)).relation]
+    ]
+    assert np.mean(inside) >= 0.9
+
+
+def test_they_are_narrower_than_the_audit_alone_where_the_estimate_is_right():
+    classes, labels, p, which = world(1)
+    found = audit(classes, labels, p, which).relation
+    member = np.eye(3)[classes[which]]
+    n, k = member.T @ np.ones((90, 2)), member.T @ labels[which]
+    exact = stats.beta.ppf(0.975, k + 1, n - k) - stats.beta.ppf(0.025, k, n - k + 1)
+    assert ((found.interval[1] - found.interval[0]) < exact).all()
+
+
+@given(st.integers(0, 10_000))
+def test_the_mixture_is_that_of_plain_integration(seed):
+    rng = np.random.default_rng(seed)
+    mean, total = rng.uniform(0.05, 0.95, (2, 2)), rng.integers(0, 30, (2, 2)).astype(float)
+    hits = rng.binomial(total.astype(int), mean).astype(float)
+    weight = _strength_weights(mean.ravel(), hits.ravel(), total.ravel())
+    by_hand = np.array(
+        [
+            np.prod(
+                [
+                    stats.betabinom.pmf(h, n, m * s, (1 - m) * s)
+                    for m, h, n in zip(*map(np.ravel, (mean, hits, total)), strict=True)
+                ]
+            )
+            for s in STRENGTHS
+        ]
+    )
+    np.testing.assert_allclose(weight, by_hand / by_hand.sum(), atol=1e-8)
+    centre, low, high = _mixture(mean, hits, total, weight, 0.9)
+    for tail, end in ((0.05, low), (0.95, high)):
+        mass = sum(
+            w * stats.beta.cdf(end, mean * s + hits, (1 - mean) * s + total - hits)
+            for w, s in zip(weight, STRENGTHS, strict=True)
+        )
+        np.testing.assert_allclose(mass, tail, atol=1e-3)
+    assert ((low <= centre) & (centre <= high)).all()
+
+
+def test_the_order_of_rows_and_classes_does_not_matter():
+    classes, labels, p, which = world(2, bias=0.3)
+    order = np.random.default_rng(0).permutation(len(classes))
+    mask = np.isin(np.arange(len(classes)), which)
+    one, other = audit(classes, labels, p, mask), audit(classes[order], labels[order], p[order], mask[order])
+    np.testing.assert_allclose(one.relation.table, other.relation.table, atol=1e-9)
+    turned = cc.MulticlassTask("kind", ["c", "b", "a"])
+    flipped = np.where(classes < 0, -1, 2 - classes)
+    again = cc.audit_relation(turned, MARKS, flipped, labels, class_proba=p[:, ::-1], audited=mask)
+    np.testing.assert_allclose(again.relation.table[::-1], one.relation.table, atol=1e-9)
+
+
+def test_copies_within_groups_add_nothing():
+    classes, labels, p, which = world(3, bias=0.3)
+    names = np.arange(len(classes))
+    repeated = np.concatenate([names, which, which])
+    mask = np.isin(repeated, which)
+    once = audit(classes, labels, p, which, groups=names)
+    many = audit(classes[repeated], labels[repeated], p[repeated], mask, groups=repeated)
+    assert many.rows == once.rows == len(which)
+    np.testing.assert_allclose(many.relation.interval, once.relation.interval, atol=1e-6)
+
+
+def test_class_to_class_rows_stay_distributions():
+    other = cc.MulticlassTask("other", ["u", "v", "w", "z"])
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, 3, 600)
+    table = rng.dirichlet(np.ones(4), 3)
+    a = np.array([rng.choice(4, p=table[c]) for c in y])
+    classes, targets = np.where(np.arange(600) < 250, y, -1), np.where(np.arange(600) < 250, -1, a)
+    classes[500:] = y[500:]
+    found = cc.audit_relation(
+        KIND, other, classes, targets, class_proba=np.eye(3)[y] * 0.94 + 0.02, audited=range(500, 600)
+    )
+    np.testing.assert_allclose(found.relation.table.sum(axis=1), 1)
+    assert np.abs(found.relation.table - table).max() < 0.15
+
+
+def test_rows_are_proposed_evenly_over_predicted_classes_and_groups():
+    rng = np.random.default_rng(5)
+    p = rng.dirichlet([2, 1, 1], 1000)
+    guess = p.argmax(axis=1)
+    chosen = cc.propose_audit(p, 90, seed=1)
+    assert len(set(chosen.tolist())) == 90
+    assert np.bincount(guess[chosen], minlength=3).tolist() == [30, 30, 30]
+    assert (cc.propose_audit(p, 90, seed=1) == chosen).all()
+    assert (cc.propose_audit(p, 90, seed=2) != chosen).any()
+    groups = np.arange(1000) // 10
+    assert len(np.unique(groups[cc.propose_audit(p, 60, groups=groups)])) > 50
+    few = cc.propose_audit(p, 50, candidates=range(20))
+    assert set(few.tolist()) == set(range(20))
+
+
+@pytest.mark.parametrize(
+    ("audited", "options", "error", "message"),
+    [
+        ([], {}, NoAnnotationError, "no audited row is annotated for both"),
+        ([2000], {}, RangeError, "0 .. 899"),
+        (np.ones(3, dtype=bool), {}, ShapeError, "truth values of 900 rows"),
+        (range(810, 900), {"level": 1.0}, RangeError, "level"),
+    ],
+)
+def test_bad_input_is_named(audited, options, error, message):
+    classes, labels, p, _ = world(6)
+    with raises(error, message):
+        audit(classes, labels, p, audited, **options)
+
+
+def test_the_sentences_say_what_was_found():
+    worth, covered = audit(*world(7, bias=0.5)).sentences()
+    assert "90 audited rows" in worth
+    assert "did not hold" in covered
