@@ -22,7 +22,9 @@ import concord as cc
 from asserts import raises
 from concord.archive import FORMATS, Kind, read_archive, save_archive
 from concord.archive.folders import STAGED
+from concord.couplings import LOSSES as TODAY
 from concord.deploy import TrunkRecord, from_pretrained, save_pretrained, upgrade
+from concord.deploy.earlier_names import LOSSES, renamed_log, renamed_parts
 from concord.errors import CheckpointError
 from concord.fitting import Checkpoints
 from concord.networks import build_trunk
@@ -276,6 +278,36 @@ def test_an_upgrade_in_place_keeps_the_old_folder(name: str, tmp_path: Path) -> 
         shutil.copytree(OLD / name, folder)
         upgrade(folder)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["run/run", "unfinished/run"])
+def test_an_upgraded_training_names_its_losses_as_today(name: str, tmp_path: Path) -> None:
+    new = upgrade(OLD / name, tmp_path / "new")
+    assert json.loads((OLD / name / "config.json").read_bytes())["couplings"][0]["name"] == "posterior"
+    assert json.loads((new / "config.json").read_bytes())["couplings"][0]["name"] == "posterior-coannotation"
+    if name == "run/run":
+        assert [each.name for each in cc.load_run(new).config.couplings] == ["posterior-coannotation"]
+    before, after = ((place / "log.jsonl").read_text() for place in (OLD / name, new))
+    assert "posterior:shape->dots" in before
+    assert after == before.replace("posterior:", "posterior-coannotation:")
+
+
+def test_renaming_of_parts_leaves_tasks_and_cut_lines_alone() -> None:
+    record = {"matching": 1.0, "val/posterior/ece": 0.5, "matching-2:a->b": 2.0, "population:c->d": 0.1}
+    assert list(renamed_parts(record)) == [
+        "matching", "val/posterior/ece", "distribution-matching-2:a->b", "population-matching:c->d",
+    ]  # fmt: skip
+    today = {"class-to-labels:a->b": 1.0, "hard-coannotation:a->b": 1.0, "marginal-likelihood:a->b": 1.0}
+    assert renamed_parts(today) == today
+    lines = json.dumps(record).encode() + b"\n" + b'{"step": 3, "marginal:a->'
+    whole, cut = renamed_log(lines).splitlines()
+    assert json.loads(whole) == renamed_parts(record)
+    assert cut == b'{"step": 3, "marginal:a->'
+
+
+def test_every_name_that_a_config_had_is_one_of_today() -> None:
+    assert set(LOSSES.values()) <= set(TODAY)
+    assert not set(LOSSES) & set(TODAY)  # else an upgrade could not tell them apart
 
 
 @pytest.mark.parametrize(

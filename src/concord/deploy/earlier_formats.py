@@ -14,7 +14,9 @@ from uuid import uuid4
 import numpy as np
 
 from concord.archive import FORMATS, Kind, pack, read_tensors, save_archive, sha256, tensor_bytes, unpack
+from concord.deploy.earlier_names import renamed_config, renamed_log, renamed_parts
 from concord.errors import CheckpointError, ConcordError
+from concord.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +63,8 @@ def upgrade(folder: str | Path, out: str | Path | None = None) -> Path:
         shutil.copytree(folder, work)
         for place, kind, (content, files) in read:
             save_archive(work / place, kind, content, files)
+        if any(kind in ("run", "checkpoint") for _, kind in parts):
+            _rename_losses(work)
         if out is None:
             os.rename(folder, aside)
         os.rename(work, target)
@@ -113,6 +117,15 @@ def _tensors(path: Path, expected: Any) -> dict[str, Tensor]:
     return read_tensors(path)
 
 
+def _rename_losses(folder: Path) -> None:
+    """Today's names of losses in what a training keeps as plain text: its config and its log."""
+    config, log = folder / "config.json", folder / "log.jsonl"
+    if config.is_file():
+        write_text(config, json.dumps(renamed_config(_json(config)), indent=1))
+    if log.is_file():
+        write_bytes(log, renamed_log(log.read_bytes()))
+
+
 # -- readers, one per kind ---------------------------------------------------------------------------
 
 
@@ -139,7 +152,7 @@ def _check_digest(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _checkpoint(folder: Path) -> Old:
-    """Format 1: tensors were named by their place in the state."""
+    """Format 1: tensors were named by their place in the state, and losses by other names."""
     path = folder / FORMATS["checkpoint"].record
     index = _json(path)
     _check_digest(path, index)
@@ -149,19 +162,26 @@ def _checkpoint(folder: Path) -> Old:
         file = f"{name}.safetensors"
         known = index["files"].get(file)
         before = {} if known is None else _tensors(folder / file, known["sha256"])
-        content["state"][name], tensors = pack(unpack(packed, before))
+        state = unpack(packed, before)
+        if name in ("history", "training"):
+            state = renamed_parts(state)
+        content["state"][name], tensors = pack(state)
         if tensors:
             files[file] = tensor_bytes(tensors)
     return content, files
 
 
 def _run(folder: Path) -> Old:
-    """Format 1: tables were dense, without strength and interval; no digest covered the tokenizer."""
+    """Format 1: tables were dense, without strength and interval; no digest covered the tokenizer.
+
+    Losses of the config had other names.
+    """
     path = folder / FORMATS["run"].record
     record = _json(path)
     _check_digest(path, record)
     weights = _tensors(folder / "model.safetensors", record["weights"]["sha256"])
     content = {key: value for key, value in record.items() if key not in ("format", "weights", "digest")}
+    content["config"] = renamed_config(record["config"])
     content["relations"] = [{"strength": None, "interval": None, **each} for each in record["relations"]]
     return content, {"model.safetensors": tensor_bytes(weights), **_tokenizer(folder)}
 
