@@ -163,7 +163,7 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest(change, message):
             },
             "source b needs a share, as a has one",
         ),
-        ({"stages": {"folds": 3}}, "stages: a single stage has no folds; it is kind: two-stage that has"),
+        ({"stages": {"folds": 3}}, "stages: stages of kind single have no folds; it is kind: two-stage that"),
         (
             {"stages": {"kind": "two-stage", "folds": 1}},
             "stages.folds: input should be greater than or equal",

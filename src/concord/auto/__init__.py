@@ -5,7 +5,7 @@ from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, fir
 from concord.auto.effort import EFFORTS, Effort
 from concord.auto.families import Family, balance_weights, train_shared, train_single
 from concord.auto.posterior import posterior_targets
-from concord.auto.selection import Artefact, Automatic, select
+from concord.auto.selection import Artefact, Automatic, possible_pairs, select
 from concord.auto.teach import posterior_stage, two_stage
 from concord.auto.zero_shot import covered
 
@@ -21,6 +21,7 @@ __all__ = [
     "covered",
     "cross_fitted_predictions",
     "first_stage",
+    "possible_pairs",
     "posterior_stage",
     "posterior_targets",
     "select",

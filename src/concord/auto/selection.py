@@ -100,6 +100,19 @@ class Automatic:
         return [*self.notes, *said, *(choice.reason for choice in self.choices.values())]
 
 
+def possible_pairs(tasks: Sequence[Task]) -> list[tuple[MulticlassTask, Task]]:
+    """Every pair that could be related: from classes to labels, and from few classes to many."""
+    pairs: list[tuple[MulticlassTask, Task]] = []
+    for i, source in enumerate(tasks):
+        for j, target in enumerate(tasks):
+            if i == j or not isinstance(source, MulticlassTask):
+                continue
+            if isinstance(target, MulticlassTask) and (source.width, i) > (target.width, j):
+                continue
+            pairs.append((source, target))
+    return pairs
+
+
 def select(
     learner: Learner,
     rows: Rows,

@@ -159,8 +159,10 @@ def _tell(run: Run, finished: bool) -> None:
         for name, value in values.items():
             table.add_row(plain(name.removeprefix("val/")), f"{value:.4f}")
         shown.print(table)
-    elif run.relations:
+    elif run.relations and "auto" not in run.facts:
         shown.print("no rows of split val: nothing was watched, and joint decoding was not fitted")
+    for sentence in run.facts.get("auto", {}).get("sentences", []):
+        shown.print(sentence, soft_wrap=True, markup=False, highlight=False)
     for name, strength in run.decoder.strengths().items():
         shown.print(
             f"joint decoding {name}: classes move targets by {strength['target']:g}, "

@@ -16,6 +16,8 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    SerializerFunctionWrapHandler,
+    model_serializer,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
@@ -275,14 +277,24 @@ class CouplingPlan(_Strict):
         return self
 
 
+Effort = Literal["fast", "standard", "thorough"]
+"""How much `auto` may spend, as `concord.auto` has it."""
+
+
 class Stages(_Strict):
     """Whether networks without coupling are trained first, which teach the final one."""
 
-    kind: Literal["single", "two-stage"] = Field(
+    kind: Literal["single", "two-stage", "auto"] = Field(
         default="single",
         description="single: one training, with couplings as losses; two-stage: networks without coupling "
         "are trained first, and the final one learns, on rows without a class, the posterior of the class "
-        "given what is annotated there, through every relation",
+        "given what is annotated there, through every relation; auto: networks without coupling judge the "
+        "relations, and for each task the one is kept that unseen rows show to be best",
+    )
+    effort: Effort = Field(
+        default="standard",
+        description="auto: how much may be spent, at most 4.0 (fast), 7.9 (standard) or 26.5 (thorough) "
+        "times the training of one network per task",
     )
     folds: Count = Field(
         default=4,
@@ -297,11 +309,20 @@ class Stages(_Strict):
 
     @model_validator(mode="after")
     def _fitting(self) -> Stages:
-        if self.kind == "single":
-            for name, field in type(self).model_fields.items():
-                if getattr(self, name) != field.default:
-                    raise ValueError(f"a single stage has no {name}; it is kind: two-stage that has")
+        own = {"single": set(), "two-stage": {"folds", "share", "weight"}, "auto": {"effort"}}
+        for name, field in type(self).model_fields.items():
+            if name != "kind" and name not in own[self.kind] and getattr(self, name) != field.default:
+                having = next(kind for kind, names in own.items() if name in names)
+                raise ValueError(f"stages of kind {self.kind} have no {name}; it is kind: {having} that has")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_effort(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Folders of other kinds are older than efforts, and are resumed all the same."""
+        values = dict(dump(self))
+        if self.kind != "auto":
+            del values["effort"]
+        return values
 
 
 class Mixing(_Strict):
@@ -442,6 +463,8 @@ class Config(_Strict):
                 raise ValueError(f"coupling {coupling.name}: no relation {coupling.relation}; known: {known}")
         if self.couplings and not names:
             raise ValueError(f"coupling {self.couplings[0].name} has no relation to work on; give relations")
+        if self.stages.kind == "auto":
+            self._check_automatic()
         if self.stages.kind == "two-stage" and not names:
             raise ValueError("stages: two-stage teaches through relations; give relations")
         if self.stages.kind == "two-stage" and self.couplings:
@@ -450,6 +473,18 @@ class Config(_Strict):
                 f"{self.couplings[0].name} out, or train in a single stage"
             )
         return self
+
+    def _check_automatic(self) -> None:
+        """What `auto` decides itself is not said besides."""
+        if self.couplings:
+            raise ValueError(f"stages: auto chooses couplings itself; leave {self.couplings[0].name} out")
+        weighted = [name for name, task in self.tasks.items() if task.weight != 1]
+        if weighted:
+            raise ValueError(f"stages: auto weighs tasks by their rows; leave tasks.{weighted[0]}.weight out")
+        if self.mixing.share != "equal" or any(source.share for source in self.sources.values()):
+            raise ValueError("stages: auto draws as many rows of each task in every step; leave shares out")
+        if self.validation.select != "final":
+            raise ValueError("stages: auto keeps final weights; leave validation.select out")
 
     def files(self) -> list[Path]:
         """Files that it names: manifests, inputs and tables; what lies in folders is not listed."""

@@ -20,7 +20,7 @@ from concord._version import __version__
 from concord.archive import FORMATS, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.decoding import JointDecoder
 from concord.errors import CheckpointError, ConcordError, ConfigError, MissingExtraError
-from concord.networks import MultiTaskNetwork, TaskwiseNetwork
+from concord.networks import MultiTaskNetwork, TaskwiseNetwork, tasks_of_part
 from concord.relations import Relation, relation_of, relation_record, task_of, task_record
 from concord.runs import TOKENIZER, WEIGHTS_FILE, tokenizer_files
 from concord.tasks import MulticlassTask, Task
@@ -337,6 +337,7 @@ def from_pretrained(
             f"{folder / CONFIG} is no whole config: {type(error).__name__} {error}"
         ) from error
     tokenize, normalization = None, config.get("normalization")
+    weights = archive.tensors(WEIGHTS_FILE)
     if network is None:
         if trunk is None:
             if named is None:
@@ -352,9 +353,9 @@ def from_pretrained(
 
                 blank = Standardize(torch.zeros(named["shape"]), torch.ones(named["shape"]))
                 trunk = nn.Sequential(blank, trunk)
-        network = _network(trunk, tasks, example, chosen)
+        network = _network(trunk, tasks, example, chosen, weights)
     try:
-        network.load_state_dict(archive.tensors(WEIGHTS_FILE))
+        network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{folder / WEIGHTS_FILE} is of another network: {reason}") from error
@@ -409,9 +410,16 @@ def _named_trunk(record: Mapping[str, Any], tokenizer: Path | None) -> NamedTrun
 
 
 def _network(
-    trunk: nn.Module, tasks: Sequence[Task], example: Any, chosen: Mapping[str, int]
+    trunk: nn.Module,
+    tasks: Sequence[Task],
+    example: Any,
+    chosen: Mapping[str, int],
+    weights: Mapping[str, torch.Tensor],
 ) -> MultiTaskNetwork | TaskwiseNetwork:
     if not chosen:
         return MultiTaskNetwork(trunk, tasks, example)
-    networks = [MultiTaskNetwork(copy.deepcopy(trunk), tasks, example) for _ in set(chosen.values())]
+    networks = [
+        MultiTaskNetwork(copy.deepcopy(trunk), tasks_of_part(weights, number, tasks), example)
+        for number in range(max(chosen.values()) + 1)
+    ]
     return TaskwiseNetwork({task: networks[number] for task, number in chosen.items()})

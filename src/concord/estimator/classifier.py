@@ -26,6 +26,7 @@ from concord.auto import (
     Effort,
     FirstStage,
     first_stage,
+    possible_pairs,
     select,
     train_shared,
     train_single,
@@ -42,7 +43,7 @@ from concord.estimation import PriorShift
 from concord.estimator.annotations import SINGLE, annotations_of, check_annotated, check_names, say_missing
 from concord.estimator.couplings import checked_couplings, checked_relations
 from concord.estimator.features import inputs_of
-from concord.estimator.inputs import are_related, check_whole, input_shifts, possible_pairs, zero_shot_classes
+from concord.estimator.inputs import are_related, check_whole, input_shifts, zero_shot_classes
 from concord.estimator.saving import WEIGHTS, one_line, restored, state_of
 from concord.estimator.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
 from concord.estimator.warned import warn_caller

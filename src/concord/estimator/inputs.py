@@ -16,7 +16,7 @@ from concord.errors import AnnotationError, ConcordWarning
 from concord.fitting import Rows
 from concord.names import is_number, spelt_alike
 from concord.relations import Relation
-from concord.tasks import MISSING_CLASS, MulticlassTask, Task
+from concord.tasks import MISSING_CLASS, Task
 
 Array = npt.NDArray[Any]
 
@@ -73,19 +73,6 @@ def are_related(first: Task, second: Task, relations: Sequence[Relation]) -> boo
     """Whether a relation leads from one of two tasks to the other."""
     names = {first.name, second.name}
     return any({relation.source.name, relation.target.name} == names for relation in relations)
-
-
-def possible_pairs(tasks: Sequence[Task]) -> list[tuple[MulticlassTask, Task]]:
-    """Every pair that could be related: from classes to labels, and from few classes to many."""
-    pairs: list[tuple[MulticlassTask, Task]] = []
-    for i, source in enumerate(tasks):
-        for j, target in enumerate(tasks):
-            if i == j or not isinstance(source, MulticlassTask):
-                continue
-            if isinstance(target, MulticlassTask) and (source.width, i) > (target.width, j):
-                continue
-            pairs.append((source, target))
-    return pairs
 
 
 SHIFT = 0.75

@@ -8,6 +8,7 @@ from concord.networks.multitask import (
     dry_features,
     initialise,
     mlp_network,
+    tasks_of_part,
 )
 from concord.networks.predict import predict_logits
 from concord.networks.standardize import Standardize
@@ -33,5 +34,6 @@ __all__ = [
     "predict_logits",
     "reseed",
     "seeded",
+    "tasks_of_part",
     "usual_torch",
 ]

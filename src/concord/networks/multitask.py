@@ -137,6 +137,11 @@ class TaskwiseNetwork(nn.Module):
         return {task: logits[number][task] for task, number in self.chosen.items()}
 
 
+def tasks_of_part(weights: Mapping[str, Tensor], number: int, tasks: Sequence[Task]) -> list[Task]:
+    """Tasks of one network of a `TaskwiseNetwork`, by the heads that its weights hold."""
+    return [task for task in tasks if f"networks.{number}.heads.{_key(task.name)}.weight" in weights]
+
+
 def mlp_network(
     inputs: int,
     tasks: Sequence[Task],

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from concord.archive import FORMATS, Claim, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.config import Config, InputPlan, TrunkPlan, as_config
@@ -27,6 +27,7 @@ from concord.networks import (
     TaskwiseNetwork,
     build_trunk,
     seeded,
+    tasks_of_part,
     usual_torch,
 )
 from concord.relations import Relation, relation_of, relation_record, task_of, task_record
@@ -192,14 +193,15 @@ def load_run(folder: str | Path) -> Run:
         if tokenizer is not None:
             resolved["tokenizer"] = str(tokenizer)
         trunk = trunk_of(config.trunk, shape, resolved)
-        network = _network(trunk, tasks, shape, content)
+        weights = archive.tensors(WEIGHTS_FILE)
+        network = _network(trunk, tasks, shape, content, weights)
         mean, deviation = content["normalization"]
     except CheckpointError:
         raise
     except (ConcordError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / RUN_FILE} is not whole: {error!r}") from error
     try:
-        network.load_state_dict(archive.tensors(WEIGHTS_FILE))
+        network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{folder / WEIGHTS_FILE} is of another network: {reason}") from error
@@ -225,9 +227,13 @@ def load_run(folder: str | Path) -> Run:
 
 
 def _network(
-    trunk: NamedTrunk, tasks: Sequence[Task], shape: tuple[int, ...] | None, content: Mapping[str, Any]
+    trunk: NamedTrunk,
+    tasks: Sequence[Task],
+    shape: tuple[int, ...] | None,
+    content: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
 ) -> nn.Module:
-    def one(module: nn.Module) -> nn.Module:
+    def one(module: nn.Module, tasks: Sequence[Task]) -> nn.Module:
         blank = None
         if content["standardize"]:
             assert shape is not None
@@ -236,8 +242,11 @@ def _network(
 
     chosen: Mapping[str, int] = content["chosen"]
     if not chosen:
-        return one(trunk.module)
+        return one(trunk.module, tasks)
     from copy import deepcopy
 
-    networks = [one(deepcopy(trunk.module)) for _ in range(max(chosen.values()) + 1)]
+    networks = [
+        one(deepcopy(trunk.module), tasks_of_part(weights, number, tasks))
+        for number in range(max(chosen.values()) + 1)
+    ]
     return TaskwiseNetwork({task: networks[number] for task, number in chosen.items()})

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from concord.archive import Claim, own, write_file
@@ -36,11 +35,12 @@ from concord.fitting import (
     selected_network,
 )
 from concord.metrics import measured, probabilities
-from concord.networks import TaskwiseNetwork
+from concord.runs.automatic import AUTO, decide_and_train
 from concord.runs.building import Built, build
 from concord.runs.contents import digests
 from concord.runs.outputs import device_of
-from concord.runs.run import RUN_FILE, Run, save_run
+from concord.runs.result import assembled, scale_heads
+from concord.runs.run import RUN_FILE, Run, load_run, save_run
 from concord.runs.stages import begun, teach
 from concord.tasks import MulticlassTask, Task
 
@@ -86,6 +86,8 @@ def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
     _check_data(folder, content)
     _check_selection(built)
     _check_devices(config)
+    if config.stages.kind == "auto" and finished(config):
+        return load_run(folder)
     fabric = launch(training.accelerator, training.devices, training.nodes, training.precision)
     if fabric.is_global_zero and built.left_out:
         warnings.warn(
@@ -111,6 +113,8 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
         "augment": _augment(built),
         "fabric": fabric,
     }
+    if config.stages.kind == "auto":
+        return decide_and_train(built, fabric, folder, options)
     taught = teach(built, fabric, folder, options) if config.stages.kind == "two-stage" else None
     network = built.network.to(fabric.device)
     rank, world = fabric.global_rank, fabric.world_size
@@ -143,6 +147,8 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
 def finished(config: Config) -> bool:
     """Whether the output folder of a config holds a training that has nothing left to do."""
     folder = Path(config.output or "")
+    if config.stages.kind == "auto":
+        return (folder / RUN_FILE).exists()
     last = Checkpoints(folder / CHECKPOINTS).latest()
     steps = 0 if last is None else int(last.name.removeprefix("step-"))
     return (folder / RUN_FILE).exists() and steps == config.training.steps
@@ -176,7 +182,8 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
 
 def _holds_training(folder: Path) -> bool:
     saved = Checkpoints(folder / CHECKPOINTS).latest() is not None
-    return saved or begun(folder) or (folder / RUN_FILE).exists()
+    deciding = any((folder / AUTO).rglob("step-*"))
+    return saved or deciding or begun(folder) or (folder / RUN_FILE).exists()
 
 
 def _kept(path: Path) -> Any:
@@ -326,26 +333,8 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
         }
         decoder.fit(said, targets)
         kept = _kept_figures(built.tasks, targets, logits, said)
-    chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
-    return Run(
-        folder=folder,
-        config=built.config,
-        network=network.cpu().eval(),
-        tasks=built.tasks,
-        relations=built.relations,
-        decoder=decoder,
-        example_input=built.trunk.example,
-        inputs={name: plan.inputs for name, plan in built.config.sources.items()},
-        shape=built.shape,
-        normalization=built.preparation.normalization,
-        vocabulary=built.preparation.vocabulary,
-        columns=built.preparation.columns,
-        tokenize=built.preparation.tokenize,
-        trunk=built.trunk.resolved,
-        standardize=built.standardize,
-        chosen=chosen,
-        facts=_facts(built, history, kept) | {"scales": scales},
-    )
+    facts = _facts(built, history, kept) | {"scales": scales}
+    return assembled(built, network, built.relations, decoder, folder, facts)
 
 
 def _kept_figures(
@@ -371,17 +360,6 @@ def _scales(tasks: Sequence[Task], targets: Mapping[str, Any], logits: Mapping[s
             values = logits[task.name][known].astype(np.float64)
             out[task.name] = temperature(values, targets[task.name][known], isinstance(task, MulticlassTask))
     return out
-
-
-@torch.no_grad()
-def scale_heads(network: nn.Module, scales: Mapping[str, float]) -> None:
-    """Multiply the logits of tasks by scaling the weights of their heads."""
-    for task, scale in scales.items():
-        one: Any = network
-        if isinstance(network, TaskwiseNetwork):
-            one = network.networks[network.chosen[task]]
-        for parameter in one.head(task).parameters():
-            parameter.mul_(scale)
 
 
 def _facts(built: Built, history: History, kept: Mapping[str, float]) -> dict[str, Any]:

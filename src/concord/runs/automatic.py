@@ -1,0 +1,164 @@
+"""`stages: {kind: auto}`: which coupling, if any, each task gets, on any trunk and inputs, in one folder.
+
+The decision is that of `concord.auto.select` over the training rows of all sources. Networks and their
+predictions are kept in `auto/` of the run's folder until the run is there, so that a killed training resumes
+bit by bit.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from concord.auto import EFFORTS, Automatic, possible_pairs, select
+from concord.decoding import Decoders
+from concord.errors import ConfigError
+from concord.fitting import Validation, collect, on_first
+from concord.learners import StreamLearner
+from concord.networks import TaskwiseNetwork
+from concord.runs.building import Built
+from concord.runs.result import assembled, scale_heads
+from concord.runs.run import Run, save_run
+from concord.runs.sources import named
+from concord.runs.stages import stream_learner, training_rows
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+AUTO = "auto"
+"""Folder of the networks that decide, within a run's."""
+
+
+def decide_and_train(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]) -> Run:
+    """Choose for every task, train what was chosen, and write the run.
+
+    Args:
+        built: Whose config asks for it.
+        fabric: Launched.
+        folder: Of the run.
+        options: Of `fit`, for all networks alike.
+
+    Raises:
+        ConfigError: One task alone, or a row whose input cannot be read.
+        CheckpointError: A folder that cannot be written, or that is of other rows.
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+    """
+    config = built.config
+    if len(built.tasks) < 2:
+        raise ConfigError("stages: auto couples tasks, and there is one; train it in a single stage")
+    learner = stream_learner(built, fabric, folder / AUTO, options)
+    rows = training_rows(built)
+    with named("stages"):
+        outcome = select(
+            learner,
+            rows,
+            built.tasks,
+            list(built.relations) or possible_pairs(built.tasks),
+            effort=EFFORTS[config.stages.effort].for_steps(config.training.steps),
+            seed=config.training.seed,
+            groups=rows.inputs.group(),
+        )
+    network, scales = _network(learner, outcome)
+    run = assembled(
+        built,
+        network,
+        outcome.relations,
+        _decoder(outcome),
+        folder,
+        {
+            "steps": config.training.steps,
+            "rows": {name: len(source) for name, source in built.training.items()},
+            "validation_rows": {name: len(source) for name, source in built.validation.items()},
+            "validation": _validated(built, network, fabric),
+            "selected_steps": {},
+            "scales": scales,
+            "auto": account(outcome, config.stages.effort),
+        },
+    )
+
+    def keep() -> None:
+        save_run(run)
+        for place in (folder / AUTO).glob("network-*/"):
+            shutil.rmtree(place, ignore_errors=True)
+
+    on_first(fabric, keep, "the run")
+    return run
+
+
+def account(outcome: Automatic, effort: str) -> dict[str, Any]:
+    """What was found and chosen, as plain data."""
+    shifts = [str(shift) for shift in outcome.shifts if shift.real]
+    return {
+        "effort": effort,
+        "cost": float(outcome.cost),
+        "sentences": [*outcome.sentences(), *shifts],
+        "choices": {
+            name: {key: asdict(choice)[key] for key in ("weights", "strength", "scores")}
+            for name, choice in outcome.choices.items()
+        },
+        "verdicts": {check.relation.name: check.verdict for check in outcome.checks},
+        "zero_shot": {name: list(classes) for name, classes in outcome.zero_shot.items()},
+    }
+
+
+def _network(learner: StreamLearner, outcome: Automatic) -> tuple[nn.Module, dict[str, float]]:
+    """The chosen networks as one, with logits at their temperatures; and the factors, by task."""
+    stored = {}
+    for task in outcome.tasks:
+        (form,) = outcome.choices[task.name].weights
+        family = outcome.families[form.partition("/")[0]]
+        stored[task.name] = family.networks[0][task.name], family.scale[task.name]
+    loaded = {one.name: learner.network(one) for one, _ in stored.values()}
+    network: nn.Module = next(iter(loaded.values()))
+    if len(loaded) > 1:
+        network = TaskwiseNetwork({task: loaded[one.name] for task, (one, _) in stored.items()})
+    scales = {task: float(scale) for task, (_, scale) in stored.items()}
+    scale_heads(network, scales)
+    return network, scales
+
+
+def _decoder(outcome: Automatic) -> Decoders:
+    """Relations move the targets of tasks whose decoded form was chosen, as much as helped unseen rows."""
+    decoder = Decoders(outcome.relations)
+    moved = {
+        task: choice.strength[form]
+        for task, choice in outcome.choices.items()
+        for form in choice.weights
+        if "/" in form
+    }
+    decoder.set_strengths(
+        {
+            relation.name: {"target": float(moved.get(relation.target.name, 0.0)), "class": 0.0}
+            for relation in outcome.relations
+        }
+    )
+    return decoder
+
+
+def _validated(built: Built, network: nn.Module, fabric: Fabric) -> dict[str, float]:
+    """Metrics of the validation rows, which had no part in any choice."""
+    rank, world = fabric.global_rank, fabric.world_size
+    rows = built.validation_rows(rank, world)
+    if rows is None:
+        return {}
+    network.to(fabric.device)
+    targets, logits = collect(
+        network,
+        network,
+        rows,
+        device=fabric.device,
+        batch_size=built.config.validation.batch_size,
+        rank=rank,
+        world=world,
+    )
+    validation = Validation(rows)
+    return {
+        f"val/{task.name}/{metric}": value
+        for task in built.tasks
+        for metric, value in validation.score(task, targets[task.name], logits[task.name])[1].items()
+    }

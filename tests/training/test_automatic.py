@@ -1,0 +1,228 @@
+"""`stages: {kind: auto}`: one folder that everything else takes, and interruptions leave no trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from concord.auto import Choice, select
+from concord.cli import app
+from concord.config import Config
+from concord.decoding import Decoders
+from concord.deploy import from_pretrained
+from concord.errors import ConfigError, RangeError
+from concord.fitting.checkpoints import Checkpoints
+from concord.learners import StreamLearner
+from concord.networks import TaskwiseNetwork
+from concord.runs import automatic as room
+from concord.runs import build, evaluate, finished, load_run, predict_split, train
+from config_worlds import config_of, world
+
+AUTO = {"kind": "auto", "effort": "fast"}
+
+
+def automatic(folder: Path, kind: str = "features", n: int = 60, **changes: Any) -> Config:
+    values = world(folder, kind, n) | {"couplings": []}
+    return config_of(values, **({"stages": AUTO, "training__steps": 4} | changes))
+
+
+def same(first: Any, second: Any) -> bool:
+    mine, other = first.network.state_dict(), second.network.state_dict()
+    return list(mine) == list(other) and all(torch.equal(mine[name], other[name]) for name in mine)
+
+
+@pytest.fixture
+def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was decided, in turn."""
+    seen: list[Any] = []
+
+    def spy(learner: Any, rows: Any, *arguments: Any, **options: Any) -> Any:
+        outcome = select(learner, rows, *arguments, **options)
+        seen.append((learner, rows, outcome))
+        return outcome
+
+    monkeypatch.setattr(room, "select", spy)
+    return seen
+
+
+@pytest.mark.parametrize("kind", ["features", "images", "texts"])
+def test_a_folder_predicts_what_was_decided(tmp_path: Path, kind: str, outcomes: list[Any]) -> None:
+    config = automatic(tmp_path, kind)
+    said: dict[str, Any] = {}
+
+    real = room._network
+
+    def keeping(learner: Any, outcome: Any) -> Any:
+        _, rows, _ = outcomes[-1]
+        said.update(outcome.probabilities(learner, rows))
+        return real(learner, outcome)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "_network", keeping)
+        run = train(config)
+    assert same(run, load_run(tmp_path / "out"))
+    found = predict_split(load_run(tmp_path / "out"), config, "train")
+    for task in run.tasks:
+        columns = found.select(f"{task.name}.joint.{name}" for name in task.outputs).to_numpy()
+        np.testing.assert_allclose(columns, said[task.name], atol=2e-5)
+    facts = run.facts["auto"]
+    assert facts["cost"] == outcomes[0][2].cost
+    assert facts["sentences"][0].startswith("shape->marks: ")
+    assert set(facts["choices"]) == {"shape", "marks"}
+    assert set(evaluate(run, config, "test")["tasks"]) == {"shape", "marks"}
+    assert "val/shape/accuracy" in run.facts["validation"]
+
+
+def chosen(**forms: str) -> Any:
+    """`select`, but with another choice of forms."""
+
+    def decide(learner: Any, rows: Any, tasks: Any, relations: Any, **options: Any) -> Any:
+        outcome = select(learner, rows, tasks, relations, **options)
+        for task in tasks:
+            form = forms[task.name]
+            strength = {form: 0.5} if "/" in form else {}
+            outcome.choices[task.name] = Choice(task.name, {form: 1.0}, strength, {}, {}, 0.0, 0.0, "")
+        families = {form.partition("/")[0] for form in forms.values()}
+        if "single-task" in families:
+            models = {}
+            for task in tasks:
+                models[task.name] = learner.train(
+                    rows, [task], kind="single-task", share=1.0, seed=5, task_weights={}, soft_weights={}
+                )
+            outcome.families["single-task"] = type(outcome.families["shared"])(
+                "single-task", [models], {}, {task.name: 0.5 for task in tasks}
+            )
+        return outcome
+
+    return decide
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        {"shape": "single-task", "marks": "shared"},
+        {"shape": "single-task", "marks": "single-task"},
+        {"shape": "shared", "marks": "single-task"},
+    ],
+)
+def test_tasks_that_chose_differently_have_networks_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forms: dict[str, str]
+) -> None:
+    config = automatic(tmp_path)
+    monkeypatch.setattr(room, "select", chosen(**forms))
+    run = train(config)
+    assert isinstance(run.network, TaskwiseNetwork)
+    again = load_run(tmp_path / "out")
+    assert same(run, again)
+    alone = [task for task, form in forms.items() if form == "single-task"]
+    for task in alone:
+        own = again.network.networks[again.chosen[task]]  # type: ignore[index, operator, union-attr]
+        assert list(own.heads) == [f"task_{task}"]  # no head that was never trained is kept
+    assert predict_split(again, config, "test").height == 20
+    for option in ("--out", "--hub"):
+        words = ["export", str(tmp_path / "out"), option, str(tmp_path / option)]
+        found = CliRunner().invoke(app, words)
+        assert found.exit_code == 0, found.output
+    x = torch.randn(5, 6)
+    for name, z in from_pretrained(tmp_path / "--hub").network(x).items():
+        torch.testing.assert_close(z, again.network(x)[name])
+
+
+def test_a_decoded_form_is_a_strength_of_the_joint_decoding(tmp_path: Path) -> None:
+    built = build(automatic(tmp_path))
+    relation = built.relations[0]
+    choice = Choice("marks", {"shared/decoded": 1.0}, {"shared/decoded": 0.35}, {}, {}, 0.0, 0.0, "")
+    plain = Choice("shape", {"shared": 1.0}, {}, {}, {}, 0.0, 0.0, "")
+
+    class Outcome:
+        relations, choices = (relation,), {"marks": choice, "shape": plain}
+
+    decoder: Decoders = room._decoder(Outcome())  # type: ignore[arg-type]
+    assert decoder.strengths() == {relation.name: {"target": 0.35, "class": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return train(automatic(tmp_path_factory.mktemp("unbroken"), checkpoints__every=2, training__average=0.9))
+
+
+@pytest.mark.parametrize("event", [1, 3, 4, 7, 17, 20])
+def test_a_training_that_was_stopped_decides_and_ends_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Any, event: int
+) -> None:
+    config = automatic(tmp_path, checkpoints__every=2, training__average=0.9)
+    saved, count = Checkpoints.save, []
+
+    def stopping(self: Checkpoints, *arguments: Any) -> Any:
+        count.append(self.folder.name)
+        if len(count) == event:
+            raise KeyboardInterrupt
+        return saved(self, *arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    assert not finished(config)
+    if event > 1:
+        with pytest.raises(ConfigError, match=r"another config: training\.steps was 4, here it is 5"):
+            train(automatic(tmp_path, checkpoints__every=2, training__average=0.9, training__steps=5))
+    run = train(config)
+    assert same(run, unbroken)
+    assert run.facts == unbroken.facts
+    assert finished(config)
+    assert not list((tmp_path / "out" / "auto").glob("network-*/"))
+    monkeypatch.setattr(StreamLearner, "train", lambda *_, **__: pytest.fail("trained again"))
+    assert same(train(config), unbroken)
+
+
+def test_without_relations_pairs_are_looked_for(tmp_path: Path, outcomes: list[Any]) -> None:
+    run = train(automatic(tmp_path, relations=[]))
+    assert [check.relation.name for check in outcomes[0][2].checks] == ["shape->marks"]
+    assert run.facts["auto"]["verdicts"].keys() == {"shape->marks"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"couplings": [{"name": "posterior"}]}, "auto chooses couplings itself; leave posterior out"),
+        ({"tasks__shape__weight": 2.0}, r"auto weighs tasks by their rows; leave tasks\.shape\.weight out"),
+        ({"mixing": {"share": "size"}}, "auto draws as many rows of each task"),
+        ({"validation__select": "metric"}, "auto keeps final weights"),
+        (
+            {"stages": AUTO | {"folds": 3}},
+            "kind auto have no folds; it is kind: two-stage that has",
+        ),
+        ({"stages": {"effort": "fast"}}, "stages of kind single have no effort; it is kind: auto that has"),
+    ],
+)
+def test_what_auto_decides_itself_is_not_said_besides(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        automatic(tmp_path, **changes)
+
+
+def test_what_cannot_be_decided_is_told_in_a_line(tmp_path: Path) -> None:
+    alone = {"sources__labelled__tasks": ["marks"], "tasks": {"marks": {}}, "relations": []}
+    values = automatic(tmp_path).model_dump(mode="json")
+    del values["sources"]["classed"]
+    with pytest.raises(ConfigError, match="auto couples tasks, and there is one"):
+        train(config_of(values, **alone))
+    few = automatic(tmp_path, n=12, stages={"kind": "auto", "effort": "thorough"}, output=f"{tmp_path}/few")
+    with pytest.raises(
+        RangeError, match=r"^stages: task 'shape' has 4 annotated rows, fewer than the 8 fold"
+    ):
+        train(config_of(few.model_dump(mode="json"), sources__classed__train_where="row < 6"))
+
+
+def test_probabilities_are_at_the_temperatures_of_the_folds(tmp_path: Path, outcomes: list[Any]) -> None:
+    run = train(automatic(tmp_path))
+    outcome = outcomes[0][2]
+    for task in run.tasks:
+        (form,) = outcome.choices[task.name].weights
+        assert run.facts["scales"][task.name] == outcome.families[form.partition("/")[0]].scale[task.name]
