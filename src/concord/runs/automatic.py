@@ -61,7 +61,6 @@ def decide_and_train(built: Built, fabric: Fabric, folder: Path, options: Mappin
             list(built.relations) or possible_pairs(built.tasks),
             effort=EFFORTS[config.stages.effort].for_steps(config.training.steps),
             seed=config.training.seed,
-            groups=rows.inputs.group(),
         )
     network, scales = _network(learner, outcome)
     run = assembled(
