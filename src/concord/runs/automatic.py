@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from concord.archive import Claim
 from concord.auto import EFFORTS, Automatic, possible_pairs, select
 from concord.decoding import Decoders
 from concord.errors import ConfigError
@@ -34,7 +35,9 @@ AUTO = "auto"
 """Folder of the networks that decide, within a run's."""
 
 
-def decide_and_train(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]) -> Run:
+def decide_and_train(
+    built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any], owner: Claim | None = None
+) -> Run:
     """Choose for every task, train what was chosen, and write the run.
 
     Args:
@@ -42,6 +45,7 @@ def decide_and_train(built: Built, fabric: Fabric, folder: Path, options: Mappin
         fabric: Launched.
         folder: Of the run.
         options: Of `fit`, for all networks alike.
+        owner: The claim on the folder, of the process that writes.
 
     Raises:
         ConfigError: One task alone, or a row whose input cannot be read.
@@ -81,7 +85,7 @@ def decide_and_train(built: Built, fabric: Fabric, folder: Path, options: Mappin
     )
 
     def keep() -> None:
-        save_run(run)
+        save_run(run, owner)
         for place in (folder / AUTO).glob("network-*/"):
             shutil.rmtree(place, ignore_errors=True)
 

@@ -114,7 +114,7 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
         "fabric": fabric,
     }
     if config.stages.kind == "auto":
-        return decide_and_train(built, fabric, folder, options)
+        return decide_and_train(built, fabric, folder, options, owner)
     taught = teach(built, fabric, folder, options) if config.stages.kind == "two-stage" else None
     network = built.network.to(fabric.device)
     rank, world = fabric.global_rank, fabric.world_size
