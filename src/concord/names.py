@@ -12,8 +12,6 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
-
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 TRUTH = {"True": 1, "False": 0}
 EXACT = 2**53
@@ -22,6 +20,8 @@ EXACT = 2**53
 
 def plain(value: object) -> Any:
     """A value of NumPy as Python's own."""
+    import numpy as np
+
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -29,6 +29,8 @@ def is_number(value: object) -> bool:
     """Whether a name is a number, given as one or as text; truth values are none."""
     if isinstance(value, str):
         return NUMBER.fullmatch(value) is not None
+    import numpy as np
+
     return isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
 
 

@@ -206,7 +206,7 @@ def test_features_and_predictions_answer_alike(case):
         (["--features", "x.npz", "--effort", "quick"], UnknownNameError, "unknown effort 'quick'"),
         (["--predictions", "p.npz", "--figure", "map.doc"], ConfigError, "a figure ends in"),
         (["--predictions", "bad.npz"], DataFormatError, "cannot be read"),
-        (["--predictions", "bad.parquet"], DataFormatError, "cannot be read"),
+        (["--predictions", "bad.parquet"], DataFormatError, "not a table of predictions"),
         (["--predictions", "short.npz"], ShapeError, r"shape \(900, 3\), found \(2, 3\)"),
         (["--predictions", "nan.npz"], RangeError, "all in"),
         (["--predictions", "cut.npz"], DataFormatError, "cannot be read"),

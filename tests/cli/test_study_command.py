@@ -44,7 +44,7 @@ def test_a_plan_is_walked_from_yaml_to_report(plan, tmp_path):
     result = concord("study", plan, "--out", out, "--processes", 1)
     assert result.exit_code == 0, result.output
     assert "few-class: digit, accuracy" in result.output
-    assert "2 paired seeds" in " ".join(result.output.split())
+    assert "Undecided, 2 seeds: a verdict takes at least 3" in " ".join(result.output.split())
     for name in (
         "config.json",
         "environment.json",

@@ -130,7 +130,7 @@ def test_a_plan_is_walked_from_yaml_to_the_report(folder):
             "'huge.small' needs 90 training",
         ),
         ({"seeds": [0, 1, 0]}, "seed 0 occurs twice"),
-        ({"seeds": 0}, "seeds: at least one seed is needed, found 0"),
+        ({"seeds": 0}, "seeds: 1 to 10,000 seeds are possible, found 0"),
         ({"sedes": 3}, "unknown key 'sedes'; did you mean 'seeds'"),
         ({"metrics": {"pet": "mean_f1"}}, "metric of task 'pet'"),
         ({"regimes": [{"name": "a", "rows": {"pet": 9, "trai": 9}}]}, "unknown task 'trai'"),
