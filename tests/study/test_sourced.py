@@ -262,7 +262,7 @@ def test_a_gain_over_nothing_is_left_out():
     assert [round(row["mean"]) for row in found(0.4)] == [25, 50]
 
 
-# -- tables that do not speak of the same classes and labels -------------------------------------------
+# -- tables of other classes and labels --------------------------------------------------------------
 
 
 def test_a_ready_table_gives_what_it_has_in_common(tmp_path):
@@ -270,7 +270,7 @@ def test_a_ready_table_gives_what_it_has_in_common(tmp_path):
     from concord.config.schema import RelationPlan
     from concord.relations.literature import expressions
     from concord.runs.relations import relation_of
-    from concord.runs.sources import Opened
+    from concord.runs.sources import Sources
     from concord.tasks import MulticlassTask, MultilabelTask
 
     tasks = (
@@ -279,16 +279,16 @@ def test_a_ready_table_gives_what_it_has_in_common(tmp_path):
     )
     config = as_config(world(tmp_path))
     plan = {"source": "expression", "target": "action_units", "table": "expressions"}
-    found = relation_of(RelationPlan(**plan, extra="ignore"), Opened({}, tasks), config)
+    found = relation_of(RelationPlan(**plan, extra="ignore"), Sources({}, tasks), config)
     known = expressions()
     value = known.table[known.source.outputs.index("fear"), known.target.outputs.index("AU4")]
     assert found.table[0, 1] == value
     assert np.isnan(found.table[:, 0]).all()
     assert np.isnan(found.table[1]).all()
     with pytest.raises(ConfigError, match="extra: ignore takes what both have"):
-        relation_of(RelationPlan(**plan), Opened({}, tasks), config)
+        relation_of(RelationPlan(**plan), Sources({}, tasks), config)
     others = (MulticlassTask("expression", ["x", "y"]), tasks[1])
     with pytest.raises(ConfigError, match="no class or label in common with task 'expression'"):
-        relation_of(RelationPlan(**plan, extra="ignore"), Opened({}, others), config)
+        relation_of(RelationPlan(**plan, extra="ignore"), Sources({}, others), config)
     with pytest.raises(NoAnnotationError):
-        relation_of(RelationPlan(**{**plan, "table": "estimate"}), Opened({}, tasks), config)
+        relation_of(RelationPlan(**{**plan, "table": "estimate"}), Sources({}, tasks), config)

@@ -183,7 +183,7 @@ def test_a_built_in_table_is_put_into_the_order_of_the_tasks(tmp_path):
             "relations.marks->shape: its source must be a task of classes",
         ),
         ({"relations__0__table": "none.csv"}, MissingDataError, "relations.shape->marks: no"),
-        ({"relations__0__table": "expressions"}, ConfigError, "speaks of other classes or labels"),
+        ({"relations__0__table": "expressions"}, ConfigError, "has other classes or labels"),
         ({"relations__0__table": "estimate"}, NoAnnotationError, "no source has both 'shape' and 'marks'"),
         ({"relations__0__table": "pack:none"}, UnknownNameError, "unknown pack 'none'"),
         ({"couplings__0__options": {"exponnt": 1}}, UnknownNameError, "couplings.0: unknown option of post"),

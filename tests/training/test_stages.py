@@ -67,7 +67,7 @@ def test_what_is_taught_is_the_posterior_of_predictions_out_of_sample(tmp_path, 
     z = np.stack([each["shape"] for each in said])[fold, np.arange(80)].astype(float)
     p = softmax(temperature(z[:40], y[:40], True) * z, axis=1)
     relation = replace(built.relations[0], base_rate=np.nanmean(a, axis=0))
-    exponent = float(found.said[0].rpartition(" ")[2])
+    exponent = float(found.report[0].rpartition(" ")[2])
     expected = posterior_targets(p, a, relation, exponent)
     np.testing.assert_allclose(found.tables["shape"], expected, rtol=1e-5)
     assert found.tables["shape"].isnan().all(dim=1).tolist() == [True] * 40 + [False] * 40

@@ -11,7 +11,7 @@ from scipy.stats import entropy
 
 from concord.data import read_manifest, write_manifest
 from concord.runs.evaluation import as_table, evaluate, split_sources
-from concord.runs.outputs import device_of, said_of
+from concord.runs.outputs import device_of, outputs_of
 from concord.runs.training import train
 from config_worlds import SHAPE, config_of, world
 
@@ -52,8 +52,8 @@ def test_a_network_learns_the_votes_and_is_judged_by_them(tmp_path):
     assert as_table(found).row_count > 0
 
     source = split_sources(run, config, "test")["classed"]
-    said = said_of(run, source, 16, device_of("cpu"))
-    votes = source.manifest.soft_targets()["shape"][said.index]
+    outputs = outputs_of(run, source, 16, device_of("cpu"))
+    votes = source.manifest.soft_targets()["shape"][outputs.index]
     voted = ~np.isnan(votes).any(axis=1)
-    expected = -(votes[voted] * np.log(said.heads["shape"][voted])).sum(axis=1).mean()
+    expected = -(votes[voted] * np.log(outputs.heads["shape"][voted])).sum(axis=1).mean()
     assert scores["head"]["cross-entropy to votes"] == pytest.approx(expected)

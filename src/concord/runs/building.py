@@ -38,7 +38,7 @@ from concord.runs.inputs import (
 from concord.runs.relations import relation_of
 from concord.runs.run import network_of, trunk_of
 from concord.runs.sources import (
-    Opened,
+    Sources,
     columns_across,
     mixture_of,
     named,
@@ -147,11 +147,11 @@ def build(config: Config) -> Built:
         ConcordError: What data, relations, trunks and couplings raise; the message names the source, or
             the key.
     """
-    opened = open_sources(config)
-    training = opened.split(config, "train")
-    _check_training(config, opened, training)
-    relations = tuple(relation_of(plan, opened, config) for plan in config.relations)
-    objective = _objective(config, opened.tasks, relations)
+    sources = open_sources(config)
+    training = sources.split(config, "train")
+    _check_training(config, sources, training)
+    relations = tuple(relation_of(plan, sources, config) for plan in config.relations)
+    objective = _objective(config, sources.tasks, relations)
     vocabulary = vocabulary_across(config, training)
     columns = columns_across(config, training)
     shape = shape_across(config, vocabulary, columns)
@@ -165,10 +165,10 @@ def build(config: Config) -> Built:
         standardize = trunk.kind == "features" and config.trunk.standardize
         layer = _standardize(config, training, preparation) if standardize else None
         with named("trunk"):
-            network = network_of(trunk, opened.tasks, layer)
+            network = network_of(trunk, sources.tasks, layer)
     return Built(
         config,
-        opened.tasks,
+        sources.tasks,
         relations,
         objective,
         network,
@@ -177,16 +177,16 @@ def build(config: Config) -> Built:
         standardize,
         preparation,
         sources_of(config, training, preparation),
-        sources_of(config, opened.split(config, "val"), preparation),
-        opened.left_out,
+        sources_of(config, sources.split(config, "val"), preparation),
+        sources.left_out,
     )
 
 
-def _check_training(config: Config, opened: Opened, training: Mapping[str, Manifest]) -> None:
+def _check_training(config: Config, sources: Sources, training: Mapping[str, Manifest]) -> None:
     for name in config.sources:
         if name not in training:
             raise EmptyDataError(f"sources.{name}: no training rows (split train, and train_where)")
-    for task in opened.tasks:
+    for task in sources.tasks:
         carrying = [m for m in training.values() if any(t.name == task.name for t in m.tasks)]
         if not any(manifest.annotated(task.name).any() for manifest in carrying):
             raise NoAnnotationError(f"task {task.name!r} has no annotation in the training rows")

@@ -1,4 +1,4 @@
-"""What a training rests on beside its config, as digests: a folder is gone on with on the same data only."""
+"""What a training depends on besides its config, as digests: it resumes on the same data only."""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from concord.config import Config
 from concord.data import SPLITS
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, UnknownNameError
 from concord.metrics import NEED_A_LABEL, measured, metric_names
-from concord.runs.outputs import Said, device_of, said_of, taken_by
+from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
 from concord.runs.run import Run
-from concord.runs.sources import Opened, named, open_sources
+from concord.runs.sources import Sources, named, open_sources
 from concord.tasks import Task
 from concord.terminal import plain
 
@@ -41,8 +41,8 @@ def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:
     """
     if split not in SPLITS:
         raise UnknownNameError.of("split", split, SPLITS)
-    opened: Opened = open_sources(config)
-    parts = opened.split(config, split)
+    sources: Sources = open_sources(config)
+    parts = sources.split(config, split)
     if not parts:
         raise EmptyDataError(
             f"no source has rows of split {split!r}; `concord data split` draws one, --split names another"
@@ -78,16 +78,18 @@ def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dic
     device = device_of(config.training.accelerator)
     size = config.validation.batch_size
     sources = split_sources(run, config, split)
-    said = [said_of(run, source, size, device) for source in sources.values()]
+    outputs = [outputs_of(run, source, size, device) for source in sources.values()]
     return {
         "split": split,
-        "rows": {name: len(each.index) for name, each in zip(sources, said, strict=True)},
-        "tasks": {task.name: _of_task(task, said) for task in run.tasks},
+        "rows": {name: len(each.index) for name, each in zip(sources, outputs, strict=True)},
+        "tasks": {task.name: _of_task(task, outputs) for task in run.tasks},
         "disagreement": {
-            relation.name: float(np.concatenate([each.disagreement[relation.name] for each in said]).mean())
+            relation.name: float(
+                np.concatenate([each.disagreement[relation.name] for each in outputs]).mean()
+            )
             for relation in run.relations
         },
-        "skipped": [path for each in said for path in each.skipped],
+        "skipped": [path for each in outputs for path in each.skipped],
     }
 
 
@@ -121,25 +123,27 @@ def as_table(found: dict[str, Any]) -> Table:
     return table
 
 
-def _of_task(task: Task, said: list[Said]) -> dict[str, Any]:
-    targets = np.concatenate([each.targets[task.name] for each in said])
+def _of_task(task: Task, outputs: list[Outputs]) -> dict[str, Any]:
+    targets = np.concatenate([each.targets[task.name] for each in outputs])
     out: dict[str, Any] = {"annotated": int(task.annotated(targets).sum())}
     for kind in ("head", "joint"):
-        by_source = [each.heads if kind == "head" else each.joint for each in said]
+        by_source = [each.heads if kind == "head" else each.joint for each in outputs]
         p = np.concatenate([part[task.name] for part in by_source])
         try:
             out[kind] = measured(task, targets, p)
         except NoAnnotationError:
             out[kind] = {}
-        out[kind] |= _cross_entropy(task, said, p)
+        out[kind] |= _cross_entropy(task, outputs, p)
     out["undefined"] = [name for name in metric_names(task) if name not in out["head"]]
     return out
 
 
-def _cross_entropy(task: Task, said: list[Said], p: npt.NDArray[Any]) -> dict[str, float]:
+def _cross_entropy(task: Task, outputs: list[Outputs], p: npt.NDArray[Any]) -> dict[str, float]:
     """Mean cross-entropy to the votes, in nats, over the rows that have some; nothing where no row does."""
-    none = [np.full((len(each.index), task.width), np.nan) for each in said]
-    votes = np.concatenate([each.shares.get(task.name, gaps) for each, gaps in zip(said, none, strict=True)])
+    none = [np.full((len(each.index), task.width), np.nan) for each in outputs]
+    votes = np.concatenate(
+        [each.shares.get(task.name, gaps) for each, gaps in zip(outputs, none, strict=True)]
+    )
     voted = ~np.isnan(votes).any(axis=1)
     if not voted.any():
         return {}

@@ -22,7 +22,7 @@ from concord.tasks import Task
 
 
 @dataclass(frozen=True)
-class Said:
+class Outputs:
     """Predictions of one source's rows.
 
     Attributes:
@@ -72,8 +72,8 @@ def _width(shape: tuple[int, ...] | None) -> str:
 
 
 @torch.no_grad()
-def said_of(run: Run, source: Source, batch_size: int, device: torch.device) -> Said:
-    """What a run's network says of all rows of a source.
+def outputs_of(run: Run, source: Source, batch_size: int, device: torch.device) -> Outputs:
+    """Predictions of a run's network for all rows of a source.
 
     Raises:
         EmptyDataError: No row could be loaded.
@@ -95,7 +95,7 @@ def said_of(run: Run, source: Source, batch_size: int, device: torch.device) -> 
         task.name: probabilities(task, torch.cat([part[task.name] for part in logits]).numpy())
         for task in run.tasks
     }
-    return Said(
+    return Outputs(
         torch.cat(index).numpy(),
         heads,
         run.decoder.decode(heads),

@@ -15,7 +15,7 @@ from concord.config import Config, InputPlan
 from concord.data import FeatureRows, Manifest, Source, is_clutter, read_manifest, write_frame
 from concord.errors import ConfigError, EmptyDataError, MissingDataError, UnknownNameError
 from concord.runs.evaluation import split_sources
-from concord.runs.outputs import Said, device_of, said_of, taken_by
+from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
 from concord.runs.run import Run
 from concord.tasks import MulticlassTask, Task
 
@@ -153,20 +153,20 @@ def _plan(run: Run, wanted: str, source: str | None) -> InputPlan:
 
 def _frame(run: Run, source: Source, manifest: Manifest) -> pl.DataFrame:
     device = device_of(run.config.training.accelerator)
-    said = said_of(run, source, run.config.validation.batch_size, device)
+    outputs = outputs_of(run, source, run.config.validation.batch_size, device)
     known = [name for name in ("path", "row", "text", "group") if name in manifest.frame.columns]
     front = manifest.frame.select(
         name for name in known if manifest.frame[name].null_count() < len(manifest)
-    )[said.index]
+    )[outputs.index]
     columns: list[pl.Series] = []
     for task in run.tasks:
-        columns += _of_task(task, said)
-    columns += [pl.Series(f"{name}.disagreement", values) for name, values in said.disagreement.items()]
+        columns += _of_task(task, outputs)
+    columns += [pl.Series(f"{name}.disagreement", values) for name, values in outputs.disagreement.items()]
     return front.with_columns(columns)
 
 
-def _of_task(task: Task, said: Said) -> Iterator[pl.Series]:
-    both: Mapping[str, Any] = {"head": said.heads[task.name], "joint": said.joint[task.name]}
+def _of_task(task: Task, outputs: Outputs) -> Iterator[pl.Series]:
+    both: Mapping[str, Any] = {"head": outputs.heads[task.name], "joint": outputs.joint[task.name]}
     for kind, p in both.items():
         yield pl.Series(f"{task.name}.{kind}", _decided(task, p))
     for kind, p in both.items():

@@ -19,27 +19,27 @@ from concord.errors import (
     UnknownNameError,
 )
 from concord.relations import Relation
-from concord.runs.sources import Opened, named
+from concord.runs.sources import Sources, named
 from concord.tasks import MISSING_CLASS, Encoded, MulticlassTask, Task
 
 WITH_TABLE = ("cub200",)
 """Readers that have a table of their data set."""
 
 
-def relation_of(plan: RelationPlan, opened: Opened, config: Config) -> Relation:
+def relation_of(plan: RelationPlan, sources: Sources, config: Config) -> Relation:
     """The relation that a config names.
 
     Raises:
-        UnknownNameError: A task that there is not.
+        UnknownNameError: An unknown task.
         ConfigError: A table of other classes or labels, or of a task that is no class task.
         MissingDataError: No such file.
         NoAnnotationError: A table to be estimated, and no training row is annotated for both.
     """
     where = f"relations.{plan.source}->{plan.target}"
-    by_name = {task.name: task for task in opened.tasks}
+    by_name = {task.name: task for task in sources.tasks}
     with named(where, config.data):
         for name in (plan.source, plan.target):
-            if name in opened.left_out:
+            if name in sources.left_out:
                 raise UnknownNameError(
                     f"task {name!r} is not learnt, since `tasks` does not list it; list it there, or leave "
                     "`tasks` out"
@@ -49,17 +49,17 @@ def relation_of(plan: RelationPlan, opened: Opened, config: Config) -> Relation:
         source, target = by_name[plan.source], by_name[plan.target]
         if not isinstance(source, MulticlassTask):
             raise ConfigError("its source must be a task of classes")
-        return _relation(plan, source, target, opened, config)
+        return _relation(plan, source, target, sources, config)
 
 
 def _relation(
-    plan: RelationPlan, source: MulticlassTask, target: Task, opened: Opened, config: Config
+    plan: RelationPlan, source: MulticlassTask, target: Task, sources: Sources, config: Config
 ) -> Relation:
     from concord.relations import BUILTIN
 
     data = Path(config.data)
     if plan.table == "estimate":
-        return _estimated(source, target, opened.split(config, "train"))
+        return _estimated(source, target, sources.split(config, "train"))
     if plan.table in BUILTIN:
         return _fitting(BUILTIN[plan.table](), source, target, plan)
     name, colon, folder = plan.table.partition(":")
@@ -85,7 +85,7 @@ def _fitting(relation: Relation, source: MulticlassTask, target: Task, plan: Rel
         same = set(task.outputs) == set(own.outputs)
         if type(task) is not type(own) or not (same or plan.extra == "ignore"):
             raise ConfigError(
-                f"table {plan.table!r} speaks of other classes or labels than task {task.name!r}; "
+                f"table {plan.table!r} has other classes or labels than task {task.name!r}; "
                 "extra: ignore takes what both have, or write it to CSV with `concord relation show`"
             )
     rows, own_rows = _in_both(source, relation.source, plan)

@@ -95,7 +95,7 @@ class Run:
 def network_of(
     trunk: NamedTrunk, tasks: Sequence[Task], standardize: Standardize | None = None
 ) -> MultiTaskNetwork:
-    """The network of a config: a trunk, perhaps after a standardising layer, with a head a task."""
+    """The network of a config: a trunk, perhaps after a standardising layer, with one head per task."""
     module = trunk.module if standardize is None else nn.Sequential(standardize, trunk.module)
     return MultiTaskNetwork(module, tasks, trunk.example)
 

@@ -49,7 +49,7 @@ TABLES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
-class Opened:
+class Sources:
     """The sources of a config: manifests with the chosen rows and tasks.
 
     Attributes:
@@ -65,17 +65,17 @@ class Opened:
     def split(self, config: Config, name: str) -> dict[str, Manifest]:
         """Rows of a split, by source; sources without any are left out.
 
-        A source whose manifest says nothing of splits has training rows only.
+        A source whose manifest has no splits has training rows only.
 
         Raises:
             ConfigError: A condition that cannot be applied.
         """
         out = {}
         for source, manifest in self.manifests.items():
-            said = manifest.frame["split"].null_count() < len(manifest)
+            has_splits = manifest.frame["split"].null_count() < len(manifest)
             condition = pl.col("split") == name
             try:
-                part = manifest.filter(condition) if said else manifest if name == "train" else None
+                part = manifest.filter(condition) if has_splits else manifest if name == "train" else None
                 where = config.sources[source].train_where
                 if part is not None and name == "train" and where is not None:
                     part = part.filter(where)
@@ -86,25 +86,25 @@ class Opened:
         return out
 
 
-def open_sources(config: Config) -> Opened:
+def open_sources(config: Config) -> Sources:
     """Read the manifests of a config, with its choice of rows and tasks.
 
     Raises:
         MissingDataError: A manifest or folder that is not there.
-        UnknownNameError: A task, reader or column that there is not.
-        ConfigError: A condition that cannot be applied, or a reader's option that there is not.
+        UnknownNameError: An unknown task, reader or column.
+        ConfigError: A condition that cannot be applied, or an unknown option of a reader.
     """
     manifests = {}
     for name, plan in config.sources.items():
         with named(f"sources.{name}", config.data):
-            manifests[name] = _opened(plan, Path(config.data), name)
+            manifests[name] = _read_source(plan, Path(config.data), name)
     tasks = _tasks(config, manifests)
     learnt = {task.name for task in tasks}
     there = dict.fromkeys(task.name for manifest in manifests.values() for task in manifest.tasks)
-    return Opened(manifests, tasks, tuple(name for name in there if name not in learnt))
+    return Sources(manifests, tasks, tuple(name for name in there if name not in learnt))
 
 
-def _opened(plan: SourcePlan, data: Path, name: str) -> Manifest:
+def _read_source(plan: SourcePlan, data: Path, name: str) -> Manifest:
     root = None if plan.root is None else data / plan.root
     if plan.reader is not None:
         assert root is not None
@@ -247,14 +247,14 @@ def shape_across(
     for name, found in shapes.items():
         if found != shapes[first]:
             raise ShapeError(
-                f"sources.{name}.inputs: all sources feed one trunk; {first} gives {_told(shapes[first])}, "
-                f"{name} gives {_told(found)}"
+                f"sources.{name}.inputs: all sources feed one trunk; {first} gives "
+                f"{_described(shapes[first])}, {name} gives {_described(found)}"
             )
     shape: tuple[int, ...] | None = shapes[first][1]
     return shape
 
 
-def _told(found: tuple[str, tuple[int, ...] | None]) -> str:
+def _described(found: tuple[str, tuple[int, ...] | None]) -> str:
     kind, shape = found
     return kind if shape is None else f"{kind} of shape ({', '.join(map(str, shape))})"
 

@@ -35,18 +35,18 @@ FIRST_STAGE = "first-stage"
 
 
 @dataclass(frozen=True)
-class Taught:
+class SoftTargets:
     """Soft targets of the training rows, for `fit(soft=...)`.
 
     Attributes:
-        tables: By class task, (n, C) over the rows of all sources; NaN where nothing is taught.
+        tables: By class task, (n, C) over the rows of all sources; NaN for rows without.
         starts: (sources,) number of each source's first row.
-        said: What the first stage found, in plain words.
+        report: What the first stage found, in plain words.
     """
 
     tables: dict[str, Tensor]
     starts: Tensor
-    said: tuple[str, ...] = ()
+    report: tuple[str, ...] = ()
 
     def __call__(self, batch: Samples) -> dict[str, Tensor]:
         """Soft targets of a mixture's batch, by task."""
@@ -87,11 +87,11 @@ def training_rows(built: Built) -> Rows:
     return Rows.streamed(inputs, built.tasks)
 
 
-def teach(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]) -> Taught:
+def teach(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]) -> SoftTargets:
     """Train the first stage, or take it up; what it teaches is the same bit by bit, interrupted or not.
 
     Its networks and losses are the config's own, weights of tasks included, and so is the order of their
-    rows: the stages differ in nothing but rows, steps and what they are taught.
+    rows: the stages differ only in rows, steps and soft targets.
 
     Args:
         built: Whose config asks for two stages.
@@ -106,15 +106,15 @@ def teach(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]
     """
     plan, store = built.config.stages, Checkpoints(folder / FIRST_STAGE / "targets", every=1, keep=1)
     if store.latest() is None:
-        said: list[str] = []
+        report: list[str] = []
         soft = _first_stage(
-            built, fabric, folder / FIRST_STAGE, options, Effort(plan.folds, plan.share), said
+            built, fabric, folder / FIRST_STAGE, options, Effort(plan.folds, plan.share), report
         )
 
         def keep() -> None:
             store.prepare()
-            store.save(1, {"soft": soft, "said": said}, {})
-            for place in (folder / FIRST_STAGE).glob("network-*/"):  # they have said what they know
+            store.save(1, {"soft": soft, "said": report}, {})
+            for place in (folder / FIRST_STAGE).glob("network-*/"):  # their predictions are kept
                 shutil.rmtree(place, ignore_errors=True)
 
         on_first(fabric, keep, "what the first stage teaches")
@@ -127,11 +127,11 @@ def teach(built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any]
         )
     tables = {name: table.to(fabric.device) for name, table in state["soft"].items()}
     starts = torch.tensor(np.cumsum([0, *sizes[:-1]]), device=fabric.device)
-    return Taught(tables, starts, tuple(state["said"]))
+    return SoftTargets(tables, starts, tuple(state["said"]))
 
 
 def _first_stage(
-    built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any], effort: Effort, said: list[str]
+    built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any], effort: Effort, report: list[str]
 ) -> dict[str, Tensor]:
     def draw(rows: Rows, tasks: Sequence[Task], seed: int) -> Any:
         del tasks
@@ -156,5 +156,5 @@ def _first_stage(
             built.relations,
             effort=effort,
             seed=built.config.training.seed,
-            say=said.append,
+            say=report.append,
         )

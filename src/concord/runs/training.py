@@ -57,7 +57,7 @@ CHECKPOINTS = "checkpoints"
 def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
     """Train as a config says, and write the result to its output folder.
 
-    A folder that holds an unfinished training of the same config and data is gone on with, to the same
+    A folder that holds an unfinished training of the same config and data is resumed, to the same
     weights bit by bit; one of another config, of other rows, annotations or tables is refused. Inputs in
     files (images, feature rows) are not compared.
 
@@ -115,7 +115,7 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
     }
     if config.stages.kind == "auto":
         return decide_and_train(built, fabric, folder, options, owner)
-    taught = teach(built, fabric, folder, options) if config.stages.kind == "two-stage" else None
+    soft_targets = teach(built, fabric, folder, options) if config.stages.kind == "two-stage" else None
     network = built.network.to(fabric.device)
     rank, world = fabric.global_rank, fabric.world_size
     validation = built.validation_rows(rank, world)
@@ -130,13 +130,13 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
             folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
         ),
         loggers=_loggers(config, folder) if fabric.is_global_zero else (),
-        soft=taught,
+        soft=soft_targets,
         **options,
     )
     chosen = selected_network(network, history).float()  # whatever the precision it was trained in
     run = _run(built, chosen.to(fabric.device), history, fabric, folder)
-    if taught is not None:
-        run = replace(run, facts={**run.facts, "first_stage": list(taught.said)})
+    if soft_targets is not None:
+        run = replace(run, facts={**run.facts, "first_stage": list(soft_targets.report)})
     on_first(fabric, lambda: save_run(run, owner), "the finished training")
     return run
 
@@ -327,25 +327,25 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
         if built.config.validation.calibrate:
             scales = _scales(built.tasks, targets, logits)
             scale_heads(network, scales)
-        said = {
+        predicted = {
             task.name: probabilities(task, logits[task.name].astype(np.float64) * scales.get(task.name, 1.0))
             for task in built.tasks
         }
-        decoder.fit(said, targets)
-        kept = _kept_figures(built.tasks, targets, logits, said)
+        decoder.fit(predicted, targets)
+        kept = _kept_figures(built.tasks, targets, logits, predicted)
     facts = _facts(built, history, kept) | {"scales": scales}
     return assembled(built, network, built.relations, decoder, folder, facts)
 
 
 def _kept_figures(
-    tasks: Sequence[Task], targets: Mapping[str, Any], logits: Mapping[str, Any], said: Mapping[str, Any]
+    tasks: Sequence[Task], targets: Mapping[str, Any], logits: Mapping[str, Any], predicted: Mapping[str, Any]
 ) -> dict[str, float]:
     """Metrics of validation rows by the network that is kept: the selected weights, calibrated."""
     out: dict[str, float] = {}
     for task in tasks:
         y = targets[task.name]
         if task.annotated(y).any():
-            found = measured(task, y, said[task.name])
+            found = measured(task, y, predicted[task.name])
             found["log-loss"] = scaled_log_loss(task, y, logits[task.name].astype(np.float64))
             out |= {f"val/{task.name}/{metric}": value for metric, value in found.items()}
     return out

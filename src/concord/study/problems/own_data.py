@@ -30,7 +30,7 @@ def own_problem(data: Data, folder: str) -> Problem:
         DataFormatError: Features that are no array of numbers.
         NotFiniteError: Features with NaN or infinity; names the first such row.
         ShapeError: Fewer features than the manifest's rows point to.
-        UnknownNameError: A relation of a task or table that there is not.
+        UnknownNameError: A relation of an unknown task or table.
         StudyError: A manifest without rows of a split, or without a column `row`.
     """
     root = Path(folder)
@@ -76,7 +76,7 @@ def _relation(manifest: Manifest, plan: RelationPlan, root: Path) -> Relation:
             for theirs, ours in ((built.source, source), (built.target, target))
         ):
             raise StudyError(
-                f"table {plan.table!r} speaks of other classes or labels than tasks {source.name!r} and "
+                f"table {plan.table!r} has other classes or labels than tasks {source.name!r} and "
                 f"{target.name!r}; write it to CSV with `concord relation show` and adapt it"
             )
         # The names are the same; a manifest has an order of its own.

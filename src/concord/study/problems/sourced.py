@@ -50,18 +50,18 @@ def sourced_problem(plan: Sourced) -> Problem:
     for name, source in config.sources.items():
         if source.inputs.kind == "texts":
             raise StudyError(f"sources.{name}: a study takes no texts; give features of them as a file")
-    opened = open_sources(config)
+    sources = open_sources(config)
     most = {str(split): n for split, n in plan.rows.items()}
-    parts = {split: _at_most(opened.split(config, split), most.get(split)) for split in SPLITS}
+    parts = {split: _at_most(sources.split(config, split), most.get(split)) for split in SPLITS}
     for name in config.sources:
         if name not in parts["train"]:
             raise EmptyDataError(f"sources.{name}: no training rows (split train, and train_where)")
     for split, part in parts.items():
         if not part:
             raise StudyError(f"no source has rows of split {split!r}; sources.NAME.splits draws one")
-    relations = tuple(relation_of(each, opened, config) for each in config.relations)
-    inputs, targets, splits, groups = _loaded(config, opened.tasks, parts)
-    tasks = opened.tasks
+    relations = tuple(relation_of(each, sources, config) for each in config.relations)
+    inputs, targets, splits, groups = _loaded(config, sources.tasks, parts)
+    tasks = sources.tasks
     if plan.outputs == "present":
         kept = {task.name: _present(task, targets[task.name], splits) for task in tasks}
         targets = {task.name: _restricted(task, targets[task.name], kept[task.name]) for task in tasks}
