@@ -724,7 +724,7 @@ def test_groups_are_checked_whatever_the_coupling() -> None:
 
 def test_targets_in_another_container_are_named() -> None:
     x, y, _ = draw(3)
-    for other in (y["kind"], [y["kind"], y["marks"]], pd.DataFrame({"kind": y["kind"]})):
+    for other in (y["kind"], [y["kind"], y["marks"]], pd.DataFrame({"kind": y["kind"]}).to_numpy()):
         with raises(ShapeError, "y is a dictionary by task name"):
             made("posterior").fit(x, other)
     with raises(ShapeError, "y is a dictionary by task name"):  # names of its own, in an order of its own

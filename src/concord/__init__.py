@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from concord.decoding import JointDecoder
     from concord.deploy import export_onnx, from_pretrained, save_pretrained
     from concord.estimation import audit_relation, check_relation, estimate_relation, propose_audit
-    from concord.estimator import CoupledClassifier
+    from concord.estimator import CoupledClassifier, TaskKFold, make_scorer, target_frame
     from concord.networks import MultiTaskNetwork, trunks
     from concord.objective import CoupledObjective
     from concord.relations import Relation
@@ -32,6 +32,7 @@ __all__ = [
     "MulticlassTask",
     "MultilabelTask",
     "Relation",
+    "TaskKFold",
     "__version__",
     "audit_relation",
     "check_relation",
@@ -42,9 +43,11 @@ __all__ = [
     "export_onnx",
     "from_pretrained",
     "load_run",
+    "make_scorer",
     "propose_audit",
     "save_pretrained",
     "tables",
+    "target_frame",
     "train",
     "trunks",
 ]
@@ -59,6 +62,9 @@ __getattr__, __dir__ = lazy_door(
         "MulticlassTask": "concord.tasks",
         "MultilabelTask": "concord.tasks",
         "Relation": "concord.relations",
+        "TaskKFold": "concord.estimator",
+        "make_scorer": "concord.estimator",
+        "target_frame": "concord.estimator",
         "estimate_relation": "concord.estimation",
         "train": "concord.runs",
         "save_pretrained": "concord.deploy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,12 @@ import torch
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d
 
-from concord.errors import AnnotationError, ConcordWarning, NoAnnotationError, ShapeError, UnknownNameError
+from concord.errors import AnnotationError, ConcordWarning, NoAnnotationError, ShapeError
 from concord.estimator.inputs import names_where
+from concord.estimator.tables import by_task
 from concord.estimator.warned import warn_caller
 from concord.fitting import Rows
-from concord.tasks import MulticlassTask, Task, task_names
+from concord.tasks import MulticlassTask, Task
 
 SINGLE = "y"
 """Name of the task that is made from a one-dimensional y."""
@@ -45,16 +46,16 @@ def annotations_of(tasks: Sequence[Task] | None, y: Any) -> Annotations:
     Raises:
         ShapeError: A dictionary without tasks, or a one-dimensional y with tasks.
         AnnotationError: A one-dimensional y of one class.
-        UnknownNameError: A task in y of another name.
+        UnknownNameError: A task or column in y of another name.
+        DuplicateNameError: Two tasks of one name, or a column that occurs twice.
     """
-    if not isinstance(y, Mapping):
-        return _of_one_dimension(y)
-    if tasks is None:
+    if tasks is not None:
+        given = by_task(y, tasks)
+        encoded = {task.name: task.encode(given[task.name]) for task in tasks if task.name in given}
+        return Annotations(list(tasks), encoded)
+    if isinstance(y, Mapping):
         raise ShapeError("targets by task name need tasks=[...] that say which classes and labels there are")
-    task_names(tasks)
-    check_names(y, tasks)
-    encoded = {task.name: task.encode(y[task.name]) for task in tasks if task.name in y}
-    return Annotations(list(tasks), encoded)
+    return _of_one_dimension(y)
 
 
 def _of_one_dimension(y: Any) -> Annotations:
@@ -65,18 +66,6 @@ def _of_one_dimension(y: Any) -> Annotations:
         raise AnnotationError(f"a classifier needs at least 2 classes, found one class: {classes[0]!r}")
     task = MulticlassTask(SINGLE, map(str, range(len(classes))))
     return Annotations([task], {SINGLE: index}, classes)
-
-
-def check_names(y: Iterable[str], tasks: Sequence[Task]) -> None:
-    """Check that y names known tasks only.
-
-    Raises:
-        UnknownNameError: It names another.
-    """
-    names = [task.name for task in tasks]
-    for name in y:
-        if name not in names:
-            raise UnknownNameError.of("task in y", name, names)
 
 
 # -- what is never annotated ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
@@ -40,12 +41,14 @@ from concord.errors import (
     SourceShiftWarning,
 )
 from concord.estimation import PriorShift
-from concord.estimator.annotations import SINGLE, annotations_of, check_annotated, check_names, say_missing
+from concord.estimator.annotations import SINGLE, annotations_of, check_annotated, say_missing
 from concord.estimator.couplings import checked_couplings, checked_relations
 from concord.estimator.features import inputs_of
 from concord.estimator.inputs import are_related, check_whole, input_shifts, zero_shot_classes
+from concord.estimator.progress import training_bar
 from concord.estimator.saving import WEIGHTS, one_line, restored, state_of
 from concord.estimator.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
+from concord.estimator.tables import TableForm, by_task
 from concord.estimator.warned import warn_caller
 from concord.estimator.weights import row_weights
 from concord.fitting import Rows
@@ -69,7 +72,7 @@ For `sklearn.utils.estimator_checks.check_estimator(model, expected_failed_check
 """
 
 
-STATE = ("_mean", "_std", "_single", "_seed", "_network", "_automatic", "_example_shape")
+STATE = ("_mean", "_std", "_single", "_seed", "_network", "_automatic", "_example_shape", "_table")
 """What a fit finds beside the attributes that end in an underscore."""
 
 
@@ -111,7 +114,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             whatever torch's default dtype and modes are. With another number of threads sums are rounded
             otherwise, and a wide network ends up another, as good one. Fits in several threads take turns;
             no global generator is left changed.
-        verbose: Print what is about to happen, what it costs and what was chosen.
+        verbose: Print what is about to happen, what it costs and what was chosen, and draw a progress bar on
+            the standard error stream.
 
     Attributes:
         tasks_: The tasks.
@@ -181,6 +185,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.non_deterministic = self.random_state is None
+        if self.tasks is not None:
+            # Else scikit-learn would stratify by y, which it takes for the classes of one task.
+            tags.estimator_type = None
         return tags
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> CoupledClassifier:
@@ -190,9 +197,11 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of your own also an array
                 (n, ...), which it gets in float32.
             y: By task name, targets with gaps: (n,) class names or indices with -1 or None, (n, K) labels
-                with NaN. Or one-dimensional (n,), for a single task made on the spot.
-            sample_weight: (n,) >= 0, weights of rows in every supervised loss; not all 0 where a task is
-                annotated.
+                with NaN. Or the same as a table of pandas or polars, with a column ``TASK`` for each class
+                task and ``TASK.LABEL`` for each label (`concord.target_frame` makes one); then `predict`
+                gives such a table. Or one-dimensional (n,), for a single task made on the spot.
+            sample_weight: (n,) >= 0, weights of rows in every supervised loss; or by task name, as a
+                dictionary or a table, 1 where a task is not named. Not all 0 where a task is annotated.
             groups: (n,) subjects, videos: rows of one are never divided between folds.
 
         Raises:
@@ -231,6 +240,20 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.zero_shot_: dict[str, list[str]] = {}
         self.cost_ = 1.0
         self._automatic: Automatic | None = None
+        with training_bar(self._most_steps(), shown=bool(self.verbose)) as progress:
+            self._train(replace(learner, progress=progress), rows, relations)
+        self.relations_ = relations if self._automatic is None else list(self._automatic.relations)
+        say_missing(missing, self.zero_shot_, self._say)
+
+    def _most_steps(self) -> int:
+        """Optimiser steps of all networks that a fit may train."""
+        tasks, effort = len(self.tasks_), self._effort()
+        name = self.coupling if isinstance(self.coupling, str) and tasks > 1 else None
+        networks = {"auto": tasks + 2, "two-stage": 1}.get(name or "", 0)
+        finals = tasks + 2 if name == "auto" else 1
+        return round(self.steps * (effort.folds * effort.share * networks + finals))
+
+    def _train(self, learner: TorchLearner, rows: Rows, relations: list[Relation]) -> None:
         if len(self.tasks_) == 1:
             self._network = train_single(learner, rows, self.tasks_[0], 1.0, self._seed)
             self.cost_ = 0.5
@@ -258,8 +281,6 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             names = ", ".join(c.name for c in chosen) or "no coupling"
             self._say(f"one balanced shared network, {names}")
             self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations if chosen else ())
-        self.relations_ = relations if self._automatic is None else list(self._automatic.relations)
-        say_missing(missing, self.zero_shot_, self._say)
 
     def cross_fit(
         self, X: Any, y: Mapping[str, Any], sample_weight: Any = None, groups: Any = None
@@ -329,17 +350,22 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
         Classes come as the task was given them: numbers where they are numbers.
 
+        A model that was fitted on a table of targets gives a table with the same columns.
+
         A label is 1 from a probability of .5 on.
         """
         probabilities = self.predict_proba(X)
         if self._single:
             return self.classes_[probabilities.argmax(axis=1)]
-        return {
+        predicted = {
             task.name: task.as_given(probabilities[task.name].argmax(axis=1))
             if isinstance(task, MulticlassTask)
             else (probabilities[task.name] >= 0.5).astype(np.int64)
             for task in self.tasks_
         }
+        if self._table is None:
+            return predicted
+        return self._table.filled(self.tasks_, predicted, getattr(X, "index", None))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of a single task; of several, the mean of each task's main metric: in [0, 1].
@@ -355,15 +381,14 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             UnknownNameError: A task of another name.
             ShapeError: Targets of another number of rows than X; weights where there are several tasks.
         """
-        if not isinstance(y, Mapping):
-            if not self._single:
-                raise ShapeError(f"y is a dictionary by task name, found {type(y).__name__}")
-            return float(super().score(X, y, sample_weight))
+        check_is_fitted(self, "tasks_")
         if self._single:
-            raise ShapeError("the model was fitted on a one-dimensional y, found a dictionary")
+            if isinstance(y, Mapping):
+                raise ShapeError("the model was fitted on a one-dimensional y, found a dictionary")
+            return float(super().score(X, y, sample_weight))
         if sample_weight is not None:
             raise ShapeError("sample_weight is for a single task; metrics of several are unweighted")
-        check_names(y, self.tasks_)
+        y = by_task(y, self.tasks_)
         probabilities = self.predict_proba(X)
         values = []
         for task in self.tasks_:
@@ -400,15 +425,15 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     def _rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, dict[str, list[str]]]:
         """Training rows, and what of each task is never annotated; starts the report, draws the seed."""
-        if self.tasks is not None and not isinstance(y, Mapping):
-            raise ShapeError(
-                f"y is a dictionary by task name where tasks=[...] are given, found {type(y).__name__}"
-            )
-        if not isinstance(y, Mapping):
+        if self.tasks is not None:
+            by_task(y, self.tasks)  # before X is looked at, as scikit-learn would take y for one task
+        single = self.tasks is None and not isinstance(y, Mapping)
+        if single:
             check_whole(y)
-        inputs = inputs_of(self, X, y if not isinstance(y, Mapping) else None, reset=True)
+        inputs = inputs_of(self, X, y if single else None, reset=True)
         self._example_shape = inputs.shape[1:]
         given = annotations_of(self.tasks, y)
+        self._table = TableForm.of(y) if self.tasks is not None else None
         self.tasks_, self._single = given.tasks, given.classes is not None
         if given.classes is not None:
             self.classes_ = given.classes

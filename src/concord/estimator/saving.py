@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import nn
 
 from concord.auto import Automatic, Choice, Family
+from concord.estimator.tables import TableForm
 from concord.relations import relation_of, relation_record, task_of, task_record
 
 Array = npt.NDArray[Any]
@@ -57,6 +58,7 @@ def state_of(model: Any) -> dict[str, Any]:
         "cost": model.cost_,
         "zero_shot": model.zero_shot_,
         "example": list(model._example_shape),
+        "table": None if model._table is None else asdict(model._table),
     }
 
 
@@ -119,6 +121,8 @@ def restored(cls: type[Any], state: Mapping[str, Any], trunk: Any) -> Any:
     model.zero_shot_, model.shifts_ = state["zero_shot"], ()
     model.checks_, model._automatic, model._seed = (), None, 0
     model._example_shape = tuple(state["example"])
+    table = state.get("table")
+    model._table = table and TableForm(table["library"], tuple(table["columns"]))
     model.relations_ = [relation_of(each, tasks) for each in state["relations"]]
     networks = [_network(model, each) for each in state["networks"]]
     if not state["automatic"]:

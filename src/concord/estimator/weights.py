@@ -12,6 +12,7 @@ import torch
 from concord.errors import RangeError, ShapeError, UnknownNameError
 from concord.estimator.annotations import Annotations
 from concord.estimator.settings import number, one_of
+from concord.estimator.tables import is_table
 from concord.fitting import Rows
 from concord.names import Names, plain
 from concord.tasks import MulticlassTask, MultilabelTask, Task
@@ -25,7 +26,7 @@ def row_weights(
     Raises:
         ShapeError: Weights of another shape or kind.
         RangeError: Weights that are negative, or all 0 in a task's annotated rows.
-        UnknownNameError: A task or class in `class_weight` of another name.
+        UnknownNameError: A task in `sample_weight`, or a task or class in `class_weight`, of another name.
     """
     out = {} if sample_weight is None else _of_samples(sample_weight, len(rows), given.tasks)
     for task in given.tasks:
@@ -43,6 +44,14 @@ def row_weights(
 
 
 def _of_samples(sample_weight: Any, n: int, tasks: Sequence[Task]) -> dict[str, torch.Tensor]:
+    by_task = isinstance(sample_weight, Mapping)
+    if by_task or is_table(sample_weight):
+        names = [task.name for task in tasks]
+        given = list(sample_weight if by_task else sample_weight.columns)
+        for name in given:
+            if name not in names:
+                raise UnknownNameError.of("task in sample_weight", name, names)
+        return {name: _checked(f"sample_weight of {name!r}", sample_weight[name], n) for name in given}
     weight = _checked("sample_weight", sample_weight, n)
     return {task.name: weight for task in tasks}
 

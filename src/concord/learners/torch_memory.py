@@ -22,6 +22,11 @@ from concord.tasks import Task
 
 Array = npt.NDArray[np.float64]
 
+Progress = Callable[[], Callable[[dict[str, float]], None]]
+
+RECORDS = 50
+"""Records of a network that is trained for all steps, where its progress is watched."""
+
 
 def network_logits(network: nn.Module, inputs: Tensor) -> dict[str, Array]:
     """Logits of inputs in memory (n, ...), in float64: by task, (n, width)."""
@@ -45,6 +50,7 @@ class TorchLearner(Learner):
         device: Where to train.
         relations: Relations of the couplings.
         couplings: Couplings in the loss of every network.
+        progress: Asked for each network that is trained; what it gives takes the network's records.
         kinds: What it trains.
     """
 
@@ -58,6 +64,7 @@ class TorchLearner(Learner):
     device: str
     relations: Sequence[Relation] = ()
     couplings: Sequence[Coupling] = ()
+    progress: Progress | None = None
     kinds: Sequence[Kind] = ("single-task", "shared", "coupled")
 
     def coupled(self, relations: Sequence[Relation], couplings: Sequence[Coupling]) -> TorchLearner:
@@ -95,7 +102,8 @@ class TorchLearner(Learner):
             weight_decay=self.weight_decay,
             seed=seed,
             recipe=Recipe(schedule="cosine"),
-            log_every=max(1, self.steps),
+            log_every=max(1, self.steps if self.progress is None else self.steps // RECORDS),
+            on_log=None if self.progress is None else self.progress(),
         )
         return network
 

@@ -32,6 +32,7 @@ from concord.errors import (
 from concord.files import write_csv
 from concord.names import Names
 from concord.relations.evidence import EvidenceTable
+from concord.relations.html import relation_html
 from concord.relations.table_file import TableFile, read_table
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
@@ -493,6 +494,10 @@ class Relation:
             for name, spread in zip(self.target.outputs, high - low, strict=True)
             if not spread > tolerance
         )
+
+    def _repr_html_(self) -> str:
+        """The table in a notebook."""
+        return relation_html(self)
 
     # -- the same, otherwise ---------------------------------------------------------------------
 

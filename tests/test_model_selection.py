@@ -1,0 +1,360 @@
+"""y as a table, folds over rows with gaps, scorers by task: what scikit-learn's model selection needs."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+from sklearn.base import is_classifier
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    cross_val_predict,
+    cross_val_score,
+    train_test_split,
+)
+
+import concord as cc
+from asserts import raises
+from concord.errors import (
+    ConcordError,
+    DuplicateNameError,
+    NoAnnotationError,
+    RangeError,
+    ShapeError,
+    UnknownNameError,
+)
+from concord.estimator.progress import training_bar
+
+PET = cc.MulticlassTask("pet", ["cat", "dog", "emu"])
+TRAIT = cc.MultilabelTask("trait", ["purrs", "barks"])
+TASKS = [PET, TRAIT]
+COLUMNS = ["pet", "trait.purrs", "trait.barks"]
+QUICK = {"coupling": None, "steps": 8, "hidden": (8,), "random_state": 0}
+
+
+def sources(n=60, seed=0):
+    """Rows of one source with classes, then rows of another with labels."""
+    rng = np.random.default_rng(seed)
+    pets = [*np.resize(PET.classes, n // 2).tolist(), *[None] * (n - n // 2)]
+    traits = np.concatenate([np.full((n // 2, 2), np.nan), rng.integers(0, 2, (n - n // 2, 2))])
+    return rng.normal(size=(n, 4)), {"pet": pets, "trait": traits}
+
+
+X, Y = sources()
+POLARS = cc.target_frame(TASKS, Y)
+PANDAS = POLARS.to_pandas().set_index(np.arange(100, 160))
+TABLES = pytest.mark.parametrize("table", [POLARS, PANDAS], ids=["polars", "pandas"])
+
+
+def model(**changes):
+    return cc.CoupledClassifier(TASKS, **{**QUICK, **changes})
+
+
+# -- y as a table --------------------------------------------------------------------------------------
+
+
+def test_a_table_has_a_column_for_each_class_task_and_each_label_with_null_for_gaps():
+    assert POLARS.columns == COLUMNS
+    assert POLARS["pet"].to_list() == Y["pet"]
+    assert POLARS["trait.barks"].null_count() == 30
+    assert POLARS["trait.barks"].to_list()[30:] == Y["trait"][30:, 1].tolist()
+    assert cc.target_frame(TASKS, {"trait": Y["trait"]}).columns == COLUMNS[1:]
+
+
+@TABLES
+def test_a_table_trains_the_model_that_the_dictionary_trains(table):
+    by_name = model().fit(X, Y).predict_proba(X)
+    by_table = model().fit(X, table[["pet", "trait.barks", "trait.purrs"]]).predict_proba(X)
+    for name, p in by_name.items():
+        np.testing.assert_array_equal(by_table[name], p)
+
+
+@TABLES
+def test_fitted_on_a_table_it_predicts_such_a_table(table):
+    order = ["trait.barks", "pet", "trait.purrs"]
+    fitted = model().fit(X, table[order])
+    found = fitted.predict(pd.DataFrame(X, index=PANDAS.index).to_numpy())
+    expected = model().fit(X, Y).predict(X)
+    assert type(found) is type(table)
+    assert list(found.columns) == order
+    assert list(found["pet"]) == list(expected["pet"])
+    assert list(found["trait.purrs"]) == list(expected["trait"][:, 0])
+
+
+def test_the_index_of_pandas_is_kept():
+    features = pd.DataFrame(X, index=PANDAS.index, columns=list("abcd"))
+    assert model().fit(features, PANDAS).predict(features).index.equals(PANDAS.index)
+
+
+def test_the_form_of_predictions_is_kept_in_a_saved_model(tmp_path):
+    fitted = model().fit(X, PANDAS)
+    fitted.save(tmp_path / "saved")
+    pd.testing.assert_frame_equal(cc.CoupledClassifier.load(tmp_path / "saved").predict(X), fitted.predict(X))
+
+
+def test_a_table_of_pandas_needs_pandas_where_the_model_is_loaded(monkeypatch):
+    fitted = model().fit(X, PANDAS)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with raises(ConcordError, "fitted on a table of pandas, which is not installed"):
+        fitted.predict(X)
+
+
+@TABLES
+def test_columns_that_do_not_fit_are_named(table):
+    renamed = table.rename({"pet": "Pet"}) if table is POLARS else table.rename(columns={"pet": "Pet"})
+    with raises(UnknownNameError, "column in y 'Pet'"):
+        model().fit(X, renamed)
+    with raises(ShapeError, "y has 1 of 2 columns of task 'trait'; 'trait.barks' is missing"):
+        model().fit(X, table[["pet", "trait.purrs"]])
+    with raises(NoAnnotationError, "'trait' has no annotation"):
+        model().fit(X, table[["pet"]])
+
+
+def test_a_column_that_occurs_twice_and_other_kinds_of_y_are_refused():
+    with raises(DuplicateNameError, "'pet' occurs twice in y"):
+        model().fit(X, pd.concat([PANDAS, PANDAS[["pet"]]], axis=1))
+    with raises(ShapeError, "y is a dictionary by task name, or a table with named columns"):
+        model().fit(X, Y["pet"])
+
+
+def test_a_table_is_made_of_known_tasks_of_one_length():
+    with raises(UnknownNameError, "task in y 'tree'"):
+        cc.target_frame(TASKS, {"tree": [0]})
+    with raises(ShapeError, "one number of rows for each task, found"):
+        cc.target_frame(TASKS, {"pet": [0], "trait": Y["trait"]})
+    with raises(ShapeError, "found none"):
+        cc.target_frame(TASKS, {})
+    twice = cc.MulticlassTask("trait.purrs", ["no", "yes"])
+    with raises(DuplicateNameError, "two tasks need the column 'trait.purrs'"):
+        cc.target_frame([TRAIT, twice], {"trait": [[0, 1]], "trait.purrs": [0]})
+
+
+# -- scikit-learn --------------------------------------------------------------------------------------
+
+
+@TABLES
+def test_cross_val_score_is_the_mean_of_main_metrics_on_each_fold(table):
+    folds = cc.TaskKFold(TASKS, 3)
+    scores = cross_val_score(model(), X, table, cv=folds, error_score="raise")
+    for (train, test), score in zip(folds.split(X, Y), scores, strict=True):
+        part = {"pet": np.array(Y["pet"], dtype=object)[train], "trait": Y["trait"][train]}
+        held = {"pet": np.array(Y["pet"], dtype=object)[test], "trait": Y["trait"][test]}
+        assert model().fit(X[train], part).score(X[test], held) == pytest.approx(score)
+
+
+@TABLES
+def test_cross_val_predict_gives_every_row_by_the_model_that_did_not_see_it(table):
+    folds = cc.TaskKFold(TASKS, 2)
+    found = pd.DataFrame(cross_val_predict(model(), X, table, cv=folds), columns=COLUMNS)
+    train, test = next(folds.split(X, table))
+    part = table[train] if table is POLARS else table.iloc[train]
+    expected = model().fit(X[train], part).predict(X[test])
+    assert found["pet"][test].tolist() == list(expected["pet"])
+    assert found["trait.barks"][test].tolist() == list(expected["trait.barks"])
+
+
+@TABLES
+def test_a_grid_search_with_scorers_by_task_refits_the_best(table):
+    search = GridSearchCV(
+        model(),
+        {"steps": [1, 30]},
+        cv=cc.TaskKFold(TASKS, 2),
+        scoring={"pets": cc.make_scorer("pet", "macro_f1"), "traits": cc.make_scorer("trait")},
+        refit="pets",
+        error_score="raise",
+    ).fit(X, table)
+    means = search.cv_results_["mean_test_pets"]
+    assert search.best_params_["steps"] == [1, 30][int(np.argmax(means))]
+    assert np.isfinite(search.cv_results_["mean_test_traits"]).all()
+    assert search.predict(X).shape == (60, 3)
+
+
+@TABLES
+def test_train_test_split_keeps_rows_together(table):
+    first, second, y_first, y_second = train_test_split(X, table, random_state=3)
+    rebuilt = {tuple(x): y for x, y in zip(X, np.asarray(POLARS.to_pandas(), dtype=object), strict=True)}
+    for inputs, targets in ((first, y_first), (second, y_second)):
+        for x, row in zip(inputs, np.asarray(targets, dtype=object), strict=True):
+            np.testing.assert_array_equal(pd.isna(row), pd.isna(rebuilt[tuple(x)]))
+
+
+def test_with_tasks_it_is_no_classifier_of_one_y_and_without_them_it_is():
+    assert not is_classifier(model())
+    assert is_classifier(cc.CoupledClassifier())
+
+
+def test_groups_are_routed_to_fit_where_that_is_asked_for():
+    groups = np.repeat(np.arange(20), 3)
+    seen = []
+
+    class Watched(cc.CoupledClassifier):
+        def fit(self, X, y, sample_weight=None, groups=None):
+            seen.append(groups)
+            return super().fit(X, y, sample_weight, groups)
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        asking = Watched(TASKS, **QUICK).set_fit_request(groups=True)
+        cross_val_score(
+            asking, X, PANDAS, cv=cc.TaskKFold(TASKS, 2), params={"groups": groups}, error_score="raise"
+        )
+    assert len(seen) == 2
+    assert not set(seen[0]) & set(seen[1])  # folds of whole groups
+
+
+def test_the_diagram_of_the_estimator_and_the_table_of_a_relation_are_drawn():
+    assert "CoupledClassifier" in model()._repr_html_()
+    odd = cc.MultilabelTask("<i>", ["a & b", "<script>"])
+    drawn = cc.Relation(PET, odd, [[0.25, np.nan], [0, 1], [1, 0.5]])._repr_html_()
+    assert "<script>" not in drawn
+    assert "a &amp; b" in drawn
+    assert drawn.count("<td>") == 1 + 6
+    assert "<td>0.25</td><td></td>" in drawn
+
+
+def test_a_large_relation_is_drawn_in_part_and_says_so():
+    many = cc.MulticlassTask("many", range(30))
+    drawn = cc.Relation(many, TRAIT, np.full((30, 2), 0.5))._repr_html_()
+    assert "24 of 30 rows and 2 of 2 columns" in drawn
+    assert drawn.count("<tr>") == 1 + 24
+
+
+# -- folds ---------------------------------------------------------------------------------------------
+
+
+@given(st.integers(2, 5), st.integers(0, 2**31 - 1), st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_folds_are_a_partition_alike_in_annotations_that_keeps_groups(n_splits, seed, grouped):
+    inputs, y = sources(n=80, seed=seed)
+    groups = np.arange(80) // 2 if grouped else None
+    parts = list(cc.TaskKFold(TASKS, n_splits, random_state=seed).split(inputs, y, groups))
+    tested = np.concatenate([test for _, test in parts])
+    assert sorted(tested) == list(range(80))
+    for train, test in parts:
+        assert sorted([*train, *test]) == list(range(80))
+        assert not grouped or not set(groups[train]) & set(groups[test])
+        annotated = (test < 40).sum()
+        assert abs(annotated - 40 / n_splits) <= (4 if grouped else 1)
+    if not grouped:
+        for _, test in parts:
+            counts = Counter(y["pet"][i] for i in test if i < 40)
+            assert max(counts.values()) - min(counts.values()) <= 2
+
+
+def test_the_same_seed_gives_the_same_folds_of_a_dictionary_and_of_tables():
+    of_dictionary = [test.tolist() for _, test in cc.TaskKFold(TASKS, 3).split(X, Y)]
+    for table in (POLARS, PANDAS):
+        assert [test.tolist() for _, test in cc.TaskKFold(TASKS, 3).split(X, table)] == of_dictionary
+    assert [test.tolist() for _, test in cc.TaskKFold(TASKS, 3, random_state=1).split(X, Y)] != of_dictionary
+    assert cc.TaskKFold(TASKS, 3).get_n_splits() == 3
+
+
+def test_folds_that_cannot_be_made_are_refused():
+    with raises(RangeError, "n_splits is a whole number >= 2, found 1"):
+        cc.TaskKFold(TASKS, 1)
+    with raises(RangeError, "random_state is a whole number >= 0, found -1"):
+        cc.TaskKFold(TASKS, random_state=-1)
+    with raises(ShapeError, "give y"):
+        next(cc.TaskKFold(TASKS).split(X))
+    with raises(ShapeError, "X has 59 rows, but y has 60"):
+        next(cc.TaskKFold(TASKS).split(X[1:], Y))
+    few = {"pet": Y["pet"], "trait": np.where(np.arange(60)[:, None] == 59, 1.0, np.nan).repeat(2, axis=1)}
+    with raises(RangeError, "task 'trait' has 1 annotated rows, which do not reach into all 5 folds"):
+        next(cc.TaskKFold(TASKS).split(X, few))
+    with raises(RangeError, "5 folds cannot be made of these groups"):
+        next(cc.TaskKFold(TASKS).split(X, Y, groups=np.arange(60) // 30))
+
+
+def test_the_splitters_of_scikit_learn_work_as_well():
+    scores = cross_val_score(
+        model(), X, PANDAS, groups=np.arange(60) % 4, cv=GroupKFold(2), error_score="raise"
+    )
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+# -- scorers -------------------------------------------------------------------------------------------
+
+
+def test_a_scorer_is_the_metric_of_its_task_and_an_error_is_negative():
+    fitted = model().fit(X, Y)
+    p = fitted.predict_proba(X)
+    found = {
+        (name, metric): cc.make_scorer(name, metric)(fitted, X, PANDAS)
+        for name, metric in [("pet", None), ("pet", "accuracy"), ("trait", "map"), ("trait", "ece")]
+    }
+    hits = p["pet"][:30].argmax(axis=1) == PET.encode(Y["pet"])[:30]
+    assert found["pet", None] == found["pet", "accuracy"] == pytest.approx(hits.mean())
+    assert found["trait", "ece"] < 0 < found["trait", "map"]
+
+
+def test_a_scorer_says_what_it_does_not_know():
+    fitted = model().fit(X, Y)
+    with raises(UnknownNameError, "task of a scorer 'tree'"):
+        cc.make_scorer("tree")(fitted, X, Y)
+    with raises(UnknownNameError, "metric of task 'pet' 'map'"):
+        cc.make_scorer("pet", "map")(fitted, X, Y)
+    with raises(ShapeError, "y holds no targets of task 'pet'"):
+        cc.make_scorer("pet")(fitted, X, {"trait": Y["trait"]})
+
+
+# -- weights and progress ------------------------------------------------------------------------------
+
+
+def test_weights_of_one_task_leave_rows_of_the_other_as_they_are():
+    ones, drawn = np.ones(60), np.random.default_rng(1).uniform(0.1, 3, 60)
+    by_name = model().fit(X, Y, sample_weight={"pet": drawn})
+    by_table = model().fit(X, Y, sample_weight=pd.DataFrame({"pet": drawn, "trait": ones}))
+    both = model().fit(X, Y, sample_weight=drawn)
+    for name in ("pet", "trait"):
+        np.testing.assert_array_equal(by_name.predict_proba(X)[name], by_table.predict_proba(X)[name])
+    assert (by_name.predict_proba(X)["trait"] != both.predict_proba(X)["trait"]).any()
+
+
+def test_weights_by_task_are_checked_by_task():
+    with raises(UnknownNameError, "task in sample_weight 'tree'"):
+        model().fit(X, Y, sample_weight={"tree": np.ones(60)})
+    with raises(ShapeError, "sample_weight of 'pet' has shape (60,), found (2,)"):
+        model().fit(X, Y, sample_weight={"pet": [1, 2]})
+    with raises(RangeError, "all weights are zero in the annotated rows of task 'pet'"):
+        model().fit(X, Y, sample_weight={"pet": np.zeros(60)})
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_a_bar_is_drawn_on_stderr_where_it_is_asked_for(verbose, capsys):
+    model(verbose=verbose).fit(X, Y)
+    drawn = capsys.readouterr()
+    assert ("8 of at most 8 steps" in drawn.err) == bool(verbose)
+    assert "steps" not in drawn.out
+
+
+@pytest.mark.parametrize("coupling", ["auto", "two-stage"])
+def test_the_bar_reckons_with_at_least_the_steps_that_are_taken(coupling, capsys):
+    relation = cc.Relation(PET, TRAIT, [[0.9, 0.1], [0.1, 0.9], [0.1, 0.1]])
+    model(coupling=coupling, relations=[relation], effort="fast", verbose=1).fit(X, Y)
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    taken, most = (int(line.split(word)[0].split()[-1].replace(",", "")) for word in ("of at", "steps"))
+    assert 8 < taken <= most
+
+
+def test_a_bar_moves_by_the_steps_of_each_network():
+    text = io.StringIO()
+    with training_bar(10, console=Console(file=text, width=120)) as progress:
+        for _ in range(2):
+            log = progress()
+            log({"step": 2.0})
+            log({"step": 4.0})
+    assert "8 of at most 10 steps" in text.getvalue()
+
+
+def test_what_is_watched_is_trained_alike():
+    np.testing.assert_array_equal(
+        model(verbose=1).fit(X, Y).predict_proba(X)["pet"], model().fit(X, Y).predict_proba(X)["pet"]
+    )
