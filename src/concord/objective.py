@@ -176,8 +176,8 @@ class CoupledObjective(nn.Module):
             hard = hard_loss(z, targets[name], sample_weight=weight, population=self._population)
             parts[name] = _weighed(self.task_weights[name], hard)
             if soft is not None and name in soft:
-                taught = soft_loss(z, soft[name], population=self._population)
-                parts[f"{name}/soft"] = _weighed(self.soft_weights[name], taught)
+                soft_part = soft_loss(z, soft[name], population=self._population)
+                parts[f"{name}/soft"] = _weighed(self.soft_weights[name], soft_part)
         for part, relation, coupling in zip(self.part_names, self._relation_of, self.couplings, strict=True):
             assert isinstance(coupling, Coupling)
             parts[part] = _weighed(coupling.weight, coupling(logits, targets, self.relations[relation]))

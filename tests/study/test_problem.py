@@ -23,7 +23,7 @@ from concord.study.plan import as_plan
 from concord.study.problems.cases.digits import SEGMENTS, problem
 from concord.study.problems.load import problem_of
 from concord.study.problems.problem import check_problem, draw
-from concord.study.running.engines import _opened
+from concord.study.running.engines import _loaded
 from concord.study.spec import Regime
 
 DIGITS = problem()
@@ -163,8 +163,8 @@ def test_a_function_beside_the_plan_gives_the_problem(beside):
 
 def test_a_worker_finds_the_function_by_what_it_is_told(beside):
     plan = tiny(problem="a_problem:small", folder=str(beside))
-    opened, found = _opened(plan.model_dump_json())
-    assert opened == plan
+    loaded, found = _loaded(plan.model_dump_json())
+    assert loaded == plan
     assert found.tasks == DIGITS.tasks
 
 

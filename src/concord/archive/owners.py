@@ -207,7 +207,7 @@ def own(folder: Path, name: str = OWNER, *, wait: bool = False) -> Claim:
     Raises:
         CheckpointError: Another process writes to it, or the claim cannot be written.
     """
-    claimant, path, told = Claimant(), folder / name, False
+    claimant, path, warned = Claimant(), folder / name, False
     while True:
         try:
             claim = claimant.take(path)
@@ -218,8 +218,8 @@ def own(folder: Path, name: str = OWNER, *, wait: bool = False) -> Claim:
         if claim is not None:
             return claim
         if claimant.watched(path):
-            if not told:
-                told = True
+            if not warned:
+                warned = True
                 warnings.warn(
                     f"{folder} was in use by {holder_of(path)}: waiting up to {STALE:.0f} seconds for a "
                     "sign of life",

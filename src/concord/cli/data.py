@@ -98,8 +98,8 @@ def inspect(
     check_outputs({"--out": out, "--json": json_out}, manifests)
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group}
     mapping = parse_mapping(task, labels, gap, columns, separator, no_gap)
-    opened = [open_manifest(file, mapping) for file in manifests]
-    found = look(*opened, root=root, files=files, content=content)
+    loaded = [open_manifest(file, mapping) for file in manifests]
+    found = look(*loaded, root=root, files=files, content=content)
     if out is not None:
         found.draw(out)
         say(f"drew {out}")
@@ -219,10 +219,10 @@ def join(
     from concord.data import merge, read_manifest, stack
 
     check_outputs({"--out": out}, manifests)
-    opened = [read_manifest(file) for file in manifests]
+    loaded = [read_manifest(file) for file in manifests]
     if conflict not in ("error", "first", "gap"):
         raise ConfigError(f"--conflict is error, first or gap, found {conflict!r}")
-    _write(merge(opened, on, conflict) if on else stack(opened), out)  # type: ignore[arg-type]
+    _write(merge(loaded, on, conflict) if on else stack(loaded), out)  # type: ignore[arg-type]
 
 
 @app.command("filter")

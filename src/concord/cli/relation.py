@@ -146,18 +146,18 @@ def estimate(
     first, second = _tasks(manifest, source, target)
     _one_of(predictions, features)
     targets = manifest.targets()
-    said: dict[str, npt.NDArray[np.float64]] = {}
+    predicted: dict[str, npt.NDArray[np.float64]] = {}
     if predictions is not None:
-        said = read_predictions(predictions, manifest, (first, second))
+        predicted = read_predictions(predictions, manifest, (first, second))
     elif features is not None:
-        said = _first_stage(manifest, (first, second), features, seed, effort).predictions()
+        predicted = _first_stage(manifest, (first, second), features, seed, effort).predictions()
     relation = estimate_relation(
         first,
         second,
         Encoded(targets[first.name]),
         Encoded(targets[second.name]),
-        class_proba=said.get(first.name),
-        target_proba=said.get(second.name),
+        class_proba=predicted.get(first.name),
+        target_proba=predicted.get(second.name),
         groups=group_codes(manifest),
         level=level,
         pseudo_count=prior,
@@ -221,14 +221,14 @@ def check(
         stage = _first_stage(manifest, (first, second), features, seed, effort)
         found, rows = stage.check(given), stage.observations(first, second)
     elif predictions is not None:
-        targets, said = manifest.targets(), read_predictions(predictions, manifest, (first, second))
+        targets, predicted = manifest.targets(), read_predictions(predictions, manifest, (first, second))
         rows = observed(
             first,
             second,
             Encoded(targets[first.name]),
             Encoded(targets[second.name]),
-            said[first.name],
-            said[second.name],
+            predicted[first.name],
+            predicted[second.name],
             groups=group_codes(manifest),
         )
         found = check_observations(rows, given)

@@ -143,7 +143,7 @@ def filled_counts(manifest: Manifest) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {}
     for task in manifest.tasks:
         for column, output in _value_columns(task):
-            place = f"{_beside(task, output)}:provenance"
+            place = f"{_stem(task, output)}:provenance"
             if place in manifest.frame.columns:
                 found = manifest.frame[place].drop_nulls().cast(pl.String).value_counts(sort=True)
                 counts[column] = dict(found.iter_rows())
@@ -214,7 +214,7 @@ def evidence(manifest: Manifest, task: Task) -> Array:
     """Encoded targets of a task that somebody annotated; what was filled in before is a gap."""
     values = manifest.select(task.name).targets()[task.name]
     for number, (_, output) in enumerate(_value_columns(task)):
-        place = f"{_beside(task, output)}:provenance"
+        place = f"{_stem(task, output)}:provenance"
         if place in manifest.frame.columns:
             filled = (manifest.frame[place] != ANNOTATED).fill_null(False).to_numpy()
             if isinstance(task, MulticlassTask):
@@ -233,16 +233,16 @@ def _columns(manifest: Manifest, task: Task, given: _Values, provenance: str) ->
         was = frame[column]
         gap = was.is_null()
         fill = gap & pl.Series(weights > 0)
-        beside = _beside(task, output)
+        stem = _stem(task, output)
         out.append(_value_series(task, values).zip_with(fill, was).alias(column))
         before = pl.Series(np.ones(len(was), np.float32)).set(gap, None)
-        before = _existing(frame, f"{beside}:weight", before, pl.Float32)
+        before = _existing(frame, f"{stem}:weight", before, pl.Float32)
         weighed = pl.Series(weights).zip_with(fill, before)
-        out.append(weighed.alias(f"{beside}:weight"))
+        out.append(weighed.alias(f"{stem}:weight"))
         before = pl.Series([ANNOTATED], dtype=pl.String).new_from_index(0, len(was)).set(gap, None)
-        before = _existing(frame, f"{beside}:provenance", before, pl.String)
-        said = pl.Series([provenance]).new_from_index(0, len(was)).zip_with(fill, before)
-        out.append(said.cast(pl.Categorical).alias(f"{beside}:provenance"))
+        before = _existing(frame, f"{stem}:provenance", before, pl.String)
+        origins = pl.Series([provenance]).new_from_index(0, len(was)).zip_with(fill, before)
+        out.append(origins.cast(pl.Categorical).alias(f"{stem}:provenance"))
     if given.probabilities is not None:
         out += _probability_columns(manifest, task, given.probabilities)
     return out
@@ -283,7 +283,7 @@ def _value_columns(task: Task) -> list[tuple[str, str | None]]:
     return list(zip(task_columns(task), outputs, strict=True))
 
 
-def _beside(task: Task, output: str | None) -> str:
+def _stem(task: Task, output: str | None) -> str:
     return task.name if output is None else f"{task.name}:{output}"
 
 

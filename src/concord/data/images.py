@@ -207,8 +207,8 @@ class Images(Inputs):
 
     def _decoded(self, root: DataRoot, path: str, keys: _Keys, position: int) -> Any:
         try:
-            with root.open(path) as file, self._opened(file) as opened:
-                image = upright_rgb(opened, self.fill)
+            with root.open(path) as file, self._checked(file) as image_file:
+                image = upright_rgb(image_file, self.fill)
             return self._framed(image, keys, position)
         except ConcordError as error:
             if isinstance(error, (MissingDataError, UnsafePathError)):
@@ -225,7 +225,7 @@ class Images(Inputs):
             )
             raise DataFormatError(f"{root.root}/{path}: cannot be decoded, {reason}") from None
 
-    def _opened(self, file: IO[bytes]) -> Image.Image:
+    def _checked(self, file: IO[bytes]) -> Image.Image:
         image = Image.open(file, formats=FORMATS)
         if image.width * image.height > self.max_pixels:
             raise RangeError(

@@ -20,7 +20,7 @@ ByTask = Mapping[str, Array]
 class Decoders:
     """One `JointDecoder` a relation.
 
-    A task of several relations is moved by each of them in turn, always by what the other head itself said.
+    A task of several relations is moved by each of them in turn, always by the other head itself.
 
     Args:
         relations: The relations; none leaves all predictions as they are.
@@ -106,11 +106,11 @@ class Decoders:
             decoder.target_strength, decoder.class_strength = known["target"], known["class"]
 
     @staticmethod
-    def _moved(decoder: JointDecoder, said: ByTask, current: Mapping[str, Array]) -> dict[str, Array]:
+    def _moved(decoder: JointDecoder, heads: ByTask, current: Mapping[str, Array]) -> dict[str, Array]:
         relation, out = decoder.relation, dict(current)
         source, target = relation.source.name, relation.target.name
         if decoder.target_strength:
-            out[target] = decode_targets(said[source], current[target], relation, decoder.target_strength)
+            out[target] = decode_targets(heads[source], current[target], relation, decoder.target_strength)
         if decoder.class_strength:
-            out[source] = decode_classes(current[source], said[target], relation, decoder.class_strength)
+            out[source] = decode_classes(current[source], heads[target], relation, decoder.class_strength)
         return out

@@ -87,18 +87,18 @@ class JointDecoding(nn.Module):
             score = (each * self.on + (1 - each) * self.off).log().sum(dim=-1)
         return (p.clamp(min=1e-12).log() + self.class_strength * score).softmax(dim=-1)
 
-    def forward(self, said: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Probabilities of both tasks, moved by what the other head itself said.
+    def forward(self, heads: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Probabilities of both tasks, each moved by the head of the other task.
 
         Args:
-            said: By task, what the heads said.
+            heads: By task, probabilities of the heads.
             current: By task, the same, perhaps moved by other relations.
         """
         out = dict(current)
         if self.target_strength:
-            out[self.target] = self.targets(said[self.source], current[self.target])
+            out[self.target] = self.targets(heads[self.source], current[self.target])
         if self.class_strength:
-            out[self.source] = self.classes(current[self.source], said[self.target])
+            out[self.source] = self.classes(current[self.source], heads[self.target])
         return out
 
 
@@ -139,16 +139,16 @@ class Predictor(nn.Module):
         """Probabilities by task, each (n, C) or (n, K), then the decoded ones; see `outputs`."""
         x = inputs[0] if self.keys is None else dict(zip(self.keys, inputs, strict=True))
         logits = self.network(x)
-        said = {
+        heads = {
             name: logits[name].float().softmax(dim=-1) if multiclass else logits[name].float().sigmoid()
             for name, multiclass in self.multiclass.items()
         }
-        out = list(said.values())
+        out = list(heads.values())
         if self.decoding:
-            current = said
+            current = heads
             for decoding in self.decoding:
-                current = decoding(said, current)
-            out += [current[name] for name in said]
+                current = decoding(heads, current)
+            out += [current[name] for name in heads]
         return tuple(out)
 
 

@@ -98,12 +98,12 @@ class EstimatorLearner(Learner):
         known = task.annotated(y)
         parts, classes = [X[known]], [y[known]]
         weights = None if weight is None else [weight[known].astype(np.float64)]
-        if soft is not None and len(taught := np.flatnonzero(~np.isnan(soft.numpy()).any(axis=1))):
+        if soft is not None and len(soft_rows := np.flatnonzero(~np.isnan(soft.numpy()).any(axis=1))):
             # As a network's two losses, each a mean over its rows, weigh one row against another.
-            each = ratio * known.sum() / len(taught) * soft.numpy()[taught].astype(np.float64)
+            each = ratio * known.sum() / len(soft_rows) * soft.numpy()[soft_rows].astype(np.float64)
             weights = [np.ones(int(known.sum()))] if weights is None else weights
             for c in range(task.width):
-                parts, classes = [*parts, X[taught]], [*classes, np.full(len(taught), c)]
+                parts, classes = [*parts, X[soft_rows]], [*classes, np.full(len(soft_rows), c)]
                 weights.append(each[:, c])
         joined = None if weights is None else np.concatenate(weights)
         found = self._fitted(np.concatenate(parts), np.concatenate(classes), joined, task.width, seed)

@@ -567,12 +567,12 @@ def check_ends(source: object, target: object) -> None:
     if not isinstance(source, MulticlassTask):
         swapped = isinstance(source, Task) and isinstance(target, MulticlassTask)
         raise ShapeError(
-            f"the source of a relation is a multiclass task, found {_said(source)}"
+            f"the source of a relation is a multiclass task, found {_shown(source)}"
             + ("; source and target are swapped" if swapped else "")
         )
     if not isinstance(target, Task):
         raise ShapeError(
-            f"the target of a relation is a multilabel or multiclass task, found {_said(target)}"
+            f"the target of a relation is a multilabel or multiclass task, found {_shown(target)}"
         )
     if source == target:
         raise DuplicateNameError(
@@ -580,7 +580,7 @@ def check_ends(source: object, target: object) -> None:
         )
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     name = value.name if isinstance(value, Task) else value
     return type(value).__name__ + (f" {name!r}" if isinstance(name, str) else "")
 

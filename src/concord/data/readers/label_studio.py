@@ -167,5 +167,5 @@ def _label_columns(
 
 
 def _agreed(control: str, label: str, people: list[Choices]) -> int | None:
-    said = {int(label in chosen.get(control, ())) for chosen in people}
-    return said.pop() if len(said) == 1 else None
+    answers = {int(label in chosen.get(control, ())) for chosen in people}
+    return answers.pop() if len(answers) == 1 else None

@@ -125,8 +125,8 @@ def call_with_options(name: str, make: Callable[..., Any], options: Mapping[str,
     except ConcordError:
         raise
     except (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError) as error:
-        told = f"{options!r:.200}"
-        raise ConfigError(f"trunk {name}: cannot be built with options {told} ({error!s:.200})") from error
+        shown = f"{options!r:.200}"
+        raise ConfigError(f"trunk {name}: cannot be built with options {shown} ({error!s:.200})") from error
 
 
 def image_example(request: TrunkRequest, size: int) -> torch.Tensor:

@@ -24,7 +24,7 @@ class TwoStage(Condition):
 
     def train(self, setting: Setting) -> Predictor:
         """Train both stages; the second network predicts."""
-        learner, said = StudyLearner(setting), list[str]()
+        learner, report = StudyLearner(setting), list[str]()
         network = two_stage(
             learner,
             setting.rows,
@@ -32,9 +32,9 @@ class TwoStage(Condition):
             shown(setting, self.table).relations,
             effort=EFFORTS[self.effort].for_steps(setting.budget.steps),
             seed=setting.seed,
-            say=said.append,
+            say=report.append,
         )
-        setting.account.update(sentences=said)
+        setting.account.update(sentences=report)
         setting.curves.extend(learner.curves[id(network)])
         return joined([network])
 

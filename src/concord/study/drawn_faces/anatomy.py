@@ -357,12 +357,12 @@ class Sketch:
         outer_up = inner_up - np.stack([0 * x, tu[:, None] * arch_up * bow], axis=-1)
         outer_lo = inner_lo + np.stack([0 * x, tl[:, None] * (1 - np.abs(x) ** 2.6)], axis=-1)
         self.fill(_closed(outer_up, outer_lo[:, ::-1]), lip)
-        opened = self.gap > 0.012
+        is_open = self.gap > 0.012
         hollow = _closed(inner_up, inner_lo[:, ::-1])
-        self.fill(hollow, np.array([52.0, 14, 18]), opened)
+        self.fill(hollow, np.array([52.0, 14, 18]), is_open)
         # Upper teeth: a band below the upper lip, cut by the lower one.
         teeth = inner_up + np.stack([0 * x, np.minimum(0.07, 0.62 * self.gap)[:, None] * (1 - x**2)], axis=-1)
-        self.fill(_closed(inner_up, teeth[:, ::-1]), np.array([244.0, 240, 228]), opened)
+        self.fill(_closed(inner_up, teeth[:, ::-1]), np.array([244.0, 240, 228]), is_open)
         tongue = np.stack([inner_lo[..., 0] * 0.6, inner_lo[..., 1]], axis=-1)
         lifted = tongue - np.stack([0 * x, 0.3 * self.gap[:, None] * (1 - x**2)], axis=-1)
         self.fill(_closed(lifted, tongue[:, ::-1]), np.array([186.0, 76, 84]), self.gap > 0.12)
@@ -372,7 +372,7 @@ class Sketch:
             middle,
             mixed(lip * 0.45, np.array([30.0, 8, 8]), 0.3 + 0.5 * press),
             0.022 + 0.022 * press,
-            ~opened,
+            ~is_open,
         )
         # Pressed lips: light bulges above and below, dark pits at the corners.
         bulge = mixed(self.skin, np.array([255.0, 246, 240]), 0.28 * press)

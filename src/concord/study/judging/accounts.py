@@ -55,8 +55,8 @@ def _choices(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]
 
 
 def _verdicts(records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    said: dict[str, Counter[str]] = {}
+    found: dict[str, Counter[str]] = {}
     for record in records:
         for relation in record.get("relations", []):
-            said.setdefault(relation["name"], Counter())[relation["verdict"]] += 1
-    return {name: dict(counted) for name, counted in said.items()}
+            found.setdefault(relation["name"], Counter())[relation["verdict"]] += 1
+    return {name: dict(counted) for name, counted in found.items()}

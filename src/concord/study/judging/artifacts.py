@@ -101,7 +101,7 @@ def gallery(results: Results) -> list[dict[str, Any]]:
             "row": int(rows[i]),
             "regime": regime,
             "seed": seed,
-            "truth": {t.name: _said(t, targets[t.name][i]) for t in results.problem.tasks},
+            "truth": {t.name: _names(t, targets[t.name][i]) for t in results.problem.tasks},
             **_unknown(results.problem.tasks, targets, i),
             "predictions": {
                 condition: {
@@ -139,7 +139,7 @@ def _chosen(
     return [int(i) for i in (*apart[:half], *together[: PICTURES - half])]
 
 
-def _said(task: Task, target: Any) -> Any:
+def _names(task: Task, target: Any) -> Any:
     if isinstance(task, MulticlassTask):
         return None if target == MISSING_CLASS else task.classes[int(target)]
     if np.isnan(target).all():

@@ -109,7 +109,7 @@ def _verdicts(results: Results) -> list[dict[str, Any]]:
             [_difference(results, regime.name, condition, baseline, task) for task, condition in family]
         )
         noise = _row_variance(samples, regime.name, baseline, family)
-        said, tests, adjusted = verdicts(
+        judged, tests, adjusted = verdicts(
             differences, level=plan.level, margin=plan.margin, row_variance=noise
         )
         for i, (task, condition) in enumerate(family):
@@ -130,7 +130,7 @@ def _verdicts(results: Results) -> list[dict[str, Any]]:
                     "high": _number(tests.high[i]),
                     "p": float(tests.p[i]),
                     "p_holm": float(adjusted[i]),
-                    "verdict": str(said[i]),
+                    "verdict": str(judged[i]),
                     "bootstrap_low": low,
                     "bootstrap_high": high,
                 }

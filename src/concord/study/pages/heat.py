@@ -29,7 +29,7 @@ class Shade:
 
     colour: str
     strength: float
-    said: str
+    description: str
     text: str
 
 
@@ -133,7 +133,7 @@ def _cell(
         return tag("g", hover(f"{name}: unknown"), _box(grid, at, "unknown"))
     x, y = grid.box(*at)
     parts = [
-        hover("\n".join(filter(None, (f"{name}: {shade.said}", note)))),
+        hover("\n".join(filter(None, (f"{name}: {shade.description}", note)))),
         _box(grid, at, "ground"),
         _box(grid, at, f"{shade.colour} framed" if outlined else shade.colour, shade.strength),
     ]
@@ -188,11 +188,11 @@ def _shade(value: float, kind: Kind, total: float, diagonal: bool) -> Shade:
         colour = "plus" if value > 0 else "minus"
         return Shade(colour, min(1.0, abs(value)), points(value, 3), "" if text == ".00" else text)
     share = value / total if total else 0.0
-    said, text = f"{value:g} of {total:g} ({share:.1%})", f"{100 * share:.0f}"
+    description, text = f"{value:g} of {total:g} ({share:.1%})", f"{100 * share:.0f}"
     if diagonal:
-        return Shade("right", 0.85 * share, said, text)
+        return Shade("right", 0.85 * share, description, text)
     # Mistakes are rare where a network is any good: the root makes a few in a hundred visible.
-    return Shade("wrong", share**0.5, said, text if share >= 0.005 else "")
+    return Shade("wrong", share**0.5, description, text if share >= 0.005 else "")
 
 
 def _short(value: float) -> str:

@@ -123,21 +123,21 @@ def _zones(x: Scale, margin: float, top: float, bottom: float) -> Markup:
     harm = tag("rect", class_="harm", x=x.start, y=top, width=edge - x.start, height=bottom - top)
     line = tag("line", class_="margin", x1=edge, x2=edge, y1=top, y2=bottom) if margin else Markup("")
     words = Markup("").join(
-        _way(word, zero, top - 9, way)
-        for word, way, room in (("worse", -1, zero - x.start), ("better", 1, WIDTH - zero))
+        _direction(word, zero, top - 9, direction)
+        for word, direction, room in (("worse", -1, zero - x.start), ("better", 1, WIDTH - zero))
         if room > 52
     )
     return tag("g", harm, line, words)
 
 
-def _way(word: str, zero: float, y: float, way: int) -> Markup:
-    anchor = "start" if way > 0 else "end"
-    text = tag("text", word, class_="way", x=zero + 12 * way, y=y, text_anchor=anchor)
-    return tag("g", tag("path", class_="way", d=_arrow(zero + 6 * way, y - 4, way)), text)
+def _direction(word: str, zero: float, y: float, direction: int) -> Markup:
+    anchor = "start" if direction > 0 else "end"
+    text = tag("text", word, class_="way", x=zero + 12 * direction, y=y, text_anchor=anchor)
+    return tag("g", tag("path", class_="way", d=_arrow(zero + 6 * direction, y - 4, direction)), text)
 
 
-def _arrow(x: float, y: float, way: int) -> str:
-    return path([(x - 2 * way, y - 3), (x + way, y), (x - 2 * way, y + 3)])
+def _arrow(x: float, y: float, direction: int) -> str:
+    return path([(x - 2 * direction, y - 3), (x + direction, y), (x - 2 * direction, y + 3)])
 
 
 def _axis(x: Scale, top: float, bottom: float) -> Markup:
@@ -154,7 +154,7 @@ def _axis(x: Scale, top: float, bottom: float) -> Markup:
 
 def _effect(effect: Effect, x: Scale, y: float, height: float) -> Markup:
     parts = [
-        hover(_said(effect)),
+        hover(_hover_text(effect)),
         tag("rect", class_="hit", x=0, y=y - height / 2, width=WIDTH, height=height),
         tag(
             "text",
@@ -182,10 +182,10 @@ def _whiskers(effect: Effect, x: Scale, y: float) -> list[Markup]:
         first, last = (min(max(end, x.low), x.high) for end in (effect.low, effect.high))
         if last > first:
             out.append(tag("line", class_="interval", x1=x(first), x2=x(last), y1=y, y2=y))
-        for end, way in ((effect.low, -1), (effect.high, 1)):
+        for end, direction in ((effect.low, -1), (effect.high, 1)):
             if not x.low <= end <= x.high and x.low < effect.value < x.high:
-                at = x(x.low if way < 0 else x.high)
-                out.append(tag("path", class_="cut", d=_arrow(at, y, way)))
+                at = x(x.low if direction < 0 else x.high)
+                out.append(tag("path", class_="cut", d=_arrow(at, y, direction)))
     shown = [x(end) for end in effect.resampled if end is not None and x.low <= end <= x.high]
     return out + [tag("line", class_="resampled", x1=at, x2=at, y1=y - 5, y2=y + 5) for at in shown]
 
@@ -198,23 +198,26 @@ def glyph(verdict: str) -> Markup:
 
 
 def _shape(verdict: str, x: float, y: float) -> Markup:
-    way = {"superior": 1, "inferior": -1}.get(verdict, 0)
-    if way:
-        corners = [(x - 4 * way, y - 5), (x + 5 * way, y), (x - 4 * way, y + 5)]
+    direction = {"superior": 1, "inferior": -1}.get(verdict, 0)
+    if direction:
+        corners = [(x - 4 * direction, y - 5), (x + 5 * direction, y), (x - 4 * direction, y + 5)]
         return tag("path", class_="mark", d=path(corners, closed=True))
     return tag("circle", class_="mark", cx=x, cy=y, r=4.5)
 
 
 def _marker(effect: Effect, x: Scale, y: float) -> Markup:
     if not x.low <= effect.value <= x.high:
-        way = -1 if effect.value < x.low else 1
-        at = x(x.low if way < 0 else x.high) - 2 * way
-        shapes = [[(at - 8 * way - d, y - 5), (at - d, y), (at - 8 * way - d, y + 5)] for d in (0, 9 * way)]
+        direction = -1 if effect.value < x.low else 1
+        at = x(x.low if direction < 0 else x.high) - 2 * direction
+        shapes = [
+            [(at - 8 * direction - d, y - 5), (at - d, y), (at - 8 * direction - d, y + 5)]
+            for d in (0, 9 * direction)
+        ]
         return tag("g", *(tag("path", class_="mark", d=path(shape, closed=True)) for shape in shapes))
     return _shape(effect.verdict, x(effect.value), y)
 
 
-def _said(effect: Effect) -> str:
+def _hover_text(effect: Effect) -> str:
     interval = "no interval from a single seed"
     if effect.low is not None and effect.high is not None:
         interval = f"interval {points(effect.low, 2)} to {points(effect.high, 2)}"

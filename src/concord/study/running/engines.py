@@ -112,7 +112,7 @@ class Processes(Engine):
 
     def submit(self, cell: Cell) -> Any:
         """Hand a cell to the next free process."""
-        with _broken_is_said():
+        with _reporting_a_broken_pool():
             return self.executor.submit(_work, cell)
 
     def first(self, handles: Sequence[Any]) -> Any:
@@ -122,7 +122,7 @@ class Processes(Engine):
 
     def result(self, handle: Any) -> None:
         """Raise what the process raised."""
-        with _broken_is_said():
+        with _reporting_a_broken_pool():
             handle.result()
 
     def close(self, clean: bool) -> None:
@@ -131,7 +131,7 @@ class Processes(Engine):
 
 
 @contextmanager
-def _broken_is_said() -> Iterator[None]:
+def _reporting_a_broken_pool() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
@@ -273,17 +273,17 @@ def _work_on(plan: str, out: str, cell: Cell) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        opened, problem = _opened(plan)
-        run_cell(opened, problem, cell, Path(out))
+        loaded, problem = _loaded(plan)
+        run_cell(loaded, problem, cell, Path(out))
     finally:
         torch.set_num_threads(threads)
 
 
 @lru_cache(maxsize=1)
-def _opened(plan: str) -> tuple[Plan, Problem]:
+def _loaded(plan: str) -> tuple[Plan, Problem]:
     import json
 
     from concord.study.problems import problem_of
 
-    opened = as_plan(json.loads(plan))
-    return opened, problem_of(opened)
+    loaded = as_plan(json.loads(plan))
+    return loaded, problem_of(loaded)

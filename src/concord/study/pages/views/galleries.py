@@ -28,8 +28,8 @@ def _card(record: Row, outcome: Outcome) -> dict[str, Any]:
     truth, unknown, lines = record["truth"], record.get("unknown", {}), []
     for condition in (name for name in outcome.conditions if name in record["predictions"]):
         heads = []
-        for task, said in record["predictions"][condition].items():
-            value = said["prediction"] if isinstance(said, dict) else said
+        for task, output in record["predictions"][condition].items():
+            value = output["prediction"] if isinstance(output, dict) else output
             gaps = unknown.get(task, ())
             right = None if truth.get(task) is None else _same(value, truth[task], gaps)
             heads.append({"task": task, "parts": _parts(value, truth.get(task), gaps), "right": right})
