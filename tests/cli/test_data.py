@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,37 @@ def test_table_needs_a_column(faces: Path, tmp_path: Path) -> None:
         run("table", faces, "--out", tmp_path / "x.parquet")
     with pytest.raises(UnknownNameError, match="did you mean 'expression'"):
         run("table", faces, "--task", "expressions", "--out", tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "option"),
+    [
+        ("picture,pet", "{i}.jpg,{pet}", "looks like a path: --path 'picture'"),
+        ("number,file,pet", "{i},scan{i},{pet}", "looks like a path: --path 'file'"),
+        ("index,pet", "{i},{pet}", "looks like a row: --row 'index'"),
+        ("id,said,pet", "{i},my pet number {i} purrs,{pet}", "looks like a text: --text 'said'"),
+        ("pet,barks", "{pet},1", "name a column with --path, --row or --text"),
+        ("subject,pet,barks", "s,{pet},1", "name a column with --path, --row or --text"),
+    ],
+)
+def test_a_table_that_says_of_no_sample_where_it_is(
+    header: str, cells: str, option: str, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "t.csv", tmp_path / "x.parquet"
+    file.write_text("\n".join([header, *(cells.format(i=i, pet=("cat", "dog")[i % 2]) for i in range(12))]))
+    options = ["--task", "pet", *(["--labels", "barks"] if "barks" in header else [])]
+    options += ["--group", "subject"] if "subject" in header else []
+    with pytest.raises(ConfigError, match=re.escape(option)) as caught:
+        run("table", file, *options, "--out", out)
+    assert "\n" not in str(caught.value)
+    run("table", file, *options, "--out", out, "--count-rows")
+    assert read_manifest(out).frame["row"].to_list() == list(range(12))
+
+
+def test_a_table_of_feature_columns_is_its_own_feature_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("length,colour,pet\n1.5,red,cat\n2.5,blue,dog\n")
+    run("table", tmp_path / "t.csv", "--task", "pet", "--out", tmp_path / "x.parquet")
+    assert read_manifest(tmp_path / "x.parquet").frame["row"].to_list() == [0, 1]
 
 
 def test_index(tmp_path: Path) -> None:

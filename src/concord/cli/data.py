@@ -195,11 +195,15 @@ def table(
     group: GroupOption = None,
     separator: SeparatorOption = ",",
     root: Annotated[Path | None, typer.Option(help="What the paths are relative to.")] = None,
+    count_rows: Annotated[
+        bool,
+        typer.Option("--count-rows", help="The rows are those of a feature file, in this order."),
+    ] = False,
 ) -> None:
     """Make a manifest of a plain CSV file."""
     check_outputs({"--out": out}, [file])
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group, "root": root}
-    mapping = parse_mapping(task, labels, gap, columns, separator, no_gap)
+    mapping = parse_mapping(task, labels, gap, columns, separator, no_gap) | {"count_rows": count_rows}
     if not (mapping["classes"] or mapping["labels"]):
         raise ConfigError("name at least one column with --task or --labels")
     _write(open_manifest(file, mapping), out)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from concord.data.locating import likely_locator
 from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, check_columns, task_columns
 from concord.errors import (
     ConfigError,
@@ -59,13 +60,15 @@ def from_frame(
     gaps: Iterable[str] = (),
     not_gaps: Iterable[str] = (),
     root: str | Path | None = None,
+    count_rows: bool = True,
 ) -> Manifest:
     """Bring a table to the convention.
 
     Columns called `path`, `row`, `text`, `split` and `group` are taken as such unless others are named.
-    Without a path, row or text, `row` counts the rows of the table. Backslashes in paths become slashes, and
-    paths below `root` become relative to it. Splits may be spelled training, validation, dev, ... Columns
-    that nothing names are kept; one column may serve several purposes (a subject that is also a class).
+    Without a path, row or text, `row` counts the rows of the table (see `count_rows`). Backslashes in paths
+    become slashes, and paths below `root` become relative to it. Splits may be spelled training, validation,
+    dev, ... Columns that nothing names are kept; one column may serve several purposes (a subject that is
+    also a class).
 
     Args:
         frame: One row a sample.
@@ -83,9 +86,13 @@ def from_frame(
         gaps: Further spellings of a gap, such as "-1"; `GAPS` are known.
         not_gaps: Spellings of `GAPS` that are names here, such as "None"; an empty cell is a gap always.
         root: What paths are relative to.
+        count_rows: Whether a table without a path, row or text is that of a feature file with the same rows
+            in the same order. False refuses it where a column looks like one of them, or where nothing but
+            annotations is left; other columns may be features themselves.
 
     Raises:
         UnknownNameError: A column that is not there, or a pattern that no column fits.
+        ConfigError: Without `count_rows`, nothing says where a sample is; names the likely column.
         DuplicateNameError: A column is to be the path, but another is called `path`; likewise the others.
         AnnotationError: A value that is no class, no label and no gap; names column and row.
         UnsafePathError: A path outside the root.
@@ -112,6 +119,10 @@ def from_frame(
         made.extend(column.alias(name) for column, name in zip(parsed, task_columns(task), strict=True))
         used.update(matched)
     check_columns(tasks)
+    if not count_rows and not (
+        {"path", "row", "text"} & {*frame.columns, *(k for k, v in special.items() if v)}
+    ):
+        _check_located(frame, used, name)
     return Manifest(
         frame.drop(used).with_columns(made), tuple(tasks), None if root is None else Path(root), name
     )
@@ -133,6 +144,7 @@ def from_csv(
     gaps: Iterable[str] = (),
     not_gaps: Iterable[str] = (),
     root: str | Path | None = None,
+    count_rows: bool = True,
 ) -> Manifest:
     """Read anyone's CSV file; as `from_frame`, where `path_column` names the column of the paths.
 
@@ -151,11 +163,13 @@ def from_csv(
         gaps: As in `from_frame`.
         not_gaps: As in `from_frame`.
         root: As in `from_frame`.
+        count_rows: As in `from_frame`.
 
     Raises:
         MissingDataError: No such file.
         DataFormatError: Not a CSV file, or a value that is no annotation; names file and line.
         UnknownNameError: A column that is not there, or a pattern that no column fits.
+        ConfigError: As in `from_frame`.
     """
     file = Path(path)
     frame = read_table(file, separator)
@@ -174,6 +188,7 @@ def from_csv(
             gaps=gaps,
             not_gaps=not_gaps,
             root=root,
+            count_rows=count_rows,
         )
     except RowError as error:
         raise with_lines(error, file, separator) from error
@@ -223,6 +238,19 @@ def _special(
     if "path" in columns:
         columns["path"] = _paths(columns["path"], gaps, root)
     return list(columns.values()), set(found.values())
+
+
+def _check_located(frame: pl.DataFrame, used: set[str], name: str) -> None:
+    """Refuse a table that says of no sample where it is; further columns may be the samples themselves."""
+    likely, nowhere = likely_locator(frame, used), f"{name or 'the table'}: nothing says where a sample is"
+    rows = "--count-rows takes the rows of a feature file in this order"
+    if likely is not None:
+        purpose, column = likely
+        raise ConfigError(
+            f"{nowhere}, but column {column!r} looks like a {purpose}: --{purpose} {column!r}; {rows}"
+        )
+    if not set(frame.columns) - used:
+        raise ConfigError(f"{nowhere}; name a column with --path, --row or --text; {rows}")
 
 
 def _paths(column: pl.Series, gaps: frozenset[str], root: str | Path | None) -> pl.Series:
