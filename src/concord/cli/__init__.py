@@ -16,6 +16,7 @@ import typer
 from concord import __version__
 from concord.cli import annotate, data, relation
 from concord.cli.doctor import doctor
+from concord.cli.embed import embed
 from concord.cli.explain import explain
 from concord.cli.export import export
 from concord.cli.init import init, schema
@@ -60,6 +61,7 @@ app.command()(schema)
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(embed)
 app.command()(export)
 app.command()(upgrade)
 app.command()(annotate.annotate)

@@ -1,6 +1,8 @@
 """Runs: what a config asks for, built, trained, evaluated, kept in a folder, and used again."""
 
 from concord.runs.building import Built, build
+from concord.runs.embedding import FILES as EMBEDDING_FILES
+from concord.runs.embedding import Embedding, embed
 from concord.runs.evaluation import as_table, evaluate, write_metrics
 from concord.runs.inputs import Preparation
 from concord.runs.prediction import predict, predict_split, write_predictions
@@ -17,15 +19,18 @@ from concord.runs.sources import (
 from concord.runs.training import finished, train
 
 __all__ = [
+    "EMBEDDING_FILES",
     "RUN_FILE",
     "TOKENIZER",
     "WEIGHTS_FILE",
     "Built",
+    "Embedding",
     "Preparation",
     "Run",
     "as_table",
     "build",
     "columns_across",
+    "embed",
     "evaluate",
     "finished",
     "load_run",

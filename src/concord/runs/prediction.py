@@ -110,14 +110,7 @@ def write_predictions(frame: pl.DataFrame, path: str | Path) -> Path:
 def _found(data: Path) -> tuple[Manifest, str]:
     """The samples of a place, and what they are: `folder`, `file` (of features) or `manifest`."""
     if data.is_dir():
-        paths = sorted(
-            path.relative_to(data).as_posix()
-            for path in _visible(data)
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        )
-        if not paths:
-            raise EmptyDataError(f"no image in {data}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
-        return Manifest(pl.DataFrame({"path": paths}), (), data, data.name), "folder"
+        return images_below(data), "folder"
     if not data.exists():
         raise MissingDataError(
             f"expected a manifest, a folder of images or a feature file, found nothing at {data}"
@@ -126,6 +119,22 @@ def _found(data: Path) -> tuple[Manifest, str]:
         return Manifest(pl.DataFrame({"row": [0]}), (), data.parent, data.stem), "file"
     # Annotations play no part: a manifest of other tasks is as good as one without any.
     return read_manifest(data, tasks=()), "manifest"
+
+
+def images_below(folder: Path) -> Manifest:
+    """The images of a folder, at any depth, by name.
+
+    Raises:
+        EmptyDataError: None.
+    """
+    paths = sorted(
+        path.relative_to(folder).as_posix()
+        for path in _visible(folder)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
+    if not paths:
+        raise EmptyDataError(f"no image in {folder}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return Manifest(pl.DataFrame({"path": paths}), (), folder, folder.name)
 
 
 def _visible(folder: Path) -> Iterator[Path]:

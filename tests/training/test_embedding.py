@@ -1,0 +1,150 @@
+"""`concord embed`: features of every row, once, resumable, and taken by a config as any feature file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from concord.cli import app
+from concord.config import InputPlan, TrunkPlan
+from concord.data import read_manifest
+from concord.errors import CheckpointError, ConfigError, EmptyDataError, MissingDataError
+from concord.networks import seeded
+from concord.runs import build, embed, train
+from concord.runs import embedding as room
+from concord.runs.inputs import Pixels
+from concord.runs.run import trunk_of
+from config_worlds import SIDE, config_of, world
+
+TRUNK = TrunkPlan(name="builtin:resnet", options={"width": 8, "stages": 1})
+IMAGES = InputPlan(kind="images", size=SIDE)
+
+
+def made(tmp_path: Path, name: str = "out", **options: Any) -> Any:
+    return embed(
+        tmp_path / "classed.parquet",
+        tmp_path / name,
+        TRUNK,
+        IMAGES,
+        accelerator="cpu",
+        batch_size=7,
+        **options,
+    )
+
+
+def test_features_are_what_the_trunk_says_of_each_row(tmp_path: Path) -> None:
+    world(tmp_path, "images", 24)
+    found = made(tmp_path)
+    assert (found.rows, found.width, found.skipped) == (24, 8, 0)
+    x = np.load(tmp_path / "out" / "features.npy")
+    manifest = read_manifest(tmp_path / "out" / "manifest.parquet")
+    before = read_manifest(tmp_path / "classed.parquet")
+    assert manifest.frame["row"].to_list() == list(range(24))
+    assert manifest.tasks == before.tasks
+    assert manifest.frame["shape"].equals(before.frame["shape"])
+    from PIL import Image
+
+    pixels = np.stack(
+        [np.asarray(Image.open(tmp_path / path).convert("RGB")) for path in before.frame["path"]]
+    )
+    with seeded(0):
+        trunk = trunk_of(TRUNK, (3, SIDE, SIDE))
+    values = Pixels(SIDE, trunk.normalization or room.IMAGENET)(torch.from_numpy(pixels))
+    with torch.no_grad():
+        expected = trunk.module.eval()(values)
+    np.testing.assert_allclose(x, expected.numpy(), atol=1e-5)
+
+
+def test_a_config_trains_on_what_was_written(tmp_path: Path) -> None:
+    values = world(tmp_path, "images", 24) | {"couplings": [], "trunk": {"options": {"hidden": [8]}}}
+    for name in ("classed", "labelled"):
+        embed(tmp_path / f"{name}.parquet", tmp_path / name, TRUNK, IMAGES, accelerator="cpu")
+        values["sources"][name] = {
+            "manifest": f"{name}/manifest.parquet",
+            "inputs": {"kind": "features", "file": f"{name}/features.npy"},
+        }
+    run = train(config_of(values))
+    assert run.shape == (8,)
+    assert len(build(config_of(values)).training["classed"]) == 16
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_stopped_it_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    world(tmp_path, "images", 24)
+    monkeypatch.setattr(room, "EVERY", 1)
+    whole = made(tmp_path, "whole")
+
+    def stopping(done: int, rows: int) -> None:
+        assert rows == 24
+        if done >= 7 * stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path, progress=stopping)
+    assert not (tmp_path / "out" / "features.npy").exists()
+    seen: list[int] = []
+    again = made(tmp_path, progress=lambda done, rows: seen.append(done))
+    assert seen[0] > 7 * stop
+    assert again.rows == whole.rows
+    assert (tmp_path / "out/features.npy").read_bytes() == (tmp_path / "whole/features.npy").read_bytes()
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "embedding.json", "features.npy", "manifest.parquet",
+    ]  # fmt: skip
+    monkeypatch.setattr(room, "_features", lambda *_: pytest.fail("made again"))
+    assert made(tmp_path) == again
+
+
+def test_a_folder_of_another_embedding_is_refused(tmp_path: Path) -> None:
+    world(tmp_path, "images", 24)
+    made(tmp_path)
+    with pytest.raises(CheckpointError, match="features of another embedding: inputs differs"):
+        embed(
+            tmp_path / "classed.parquet",
+            tmp_path / "out",
+            TRUNK,
+            InputPlan(kind="images", size=8),
+            batch_size=7,
+        )
+    with pytest.raises(CheckpointError, match="features of another embedding: data differs"):
+        embed(tmp_path / "images0", tmp_path / "out", TRUNK, IMAGES, batch_size=7)
+    with pytest.raises(ConfigError, match="takes texts, and these are images"):
+        embed(tmp_path / "images0", tmp_path / "x", TrunkPlan(name="builtin:bag-of-words"), IMAGES)
+    with pytest.raises(MissingDataError, match="expected a manifest or a folder of images"):
+        embed(tmp_path / "none", tmp_path / "x", TRUNK, IMAGES)
+
+
+@pytest.mark.filterwarnings("ignore:source ")
+def test_an_image_that_cannot_be_read_may_be_left_out(tmp_path: Path) -> None:
+    world(tmp_path, "images", 24)
+    before = read_manifest(tmp_path / "classed.parquet").frame["path"]
+    (tmp_path / before[9]).write_bytes(b"no image")
+    skip = InputPlan(kind="images", size=SIDE, on_error="skip")
+    found = embed(
+        tmp_path / "classed.parquet", tmp_path / "out", TRUNK, skip, accelerator="cpu", batch_size=7
+    )
+    assert (found.rows, found.skipped) == (23, 1)
+    frame = read_manifest(tmp_path / "out" / "manifest.parquet").frame
+    assert frame["row"].to_list() == [i for i in range(24) if i != 9]
+    assert np.load(tmp_path / "out" / "features.npy").shape == (24, 8)
+    for path in (tmp_path / "images0").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(EmptyDataError, match="none of the 24 inputs"):
+        embed(tmp_path / "images0", tmp_path / "x", TRUNK, skip, accelerator="cpu")
+
+
+def test_the_command_writes_texts_and_images(tmp_path: Path) -> None:
+    world(tmp_path, "texts", 24)
+    words = ["embed", str(tmp_path / "classed.parquet"), "--trunk", "builtin:bag-of-words", "--random"]
+    found = CliRunner().invoke(app, [*words, "--texts", "--out", str(tmp_path / "words")])
+    assert found.exit_code == 0, found.output
+    assert "24 rows of" in found.output
+    assert np.load(tmp_path / "words" / "features.npy").shape[0] == 24
+    refused = CliRunner().invoke(app, [*words, "--fit", "squeeze", "--out", str(tmp_path / "x")])
+    assert "value of --fit" in str(refused.exception)
