@@ -17,7 +17,8 @@ import numpy.typing as npt
 import polars as pl
 
 from concord.data.frames import GAPS
-from concord.data.parsing import polars_errors, scan_parquet
+from concord.data.parquet import scan_parquet
+from concord.data.parsing import polars_errors
 from concord.errors import ConcordWarning, DataFormatError, UnknownNameError
 
 Columns = Mapping[str, Sequence[str] | int | None]

@@ -11,7 +11,8 @@ import polars as pl
 
 from concord.data.frames import parse_labels, read_table, typed, with_lines
 from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, class_type, task_columns
-from concord.data.parsing import polars_errors, scan_parquet
+from concord.data.parquet import note_written, parquet_metadata, scan_parquet
+from concord.data.parsing import polars_errors
 from concord.errors import (
     AnnotationError,
     ConcordError,
@@ -100,6 +101,7 @@ def write_frame(frame: pl.DataFrame, path: Path, metadata: dict[str, str] | None
                 guarded_frame(frame).write_csv(part)
             else:
                 frame.write_parquet(part, metadata=metadata)
+                note_written(part)
         except pl.exceptions.PolarsError as error:  # a full disk, too
             raise OutputError.of(path, OSError(str(error).splitlines()[0])) from error
 
@@ -198,7 +200,7 @@ def read_manifest(
 
 def _parquet_description(path: Path) -> dict[str, Any]:
     with polars_errors(path, "a Parquet file"):
-        text = pl.read_parquet_metadata(path).get(METADATA)
+        text = parquet_metadata(path).get(METADATA)
     return {} if text is None else _description(text, f"{path}, metadata {METADATA!r}")
 
 

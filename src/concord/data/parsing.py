@@ -1,4 +1,4 @@
-"""Tables that polars reads: errors, panics and what unpacks to too much, in one line with the file's name."""
+"""Tables that polars reads: its errors and panics in one line with the file's name."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ from pathlib import Path
 import polars as pl
 
 from concord.errors import DataFormatError
-from concord.files import check_unpacked
-
-CELL = 4
-"""Bytes that a cell takes at least, on average, once it is read."""
 
 
 @contextmanager
@@ -31,15 +27,3 @@ def polars_errors(path: Path, expected: str) -> Iterator[None]:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataFormatError(f"{path}: not {expected} ({reason:.300})") from error
-
-
-def scan_parquet(path: Path) -> pl.LazyFrame:
-    """A Parquet file to read from, whose cells would fit into memory; to be called inside `polars_errors`.
-
-    Raises:
-        DataFormatError: Far more cells than the file can hold.
-    """
-    scan = pl.scan_parquet(path, glob=False)
-    cells = int(scan.select(pl.len()).collect().item()) * len(scan.collect_schema())
-    check_unpacked(path, path.stat().st_size, CELL * cells)
-    return scan

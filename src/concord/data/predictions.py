@@ -13,7 +13,8 @@ import polars as pl
 from concord.data.features import FeatureRows
 from concord.data.files import unguarded_frame
 from concord.data.manifest import Manifest
-from concord.data.parsing import polars_errors, scan_parquet
+from concord.data.parquet import scan_parquet
+from concord.data.parsing import polars_errors
 from concord.errors import ConfigError, DataFormatError, MissingDataError, ShapeError, UnknownNameError
 from concord.files import read_arrays
 from concord.tasks import Task

@@ -3,7 +3,7 @@
 from concord.files.arrays import UNREADABLE, bytes_of, read_arrays, read_header, write_arrays
 from concord.files.cells import FORMULA, NUMBER, guarded, unguarded
 from concord.files.figures import figure_file
-from concord.files.limits import check_unpacked, parse_json, read_json
+from concord.files.limits import check_unpacked, most_unpacked, parse_json, read_json
 from concord.files.writing import check_place, whole, write_bytes, write_csv, write_text
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "check_unpacked",
     "figure_file",
     "guarded",
+    "most_unpacked",
     "parse_json",
     "read_arrays",
     "read_header",

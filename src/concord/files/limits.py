@@ -18,6 +18,11 @@ TEXT = 2**28
 """Bytes of the largest file of JSON that is read."""
 
 
+def most_unpacked(packed: int) -> int:
+    """Bytes that a file of so many bytes may unpack to."""
+    return max(UNPACKED, RATIO * packed)
+
+
 def check_unpacked(path: object, packed: int, unpacked: int) -> None:
     """Refuse what is small on the disk and huge in memory.
 
@@ -29,7 +34,7 @@ def check_unpacked(path: object, packed: int, unpacked: int) -> None:
     Raises:
         DataFormatError: More than a GiB, and more than 200 times of what is on the disk.
     """
-    if unpacked > UNPACKED and unpacked > RATIO * packed:
+    if unpacked > most_unpacked(packed):
         raise DataFormatError(
             f"{path} takes {packed:,} bytes and unpacks to {unpacked:,}, more than {RATIO} times as "
             "many; store it uncompressed if it is what it seems"

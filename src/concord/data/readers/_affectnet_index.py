@@ -23,6 +23,7 @@ import numpy.typing as npt
 import polars as pl
 
 from concord.data.files import write_frame
+from concord.data.parquet import parquet_metadata, scan_parquet
 from concord.data.paths import is_clutter
 from concord.errors import DataFormatError, MissingDataError, OutputError
 
@@ -84,10 +85,10 @@ def _load(file: Path, key: str) -> pl.DataFrame | None:
     if not file.is_file():
         return None
     try:
-        if pl.read_parquet_metadata(file).get(_KEY) != key:
+        if parquet_metadata(file).get(_KEY) != key:
             return None
-        return pl.read_parquet(file)
-    except (pl.exceptions.PolarsError, OSError):
+        return scan_parquet(file).collect()
+    except (pl.exceptions.PolarsError, OSError, DataFormatError):
         return None  # a damaged index is made again
 
 
