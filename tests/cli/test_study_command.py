@@ -63,6 +63,14 @@ def array(index):
     return ("--array-index", index, "--array-size", 2)
 
 
+def test_images_are_left_out_where_that_is_asked_for(plan, tmp_path):
+    assert concord("study", plan, "--out", tmp_path / "out", "--processes", 1).exit_code == 0
+    assert json.loads((tmp_path / "out" / "gallery.json").read_text())
+    assert concord("study", plan, "--out", tmp_path / "out", "--no-images").exit_code == 0
+    assert json.loads((tmp_path / "out" / "gallery.json").read_text()) == []
+    assert "data:image" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
 def test_array_jobs_work_on_one_plan(plan, tmp_path):
     first = concord("study", plan, "--out", tmp_path / "o", "--processes", 1, *array(0))
     assert "3 runs are not done yet" in first.output

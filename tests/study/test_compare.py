@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from sklearn.metrics import accuracy_score, f1_score
 from study_plans import tiny
 
 from concord import MulticlassTask, MultilabelTask, Relation
-from concord.study.judging.artifacts import agreement
+from concord.study.judging.artifacts import agreement, gallery
 from concord.study.judging.comparison import compare, summary
 from concord.study.judging.comparison import compare as public_compare
 from concord.study.judging.results import collect
 from concord.study.judging.wording import sentence
 from concord.study.pages.listed import result_tables
+from concord.study.pages.report import write_report
 from concord.study.problems.cases.digits import problem
 from concord.study.running.cells import Cell, all_cells, open_folder, save
 
@@ -56,6 +58,7 @@ def out(tmp_path_factory):
         record = {
             "plan": PLAN.digest_of(cell.regime, cell.condition),
             "rows": {"digit": 40, "segments": 120},
+            "validation": {},
             "curves": [{"task": "digit", "metric": "accuracy", "step": 6, "value": 0.5}],
             "relations": {},
             "seconds": 1.5,
@@ -197,6 +200,29 @@ def test_what_a_report_shows(out):
     assert set(first["predictions"]) == set(WRONG)
     assert first["truth"]["digit"] == str(DIGITS.targets["digit"][first["row"]])
     assert len(rows_of(out / "curves.csv")) == len(all_cells(PLAN))
+
+
+@pytest.mark.parametrize(("samples", "number"), [("none", 0), ("few", 24), ("all", 800)])
+def test_a_plan_says_which_samples_are_kept_and_no_run_depends_on_it(out, samples, number):
+    plan = PLAN.with_samples(samples)
+    assert plan.digest == PLAN.digest
+    assert plan.digest_of("balanced", "posterior") == PLAN.digest_of("balanced", "posterior")
+    kept = gallery(collect(plan, DIGITS, out))
+    assert len(kept) == number
+    assert len({record["row"] for record in kept}) == number
+
+
+def test_judged_again_without_samples_nothing_of_the_data_is_left(out, tmp_path):
+    folder = tmp_path / "again"
+    shutil.copytree(out, folder)
+    (folder / "environment.json").write_text("{}")
+    compare(PLAN, folder)
+    assert "data:image/png" in write_report(folder).read_text(encoding="utf-8")
+    compare(PLAN.with_samples("none"), folder)
+    assert json.loads((folder / "gallery.json").read_text()) == []
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "data:image" not in page
+    assert "This file holds no sample of the data" in page
 
 
 def test_heads_agree_where_the_labels_are_those_of_the_class():

@@ -35,6 +35,35 @@ def test_quick_is_another_plan_with_the_same_comparison():
     assert quick.digest != plan.digest
 
 
+def sourced(**source):
+    tasks = {"digit": {"classes": ["a", "b"]}, "segments": {"labels": ["x"]}}
+    problem = {"sources": {"one": {"inputs": {"kind": "features", "file": "f.npy"}} | source}, "tasks": tasks}
+    return tiny(problem=problem, folder=".")
+
+
+@pytest.mark.parametrize(
+    ("plan", "shown"),
+    [
+        (tiny(), "few"),
+        (tiny(samples="all"), "all"),
+        (sourced(manifest="a.parquet"), "few"),
+        (sourced(reader="imagefolder", root="."), "few"),
+        (sourced(reader="label_studio", root="."), "few"),
+        (sourced(reader="affectnet", root="."), "none"),
+        (sourced(reader="BP4D_plus", root="."), "none"),
+    ],
+)
+def test_no_sample_of_a_data_set_with_terms_of_its_own_is_shown_unless_asked_for(plan, shown):
+    assert plan.shown_samples == shown
+    assert plan.with_samples("few").shown_samples == "few"
+    assert "samples" not in plan.resolved()
+
+
+def test_samples_are_none_few_or_all():
+    with pytest.raises(StudyError, match="samples: Input should be 'none', 'few' or 'all'"):
+        tiny(samples="some")
+
+
 def test_the_folder_of_a_plan_is_no_part_of_it():
     assert tiny(folder="/somewhere").digest == tiny().digest
     assert tiny(margin=2).digest != tiny().digest

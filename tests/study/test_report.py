@@ -267,6 +267,18 @@ class TestShapesOfStudies:
         assert not ids & {"gallery", "curves", "confusion"}
         assert "nothing to set beside it" in page.all("section", id="relation")[0]["text"]
 
+    def test_it_says_what_of_the_data_it_holds(self, tmp_path):
+        out = write_study(tmp_path)
+        assert "holds 12 samples of the test rows with their annotations, and 12 images" in write_report(
+            out
+        ).read_text(encoding="utf-8")
+        edit(out / "gallery.json", lambda held: held[0].update(image="https://example.org/a.png"))
+        assert "holds 12 samples of the test rows with their annotations, and 11 images" in write_report(
+            out
+        ).read_text(encoding="utf-8")
+        (out / "gallery.json").write_text("[]")
+        assert "no sample of the data" in Page(write_report(out)).all("section", id="setup")[0]["text"]
+
     def test_metrics_of_which_less_is_better(self, tmp_path):
         out = write_study(tmp_path, metrics=("ece", "mean_f1"))
         held = json.loads(Page(write_report(out)).all("script", id="results")[0]["text"])

@@ -37,6 +37,10 @@ def study(
     engine: Annotated[
         str, typer.Option("--engine", help="processes of this machine, or ray for a Ray cluster.")
     ] = "processes",
+    no_images: Annotated[
+        bool,
+        typer.Option("--no-images", help="No test samples in report and gallery.json (samples: none)."),
+    ] = False,
     array_index: Annotated[
         int | None,
         typer.Option(
@@ -53,6 +57,8 @@ def study(
     machines with a common folder, it shares the runs among them; who finishes last writes the report.
     """
     chosen = _plan(plan, seeds, quick)
+    if no_images:
+        chosen = chosen.with_samples("none")
     folder = out if out is not None else Path("runs") / _name(plan, quick)
     _check_folder(folder)
     shown = console()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from concord.data.predictions import read_features, read_predictions
     from concord.data.published import check_copy
     from concord.data.readers import pack_relation
-    from concord.data.registry import read, reader, reader_names
+    from concord.data.registry import read, reader, reader_names, reads_data_set
     from concord.data.source import Source
     from concord.data.splitting import resplit, split_shares
     from concord.data.streamed import StreamedInputs
@@ -115,6 +115,7 @@ __getattr__, __dir__ = lazy_door(
         "read_predictions": "concord.data.predictions",
         "reader": "concord.data.registry",
         "reader_names": "concord.data.registry",
+        "reads_data_set": "concord.data.registry",
         "resplit": "concord.data.splitting",
         "split_shares": "concord.data.splitting",
         "stack": "concord.data.joining",

@@ -20,6 +20,20 @@ def reader_names() -> tuple[str, ...]:
     return tuple(sorted(name.replace("_", "-") for name in found if not name.startswith("_")))
 
 
+FORMATS = ("coco", "cvat", "huggingface", "imagefolder", "label-studio", "pack")
+"""Readers of a format that anyone's data may have; every other is of one data set, with terms of its own."""
+
+
+def reads_data_set(name: str) -> bool:
+    """Whether a reader is of one data set, with a licence of its own, and not of a format.
+
+    Raises:
+        UnknownNameError: No reader of this name; offers the nearest.
+    """
+    module = reader(name).__name__.rpartition(".")[2]
+    return module.replace("_", "-") not in FORMATS
+
+
 def reader(name: str) -> Any:
     """The module that reads a data set; hyphen or underscore, upper or lower case.
 

@@ -133,6 +133,10 @@ GROWING = ("regimes", "conditions", "seeds")
 """Fields of a plan that may have more entries than when its folder was begun."""
 
 
+Samples = Literal["none", "few", "all"]
+"""Which test samples a report shows."""
+
+
 class Plan(_Strict):
     """A study: everything that its results depend on.
 
@@ -154,6 +158,9 @@ class Plan(_Strict):
         margin: Non-inferiority margin in points (x100).
         level: Mass of the intervals, and 1 minus the level of the verdicts.
         resamples: Bootstrap samples of the test rows.
+        samples: Which test samples the report shows, with their images and annotations: `none`, `few` (24) or
+            `all` annotated ones. Unless given, none of a data set that has a reader of its own, as it has
+            terms of its own, and few of other data. Results do not depend on it.
         tuning: Budget fields with the values that every condition may choose from, on validation rows.
         folder: What the paths of `problem` are relative to.
     """
@@ -172,6 +179,7 @@ class Plan(_Strict):
     margin: float = Field(default=1.0, ge=0)
     level: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=1000, ge=0)
+    samples: Samples | None = None
     tuning: dict[Literal["learning_rate", "weight_decay"], list[float]] = Field(default_factory=dict)
     folder: str = ""
 
@@ -232,6 +240,21 @@ class Plan(_Strict):
         present = [condition.name for condition in self.conditions]
         return [name for name in BASELINES if name in present]
 
+    @property
+    def shown_samples(self) -> Samples:
+        """Which test samples the report shows."""
+        from concord.data import reads_data_set
+
+        if self.samples is not None:
+            return self.samples
+        sources = self.problem.sources.values() if isinstance(self.problem, Sourced) else ()
+        named = (source.reader for source in sources if source.reader is not None)
+        return "none" if any(reads_data_set(name) for name in named) else "few"
+
+    def with_samples(self, samples: Samples) -> Plan:
+        """The same plan with other samples in its report."""
+        return as_plan({**self.model_dump(), "samples": samples})
+
     def with_seeds(self, n: int) -> Plan:
         """The same plan with seeds 0 .. n-1."""
         return as_plan({**self.model_dump(), "seeds": list(range(n))})
@@ -242,8 +265,8 @@ class Plan(_Strict):
         return as_plan({**self.model_dump(), "seeds": self.seeds[:2], "budget": budget, "resamples": 200})
 
     def resolved(self) -> dict[str, Any]:
-        """The plan as plain data, without the folders of plan and data: results do not depend on them."""
-        plain = self.model_dump(mode="json", exclude={"folder"}, exclude_none=True)
+        """Plain data, without what results do not depend on: folders, and which samples are shown."""
+        plain = self.model_dump(mode="json", exclude={"folder", "samples"}, exclude_none=True)
         if isinstance(self.problem, Sourced):
             del plain["problem"]["data"]
         return plain

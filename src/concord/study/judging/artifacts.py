@@ -15,7 +15,8 @@ from concord.study.judging.results import Results
 from concord.study.running import Cell
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
-PICTURES = 24
+FEW = 24
+"""Samples that are shown unless a plan says otherwise."""
 
 
 def relation_tables(results: Results) -> list[dict[str, Any]]:
@@ -75,13 +76,16 @@ def confusion(results: Results) -> list[dict[str, Any]]:
 
 
 def gallery(results: Results) -> list[dict[str, Any]]:
-    """A few test samples with the predictions of every condition: where heads agree, and who is right.
+    """Test samples with the predictions of every condition: where heads agree, and who is right.
+
+    None, few or all annotated ones, as the plan says.
 
     Samples are of the first regime and seed. Whether the heads agree is asked of the last condition: do its
     predicted labels, read through the relation, name the class that its class head names?
     """
     picture, regime, seed = results.problem.picture, results.plan.regimes[0].name, results.plan.seeds[0]
-    if picture is None or not results.problem.relations:
+    shown = results.plan.shown_samples
+    if shown == "none" or picture is None or not results.problem.relations:
         return []
     relation = results.problem.relations[0]
     last = results.logits[Cell(regime, results.conditions[-1], seed)]
@@ -112,7 +116,7 @@ def gallery(results: Results) -> list[dict[str, Any]]:
             },
             "agree": bool(agree[i]),
         }
-        for i in _chosen(right, agree, annotated)
+        for i in _chosen(right, agree, annotated, FEW if shown == "few" else 2 * len(right[0]))
     ]
 
 
@@ -128,15 +132,18 @@ def agreement(relation: Relation, source_logits: Any, target_logits: Any) -> npt
 
 
 def _chosen(
-    right: npt.NDArray[np.bool_], agree: npt.NDArray[np.bool_], annotated: npt.NDArray[np.bool_]
+    right: npt.NDArray[np.bool_],
+    agree: npt.NDArray[np.bool_],
+    annotated: npt.NDArray[np.bool_],
+    most: int,
 ) -> Sequence[int]:
-    """Samples on which conditions differ most come first; both kinds of agreement are shown."""
+    """At most so many samples; those on which conditions differ most come first; both kinds of agreement."""
     share = right.mean(axis=0)
     order = np.argsort(-share * (1 - share), kind="stable")
     order = order[annotated[order]]
     apart, together = order[~agree[order]], order[agree[order]]
-    half = min(len(apart), PICTURES // 2)
-    return [int(i) for i in (*apart[:half], *together[: PICTURES - half])]
+    half = min(len(apart), most // 2)
+    return [int(i) for i in (*apart[:half], *together[: most - half])]
 
 
 def _names(task: Task, target: Any) -> Any:

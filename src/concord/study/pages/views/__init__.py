@@ -4,7 +4,7 @@ from concord.study.pages.views.across import listings_across, margin_of, picture
 from concord.study.pages.views.confusion import confusions
 from concord.study.pages.views.curves import colours, efficiency, learning
 from concord.study.pages.views.differences import against, pictures, ranks
-from concord.study.pages.views.galleries import gallery
+from concord.study.pages.views.galleries import embedded, gallery
 from concord.study.pages.views.relations import relation
 from concord.study.pages.views.tables import listings, setup
 from concord.study.pages.views.verdict import board, facts, sentences, tiles
@@ -15,6 +15,7 @@ __all__ = [
     "colours",
     "confusions",
     "efficiency",
+    "embedded",
     "facts",
     "gallery",
     "learning",

@@ -8,6 +8,8 @@ from typing import Any
 
 from concord.study.pages.outcome import Outcome, Row, distinct
 
+NO_PICTURE = "data:,"
+
 
 def gallery(outcome: Outcome) -> dict[str, Any]:
     """Cards, those that agree and those that do not in turn, and by what one chooses among them."""
@@ -21,6 +23,17 @@ def gallery(outcome: Outcome) -> dict[str, Any]:
         "whos": distinct(line["who"] for line in lines),
         "judge": outcome.conditions[-1],
     }
+
+
+def embedded(outcome: Outcome) -> str:
+    """What of the data the file holds, in a sentence."""
+    number = sum(_picture_of(record["image"]) != NO_PICTURE for record in outcome.gallery)
+    if not outcome.gallery:
+        return "This file holds no sample of the data: no image and no annotation of one row."
+    return (
+        f"This file holds {len(outcome.gallery)} samples of the test rows with their annotations, and "
+        f"{number} images; `samples: none` in the plan, or --no-images, leaves them out."
+    )
 
 
 def _card(record: Row, outcome: Outcome) -> dict[str, Any]:
@@ -44,7 +57,7 @@ def _card(record: Row, outcome: Outcome) -> dict[str, Any]:
 
 def _picture_of(address: str) -> str:
     """The image, which is inside the file: an address outside would be a request leaving the page."""
-    return address if address.startswith("data:image/") else "data:,"
+    return address if address.startswith("data:image/") else NO_PICTURE
 
 
 def _same(value: Any, truth: Any, unknown: Sequence[str]) -> bool:
