@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from concord.learners import StreamLearner
 from concord.networks import TaskwiseNetwork
 from concord.runs import automatic as room
 from concord.runs import build, evaluate, finished, load_run, predict_split, train
-from config_worlds import config_of, world
+from config_worlds import config_of, world, write
 
 AUTO = {"kind": "auto", "effort": "fast"}
 
@@ -226,3 +228,31 @@ def test_probabilities_are_at_the_temperatures_of_the_folds(tmp_path: Path, outc
     for task in run.tasks:
         (form,) = outcome.choices[task.name].weights
         assert run.facts["scales"][task.name] == outcome.families[form.partition("/")[0]].scale[task.name]
+
+
+PROGRAM = """
+import sys
+from concord.config import read_config
+from concord.runs import train
+
+train(read_config(sys.argv[1], [f"output={sys.argv[2]}"], {}))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_decide_as_one(tmp_path: Path) -> None:
+    """Without dropout the processes of a training differ from a single one in rounding alone."""
+    values = world(tmp_path) | {"couplings": [], "stages": AUTO, "tasks": {"shape": {}, "marks": {}}}
+    values["trunk"] = {"options": {"hidden": [16], "dropout": 0.0}}
+    config = write(values, tmp_path / "auto.yaml")
+    (tmp_path / "go.py").write_text(PROGRAM)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+        str(tmp_path / "go.py"), str(config), str(tmp_path / "two"),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=300)
+    two, one = load_run(tmp_path / "two"), train(config_of(values, output=str(tmp_path / "one")))
+    for task, choice in one.facts["auto"]["choices"].items():
+        assert two.facts["auto"]["choices"][task]["weights"] == choice["weights"]
+    for name, weights in one.network.state_dict().items():
+        torch.testing.assert_close(two.network.state_dict()[name], weights, atol=1e-4, rtol=1e-3)
