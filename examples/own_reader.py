@@ -1,6 +1,6 @@
 """A reader of one's own: a data set in its native layout in, a manifest out.
 
-Layout, as its authors give it out: `notes.jsonl`, a line a photo, beside the photos.
+Layout, as its authors give it out: `notes.jsonl`, one line per photo, next to the photos.
 
 Everything else (inspection, splits, mixtures, trainings, studies) reads the manifest. As a file of
 `src/concord/data/readers/` it would be found by its name, by `concord data index` too.
@@ -21,7 +21,7 @@ HOME = "nowhere: this script writes it"
 
 
 def read(root: Path) -> Manifest:
-    """Read `notes.jsonl`: one line a photo, with a species, or with what was seen of it.
+    """Read `notes.jsonl`: one line per photo, with a species, or with what was seen of it.
 
     Args:
         root: Folder of the data set.

@@ -102,7 +102,7 @@ def test_trunks_that_do_not_fit_are_named() -> None:
         MultiTaskNetwork(nn.Identity(), [PET], torch.zeros(2, 3), private={"pot": nn.Identity()})
     with raises(ShapeError, "width 4", "3"):
         MultiTaskNetwork(
-            nn.Identity(), [PET], torch.zeros(2, 3), private={"pet": nn.Linear(3, 4)}, beside=True
+            nn.Identity(), [PET], torch.zeros(2, 3), private={"pet": nn.Linear(3, 4)}, parallel=True
         )
     with raises(UnknownNameError, "capacity"):
         made("half")

@@ -1,6 +1,6 @@
 """What can go wrong, by name.
 
-Every error of the package is a `ConcordError` and, beside it, the builtin that a user would catch
+Every error of the package is a `ConcordError` and also the builtin that a user would catch
 without knowing the package (`ValueError`, `LookupError`, `FileNotFoundError`, ...). A message says in
 one line what was expected, what was found, and how to mend it. What one line cannot say stands on a page
 of the documentation, which every class names as its `page`; the command line prints it below the message.

@@ -63,7 +63,7 @@ class CoupledObjective(nn.Module):
             name (`SOURCE->TARGET`) to its own couplings.
         task_weights: Factor of a task's supervised loss, by name, >= 0; 1 unless named.
         soft_weights: Factor of a task's soft-target loss, by name, >= 0; 1 unless named.
-        validate: Check values (finite logits, targets in range) beside shapes on every call. On an
+        validate: Check values (finite logits, targets in range) besides shapes on every call. On an
             accelerator that waits for the device, so a training loop may switch it off after its first
             steps.
 
@@ -195,7 +195,7 @@ class CoupledObjective(nn.Module):
                     raise UnknownNameError.of(f"task in relation {relation.name}", task.name, self.tasks)
                 if self.tasks[task.name] != task:
                     raise ShapeError(
-                        f"relation {relation.name} speaks of another task {task.name!r} than the objective: "
+                        f"relation {relation.name} is of another task {task.name!r} than the objective: "
                         "names and order of classes and labels must be the same"
                     )
 

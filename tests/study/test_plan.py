@@ -91,7 +91,7 @@ def test_rows_of_a_regime():
         ({"regimes": []}, "at least 1"),
         ({"regimes": [REGIME, REGIME]}, "regime a occurs twice"),
         ({"regimes": [REGIME, {**REGIME, "name": "A"}]}, "regime a occurs twice"),
-        ({"regimes": [REGIME, {"name": "b", "rows": {"digit": 1}}]}, "regime b speaks of other tasks"),
+        ({"regimes": [REGIME, {"name": "b", "rows": {"digit": 1}}]}, "regime b has other tasks"),
         ({"regimes": [{**REGIME, "overlap": 1.5}]}, "regimes.0.overlap: .*less than or equal to 1"),
         ({"regimes": [{**REGIME, "name": "a/b"}]}, "regimes.0.name"),
         ({"budget": {"steps": 0}}, "budget.steps"),

@@ -265,7 +265,7 @@ class TestShapesOfStudies:
         page = Page(write_report(out))
         ids = {e["id"] for e in page.all("section")}
         assert not ids & {"gallery", "curves", "confusion"}
-        assert "nothing to set beside it" in page.all("section", id="relation")[0]["text"]
+        assert "nothing to compare it with" in page.all("section", id="relation")[0]["text"]
 
     def test_it_says_what_of_the_data_it_holds(self, tmp_path):
         out = write_study(tmp_path)

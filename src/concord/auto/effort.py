@@ -25,7 +25,7 @@ class Effort:
     def for_steps(self, steps: int) -> Effort:
         """The same with `FOLD_STEPS` for the networks of folds where a share of `steps` were fewer, or all.
 
-        What a network has hardly begun to learn says nothing of what it would be worth in the end. Fewer than
+        A network that has hardly begun to learn does not show what it would be worth in the end. Fewer than
         600 (fast) or 334 (standard) steps in all therefore cost more than the usual.
         """
         return replace(self, share=min(1.0, max(self.share, FOLD_STEPS / steps)))

@@ -13,7 +13,7 @@ NOT_FOR_USERS = ("dev", "docs")
 """Extras for work on the library itself."""
 
 CORE = ""
-"""Key of what is always needed, beside the names of extras."""
+"""Key of what is always needed, next to the names of extras."""
 
 
 def doctor() -> None:

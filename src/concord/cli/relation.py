@@ -202,7 +202,7 @@ def check(
 ) -> None:
     """Weigh a table against data: how far to trust it, and which of its cells the data contradict.
 
-    Needs, beside the annotations, predictions of heads that were trained without coupling, out of sample; or
+    Needs, besides the annotations, predictions of heads that were trained without coupling, out of sample; or
     features to make them from.
     """
     from concord.data import group_codes, read_predictions
@@ -303,7 +303,7 @@ def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, 
 
 
 def _of_no_use(table: str, read: Relation, source: MulticlassTask, target: Task) -> ConcordError:
-    """Why a table says nothing of the annotations."""
+    """Why the annotations cannot judge a table."""
 
     def common(first: Task, second: Task) -> set[str]:
         return {*first.outputs} & {*second.outputs}

@@ -499,6 +499,6 @@ class Config(_Strict):
         for key in ("accelerator", "devices", "nodes"):
             del values["training"][key]
         del values["mixing"]["workers"]
-        if self.stages.kind == "single":  # says nothing
+        if self.stages.kind == "single":  # nothing to keep
             del values["stages"]
         return values

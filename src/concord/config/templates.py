@@ -1,4 +1,4 @@
-"""A config to start from, written from the schema itself, so that it can never speak of other keys."""
+"""A config to start from, written from the schema itself, so that it never has unknown keys."""
 
 from __future__ import annotations
 

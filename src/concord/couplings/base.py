@@ -219,7 +219,7 @@ class View:
     def evidence(self) -> Tensor:
         """Log-likelihood of each class by the annotated labels, relative to base rates: (n, C).
 
-        Unknown cells and gaps contribute 0: they speak neither for a class nor against it.
+        Unknown cells and gaps contribute 0: they are evidence neither for a class nor against it.
         """
         found = self.active @ self.tensors.weight_present.T
         if self.relation.class_to_class:

@@ -24,7 +24,7 @@ def write_annotations(manifest: Manifest, path: str | Path, to: Tool) -> list[Pa
 
     The first class task becomes the tool's class; further class tasks and all labels become attributes
     (`TASK`, `TASK.LABEL`). A gap is left out. For Label Studio each task is a control of choices of its own,
-    and the labelling interface is written beside the file.
+    and the labelling interface is written next to the file.
 
     Args:
         manifest: With images, by `path`.

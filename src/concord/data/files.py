@@ -1,4 +1,4 @@
-"""Manifests on disk: Parquet with the tasks in its metadata, or CSV with the tasks in a file beside it."""
+"""Manifests on disk: Parquet with the tasks in its metadata, or CSV with the tasks in a file next to it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
     Args:
         manifest: What to write.
-        path: Ends in .parquet, .pq or .csv; a CSV file gets `FILE.tasks.json` beside it.
+        path: Ends in .parquet, .pq or .csv; a CSV file gets `FILE.tasks.json` next to it.
 
     Raises:
         DataFormatError: Another ending, or a column that CSV cannot hold.
@@ -168,14 +168,14 @@ def read_manifest(
 
     Args:
         path: A .parquet, .pq or .csv file.
-        tasks: The tasks in it. By default those it was written with; where it says nothing of tasks, dotted
+        tasks: The tasks in it. By default those it was written with; where it names no tasks, dotted
             columns are labels, and text columns in which values recur are classes.
         root: What paths are relative to; by default what the manifest was written with.
 
     Raises:
         MissingDataError: No such file.
         DataFormatError: Not a manifest; names file and, in CSV, line.
-        NoAnnotationError: A file that says nothing of tasks, and nothing in it looks like one.
+        NoAnnotationError: A file that names no tasks, and has no column that looks like one.
     """
     kind = _kind(path)
     if not path.is_file():

@@ -52,7 +52,7 @@ METADATA = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
 WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
-# What pillow's decoders raise on damaged files, beside OSError.
+# What pillow's decoders raise on damaged files, besides OSError.
 DAMAGED = (
     OSError,
     SyntaxError,

@@ -1,4 +1,4 @@
-r"""The one intermediate form of annotated data: a table, one row a sample, a gap is null.
+r"""The one intermediate form of annotated data: a table, one row per sample, a gap is null.
 
 Columns: `path` (relative to the root, POSIX slashes), `row` (row of a feature file) or `text`, at least one
 of them; `split` (train, val, test or null); `group` (subject, video; or null); `source` where rows of several
@@ -31,7 +31,7 @@ from concord.errors import (
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task, task_names
 
 SPLITS = ("train", "val", "test")
-"""The only values of the column `split`, beside null."""
+"""The only values of the column `split`, besides null."""
 
 LOCATORS = ("path", "row", "text")
 """Columns that say where a sample is; a manifest has at least one of them."""

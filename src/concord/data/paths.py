@@ -16,7 +16,7 @@ from typing import Any
 from concord.errors import MissingDataError, UnsafePathError
 
 CLUTTER = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")
-"""What systems leave beside data, in lower case; so is every name that begins with a dot."""
+"""What systems leave next to data, in lower case; so is every name that begins with a dot."""
 
 
 def is_clutter(name: str) -> bool:

@@ -44,7 +44,7 @@ class TrunkRecord:
         shape: Of one input without the row; None for texts, or the trunk's own.
         options: Of the architecture.
         resolved: What the build noted (`NamedTrunk.resolved`).
-        tokenize: Its tokenizer; one that has `save` is written beside the weights.
+        tokenize: Its tokenizer; one that has `save` is written next to the weights.
         standardize: Whether a `concord.networks.Standardize` lies before it.
     """
 

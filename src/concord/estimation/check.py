@@ -1,7 +1,7 @@
 """A relation from data without co-annotated rows: evidence, EM, calibration, trust, contradicted cells.
 
 The input is always the same: what two heads, trained *without* coupling, say of rows they were not
-trained on, beside the annotations of these rows. Coupled heads would only confirm the relation that they
+trained on, and the annotations of these rows. Coupled heads would only confirm the relation that they
 were trained with. Everything here is NumPy, deterministic, and knows nothing of training.
 """
 

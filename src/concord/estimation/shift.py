@@ -22,7 +22,7 @@ MIN_Z = 4.0
 
 @dataclass(frozen=True)
 class PriorShift:
-    """Class priors of the rows of another source, beside those of the class task's own rows.
+    """Class priors of the rows of another source, compared with those of the class task's own rows.
 
     Attributes:
         task: The class task.

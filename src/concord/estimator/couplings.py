@@ -36,7 +36,7 @@ def checked_relations(relations: Sequence[Relation] | None, tasks: Sequence[Task
                 raise UnknownNameError.of(f"task in relation {relation.name}", task.name, known)
             if known[task.name] != task:
                 raise ShapeError(
-                    f"relation {relation.name} speaks of another task {task.name!r} than the model: "
+                    f"relation {relation.name} is of another task {task.name!r} than the model: "
                     "names and order of classes and labels must be the same"
                 )
     return relations

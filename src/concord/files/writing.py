@@ -1,6 +1,6 @@
 """Files that are written whole or not at all: a full disk, a kill or a vanished folder costs no older file.
 
-The content is written beside its place, flushed, and renamed. Until the rename the file beside is locked, so
+The content is written next to its place, flushed, and renamed. Until the rename that file is locked, so
 that whoever writes to the same place next can tell what a killed process left from what a running one writes.
 """
 
@@ -115,7 +115,7 @@ def write_csv(path: str | Path, rows: Iterable[Sequence[Any]]) -> None:
 
 
 def _begin(target: Path) -> tuple[Path, int]:
-    """An empty file beside a place, and the descriptor that holds its lock."""
+    """An empty file next to a place, and the descriptor that holds its lock."""
     stem = f".{target.name[:_SHOWN]}."
     with _locked_folder(target.parent):
         for left in target.parent.iterdir():

@@ -45,7 +45,7 @@ class Checkpoints:
         folder: Where they are.
         every: Steps between two of them, >= 1; the last step always has one.
         keep: How many of the newest are kept, >= 1. For each task the one with the best score on
-            validation rows is kept beside them.
+            validation rows is kept as well.
         resume: Whether a training goes on from the newest one, where there is one. Otherwise a folder
             that holds checkpoints is refused.
         owner: The claim that covers the folder, if the one that saves is to see that it still holds it.

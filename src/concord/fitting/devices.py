@@ -33,7 +33,7 @@ def launch(
         precision: `32-true`, `bf16-mixed`, `16-mixed` or `64-true`.
 
     Raises:
-        ConfigError: Devices that there are not, or a precision that they do not have.
+        ConfigError: Devices that this machine lacks, or a precision that they do not have.
     """
     from lightning_fabric import Fabric
 

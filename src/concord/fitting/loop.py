@@ -95,7 +95,7 @@ def fit(
         NoAnnotationError: A task of the objective without a single annotation.
         NotFiniteError: The loss became NaN or infinite.
         RangeError: A number of steps or rows below 1.
-        UnknownNameError: A metric, task or module that there is not.
+        UnknownNameError: An unknown metric, task or module.
         CheckpointError: A checkpoint that cannot be written, read, or is of another training.
     """
     if steps < 1 or rows_per_task < 1 or log_every < 1:

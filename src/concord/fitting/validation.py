@@ -59,7 +59,7 @@ class Validation:
         """Check the names of tasks and metrics.
 
         Raises:
-            UnknownNameError: A task or metric that there is not.
+            UnknownNameError: An unknown task or metric.
         """
         for name, metric in self.metrics.items():
             if name not in tasks:

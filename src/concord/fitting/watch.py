@@ -59,7 +59,7 @@ class JsonLines:
         return {}
 
     def resume(self, step: int, state: Mapping[str, Any]) -> None:
-        """Cut lines of later steps; lines that are no records go to a file beside, named `FILE.odd`."""
+        """Cut lines of later steps; lines that are no records go to `FILE.odd`."""
         del state
         if not self.path.exists():
             return
@@ -67,8 +67,8 @@ class JsonLines:
         steps = [_step_of(line) for line in lines]
         odd = [line for line, found in zip(lines, steps, strict=True) if found is None and line.strip()]
         if odd:
-            beside = self.path.with_name(f"{self.path.name}.odd")
-            write_bytes(beside, b"".join([beside.read_bytes() if beside.exists() else b"", *odd]))
+            odd_file = self.path.with_name(f"{self.path.name}.odd")
+            write_bytes(odd_file, b"".join([odd_file.read_bytes() if odd_file.exists() else b"", *odd]))
         kept = [line for line, found in zip(lines, steps, strict=True) if found is not None and found <= step]
         write_bytes(self.path, b"".join(kept))
 

@@ -1,4 +1,4 @@
-"""A trunk with one head a task."""
+"""A trunk with one head per task."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class MultiTaskNetwork(nn.Module):
         tasks: The tasks.
         example: A batch of at least one input (a tensor, or a mapping of tensors), to find the width of the
             features by a dry forward.
-        private: For each task a further module between trunk and head, or beside the trunk.
-        beside: Whether `private` modules see the input and are added to the trunk's features, rather
+        private: For each task a further module between trunk and head, or parallel to the trunk.
+        parallel: Whether `private` modules see the input and are added to the trunk's features, rather
             than being applied to them.
 
     Raises:
         ShapeError: A trunk whose features are not of shape (n, width), or of another width than its
             private neighbour.
-        UnknownNameError: A private module for a task that there is not.
+        UnknownNameError: A private module for an unknown task.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class MultiTaskNetwork(nn.Module):
         example: Any,
         *,
         private: Mapping[str, nn.Module] | None = None,
-        beside: bool = False,
+        parallel: bool = False,
     ) -> None:
         super().__init__()
         names = task_names(tasks)
@@ -77,14 +77,14 @@ class MultiTaskNetwork(nn.Module):
         self.tasks = tuple(tasks)
         self.trunk = trunk
         self.private = nn.ModuleDict({_key(name): module for name, module in (private or {}).items()})
-        self.beside = beside
+        self.parallel = parallel
         shared = dry_features(trunk, example)
         heads = {}
         for task in tasks:
             features = shared
             if _key(task.name) in self.private:
-                features = dry_features(self.private[_key(task.name)], example if beside else shared)
-                if beside and features.shape != shared.shape:
+                features = dry_features(self.private[_key(task.name)], example if parallel else shared)
+                if parallel and features.shape != shared.shape:
                     raise ShapeError(
                         f"task {task.name!r}: private features have width {features.shape[1]}, the trunk's "
                         f"{shared.shape[1]}; a sum needs the same"
@@ -106,7 +106,7 @@ class MultiTaskNetwork(nn.Module):
             key = _key(task.name)
             if key not in self.private:
                 out[task.name] = shared
-            elif self.beside:
+            elif self.parallel:
                 out[task.name] = shared + self.private[key](x)
             else:
                 out[task.name] = self.private[key](shared)
@@ -168,7 +168,7 @@ def mlp_network(
     """
     if capacity not in get_args(Capacity):
         raise UnknownNameError.of("capacity", capacity, get_args(Capacity))
-    # Layers draw default weights as they are made: beside a generator, that must leave no trace.
+    # Layers draw default weights as they are made: with a generator of its own, that must leave no trace.
     with nullcontext() if generator is None else seeded(None):
         return initialise(_mlp_network(inputs, tasks, hidden, dropout, capacity), generator)
 
@@ -186,7 +186,7 @@ def _mlp_network(
         return MultiTaskNetwork(first, tasks, example, private=last)
     own = {task.name: mlp(inputs, hidden, dropout=dropout) for task in tasks}
     trunk = nn.Identity() if capacity == "private" else mlp(inputs, hidden, dropout=dropout)
-    return MultiTaskNetwork(trunk, tasks, example, private=own, beside=capacity == "shared+private")
+    return MultiTaskNetwork(trunk, tasks, example, private=own, parallel=capacity == "shared+private")
 
 
 def initialise(network: MultiTaskNetwork, generator: torch.Generator | None) -> MultiTaskNetwork:

@@ -14,7 +14,7 @@ EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust",
 """The project's one vocabulary of basic expressions, in its one order."""
 
 ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 15, 17, 20, 23, 24, 25, 26)
-"""The 17 action units that the tables speak of."""
+"""The 17 action units that the tables cover."""
 
 _BASIC: dict[str, tuple[tuple[int, ...], dict[int, float]]] = {
     "neutral": ((), {}),

@@ -49,7 +49,7 @@ def relation_of(record: Mapping[str, Any], tasks: Sequence[Task]) -> Relation:
     """The relation of a record, between two of the tasks.
 
     Raises:
-        KeyError: A task that there is not, or a field that is missing.
+        KeyError: An unknown task, or a missing field.
         ConcordError: A table that does not fit the tasks, or is no table.
     """
     by_name: dict[str, Any] = {task.name: task for task in tasks}

@@ -91,7 +91,7 @@ class Data(_Strict):
 class Sourced(_Strict):
     """Data as `concord train` opens them: any number of sources, by readers or manifests.
 
-    In a plan, `config` may name a config of `concord train`, relative to the plan; what stands beside it
+    In a plan, `config` may name a config of `concord train`, relative to the plan; what stands next to it
     comes in the place of the config's. The variable CONCORD_DATA, where it is set, comes in the place of
     `data`.
 
@@ -220,7 +220,7 @@ class Plan(_Strict):
         tasks = set(self.regimes[0].rows)
         for regime in self.regimes:
             if set(regime.rows) != tasks:
-                raise ValueError(f"regime {regime.name} speaks of other tasks than the first")
+                raise ValueError(f"regime {regime.name} has other tasks than the first")
         for condition in self.conditions:
             if condition.name in BASELINES and condition.use != condition.name:
                 raise ValueError(f"condition {condition.name} must be what its name says")
@@ -302,7 +302,7 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
 
     Raises:
         StudyError: A field that is missing, unknown or out of range; names it in one line.
-        UnknownNameError: A condition or problem that there is not.
+        UnknownNameError: An unknown condition or problem.
     """
     from concord.study.conditions import condition_names
 
@@ -387,7 +387,7 @@ def read_plan(path: str | Path, quick: bool = False) -> Plan:
     Raises:
         MissingDataError: No such file.
         StudyError: Not YAML, or not a plan; names file and field.
-        UnknownNameError: A condition or problem that there is not.
+        UnknownNameError: An unknown condition or problem.
     """
     from concord.config import parsed_yaml
 

@@ -68,7 +68,7 @@ def test_an_image_beside_the_classes(tmp_path: Path, place: str) -> None:
     with pytest.raises(DataFormatError) as info:
         imagefolder.read(tmp_path)
     assert str(info.value).startswith(
-        f"{tmp_path / place}: expected images in the folder of their class only"
+        f"{tmp_path / place}: expected images in the folders of their classes only"
     )
 
 

@@ -1,4 +1,4 @@
-"""Copies of data sets that other people made: images in class folders, labels in a CSV file beside them."""
+"""Copies of data sets that other people made: images in class folders, labels in a CSV file next to them."""
 
 from __future__ import annotations
 

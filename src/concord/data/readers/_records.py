@@ -172,7 +172,7 @@ def read_json(path: Path) -> Any:
 
 
 def image_path(root: Path, folder: Path, images: str | None, name: str) -> str:
-    """Path of an image relative to the root: below `images` where that is given, else beside its annotations.
+    """Path of an image relative to the root: below `images` where given, else next to its annotations.
 
     Raises:
         ConfigError: `images` leads out of the root.

@@ -81,7 +81,7 @@ class Lines:
             expected: The form of a line in words, for the message.
 
         Returns:
-            One row a line, one column a group; a group that took no part is null.
+            One row per line, one column per group; a group without a match is null.
 
         Raises:
             DataFormatError: A line does not match.

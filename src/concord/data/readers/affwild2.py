@@ -14,7 +14,7 @@ is known by what it holds. Crops come in several folders, which are all looked t
 `batch1`, `batch2`, `cropped_aligned_new_50_vids`, each with one folder per video, or with one such folder in
 between.
 
-A video's file holds a header, then one line a frame: line k below the header belongs to
+A video's file holds a header, then one line per frame: line k below the header belongs to
 `cropped_aligned/<video>/{k:05d}.jpg`, counted from 1. Expression codes: 0 neutral, 1 anger, 2 disgust,
 3 fear, 4 happiness, 5 sadness, 6 surprise, 7 other; -1 is a gap, in expressions and in units. In the
 multi-task lists valence and arousal are -5 where missing.
@@ -191,7 +191,7 @@ def _codes(release: str) -> dict[str, str | None]:
 _UNIT_CODES = {"0": 0, "1": 1, "-1": None}
 
 
-# -- one file a video ------------------------------------------------------------------------------
+# -- one file per video ----------------------------------------------------------------------------
 
 
 def _places(

@@ -14,7 +14,7 @@ text.
 
 Traps: columns are padded with repeated blanks; the official split shares no person between its parts, so that
 an identity of the test images is in no training image: `split="identity"` divides within each person
-instead. `list_bbox_celeba.txt` speaks of the images before alignment, so that it is not read.
+instead. `list_bbox_celeba.txt` describes the images before alignment and is not read.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Layout: any `*.json` in the root, in `annotations/`, or in folders of splits (`train/_annotations.coco.json`),
 with `images` (`id`, `file_name`), `categories` (`id`, `name`) and `annotations` (`image_id`, `category_id`,
-and `attributes` by name). Images lie beside the file, in `images/`, or below the root. A file or folder named
-after a split (`instances_train2017.json`, `valid/`) gives it.
+and `attributes` by name). Images lie next to the file, in `images/`, or below the root. A file or folder
+named after a split (`instances_train2017.json`, `valid/`) gives it.
 
 Traps: boxes and masks are not read, only which classes an image has; ids of categories are neither dense nor
 in order; an image without annotations is a gap; an attribute on which two annotations of an image differ is a
@@ -49,7 +49,7 @@ def read(
         root: Folder that holds the JSON files.
         task: Name of the class task.
         annotations: One JSON file, relative to root; None reads all that are there.
-        images: Folder of the images, relative to root; None looks beside each file and in `images`.
+        images: Folder of the images, relative to root; None looks next to each file and in `images`.
         several: An image with annotations of several classes: "error", a "gap", or "labels", which makes all
             classes labels of the task.
         missing: An annotation without an image: "drop" the row, "keep" it, or "error".

@@ -8,7 +8,7 @@ Layout, in the root, in `CUB_200_2011/` or in `CUB_200_2011/CUB_200_2011/`: `ima
 `attributes/class_attribute_labels_continuous.txt` (200 lines of 312 percentages). 5,994 images for training
 and 5,794 for testing; there is no validation part.
 
-Traps: `attributes.txt`, the names, lies beside the folder, in it, or in its `attributes/`; some lines of
+Traps: `attributes.txt`, the names, lies next to the folder, in it, or in its `attributes/`; some lines of
 image_attribute_labels.txt have more than five fields, of which the first four count; an attribute that is
 "not visible" is written 0 although nobody saw it, so that by default it is a gap; images of one class
 disagree. Much code replaces the labels of an image by the majority of its class, which makes the relation
@@ -190,9 +190,9 @@ def _classes(base: Path) -> list[str]:
 
 def _attributes(root: Path, base: Path) -> tuple[Lines, list[str]]:
     inside = base.relative_to(root)
-    # The archive puts it beside its folder, which is the folder above where that one is named.
-    beside = Path("attributes.txt") if inside.parts else Path("..", "attributes.txt")
-    choices = [inside / "attributes" / "attributes.txt", inside / "attributes.txt", beside]
+    # The archive puts it next to its folder, which is the folder above where that one is named.
+    next_to_it = Path("attributes.txt") if inside.parts else Path("..", "attributes.txt")
+    choices = [inside / "attributes" / "attributes.txt", inside / "attributes.txt", next_to_it]
     choices.extend(folder / "attributes.txt" for folder in inside.parents if folder.parts)
     path = find_file(root, [choice.as_posix() for choice in choices], TITLE, HOME)
     lines, fields = _numbered(path, r"(?<name>\S+::\S+)", "an id and an attribute as has_tail_shape::fan")

@@ -1,7 +1,7 @@
 """CVAT: the export `CVAT for images 1.1`, an XML file of images with tags and attributes.
 
 Layout: `annotations.xml` (or any `*.xml`) with `<image name="a.jpg" subset="train">` and in it
-`<tag label="CLASS"><attribute name="NAME">true</attribute></tag>`; images beside it, in `images/`, or below
+`<tag label="CLASS"><attribute name="NAME">true</attribute></tag>`; images next to it, in `images/`, or below
 the root.
 
 Traps: boxes and polygons count with their label where an image has no tag; the first is what makes an
@@ -39,7 +39,7 @@ def read(
         root: Folder that holds the XML file.
         task: Name of the class task.
         annotations: One XML file, relative to root; None reads all that are there.
-        images: Folder of the images, relative to root; None looks beside each file and in `images`.
+        images: Folder of the images, relative to root; None looks next to each file and in `images`.
         several: An image of several labels: "error", a "gap", or "labels", which makes all of them labels of
             the task.
         missing: An annotation without an image: "drop" the row, "keep" it, or "error".

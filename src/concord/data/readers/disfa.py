@@ -1,7 +1,7 @@
 """DISFA: 27 people watching videos, 12 action units coded in intensity, frame by frame.
 
-Layout: `ActionUnit_Labels/SN001/SN001_au1.txt`, one line a frame, `frame,intensity`, intensity 0 to 5; units
-1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26. The set ships videos, so that images lie where the user's own
+Layout: `ActionUnit_Labels/SN001/SN001_au1.txt`, one line per frame, `frame,intensity`, intensity 0 to 5;
+units 1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26. The set ships videos, so that images lie where the user's own
 extraction put them: the option `images` says how they are named.
 
 Traps: "present" usually means an intensity of at least 2, but some publications take 1; a file may have

@@ -1,8 +1,9 @@
 """GFT: groups of three strangers in conversation, 96 people, action units coded frame by frame.
 
-Layout, of the release as csv files: `name,AU1,AU2,AU4,...,AU24,age,gender,race` in a header, one row a frame,
-whose name is `001A/1.jpg`; images in `images/001A/1.jpg`. The files' names say the split where they hold
-the word `train`, `val` or `test`. The layout of the first release (one file a person) is not read.
+Layout, of the release as csv files: `name,AU1,AU2,AU4,...,AU24,age,gender,race` in a header, one row per
+frame, whose name is `001A/1.jpg`; images in `images/001A/1.jpg`. The files' names say the split where
+they hold the word `train`, `val` or `test`. The layout of the first release (one file per person) is not
+read.
 
 Codes: 0 absent, 1 present; 9 and -1 are read as unknown.
 """

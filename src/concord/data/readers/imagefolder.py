@@ -1,12 +1,12 @@
-"""Image folders: the class of an image is the folder that it is in, or stands in a CSV file beside it.
+"""Image folders: the class of an image is the folder that it is in, or stands in a CSV file next to it.
 
 Layout, one of:
 
 - `root/<class>/**/NAME.jpg`;
 - `root/<split>/<class>/**/NAME.jpg`, where all folders of the root have names of splits: train or training;
   val, valid, validation or dev; test or testing;
-- images in any places and a CSV file, one line an image: a column of paths, a column a class task, a column a
-  label (see `concord.data.frames.from_csv` for what it may look like);
+- images in any places and a CSV file, one line per image: a column of paths, one column per class task, one
+  per label (see `concord.data.frames.from_csv` for what it may look like);
 - yolo: `{train,valid,test}/images/NAME.jpg` with `{train,valid,test}/labels/NAME.txt`, or
   `images/{train,val}` with `labels/{train,val}`, whose lines begin with a class number, and `data.yaml` with
   the `names`.
@@ -15,7 +15,7 @@ Classes are in the order of the alphabet, whatever the order on disk. Endings, i
 .jpeg, .png, .bmp, .webp, .tif, .tiff, .gif, .ppm.
 
 Traps: files and folders whose names begin with a dot (`.DS_Store`, `._NAME.jpg`) are no images; an image
-beside the class folders has no class, which is an error and not a class of its own; an empty class folder is
+next to the class folders has no class, which is an error and not a class of its own; an empty class folder is
 no class; a symbolic link to a file outside the root is refused, and one to a folder is not followed.
 """
 
@@ -85,7 +85,7 @@ def read(
 
     Raises:
         MissingDataError: No folder of images, or no such table.
-        DataFormatError: An image beside the class folders, or a line of the table that cannot be read.
+        DataFormatError: An image next to the class folders, or a line of the table that cannot be read.
         UnsafePathError: A path or link that leaves the root.
         ConfigError: Options of a table without a table.
     """
@@ -176,8 +176,8 @@ def _refuse_images(folder: Path) -> None:
     for name in entries(folder):
         if name.lower().endswith(ENDINGS) and not (folder / name).is_dir():
             raise DataFormatError(
-                f"{folder / name}: expected images in the folder of their class only, found one beside; a "
-                "folder without classes needs a table"
+                f"{folder / name}: expected images in the folders of their classes only; images "
+                "without such folders need a table"
             )
 
 

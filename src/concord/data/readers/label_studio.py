@@ -51,7 +51,7 @@ def read(
     Args:
         root: Folder that holds the export.
         annotations: One JSON file, relative to root; None reads all that are there.
-        images: Folder of the images, relative to root; None looks beside the file and in `images`.
+        images: Folder of the images, relative to root; None looks next to the file and in `images`.
         labels: Controls that allow several choices, where nobody used that.
         missing: An annotation without an image: "drop" the row, "keep" it, or "error".
 

@@ -1,14 +1,15 @@
 """Open packs: small problems with free licences, each a folder with an index, features and tables.
 
-Layout, a folder a pack: an index (`index.csv.gz` or `data.csv.gz`: one line a sample) or arrays (`data.npz`);
-tables of P(attribute | class) as CSV, a blank cell unknown; features as `.npz`, key `x`, in the order of the
-index; images as JPEG in `images.zip`. The pack is named by its folder, or by the option `pack`.
+Layout, one folder per pack: an index (`index.csv.gz` or `data.csv.gz`: one line per sample) or arrays
+(`data.npz`); tables of P(attribute | class) as CSV, a blank cell unknown; features as `.npz`, key `x`, in
+the order of the index; images as JPEG in `images.zip`. The pack is named by its folder, or by the
+option `pack`.
 
 Traps: an empty cell is a gap, not a class; attributes of clothing10, fmnist900 and grocery81 are derived from
 the class by the table, so that they flatter whatever uses that table; out-of-scope queries of clinc150 carry
 "oos", which is no intent; the row order is that of the features and must be kept (column `row`).
 
-Images are named `images.zip/00000.jpg`: a member of the archive beside the index.
+Images are named `images.zip/00000.jpg`: a member of the archive next to the index.
 """
 
 from __future__ import annotations

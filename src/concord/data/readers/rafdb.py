@@ -7,7 +7,7 @@ says the split: 12,271 train and 3,068 test images of basic expressions.
 The number of digits in a name varies.
 
 A copy that many people have (basic expressions, aligned): `train_labels.csv` and `test_labels.csv` with a
-header `image,label`, beside or in `DATASET`, and `DATASET/{train,test}/{1..7}/train_00001_aligned.jpg`. The
+header `image,label`, next to or in `DATASET`, and `DATASET/{train,test}/{1..7}/train_00001_aligned.jpg`. The
 table gives the label, whatever folder an image lies in.
 
 Codes, which are nobody else's: basic 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger,

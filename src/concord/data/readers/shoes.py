@@ -5,7 +5,7 @@ characterization from noisy web data", ECCV 2010), the attributes those of Whitt
 Grauman, "WhittleSearch: Image search with relative attribute feedback", CVPR 2012). 14,658 images.
 
 Layout: `womens_<type>/[0|1/]img_womens_<type>_851.jpg` in the root, in `shoes/`, in `images/` or in
-`attributedata/shoes/`, beside descriptions `descr_womens_<type>_851.txt`, which are not read;
+`attributedata/shoes/`, next to descriptions `descr_womens_<type>_851.txt`, which are not read;
 `shoes_attributes.mat` with the variables `im_names`, `class_labels`, `attribute_names`, `orders` (attributes
 x classes: which class shows more of an attribute; equal numbers, equally much) and
 `relative_att_predictions` (images x attributes: how much of the attribute the image shows).
@@ -14,7 +14,7 @@ The format is unconfirmed: it was put together from public code that reads the d
 is found to be otherwise is an error that says so.
 
 Traps: the attributes are relative, "more" or "less", and must be cut in two to be labels: at a quantile, with
-a band around it left as a gap if wanted; `orders` speaks of classes, so that labels from it follow from the
+a band around it left as a gap if wanted; `orders` orders classes, so that labels from it follow from the
 class. The type of an image is in its name; images are joined by name, never by order. There is no split.
 """
 
@@ -199,4 +199,4 @@ def _check_classes(
                 f"{types[name]!r} ({name})"
             )
     if len(set(meaning.values())) < len(meaning):
-        raise DataFormatError(f"{path}: expected one class a type, found two classes of one type")
+        raise DataFormatError(f"{path}: expected one class per type, found two classes of one type")

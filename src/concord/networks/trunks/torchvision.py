@@ -43,7 +43,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
     """Build a torchvision model; see `concord.trunks.build_trunk`."""
     try:
         from torchvision import models
-    except (ImportError, RuntimeError) as error:  # beside a torch of another build: RuntimeError
+    except (ImportError, RuntimeError) as error:  # with a torch of another build: RuntimeError
         raise MissingExtraError(
             f"trunk torchvision:{request.name} needs a torchvision that fits this torch: "
             f"pip install concord-mtl[timm] ({str(error).splitlines()[0]})"

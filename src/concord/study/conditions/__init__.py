@@ -1,4 +1,4 @@
-"""Conditions by name: how a network is trained on the rows of a regime. Peers are found beside them."""
+"""Conditions by name: how a network is trained on the rows of a regime. Peers are found here too."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def _resnet(
         network = MultiTaskNetwork(trunk(), tasks, example)
     elif capacity == "shared+private":
         own = {task.name: trunk() for task in tasks}
-        network = MultiTaskNetwork(trunk(), tasks, example, private=own, beside=True)
+        network = MultiTaskNetwork(trunk(), tasks, example, private=own, parallel=True)
     elif capacity == "half-shared":
         shared = trunk()
         features = dry_features(shared, example).shape[1]

@@ -67,7 +67,7 @@ def shown(setting: Setting, table: Shown) -> Setting:
 
 
 def relations_of(setting: Setting, given: Sequence[Relation], regime: Regime) -> Setting:
-    """The setting with the relations that its regime speaks of.
+    """The setting with the relations that its regime names.
 
     A table is estimated from the rows that are annotated for both tasks; where there are none, from what
     cross-fitted shared networks without coupling say of the others (`estimate_relation`).

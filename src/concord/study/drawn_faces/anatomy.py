@@ -1,7 +1,7 @@
 """Where the parts of a face are, how action units move them, and how they are drawn.
 
 Lengths are in half pictures about the centre of the head, x to the right of the picture, y downwards.
-Numbers beside a unit's intensity were chosen by eye, so that a person sees it at 48 pixels.
+Numbers next to a unit's intensity were chosen by eye, so that a person sees it at 48 pixels.
 Source of what a unit does: P. Ekman, W. Friesen, J. Hager, "Facial Action Coding System", 2002.
 """
 

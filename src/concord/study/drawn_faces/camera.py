@@ -23,7 +23,7 @@ BLOCK = 256
 def render(faces: Faces, style: Style = LABORATORY, size: int = 48) -> npt.NDArray[np.uint8]:
     """Take pictures: (n, size, size, 3), red, green and blue.
 
-    A picture depends on its face, the style and the size alone, not on those beside it.
+    A picture depends on its face, the style and the size alone, not on other faces of the batch.
 
     Args:
         faces: What is on them.

@@ -84,7 +84,7 @@ def draw_faces(
     Raises:
         EmptyDataError: No face.
         ShapeError: Persons or expressions of another number than n.
-        RangeError: An expression that there is not.
+        RangeError: An unknown expression.
     """
     rng = np.random.default_rng([seed, 0xFACE5])
     table = expressions().table

@@ -1,4 +1,4 @@
-"""What a report shows beside numbers: relations, confusions, samples with both heads' predictions."""
+"""What a report shows besides numbers: relations, confusions, samples with both heads' predictions."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _rows(results: Results) -> Iterator[list[Any]]:
 
 
 def _short_names(results: Results) -> list[tuple[str, str]]:
-    """`n_class` and `n_label` beside the tasks' own columns, where there is one task of each kind."""
+    """`n_class` and `n_label`, next to the tasks' own columns, where there is one task of each kind."""
     from concord.tasks import MulticlassTask
 
     classes = [t.name for t in results.problem.tasks if isinstance(t, MulticlassTask)]

@@ -191,7 +191,7 @@ def _whiskers(effect: Effect, x: Scale, y: float) -> list[Markup]:
 
 
 def glyph(verdict: str) -> Markup:
-    """The mark of a verdict beside text: the same shapes as in the pictures."""
+    """The mark of a verdict next to text: the same shapes as in the pictures."""
     return tag(
         "svg", _shape(verdict, 6, 6), class_=f"glyph v-{verdict}", viewBox="0 0 12 12", aria_hidden="true"
     )

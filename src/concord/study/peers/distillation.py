@@ -44,7 +44,7 @@ class Distillation(Condition):
     """A shared teacher, then a shared student; each for the full number of steps.
 
     Args:
-        share: Of the annotation beside the teacher's output.
+        share: Of the annotation, against the teacher's output.
     """
 
     def __init__(self, share: float) -> None:

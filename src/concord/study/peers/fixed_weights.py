@@ -16,7 +16,7 @@ def condition(weights: Weighting | Mapping[str, float] = "rows") -> Condition:
             at least .1.
 
     Raises:
-        UnknownNameError: A weighting of another name; when trained, a task that there is not.
+        UnknownNameError: An unknown weighting; when trained, an unknown task.
         RangeError: When trained, a negative factor.
     """
     return coupled("uncoupled", weighting=weights)

@@ -1,4 +1,4 @@
-"""Uncertainty weighting: each task's loss is divided by a variance that is learnt beside the network.
+"""Uncertainty weighting: each task's loss is divided by a variance that is learnt with the network.
 
 Source: Kendall, Gal, Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and
 Semantics", CVPR 2018, the form for classification: sum over tasks of L / s^2 + log s.
@@ -18,7 +18,7 @@ from concord.tasks import Task
 
 
 class WithLogVariances(nn.Module):
-    """A network with log s^2 of every task beside it, 0 at first, so that the same optimiser trains both.
+    """A network with log s^2 of every task next to it, 0 at first, so that the same optimiser trains both.
 
     Args:
         network: Input to logits by task.

@@ -23,7 +23,7 @@ def problem_of(plan: Plan) -> Problem:
 
     Raises:
         MissingDataError: A file or module that is not there.
-        UnknownNameError: A case, function, task or table that there is not.
+        UnknownNameError: An unknown case, function, task or table.
         StudyError: Data that no study can be run on.
     """
     if isinstance(plan.problem, str):
@@ -73,7 +73,7 @@ def _module(name: str, first: list[str]) -> ModuleType:
     """Import a module, from a folder rather than from elsewhere."""
     invalidate_caches()
     top = name.partition(".")[0]
-    beside = PathFinder.find_spec(top, first) is not None
+    next_to_plan = PathFinder.find_spec(top, first) is not None
     try:
         module = import_module(name)
     except ModuleNotFoundError as error:
@@ -81,7 +81,7 @@ def _module(name: str, first: list[str]) -> ModuleType:
             raise  # the module is there; something that it imports is not
         place = f"in {first[0]}, nor where" if first else "where"
         raise MissingDataError(f"no module {error.name!r} {place} Python looks for modules") from None
-    if beside and not Path(os.path.realpath(module.__file__ or "")).is_relative_to(first[0]):
+    if next_to_plan and not Path(os.path.realpath(module.__file__ or "")).is_relative_to(first[0]):
         # Python handed out the one that it knew, and the study would run on other data.
         raise StudyError(
             f"a module {name!r} from elsewhere is imported already: give the one in {first[0]} another name"

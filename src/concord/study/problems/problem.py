@@ -192,7 +192,7 @@ def check_problem(problem: Problem, plan: Plan) -> None:
     Raises:
         UnknownNameError: A task or metric that the problem does not have.
         DenseOnlyError: A sparse relation.
-        StudyError: A regime that speaks of other tasks or is larger than the data, a network for another
+        StudyError: A regime that names other tasks or is larger than the data, a network for another
             kind of inputs, a validation or test split without a row of some class or label, a control table
             where there is no relation.
     """

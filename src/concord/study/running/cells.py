@@ -26,7 +26,7 @@ FIELDS: dict[str, Any] = {
     "relations": dict,
     "seconds": (int, float),
 }
-"""What the record of a run holds, beside the names of the run."""
+"""What the record of a run holds, next to the names of the run."""
 
 
 @dataclass(frozen=True)

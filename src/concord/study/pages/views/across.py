@@ -71,7 +71,7 @@ def listings_across(studies: Mapping[str, Outcome]) -> list[Listing]:
 
 
 def _plan_differences(studies: Mapping[str, Outcome]) -> list[dict[str, str]]:
-    """Fields of the plans that are not the same in all studies, one row a field."""
+    """Fields of the plans that are not the same in all studies, one row per field."""
     held = {name: dict(flat(_by_name(outcome.config))) for name, outcome in studies.items()}
     fields = distinct(key for values in held.values() for key in values)
     return [

@@ -11,8 +11,8 @@ from concord.study.pages.outcome import Outcome, Row
 VERDICTS = "Differences in points. p is of no difference; Holm's correction is within a regime and baseline."
 MEANS = "All metrics on the test rows, in points."
 WORST = (
-    "The lowest difference over tasks in each seed, as a mean over seeds; beside it the task that is weakest "
-    "on average, and the lowest difference of all seeds."
+    "The lowest difference over tasks in each seed, as a mean over seeds; next to it the task that is "
+    "weakest on average, and the lowest difference of all seeds."
 )
 NEGATIVE = "How often, over tasks and seeds, a condition is below the single-task networks."
 DELTA = "Mean over tasks of the relative change in percent: for comparison with other papers only."
