@@ -15,6 +15,7 @@ import typer
 
 from concord import __version__
 from concord.cli import annotate, data, relation
+from concord.cli.audit import audit
 from concord.cli.doctor import doctor
 from concord.cli.embed import embed
 from concord.cli.explain import explain
@@ -69,6 +70,7 @@ app.command()(study)
 app.command()(report)
 app.command()(doctor)
 app.command()(explain)
+relation.app.command()(audit)
 app.add_typer(relation.app, name="relation")
 app.add_typer(data.app, name="data")
 

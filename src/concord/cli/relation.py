@@ -97,7 +97,7 @@ def show(
     check_outputs({"--out": out}, [Path(table)])
     relation = _relation(table, classes)
     if out is not None:
-        _write_table(relation, out)
+        write_table(relation, out)
     _print(console(), relation, tolerance)
 
 
@@ -142,8 +142,8 @@ def estimate(
     if figure is not None:
         check_figure(figure)
     check_outputs({"--out": out, "--cells": cells, "--figure": figure}, [annotations, predictions, features])
-    manifest = _manifest(annotations, task, labels, gap, group, separator)
-    first, second = _tasks(manifest, source, target)
+    manifest = read_annotations(annotations, task, labels, gap, group, separator)
+    first, second = two_tasks(manifest, source, target)
     _one_of(predictions, features)
     targets = manifest.targets()
     predicted: dict[str, npt.NDArray[np.float64]] = {}
@@ -162,9 +162,9 @@ def estimate(
         level=level,
         pseudo_count=prior,
     )
-    _write_table(relation, out)
+    write_table(relation, out)
     if cells is not None:
-        _write_cells(relation, cells)
+        write_cells(relation, cells)
         say(f"wrote {cells}")
     if figure is not None:
         assert relation.interval is not None
@@ -213,8 +213,8 @@ def check(
     if figure is not None:
         check_figure(figure)
     check_outputs({"--out": out, "--figure": figure}, [Path(table), annotations, predictions, features])
-    manifest = _manifest(annotations, task, labels, gap, group, separator)
-    first, second = _tasks(manifest, source, target)
+    manifest = read_annotations(annotations, task, labels, gap, group, separator)
+    first, second = two_tasks(manifest, source, target)
     given, left_out = _given(table, first, second)
     _one_of(predictions, features)
     if features is not None:
@@ -251,7 +251,7 @@ def check(
         say(line)
 
 
-def _manifest(
+def read_annotations(
     annotations: Path,
     task: list[str] | None,
     labels: list[str] | None,
@@ -259,6 +259,7 @@ def _manifest(
     group: str | None,
     separator: str,
 ) -> Manifest:
+    """The manifest of the annotations."""
     columns = {"path_column": None, "text": None, "row": None, "split": None, "group": group}
     return open_manifest(annotations, parse_mapping(task, labels, gap, columns, separator))
 
@@ -274,6 +275,28 @@ def _first_stage(
 
     model = CoupledClassifier(tasks, effort=effort, random_state=seed)
     return model.cross_fit(x, manifest.targets(), groups=group_codes(manifest))
+
+
+def task_predictions(
+    manifest: Manifest,
+    tasks: tuple[MulticlassTask, Task],
+    predictions: Path | None,
+    features: Path | None,
+    seed: int,
+    effort: str,
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Out-of-sample predictions of both tasks, from a file or by cross-fitting on features."""
+    from concord.data import read_predictions
+
+    _one_of(predictions, features)
+    if predictions is not None:
+        return read_predictions(predictions, manifest, tasks)
+    if features is not None:
+        return _first_stage(manifest, tasks, features, seed, effort).predictions()
+    raise ConfigError(
+        "out-of-sample predictions of heads trained without coupling are needed: give them with "
+        "--predictions, or features with --features"
+    )
 
 
 def _one_of(predictions: Path | None, features: Path | None) -> None:
@@ -489,7 +512,8 @@ def _findings(relation: Relation, tolerance: float) -> list[str]:
     return lines
 
 
-def _tasks(manifest: Manifest, source: str | None, target: str | None) -> tuple[MulticlassTask, Task]:
+def two_tasks(manifest: Manifest, source: str | None, target: str | None) -> tuple[MulticlassTask, Task]:
+    """The class task and the other one, as the options choose them."""
     from concord.tasks import MulticlassTask
 
     classes = [task for task in manifest.tasks if isinstance(task, MulticlassTask)]
@@ -510,13 +534,15 @@ def _only(tasks: Sequence[Task], kind: str, choosing: str, naming: str) -> Task:
     return tasks[0]
 
 
-def _write_table(relation: Relation, path: Path) -> None:
+def write_table(relation: Relation, path: Path) -> None:
+    """Write a table and say so."""
     path.parent.mkdir(parents=True, exist_ok=True)
     relation.to_csv(path)
     say(f"wrote {path}")
 
 
-def _write_cells(relation: Relation, path: Path) -> None:
+def write_cells(relation: Relation, path: Path) -> None:
+    """Write mean, interval and count of every cell."""
     from math import isnan
 
     from concord.files import write_csv

@@ -52,7 +52,7 @@ def _tasks(records: Any, where: str) -> tuple[Task, ...]:
 # -- writing -----------------------------------------------------------------------------------------
 
 
-def write_manifest(manifest: Manifest, path: Path) -> None:
+def write_manifest(manifest: Manifest, path: str | Path) -> None:
     """Write a manifest; the file appears when it is complete.
 
     A root at or below the folder of the file is written relative to it, any other as an absolute path.
@@ -65,6 +65,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         DataFormatError: Another ending, or a column that CSV cannot hold.
         OutputError: It cannot be written.
     """
+    path = Path(path)
     kind = _kind(path)
     description: dict[str, Any] = {
         "version": VERSION,
@@ -162,7 +163,7 @@ def _flat(manifest: Manifest, path: Path) -> tuple[pl.DataFrame, dict[str, str]]
 
 
 def read_manifest(
-    path: Path, tasks: Sequence[Task] | None = None, root: str | Path | None = None
+    path: str | Path, tasks: Sequence[Task] | None = None, root: str | Path | None = None
 ) -> Manifest:
     """Read a manifest.
 
@@ -177,6 +178,7 @@ def read_manifest(
         DataFormatError: Not a manifest; names file and, in CSV, line.
         NoAnnotationError: A file that names no tasks, and has no column that looks like one.
     """
+    path = Path(path)
     kind = _kind(path)
     if not path.is_file():
         raise MissingDataError(
