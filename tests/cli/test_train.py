@@ -138,6 +138,27 @@ def test_the_schema_is_json(concord):
     assert json.loads(out) == json.loads(json.dumps(Config.model_json_schema()))
 
 
+def test_the_schema_of_a_plan_is_json(concord):
+    from concord.study import plan_schema
+
+    status, out, _ = concord("schema", "--study")
+    assert status == 0
+    assert json.loads(out) == json.loads(json.dumps(plan_schema()))
+
+
+def test_init_writes_a_plan_that_can_be_read(concord, tmp_path):
+    from concord.study import read_plan
+
+    status, out, _ = concord("init", "study.yaml", "--study")
+    assert status == 0
+    assert "concord study study.yaml --quick" in out
+    assert read_plan("study.yaml").conditions[-1].name == "auto"
+    assert concord("init", "study.yaml", "--study")[0] == 2
+    status, _, err = concord("init", "other.yaml", "--study", "--inputs", "texts")
+    assert status == 2
+    assert "--inputs is of a config" in err
+
+
 def test_init_replaces_nothing_unasked(concord, tmp_path):
     path = tmp_path / "mine.yaml"
     assert concord("init", path)[0] == 0

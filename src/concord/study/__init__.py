@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from concord.study.plan import Plan, as_plan, read_plan
     from concord.study.problems import Problem, case, case_names, check_problem, problem_of
     from concord.study.running import Cell, default_processes, finishing, run, setting_of, write_json
+    from concord.study.schema import plan_schema
     from concord.study.spec import Regime
+    from concord.study.template import plan_template
 
 __all__ = [
     "METRIC_WORDS",
@@ -55,6 +57,8 @@ __all__ = [
     "holm",
     "mean_ranks",
     "paired",
+    "plan_schema",
+    "plan_template",
     "problem_of",
     "read_plan",
     "result_tables",
@@ -93,6 +97,8 @@ __getattr__, __dir__ = lazy_door(
         "holm": "concord.study.judging",
         "mean_ranks": "concord.study.judging",
         "paired": "concord.study.judging",
+        "plan_schema": "concord.study.schema",
+        "plan_template": "concord.study.template",
         "problem_of": "concord.study.problems",
         "read_plan": "concord.study.plan",
         "result_tables": "concord.study.pages",

@@ -147,7 +147,7 @@ class Plan(_Strict):
         title: Heading of the report.
         problem: Name of a built-in problem, the user's own manifest and features, sources as those of
             `concord train`, or `module:function`, as `mydata:pets`: a Python function without arguments
-            that returns a `concord.study.Problem`. The module is looked for in `folder` first.
+            that returns a `concord.study.Problem`. The module is looked for next to the plan first.
         regimes: How many annotated rows; names are distinct.
         conditions: What is compared; at least one of them is `single-task` or `uncoupled`.
         seeds: Each draws rows, initial weights and batches, the same for all conditions; in 0 .. 2^32-1. A

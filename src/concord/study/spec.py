@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, Literal
@@ -11,7 +13,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
 )
+from pydantic_core import CoreSchema
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)]
 """Goes into file names and columns."""
@@ -22,6 +26,26 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """Fields are explained by the docstring, where a reader of the code looks for them."""
+        schema = handler(core_schema)
+        own = handler.resolve_ref_schema(schema)
+        own["description"] = (cls.__doc__ or "").split("\n")[0]
+        for name, meaning in meanings(cls).items():
+            own["properties"][name]["description"] = meaning
+        return schema
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What the fields of a part of a plan mean, by its docstring: each on one line."""
+    text = inspect.cleandoc(model.__doc__ or "").partition("Attributes:\n")[2]
+    entries = re.split(r"\n(?=    \w+: )", "\n" + text)[1:]
+    found = (" ".join(entry.split()).partition(": ") for entry in entries)
+    return {name: meaning for name, _, meaning in found}
 
 
 class Network(_Strict):
