@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,17 +88,21 @@ def test_imbalance() -> None:
 
 def test_leaks_name_group_and_splits() -> None:
     found = inspect(pets())
-    assert found.leaks.rows() == [("pets", "x", ["test", "train"], 2)] or found.leaks.rows() == [
-        ("pets", "x", ["train", "test"], 2)
+    assert found.leaks.rows() == [("x", ["pets"], ["test", "train"], 2)] or found.leaks.rows() == [
+        ("x", ["pets"], ["train", "test"], 2)
     ]
     assert "1 groups have rows in several splits: x" in found.problems()[0]
     assert not inspect(pets(split=["train", "train", "test", "test"])).leaks.height
 
 
-def test_groups_of_one_name_in_two_sources_do_not_leak() -> None:
+def test_a_name_is_one_group_in_all_sources() -> None:
     a = Manifest(pl.DataFrame({"path": ["1"], "group": ["s"], "split": ["train"]}), (), name="a")
     b = Manifest(pl.DataFrame({"path": ["2"], "group": ["s"], "split": ["test"]}), (), name="b")
-    assert not inspect(a, b).leaks.height
+    leaks = inspect(a, b).leaks
+    assert leaks["group"].to_list() == ["s"]
+    assert leaks["sources"].to_list() == [["a", "b"]]
+    assert "1 of them in several sources, where a name is one group" in inspect(a, b).problems()[0]
+    assert not inspect(a, replace(b, frame=b.frame.with_columns(split=pl.lit("train")))).leaks.height
     assert inspect(a, b).splits["source"].to_list() == ["a", "b"]
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
+from concord.data import group_codes, stack
 from concord.data.manifest import Manifest
 from concord.data.splitting import resplit, sample_keys, split_shares
 from concord.errors import ConfigError, UnknownNameError
@@ -96,10 +97,30 @@ def test_every_split_gets_a_group() -> None:
     assert done.frame["split"].n_unique() == 3
 
 
-def test_groups_of_one_name_in_two_sources_are_two_groups() -> None:
-    frame = pl.DataFrame({"row": range(4), "group": ["s", "s", "s", "s"], "source": ["a", "a", "b", "b"]})
-    done = resplit(Manifest(frame, ()), {"train": 1, "test": 1}).frame["split"].to_list()
-    assert done[0] == done[1] != done[2] == done[3]
+@pytest.mark.parametrize("seed", range(5))
+def test_a_video_in_two_sources_is_not_cut(seed: int) -> None:
+    frame = pl.DataFrame(
+        {
+            "row": range(12),
+            "group": [f"v{i % 3}" for i in range(12)],
+            "source": ["a"] * 6 + ["b"] * 6,
+        }
+    )
+    done = resplit(Manifest(frame, ()), {"train": 1, "test": 1}, seed=seed)
+    of_group = done.frame.group_by("group").agg(pl.col("split").n_unique())
+    assert of_group["split"].to_list() == [1, 1, 1]
+    assert split_shares(done).filter(pl.col("what") == "groups")["n"].item() == 3
+
+
+def test_what_a_split_keeps_whole_is_what_folds_keep_whole() -> None:
+    names = ["x", "y", None, "x", None, "y"]
+    parts = [
+        Manifest(pl.DataFrame({"row": range(3), "group": names[i : i + 3]}), (), name=str(i)) for i in (0, 3)
+    ]
+    codes = group_codes(parts)
+    keys = sample_keys(stack(parts))
+    assert codes is not None
+    assert ((codes[:, None] == codes) == (keys[:, None] == keys)).all()
 
 
 def test_a_path_in_several_rows_stays_together() -> None:

@@ -49,7 +49,8 @@ class Inspection:
             and present rows a split.
         sources: A line a source and task: `source`, `task`, annotated rows.
         overlap: A line a pair of tasks: `first`, `second`, rows annotated for both (`rows`).
-        leaks: A line a group with rows in several splits: `source`, `group`, `splits`, `rows`.
+        leaks: A line a group with rows in several splits: `group`, `sources`, `splits`, `rows`. A name is one
+            group in all sources.
         duplicates: A line a sample that occurs in several rows: `sample` (its path, row or text), `rows`,
             `splits`.
         missing: Paths that are not below the root; None where nobody looked.
@@ -77,6 +78,11 @@ class Inspection:
             out.append(
                 f"{self.leaks.height} groups have rows in several splits: {_some(names, self.leaks.height)}"
             )
+            across = int((self.leaks["sources"].list.len() > 1).sum())
+            if across:
+                out[-1] += (
+                    f"; {across} of them in several sources, where a name is one group: rename if they differ"
+                )
         if self.duplicates.height:
             across = int((self.duplicates["splits"].list.len() > 1).sum())
             names = self.duplicates["sample"].head(SHOWN).to_list()
@@ -346,8 +352,12 @@ def _leaks(frame: pl.DataFrame) -> pl.DataFrame:
     return (
         frame.lazy()
         .filter(pl.col("group").is_not_null() & (pl.col("split") != NO_SPLIT))
-        .group_by("source", "group", maintain_order=True)
-        .agg(_SPLITS_SEEN, pl.len().alias("rows"))
+        .group_by("group", maintain_order=True)
+        .agg(
+            pl.col("source").unique(maintain_order=True).alias("sources"),
+            _SPLITS_SEEN,
+            pl.len().alias("rows"),
+        )
         .filter(pl.col("splits").list.len() > 1)
         .collect()
     )

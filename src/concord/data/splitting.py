@@ -33,8 +33,8 @@ def resplit(
 ) -> Manifest:
     """Draw new splits, the same for the same seed.
 
-    A group is never cut, and neither is a path that occurs in several rows. Where the manifest has several
-    sources, groups of one name in two sources are two groups.
+    A group is never cut, and neither is a path that occurs in several rows. A name is one group in all
+    sources, as in `group_codes`: two sources often annotate the same videos.
 
     Args:
         manifest: What to split.
@@ -88,8 +88,7 @@ def split_shares(manifest: Manifest, tasks: Iterable[str] = ()) -> pl.DataFrame:
     frame = manifest.frame
     lines = [_shares("rows", frame)]
     if frame["group"].null_count() < frame.height:
-        keys = [column for column in ("source", "group") if column in frame.columns]
-        first = frame.filter(pl.col("group").is_not_null()).unique([*keys, "split"], maintain_order=True)
+        first = frame.filter(pl.col("group").is_not_null()).unique(["group", "split"], maintain_order=True)
         lines.append(_shares("groups", first))
     for task in (manifest.task(name) for name in tasks):
         if isinstance(task, MulticlassTask):
@@ -112,8 +111,6 @@ def sample_keys(manifest: Manifest, by_group: bool = True) -> npt.NDArray[np.int
     keys = [pl.when(~grouped & ~placed).then(pl.int_range(pl.len())).alias("row")]
     if by_group:
         keys.append(pl.col("group"))
-        if "source" in frame.columns:
-            keys.append(pl.when(grouped).then(pl.col("source").cast(pl.String)).alias("source"))
     if "path" in frame.columns:
         keys.append(pl.when(placed).then(pl.col("path")).alias("path"))
     return _numbered(frame.select(keys))
