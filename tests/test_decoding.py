@@ -287,3 +287,30 @@ def test_row_loss_ignores_gaps() -> None:
     a = np.array([[1.0, np.nan], [0.0, 1.0]])
     expected = [-log(0.5), (-log(0.8) - log(0.4)) / 2]
     np.testing.assert_allclose(row_loss(q, a, False), expected)
+
+
+@kinds
+def test_strengths_count_groups(kind: str) -> None:
+    """Twenty copies of a row are one row; groups of one row each change nothing."""
+    fitted = []
+    for seed in range(8):
+        world = MAKE[kind](seed, n=30, unrelated=True)
+        relation = cc.Relation(world.source, world.target, MAKE[kind](1).table)
+        p, q = _heads(world)
+        alone = JointDecoder(relation).fit(p, q, world.y, world.a)
+        single = JointDecoder(relation).fit(p, q, world.y, world.a, groups=np.arange(len(p)))
+        copies = np.repeat(np.arange(len(p)), 20)
+        rows = (p[copies], q[copies], world.y[copies], world.a[copies])
+        grouped = JointDecoder(relation).fit(*rows, groups=copies)
+        counted = JointDecoder(relation).fit(*rows)
+        strengths = [(d.target_strength, d.class_strength) for d in (alone, single, grouped, counted)]
+        assert strengths[0] == strengths[1] == strengths[2]
+        fitted.append(strengths[3] != strengths[0])
+    assert any(fitted)  # counted row by row, copies prove what their rows do not
+
+
+def test_groups_of_another_number_are_refused() -> None:
+    world = labels_world(0, n=20)
+    p, q = _heads(world)
+    with raises(ShapeError, "groups of 20 rows have shape (20,), found (3,)"):
+        JointDecoder(world.relation).fit(p, q, world.y, groups=[0, 1, 2])

@@ -207,6 +207,53 @@ def test_weights_are_repeated_rows_and_a_label_nobody_saw_is_unknown() -> None:
     assert np.isnan(weighted.table[:, 2]).all()
 
 
+def annotated(kind: str, n: int = 60) -> tuple[cc.Task, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    y = rng.integers(0, 3, n)
+    if kind == "classes":
+        return SIZE, y, (y + rng.integers(0, 2, n)) % SIZE.width
+    a = (rng.random((n, 3)) < np.array([0.2, 0.5, 0.9])[y][:, None]).astype(float)
+    a[:, 1] = y == 0  # a cell of which all rows are the same
+    return TRAIT, y, a
+
+
+@pytest.mark.parametrize("kind", ["labels", "classes"])
+def test_copies_in_a_group_are_one_row(kind: str) -> None:
+    target, y, a = annotated(kind)
+    alone = cc.Relation.from_annotations(PET, target, y, a)
+    single = cc.Relation.from_annotations(PET, target, y, a, groups=[f"v{i}" for i in range(len(y))])
+    copies = np.repeat(np.arange(len(y)), 20)
+    grouped = cc.Relation.from_annotations(PET, target, y[copies], a[copies], groups=copies)
+    through = cc.estimate_relation(PET, target, y[copies], a[copies], groups=copies)
+    counted = cc.Relation.from_annotations(PET, target, y[copies], a[copies])
+    for same in (single, grouped, through):
+        np.testing.assert_allclose(same.strength, alone.strength)
+        np.testing.assert_allclose(same.table, alone.table, atol=2e-3)  # base rates are of all rows
+        np.testing.assert_allclose(same.interval, alone.interval, atol=5e-3)
+    (low, high), (less, more) = alone.interval, counted.interval
+    assert (high - low > 2 * (more - less)).all()
+
+
+@pytest.mark.parametrize("kind", ["labels", "classes"])
+def test_rows_of_one_group_that_differ_count_each(kind: str) -> None:
+    target, y, a = annotated(kind, 600)
+    some = np.random.default_rng(0).integers(0, 40, len(y))  # who is in which group says nothing of labels
+    alone = cc.Relation.from_annotations(PET, target, y, a)
+    grouped = cc.Relation.from_annotations(PET, target, y, a, groups=some)
+    assert (grouped.strength <= alone.strength + 1e-9).all()
+    varied = (alone.table > 0.02) & (alone.table < 0.98)
+    assert np.median((grouped.strength / alone.strength)[varied]) > 0.6
+
+
+def test_one_group_is_worth_one_row() -> None:
+    target, y, a = annotated("labels")
+    found = cc.Relation.from_annotations(PET, target, y, a, groups=np.zeros(len(y)))
+    assert (found.strength <= 1 + 1e-9).all()
+    assert (found.interval[1] - found.interval[0] > 0.5).any()
+    with raises(ShapeError, "groups of 60 rows have shape (60,), found (2,)"):
+        cc.Relation.from_annotations(PET, target, y, a, groups=[0, 1])
+
+
 def test_two_class_tasks_give_distributions() -> None:
     found = cc.Relation.from_annotations(PET, SIZE, [0, 0, 0, 1], [0, 0, 1, 1])
     np.testing.assert_allclose(found.table.sum(axis=1), 1.0)

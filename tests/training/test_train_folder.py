@@ -14,8 +14,9 @@ from PIL import Image
 
 import concord as cc
 from concord.archive import own
-from concord.data import read_manifest, write_manifest
+from concord.data import group_codes, read_manifest, write_manifest
 from concord.data.manifest import Manifest
+from concord.decoding import Decoders
 from concord.errors import (
     CheckpointError,
     ConcordWarning,
@@ -90,6 +91,34 @@ def test_it_learns_and_says_how_much(finished):
     assert lines[-1]["step"] == 150
     assert set(finished.facts["validation"]) == {k for k in lines[-1] if k.startswith("val/")}
     assert finished.facts["rows"] == {"classed": 160, "labelled": 160}
+
+
+def test_strengths_are_fitted_by_the_groups_of_the_validation_rows(tmp_path, monkeypatch):
+    """Each row's own group arrives with it, from whichever source, and rows without one stand alone."""
+    seen = []
+    fit = Decoders.fit
+    monkeypatch.setattr(
+        Decoders,
+        "fit",
+        lambda self, p, targets, groups=None: seen.append((targets, groups)) or fit(self, p, targets, groups),
+    )
+    values = world(tmp_path)
+    train(config_of(values))
+    assert seen[0][1] is None
+    for name in ("classed", "labelled"):
+        manifest = read_manifest(tmp_path / f"{name}.parquet")
+        groups = [None if i % 3 == 0 else f"v{i % 7}" for i in range(len(manifest))]
+        write_manifest(
+            replace(manifest, frame=manifest.frame.with_columns(group=pl.Series(groups))),
+            tmp_path / f"{name}.parquet",
+        )
+    train(config_of(values, output=str(tmp_path / "again")))
+    targets, groups = seen[1]
+    assert set(targets) == {"shape", "marks"}
+    built = build(config_of(values))
+    expected = group_codes(source.manifest for source in built.validation.values())
+    np.testing.assert_array_equal(groups, expected)
+    assert 6 < len(np.unique(groups)) < len(groups)
 
 
 @pytest.mark.parametrize("select", ["final", "metric", "log-loss"])

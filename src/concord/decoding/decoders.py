@@ -37,21 +37,24 @@ class Decoders:
         """The relations, in order."""
         return [decoder.relation for decoder in self.decoders]
 
-    def fit(self, probabilities: ByTask, targets: Mapping[str, npt.NDArray[Any]]) -> Decoders:
+    def fit(
+        self, probabilities: ByTask, targets: Mapping[str, npt.NDArray[Any]], groups: Any = None
+    ) -> Decoders:
         """Fit all strengths on validation rows; a direction without annotated rows stays at 0.
 
         Args:
             probabilities: By task, (n, C) or (n, K), of rows that the network was not trained on.
             targets: By task, (n,) with -1 or (n, K) with NaN.
+            groups: (n,) which rows belong together, as in `JointDecoder.fit`.
         """
         current = dict(probabilities)
         for decoder in self.decoders:
             source, target = decoder.relation.source, decoder.relation.target
             p, q = probabilities[source.name], probabilities[target.name]
             if target.annotated(targets[target.name]).any():
-                decoder.fit(p, current[target.name], None, Encoded(targets[target.name]))
+                decoder.fit(p, current[target.name], None, Encoded(targets[target.name]), groups=groups)
             if source.annotated(targets[source.name]).any():
-                decoder.fit(current[source.name], q, Encoded(targets[source.name]), None)
+                decoder.fit(current[source.name], q, Encoded(targets[source.name]), None, groups=groups)
             current = self._moved(decoder, probabilities, current)
         return self
 

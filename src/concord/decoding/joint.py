@@ -151,7 +151,9 @@ class JointDecoder:
         self._fitted = True
         return float(value)
 
-    def fit(self, class_proba: Any, target_proba: Any, y: Any = None, a: Any = None) -> JointDecoder:
+    def fit(
+        self, class_proba: Any, target_proba: Any, y: Any = None, a: Any = None, *, groups: Any = None
+    ) -> JointDecoder:
         """Fit both strengths on validation rows, which neither network was trained on.
 
         Args:
@@ -159,10 +161,12 @@ class JointDecoder:
             target_proba: (n, K) target probabilities.
             y: (n,) classes as names or indices, with gaps; None if there are none.
             a: (n, K) labels (or (n,) target classes), with gaps; None if there are none.
+            groups: (n,) which rows belong together, such as videos or persons: a direction has to gain more
+                than the noise of as many groups. None: each row stands alone.
 
         Raises:
             NoAnnotationError: Neither y nor a holds an annotation.
-            ShapeError: Another number of rows, classes or targets.
+            ShapeError: Another number of rows, classes, targets or groups.
             RangeError: Predictions that are no probabilities, or of classes and do not sum to 1.
         """
         p, q = self._checked(class_proba, target_proba)
@@ -174,10 +178,15 @@ class JointDecoder:
         )
         if not (has_y.any() or has_a.any()):
             raise NoAnnotationError("joint decoding is fitted on annotated validation rows, found none")
+        group = None if groups is None else np.asarray(groups)
+        if group is not None and group.shape != (len(p),):
+            raise ShapeError(f"groups of {len(p)} rows have shape ({len(p)},), found {group.shape}")
         if has_a.any():
-            self.target_strength = self._fitted_to_targets(p[has_a], q[has_a], targets[has_a])
+            own = None if group is None else group[has_a]
+            self.target_strength = self._fitted_to_targets(p[has_a], q[has_a], targets[has_a], own)
         if has_y.any():
-            self.class_strength = self._fitted_to_classes(p[has_y], q[has_y], classes[has_y])
+            own = None if group is None else group[has_y]
+            self.class_strength = self._fitted_to_classes(p[has_y], q[has_y], classes[has_y], own)
         return self
 
     def _encoded(self, task: Task, values: Any, n: int) -> npt.NDArray[Any]:
@@ -186,17 +195,22 @@ class JointDecoder:
             raise ShapeError(f"{n} rows of predictions, but {len(encoded)} of {task.name!r}")
         return encoded
 
-    def _fitted_to_targets(self, p: Array, q: Array, targets: npt.NDArray[Any]) -> float:
+    def _fitted_to_targets(
+        self, p: Array, q: Array, targets: npt.NDArray[Any], group: npt.NDArray[Any] | None
+    ) -> float:
         relation, shift = self.relation, _shift_of_targets(p, self.relation)
         losses = {
             s: row_loss(_moved_targets(q, s * shift, relation), targets, relation.class_to_class)
             for s in STRENGTHS
         }
-        return best_strength(losses)
+        return best_strength(losses, group)
 
-    def _fitted_to_classes(self, p: Array, q: Array, classes: npt.NDArray[Any]) -> float:
+    def _fitted_to_classes(
+        self, p: Array, q: Array, classes: npt.NDArray[Any], group: npt.NDArray[Any] | None
+    ) -> float:
         shift = self.relation.evidence().of_predictions(q)
-        return best_strength({s: class_loss(_moved_classes(p, s * shift), classes) for s in STRENGTHS})
+        losses = {s: class_loss(_moved_classes(p, s * shift), classes) for s in STRENGTHS}
+        return best_strength(losses, group)
 
     def decode(self, class_proba: Any, target_proba: Any) -> tuple[Array, Array]:
         """Better probabilities of both tasks: (n, C) and (n, K).

@@ -41,8 +41,8 @@ def estimate_relation(
             table are taken by name.
         target_proba: Shape (n, K): probabilities of the target, likewise; None takes the base rates for them.
         weights: Shape (n,), >= 0: how many samples a row counts for; None counts each once.
-        groups: Shape (n,): videos, persons. With predictions, the intervals count rows of one group as one
-            sample; None: each row stands alone.
+        groups: Shape (n,): videos, persons; the intervals count their rows as far as they differ. None: each
+            row stands alone.
         pseudo_count: Weight of a label's base rate, in observations, > 0; None is 1 without
             predictions and 2 with them.
         level: Probability mass of the intervals, in (0, 1). They hold sampling noise and doubt about
@@ -78,6 +78,7 @@ def estimate_relation(
             classes,
             targets,
             weights=weights,
+            groups=groups,
             pseudo_count=1.0 if pseudo_count is None else pseudo_count,
             level=level,
         )

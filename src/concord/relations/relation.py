@@ -31,6 +31,7 @@ from concord.errors import (
 )
 from concord.files import write_csv
 from concord.names import Names
+from concord.relations.counting import effective_counts
 from concord.relations.evidence import EvidenceTable
 from concord.relations.html import relation_html
 from concord.relations.table_file import TableFile, read_table
@@ -252,6 +253,7 @@ class Relation:
         targets: Any,
         *,
         weights: Any = None,
+        groups: Any = None,
         pseudo_count: float = 1.0,
         level: float = 0.95,
     ) -> Relation:
@@ -268,11 +270,13 @@ class Relation:
             classes: Shape (n,): classes as names or indices, with gaps.
             targets: Shape (n, K) labels, or (n,) classes of the target, with gaps; see `encode` of the task.
             weights: Shape (n,), >= 0: how many samples a row counts for; None counts each once.
+            groups: Shape (n,): videos, persons. Rows of one group count as far as they differ: `strength` is
+                then the number of rows that a cell would need if each stood alone. None: each row does.
             pseudo_count: Weight of the prior, in observations, > 0.
             level: Probability mass of the intervals, in (0, 1).
 
         Raises:
-            ShapeError: Another number of rows, or a source or target that is no such task.
+            ShapeError: Another number of rows or groups, or a source or target that is no such task.
             RangeError: A weight that is negative or not finite, a prior weight that is not > 0, a level
                 outside (0, 1).
             NoAnnotationError: No sample carries both annotations.
@@ -286,6 +290,8 @@ class Relation:
         if len(y) != len(a):
             raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
         w = np.ones(len(y)) if weights is None else row_weights(weights, len(y))
+        if groups is not None and np.shape(groups) != (len(y),):
+            raise ShapeError(f"groups of {len(y)} rows have shape ({len(y)},), found {np.shape(groups)}")
         both = (y != MISSING_CLASS) & target.annotated(a) & (w > 0)
         if not both.any():
             raise NoAnnotationError(
@@ -310,6 +316,18 @@ class Relation:
         base = np.divide(hits.sum(axis=0) + 0.5, total + 1.0)
         if isinstance(target, MulticlassTask):
             base = (hits.sum(axis=0) + 1.0) / (hits.sum() + target.width)
+        if groups is not None:
+            worth = effective_counts(
+                y[both],
+                present,
+                seen,
+                w[both],
+                np.asarray(groups)[both],
+                width=source.width,
+                exclusive=isinstance(target, MulticlassTask),
+            )
+            hits = np.divide(hits, counts, out=np.zeros_like(hits), where=counts > 0) * worth
+            counts = worth
         alpha = hits + pseudo_count * base
         beta = counts - hits + pseudo_count * (1 - base)
         unseen = np.broadcast_to(total == 0, counts.shape)

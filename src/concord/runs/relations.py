@@ -11,6 +11,7 @@ import numpy as np
 from concord.config import Config, RelationPlan
 from concord.data import (
     Manifest,
+    group_codes,
     reader,
 )
 from concord.errors import (
@@ -104,19 +105,20 @@ def _in_both(task: Task, own: Task, plan: RelationPlan) -> tuple[list[int], list
 
 
 def _estimated(source: MulticlassTask, target: Task, training: Mapping[str, Manifest]) -> Relation:
-    classes, targets = [], []
-    for manifest in training.values():
-        own = {task.name for task in manifest.tasks}
-        if {source.name, target.name} <= own:
-            classes.append(_encoded(manifest, source))
-            targets.append(_encoded(manifest, target))
-    if not classes:
+    both = [
+        manifest
+        for manifest in training.values()
+        if {source.name, target.name} <= {task.name for task in manifest.tasks}
+    ]
+    if not both:
         raise NoAnnotationError(
             f"no source has both {source.name!r} and {target.name!r}, so their table cannot be estimated; "
             "give a CSV file"
         )
-    encoded = (Encoded(np.concatenate(part)) for part in (classes, targets))
-    return Relation.from_annotations(source, target, *encoded)
+    classes, targets = (
+        Encoded(np.concatenate([_encoded(manifest, task) for manifest in both])) for task in (source, target)
+    )
+    return Relation.from_annotations(source, target, classes, targets, groups=group_codes(both))
 
 
 def _encoded(manifest: Manifest, task: Task) -> Any:

@@ -38,6 +38,7 @@ from concord.metrics import measured, probabilities
 from concord.runs.automatic import AUTO, decide_and_train
 from concord.runs.building import Built, build
 from concord.runs.contents import digests
+from concord.runs.grouped import GROUP, GroupedBatches
 from concord.runs.outputs import device_of
 from concord.runs.result import assembled, scale_heads
 from concord.runs.run import RUN_FILE, Run, load_run, save_run
@@ -317,13 +318,14 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
         gathered = collect(
             network,
             network,
-            rows,
+            GroupedBatches(rows, list(built.validation.values())),
             device=fabric.device,
             batch_size=built.config.validation.batch_size,
             rank=fabric.global_rank,
             world=fabric.world_size,
         )
         targets, logits = ({name: np.asarray(v) for name, v in part.items()} for part in gathered)
+        groups = targets.pop(GROUP, None)
         if built.config.validation.calibrate:
             scales = _scales(built.tasks, targets, logits)
             scale_heads(network, scales)
@@ -331,7 +333,7 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
             task.name: probabilities(task, logits[task.name].astype(np.float64) * scales.get(task.name, 1.0))
             for task in built.tasks
         }
-        decoder.fit(predicted, targets)
+        decoder.fit(predicted, targets, groups)
         kept = _kept_figures(built.tasks, targets, logits, predicted)
     facts = _facts(built, history, kept) | {"scales": scales}
     return assembled(built, network, built.relations, decoder, folder, facts)

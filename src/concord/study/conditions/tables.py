@@ -93,7 +93,9 @@ def _estimated(setting: Setting, given: Relation, regime: Regime) -> Relation:
     source, target = given.source, given.target
     y, a = (setting.rows.targets[task.name].numpy() for task in (source, target))
     if (source.annotated(y) & target.annotated(a)).any():
-        return Relation.from_annotations(source, target, Encoded(y), Encoded(a))
+        group = setting.rows.group
+        groups = None if group is None else group.numpy()
+        return Relation.from_annotations(source, target, Encoded(y), Encoded(a), groups=groups)
     # Every condition of a seed is given the same table, so it is made once for all that train here.
     parts = (regime, setting.network, setting.budget)
     key = "/".join((*(part.model_dump_json() for part in parts), str(setting.seed)))
