@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 
 from concord import MulticlassTask, MultilabelTask
 from concord.data import from_csv, from_frame
-from concord.data.frames import GAPS, read_table
+from concord.data.frames import read_table
+from concord.data.gap_words import GAPS
 from concord.data.manifest import Manifest, RowError
 from concord.errors import (
     ConcordError,
+    ConcordWarning,
     DataFormatError,
     DuplicateNameError,
     EmptyDataError,
@@ -43,6 +46,7 @@ def faces(tmp_path: Path, text: str = CSV, **options: Any) -> Manifest:
         "path_column": "image",
         "split": "Subset",
         "group": "who",
+        "gaps": GAPS,  # all of them declared: nothing is told
         **options,
     }
     return from_csv(tmp_path / "faces.csv", **arguments)
@@ -116,11 +120,36 @@ def test_a_class_that_is_spelled_like_a_gap() -> None:
         from_frame(frame, classes={"country": None})
 
 
+def test_words_read_as_gaps_are_told_once_with_their_counts(tmp_path: Path) -> None:
+    with pytest.warns(ConcordWarning, match="read as gaps") as told:
+        faces(tmp_path, gaps=["nan", "None"])
+    (message,) = [str(one.message) for one in told]
+    assert "1 cell 'NaN' of class column 'expression'" in message
+    assert "1 cell 'NA' of labels column 'AU1' and 2 more" in message
+    assert "'nan'" not in message  # declared
+
+
+def test_nan_in_a_column_of_numbers_is_a_gap_without_a_word() -> None:
+    frame = pl.DataFrame({"grade": [1.0, float("nan"), 2.0]})
+    np.testing.assert_array_equal(from_frame(frame, classes={"grade": None}).targets()["grade"], [0, -1, 1])
+
+
+@pytest.mark.parametrize("cells", [[0, -1, 2], ["0", "-1.0", "2"], [0.0, -1.0, 2.0]])
+def test_minus_one_among_classes_that_are_numbers_is_declared(cells: list[Any]) -> None:
+    frame = pl.DataFrame({"grade": cells})
+    with pytest.raises(RowError, match=r"--gap -1 .* in row 1"):
+        from_frame(frame, classes={"grade": None})
+    gap = from_frame(frame, classes={"grade": None}, gaps=["-1"])
+    np.testing.assert_array_equal(gap.targets()["grade"], [0, -1, 1])
+    named = from_frame(frame, classes={"grade": None}, not_gaps=["-1"])
+    assert named.task("grade").outputs == ("-1", "0", "2")
+
+
 @given(
     cells=st.lists(st.sampled_from([*GAPS, "0", "1", "true", "False", "1.0", " yes ", "NO"]), min_size=1),
 )
 def test_every_spelling_of_a_label_and_a_gap(cells: list[str]) -> None:
-    made = from_frame(pl.DataFrame({"x": cells}), labels={"labels": "x"})
+    made = from_frame(pl.DataFrame({"x": cells}), labels={"labels": "x"}, gaps=GAPS)
     meaning = {"0": 0, "false": 0, "no": 0, "1": 1, "true": 1, "1.0": 1, "yes": 1}
     expected = [np.nan if c in GAPS else meaning.get(c.strip().lower()) for c in cells]
     np.testing.assert_array_equal(made.targets()["labels"][:, 0], np.asarray(expected, dtype=np.float32))
@@ -229,7 +258,13 @@ def test_a_spelling_of_a_gap_may_be_a_name(data: Any) -> None:
     cells = [*words, "happy", "sad", ""]
     frame = pl.DataFrame({"kind": cells, "group": cells})
     kept = data.draw(st.lists(st.sampled_from(words), unique=True))
-    manifest = from_frame(frame, "m", classes={"kind": None}, not_gaps=kept)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        manifest = from_frame(frame, "m", classes={"kind": None}, not_gaps=kept)
+    text = " ".join(str(one.message) for one in told if "read as gaps" in str(one.message))
+    for word in words:
+        for purpose in ("class column 'kind'", "group column 'group'"):
+            assert (f"1 cell {word!r} of {purpose}" in text) == (word not in kept)
     expected = [cell if cell in (*kept, "happy", "sad") else None for cell in cells]
     assert manifest.frame["kind"].cast(pl.String).to_list() == expected
     assert manifest.frame["group"].cast(pl.String).to_list() == expected

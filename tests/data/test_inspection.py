@@ -189,11 +189,19 @@ def test_problems_of_annotation() -> None:
     assert "3 classes or labels are never seen: pet: newt, traits: furry, traits: barks" in problems
 
 
+def test_a_label_that_is_never_absent_is_noticed() -> None:
+    ticked = pets(**{"traits.barks": [1, None, 1, None], "traits.furry": [1, 0, None, 1]})
+    assert any(
+        problem.startswith("never absent where annotated") and problem.endswith("(1): traits: barks")
+        for problem in inspect(ticked).problems()
+    )
+
+
 def test_nothing_to_complain_of() -> None:
     fine = pets(
         group=[None] * 4,
         pet=["dog", "newt", "cat", "dog"],
-        **{"traits.barks": [1, 0, 1, 0], "traits.furry": 1},
+        **{"traits.barks": [1, 0, 1, 0], "traits.furry": [1, 1, 1, 0]},
     )
     found = inspect(fine)
     assert found.problems() == []

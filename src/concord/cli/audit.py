@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.data import GapOption, GroupOption, LabelOption, SeparatorOption, TaskOption
+from concord.cli.data import GapOption, GroupOption, LabelOption, NoGapOption, SeparatorOption, TaskOption
 from concord.cli.outputs import check_outputs
 from concord.cli.relation import (
     AnnotationsArgument,
@@ -70,6 +70,7 @@ def audit(
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
+    no_gap: NoGapOption = None,
     group: GroupOption = None,
     separator: SeparatorOption = ",",
 ) -> None:
@@ -86,7 +87,7 @@ def audit(
         raise ConfigError(
             "say what to write: --propose FILE for rows to annotate, or --out FILE for the table"
         )
-    manifest = read_annotations(annotations, task, labels, gap, group, separator)
+    manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
     predicted = task_predictions(manifest, (first, second), predictions, features, seed, effort)
     groups = group_codes(manifest)

@@ -11,6 +11,7 @@ from concord.cli.data import (
     GapOption,
     GroupOption,
     LabelOption,
+    NoGapOption,
     SeparatorOption,
     TaskOption,
     open_manifest,
@@ -130,6 +131,7 @@ def estimate(
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
+    no_gap: NoGapOption = None,
     group: GroupOption = None,
     separator: SeparatorOption = ",",
 ) -> None:
@@ -142,7 +144,7 @@ def estimate(
     if figure is not None:
         check_figure(figure)
     check_outputs({"--out": out, "--cells": cells, "--figure": figure}, [annotations, predictions, features])
-    manifest = read_annotations(annotations, task, labels, gap, group, separator)
+    manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
     _one_of(predictions, features)
     targets = manifest.targets()
@@ -197,6 +199,7 @@ def check(
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
+    no_gap: NoGapOption = None,
     group: GroupOption = None,
     separator: SeparatorOption = ",",
 ) -> None:
@@ -213,7 +216,7 @@ def check(
     if figure is not None:
         check_figure(figure)
     check_outputs({"--out": out, "--figure": figure}, [Path(table), annotations, predictions, features])
-    manifest = read_annotations(annotations, task, labels, gap, group, separator)
+    manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
     given, left_out = _given(table, first, second)
     _one_of(predictions, features)
@@ -255,13 +258,13 @@ def read_annotations(
     annotations: Path,
     task: list[str] | None,
     labels: list[str] | None,
-    gap: list[str] | None,
+    gaps: tuple[list[str] | None, list[str] | None],
     group: str | None,
     separator: str,
 ) -> Manifest:
     """The manifest of the annotations."""
     columns = {"path_column": None, "text": None, "row": None, "split": None, "group": group}
-    return open_manifest(annotations, parse_mapping(task, labels, gap, columns, separator))
+    return open_manifest(annotations, parse_mapping(task, labels, gaps[0], columns, separator, gaps[1]))
 
 
 def _first_stage(

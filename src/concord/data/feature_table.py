@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from concord.data.frames import GAPS
+from concord.data.gap_words import GAPS, TEXT
 from concord.data.parquet import scan_parquet
 from concord.data.parsing import polars_errors
 from concord.errors import ConcordWarning, DataFormatError, UnknownNameError
@@ -29,8 +29,6 @@ MOSTLY = 0.5
 
 MANY = 20
 """Distinct texts from which a column that rarely repeats one is told to be more of a name than a feature."""
-
-TEXT = (pl.String, pl.Categorical, pl.Enum)
 
 
 def read_features(path: Path) -> pl.DataFrame:

@@ -6,13 +6,14 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import polars as pl
 
+from concord.data.gap_words import GAPS, ReadColumns, tell_gap_words
 from concord.data.locating import likely_locator
 from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, check_columns, task_columns
 from concord.errors import (
@@ -25,9 +26,6 @@ from concord.errors import (
 )
 from concord.files import check_unpacked
 from concord.tasks import MulticlassTask, MultilabelTask, Task
-
-GAPS = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "NaN", "NAN", "null", "NULL", "None")
-"""Spellings that mean a gap in every user's table, unless a class is called so."""
 
 SPLIT_SPELLINGS = {
     "training": "train",
@@ -42,6 +40,8 @@ LABEL_SPELLINGS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 IDENTIFIER = r"^[+-]?(0\d|\d{19,}$)"
 """Digits that would not come back from a number as they were: `007`, or more of them than a number holds."""
 WHOLE_NUMBER = r"^([+-]?\d+)\.0+$"
+NUMBER = r"[+-]?\d+(\.\d*)?"
+MINUS_ONE = "-1"
 CHUNK = 1 << 24
 
 
@@ -83,8 +83,9 @@ def from_frame(
         text: Column of the texts.
         split: Column of the splits.
         group: Column of the groups (subjects, videos).
-        gaps: Further spellings of a gap, such as "-1"; `GAPS` are known.
-        not_gaps: Spellings of `GAPS` that are names here, such as "None"; an empty cell is a gap always.
+        gaps: Further spellings of a gap, such as "-1"; the usual words (NA, nan, null, None, ...) are known,
+            and those found are told and counted unless they are named here.
+        not_gaps: Words that are names here, such as "None" or "-1"; an empty cell is a gap always.
         root: What paths are relative to.
         count_rows: Whether a table without a path, row or text is that of a feature file with the same rows
             in the same order. False refuses it where a column looks like one of them, or where nothing but
@@ -97,17 +98,26 @@ def from_frame(
         AnnotationError: A value that is no class, no label and no gap; names column and row.
         UnsafePathError: A path outside the root.
         EmptyDataError: No rows.
+        ConcordWarning: A usual word for a gap that may be a name.
     """
     if frame.is_empty():
         raise EmptyDataError(f"{name or 'the table'}: at least one row is expected, found none")
-    spellings = frozenset((*GAPS, *gaps)) - (frozenset(not_gaps) - {""})
+    gaps, not_gaps = frozenset(gaps), frozenset(not_gaps)
+    spellings = (gaps | frozenset(GAPS)) - (not_gaps - {""})
     special = {"path": path, "row": row, "text": text, "split": split, "group": group}
     made, used = _special(frame, special, root, spellings)
+    read = [
+        ReadColumns(purpose, [frame[special[purpose] or purpose]])
+        for purpose in ("group", "split")
+        if (special[purpose] or purpose) in used
+    ]
     tasks: list[Task] = []
     for task_name, names in (classes or {}).items():
         column = _column(frame, (columns or {}).get(task_name, task_name))
-        values = _texts(column, spellings, frozenset() if names is None else frozenset(names))
-        found = _natural(values.drop_nulls().unique().to_list()) if names is None else names
+        own = frozenset(() if names is None else names)
+        values = _texts(column, spellings, own)
+        read.append(ReadColumns("class", [column], own))
+        found = _found_classes(values, column.name, not_gaps) if names is None else names
         tasks.append(MulticlassTask(task_name, found))
         made.append(values.alias(task_name))
         used.add(column.name)
@@ -115,6 +125,7 @@ def from_frame(
         matched = _matching(frame, patterns)
         task = MultilabelTask(task_name, [name.removeprefix(f"{task_name}.") for name in matched])
         tasks.append(task)
+        read.append(ReadColumns("labels", [frame[name] for name in matched]))
         parsed = (parse_labels(frame[name], spellings) for name in matched)
         made.extend(column.alias(name) for column, name in zip(parsed, task_columns(task), strict=True))
         used.update(matched)
@@ -123,6 +134,7 @@ def from_frame(
         {"path", "row", "text"} & {*frame.columns, *(k for k, v in special.items() if v)}
     ):
         _check_located(frame, used, name)
+    tell_gap_words(name or "the table", read, gaps | not_gaps)
     return Manifest(
         frame.drop(used).with_columns(made), tuple(tasks), None if root is None else Path(root), name
     )
@@ -308,10 +320,18 @@ def _checked(texts: pl.Series, parsed: pl.Series, expected: str) -> pl.Series:
     return parsed
 
 
-def _natural(names: Sequence[str]) -> list[str]:
-    if all(re.fullmatch(r"[+-]?\d+(\.\d*)?", name) for name in names):
-        return sorted(names, key=float)
-    return sorted(names)
+def _found_classes(values: pl.Series, column: str, declared: frozenset[str]) -> list[str]:
+    """The classes that a column holds; of numbers, -1 is none unless it is declared to be one."""
+    names = values.drop_nulls().unique().to_list()
+    if not all(re.fullmatch(NUMBER, name) for name in names):
+        return sorted(names)
+    if MINUS_ONE in names and MINUS_ONE not in declared:
+        raise RowError(
+            f"column {column!r}: -1 among classes that are numbers is declared with --gap -1 (gaps), or with "
+            "--no-gap -1 (not_gaps) where it is a class, found it undeclared",
+            int((values == MINUS_ONE).fill_null(False).arg_max() or 0),
+        )
+    return sorted(names, key=float)
 
 
 # -- CSV files ---------------------------------------------------------------------------------------

@@ -107,6 +107,10 @@ class Inspection:
                 f"{task}: {value}" for task, value in unseen.select("task", "value").head(SHOWN).iter_rows()
             ]
             out.append(f"{unseen.height} classes or labels are never seen: {_some(names, unseen.height)}")
+        always = self._never_absent()
+        if always:
+            shown = _some(always[:SHOWN], len(always))
+            out.append(f"never absent where annotated, as if gaps stood for 0 ({len(always)}): {shown}")
         for task, rows in self.tasks.select("task", "rows").iter_rows():
             if not rows:
                 out.append(f"task {task!r} is annotated nowhere")
@@ -114,6 +118,15 @@ class Inspection:
             if not rows:
                 out.append(f"no row is annotated for both {first!r} and {second!r}")
         return out
+
+    def _never_absent(self) -> list[str]:
+        labels = self.tasks.filter(pl.col("kind") == "labels")["task"]
+        found = self.values.filter(
+            pl.col("task").is_in(labels.to_list())
+            & (pl.col("annotated") > 0)
+            & (pl.col("present") == pl.col("annotated"))
+        )
+        return [f"{task}: {value}" for task, value in found.select("task", "value").iter_rows()]
 
     def to_dict(self) -> dict[str, Any]:
         """All findings as plain data."""

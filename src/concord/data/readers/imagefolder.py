@@ -55,6 +55,7 @@ def read(
     split: str | None = None,
     group: str | None = None,
     gaps: Iterable[str] = (),
+    not_gaps: Iterable[str] = (),
     layout: Literal["folders", "table", "yolo"] | None = None,
     several: Literal["error", "gap", "labels"] = "error",
     missing: Missing = "error",
@@ -74,6 +75,7 @@ def read(
         split: Column of the table with the split; a column called `split` is found by itself.
         group: Column of the table with the subject or video; a column called `group` is found by itself.
         gaps: Further spellings of a gap in the table.
+        not_gaps: Usual words for a gap, such as "None", that are names in the table.
         layout: "folders" by class, a "table", or "yolo" as detectors write labels; None takes the table if
             one is given, and otherwise what is there.
         several: An image with boxes of several classes (yolo): "error", a "gap", or "labels", which makes all
@@ -110,12 +112,13 @@ def read(
             split=split,
             group=group,
             gaps=gaps,
+            not_gaps=not_gaps,
             root=root,
         )
         frame = keep_present(manifest.frame, root, missing)
         _refuse_links(root, frame["path"])
         return Manifest(frame, manifest.tasks, root, TITLE)
-    if classes or labels or split or group or tuple(gaps) or path != "path":
+    if classes or labels or split or group or tuple(gaps) or tuple(not_gaps) or path != "path":
         raise ConfigError(
             f"{TITLE}: expected a table with the options of a table, found none; give table=FILE"
         )
