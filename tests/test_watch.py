@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from asserts import raises
-from concord.errors import CheckpointError, MissingExtraError
+from concord.errors import CheckpointError, ConfigError, MissingExtraError, OutputError, UnknownNameError
+from concord.fitting import own_logger
 from concord.fitting.loop import fit
-from concord.fitting.watch import JsonLines, MLflow, Progress, TensorBoard
+from concord.fitting.trackers import MLflow, WandB
+from concord.fitting.watch import JsonLines, Progress, TensorBoard
 from training_problem import network, objective, rows
 
 TRAINED = {"step": 5.0, "loss": 1.25, "distribution-matching:shape->marks": 0.5, "lr": 0.1, "rate": 1234.0}
@@ -160,12 +162,181 @@ def test_mlflow_runs_of_one_experiment_share_it(server: FakeServer):
     [
         ("tensorboard.compat.proto.event_pb2", lambda: TensorBoard("x"), "concord-mtl[tensorboard]"),
         ("mlflow.tracking", lambda: MLflow("x"), "concord-mtl[mlflow]"),
+        ("wandb", lambda: WandB("x", "y"), "concord-mtl[wandb]"),
     ],
 )
 def test_an_adapter_says_what_it_needs(module: str, make: Any, extra: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, module, None)
     with raises(MissingExtraError, f"pip install {extra}"):
         make()
+
+
+def test_mlflow_needs_more_for_a_database(server: FakeServer, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("concord.fitting.trackers.find_spec", lambda name: None)
+    with raises(MissingExtraError, "pip install concord-mtl[mlflow]"):
+        MLflow("sqlite:///runs.db")
+
+
+@pytest.mark.parametrize("method", ["client", "create_run", "log_metric", "set_terminated"])
+def test_what_mlflow_raises_is_one_line(method: str, server: FakeServer, monkeypatch: pytest.MonkeyPatch):
+    class RefusedError(Exception):
+        pass
+
+    def refuse(*args: Any, **named: Any) -> Any:
+        raise RefusedError("no folders\nany more. See a page")
+
+    monkeypatch.setattr(server, method, refuse)
+    if method == "client":
+        monkeypatch.setattr(sys.modules["mlflow.tracking"], "MlflowClient", refuse)
+    with raises(
+        OutputError, "MLflow at somewhere takes no records: no folders any more;", "sqlite:///FILE.db"
+    ):
+        logger = MLflow("somewhere")
+        logger.log(TRAINED)
+        logger.close()
+
+
+@pytest.mark.filterwarnings("ignore")  # of SQLAlchemy, as MLflow uses it
+def test_mlflow_itself_keeps_runs_in_sqlite_and_refuses_nothing_with_a_traceback(tmp_path: Path):
+    tracking = pytest.importorskip("mlflow.tracking")
+    pytest.importorskip("sqlalchemy")
+    pytest.importorskip("alembic")
+    uri = f"sqlite:///{tmp_path / 'runs.db'}"
+    logger = MLflow(uri, run_name="one")
+    logger.log(TRAINED)
+    logger.close()
+    client = tracking.MlflowClient(tracking_uri=uri)
+    [run] = client.search_runs([client.get_experiment_by_name("concord").experiment_id])
+    assert run.data.metrics["distribution-matching/shape_to_marks"] == 0.5
+    assert run.info.status == "FINISHED"
+
+
+# -- Weights & Biases ------------------------------------------------------------------------------
+
+
+class FakeRuns:
+    """What the adapter asks of the client of W&B."""
+
+    def __init__(self) -> None:
+        self.begun: list[dict[str, Any]] = []
+        self.records: list[dict[str, float]] = []
+        self.finished = 0
+
+    def init(self, **settings: Any) -> Any:
+        self.begun.append(settings)
+        return SimpleNamespace(
+            id=settings["id"] or "abc",
+            define_metric=lambda name, step_metric: None,
+            log=self.records.append,
+            finish=self.finish,
+        )
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+@pytest.fixture
+def biases(monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
+    made, package = FakeRuns(), ModuleType("wandb")
+    package.init = made.init  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    return made
+
+
+def test_wandb_takes_records_and_goes_on_in_the_same_run(biases: FakeRuns, tmp_path: Path):
+    first = WandB("faces", tmp_path / "out", run_name="one")
+    first.log(TRAINED)
+    first.close()
+    second = WandB("faces", tmp_path / "out")
+    second.resume(5, json.loads(json.dumps(first.state_dict())))
+    second.log(JUDGED)
+    second.close()
+    assert [run["id"] for run in biases.begun] == [None, "abc"]
+    assert biases.begun[0] == {
+        "project": "faces", "name": "one", "dir": str(tmp_path / "out"), "id": None, "resume": "allow"
+    }  # fmt: skip
+    assert biases.records[0]["distribution-matching/shape_to_marks"] == 0.5
+    assert biases.records[1] == {"step": 5, "val/shape/accuracy": 0.75}
+    assert biases.finished == 2
+
+
+def test_wandb_begins_no_run_without_records_and_takes_none_of_others(biases: FakeRuns, tmp_path: Path):
+    logger = WandB("faces", tmp_path)
+    logger.resume(3, {"run": "of mlflow"})
+    logger.close()
+    assert (biases.begun, biases.finished) == ([], 0)
+    logger.log(JUDGED)
+    assert biases.begun[0]["id"] is None
+
+
+def test_what_wandb_raises_is_one_line(biases: FakeRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(**settings: Any) -> Any:
+        raise ValueError("No API key configured. Use a key")
+
+    monkeypatch.setattr(sys.modules["wandb"], "init", refuse)
+    with raises(OutputError, "Biases takes no records: No API key configured;", "WANDB_MODE=offline"):
+        WandB("faces", tmp_path).log(TRAINED)
+
+
+def test_wandb_itself_writes_offline_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    logger = WandB("faces", tmp_path / "out")
+    logger.log(TRAINED)
+    logger.close()
+    assert list((tmp_path / "out" / "wandb").glob("offline-run-*/*.wandb"))
+
+
+# -- loggers of one's own --------------------------------------------------------------------------
+
+OWN = """
+class Kept:
+    def __init__(self, path):
+        self.path = path
+    def log(self, record):
+        with open(self.path, "a") as file:
+            file.write(f"{record['step']:.0f}\\n")
+    def state_dict(self):
+        return {}
+    def resume(self, step, state):
+        pass
+    def close(self):
+        pass
+
+class Half:
+    def log(self, record):
+        pass
+"""
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_own_loggers.py").write_text(OWN)
+    (tmp_path / "my_broken_loggers.py").write_text("import nowhere_to_be_found")
+    for name in ("my_own_loggers", "my_broken_loggers"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return "my_own_loggers"
+
+
+def test_a_class_of_the_working_folder_logs_a_training(module: str, tmp_path: Path):
+    logger = own_logger(f"{module}:Kept", {"path": str(tmp_path / "steps.txt")})
+    fit(network(), objective(), rows(), steps=6, log_every=2, loggers=[logger])
+    assert (tmp_path / "steps.txt").read_text().split() == ["2", "4", "6"]
+    assert str(tmp_path) not in sys.path
+
+
+def test_mistakes_in_a_logger_of_ones_own_are_named(module: str):
+    with raises(ConfigError, "no module 'my_other_loggers' in the working folder"):
+        own_logger("my_other_loggers:Kept", {})
+    with raises(UnknownNameError, "did you mean 'Kept'"):
+        own_logger(f"{module}:Kep", {})
+    with raises(ConfigError, "does not take these options"):
+        own_logger(f"{module}:Kept", {"file": "x"})
+    with raises(ConfigError, "lacks state_dict, resume, close; a logger has log, state_dict, resume, close"):
+        own_logger(f"{module}:Half", {})
+    with pytest.raises(ModuleNotFoundError, match="nowhere_to_be_found"):
+        own_logger("my_broken_loggers:Kept", {})
 
 
 # -- progress --------------------------------------------------------------------------------------

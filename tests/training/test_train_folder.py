@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +28,8 @@ from concord.errors import (
     UnknownNameError,
 )
 from concord.fitting.checkpoints import Checkpoints
-from concord.fitting.watch import MLflow, TensorBoard
+from concord.fitting.trackers import MLflow
+from concord.fitting.watch import TensorBoard
 from concord.metrics import class_metrics
 from concord.runs.building import build
 from concord.runs.evaluation import as_table, evaluate, write_metrics
@@ -377,6 +379,30 @@ def test_loggers_are_those_asked_for(tmp_path, monkeypatch):
     assert [type(each).__name__ for each in loggers] == ["JsonLines", "TensorBoard", "MLflow", "Progress"]
     assert isinstance(loggers[1], TensorBoard)
     loggers[-1].close()
+
+
+def test_a_logger_of_ones_own_is_code_that_training_alone_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "counting_logger.py").write_text(
+        "class Counting:\n"
+        "    seen = []\n"
+        "    def log(self, record): self.seen.append(record['step'])\n"
+        "    def state_dict(self): return {}\n"
+        "    def resume(self, step, state): pass\n"
+        "    def close(self): pass\n"
+    )
+    plan = {"progress": False, "loggers": [{"use": "counting_logger:Counting"}]}
+    run = train(config_of(world(tmp_path), watching=plan))
+    counting = sys.modules.pop("counting_logger").Counting
+    assert counting.seen[-1] == run.config.training.steps
+    load_run(run.folder)
+    assert "counting_logger" not in sys.modules
+
+
+@pytest.mark.parametrize("use", ["no_class", "a:b:c", "a b:C", ":C", "a.:C"])
+def test_a_logger_is_named_by_module_and_class(tmp_path, use):
+    with pytest.raises(ConfigError, match=r"watching\.loggers"):
+        config_of(world(tmp_path), watching={"loggers": [{"use": use}]})
 
 
 # -- the folder of a run -----------------------------------------------------------------------------

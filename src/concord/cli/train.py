@@ -37,6 +37,8 @@ def train(config: Given, *, overrides: Overrides = None, out: OutputOption = Non
     from concord.runs import finished
     from concord.runs import train as run_training
 
+    for logger in asked.watching.loggers:
+        say(f"concord: note: logger {logger.use!r} is Python code, and is run", error=True)
     before = finished(asked)
     try:
         run = run_training(asked)

@@ -399,13 +399,28 @@ class CheckpointPlan(_Strict):
     keep: Count = Field(default=2, description="How many of the newest are kept, besides the best")
 
 
+class LoggerPlan(_Strict):
+    """A logger of your own: Python code, which is run."""
+
+    use: str = Field(
+        pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$",
+        description="module:Class, looked for in the working folder first; this code is run. It has the "
+        "methods of concord.fitting.Logger",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="Arguments of the class")
+
+
 class Watching(_Strict):
     """What one watches."""
 
     every: Count = Field(default=50, description="Steps between two records")
     progress: bool = Field(default=True, description="Whether a bar is drawn on the terminal")
     tensorboard: bool = Field(default=False, description="Whether OUTPUT/tensorboard is written")
-    mlflow: str | None = Field(default=None, description="Tracking URI of MLflow")
+    mlflow: str | None = Field(
+        default=None, description="Tracking URI of MLflow: http://SERVER or sqlite:///FILE.db"
+    )
+    wandb: str | None = Field(default=None, description="Project of Weights & Biases")
+    loggers: list[LoggerPlan] = Field(default_factory=list, description="Loggers of your own")
 
 
 class Config(_Strict):

@@ -1,6 +1,7 @@
 """One training loop: fixed budget, mixed precision, several devices, resumable at any step."""
 
 from concord.fitting.checkpoints import Checkpoints, random_state, set_random_state
+from concord.fitting.code_logger import own_logger
 from concord.fitting.devices import keep_freed_memory, launch, on_first
 from concord.fitting.loop import fit
 from concord.fitting.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
@@ -14,8 +15,9 @@ from concord.fitting.rows import (
     StreamedRowFeed,
     StreamFeed,
 )
+from concord.fitting.trackers import MLflow, WandB
 from concord.fitting.validation import Validation, collect, scaled_log_loss
-from concord.fitting.watch import JsonLines, Logger, MLflow, Progress, TensorBoard
+from concord.fitting.watch import JsonLines, Logger, Progress, TensorBoard
 
 __all__ = [
     "Average",
@@ -37,12 +39,14 @@ __all__ = [
     "StreamedRowFeed",
     "TensorBoard",
     "Validation",
+    "WandB",
     "collect",
     "fit",
     "freeze",
     "keep_freed_memory",
     "launch",
     "on_first",
+    "own_logger",
     "parameter_groups",
     "random_state",
     "rate_factor",

@@ -1,4 +1,4 @@
-"""What one watches during a training: progress on the terminal, JSON lines, TensorBoard, MLflow."""
+"""What one watches during a training: progress on the terminal, JSON lines, TensorBoard."""
 
 from __future__ import annotations
 
@@ -86,6 +86,11 @@ def _step_of(line: bytes) -> float | None:
     return step if whole else None
 
 
+def plain_name(name: str) -> str:
+    """A name of a record without signs that trackers refuse: `LOSS/A_to_B` of `LOSS:A->B`."""
+    return name.replace(":", "/").replace("->", "_to_")
+
+
 class TensorBoard:
     """Scalars for TensorBoard.
 
@@ -115,9 +120,7 @@ class TensorBoard:
             self._writer = self._open(str(self.folder), purge_step=self._after)
         for name, value in record.items():
             if name != "step":
-                self._writer.add_scalar(
-                    name.replace(":", "/").replace("->", "_to_"), value, int(record["step"])
-                )
+                self._writer.add_scalar(plain_name(name), value, int(record["step"]))
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
@@ -132,59 +135,6 @@ class TensorBoard:
         """Flush the events."""
         if self._writer is not None:
             self._writer.close()
-
-
-class MLflow:
-    """Metrics for an MLflow server or folder; a resumed training goes on in the same run.
-
-    Args:
-        uri: The tracking URI.
-        experiment: Name of the experiment.
-        run_name: Name of the run.
-
-    Raises:
-        MissingExtraError: mlflow is not installed.
-    """
-
-    def __init__(self, uri: str, experiment: str = "concord", run_name: str | None = None) -> None:
-        try:
-            from mlflow.tracking import MlflowClient
-        except ImportError:
-            raise MissingExtraError(
-                "logging to MLflow needs mlflow: pip install concord-mtl[mlflow]"
-            ) from None
-        self._client = MlflowClient(tracking_uri=uri)
-        self.experiment, self.run_name = experiment, run_name
-        self._run: str | None = None
-
-    def _begin(self) -> str:
-        if self._run is None:
-            known = self._client.get_experiment_by_name(self.experiment)
-            number = known.experiment_id if known else self._client.create_experiment(self.experiment)
-            self._run = str(self._client.create_run(number, run_name=self.run_name).info.run_id)
-        return self._run
-
-    def log(self, record: Mapping[str, float]) -> None:
-        """Send the metrics of one record."""
-        run = self._begin()
-        for name, value in record.items():
-            if name != "step":
-                key = name.replace(":", "/").replace("->", "_to_")
-                self._client.log_metric(run, key, value, step=int(record["step"]))
-
-    def state_dict(self) -> dict[str, Any]:
-        """The run that a resumed training goes on in."""
-        return {"run": self._run}
-
-    def resume(self, step: int, state: Mapping[str, Any]) -> None:
-        """Go on in the same run; MLflow keeps what it was sent, a step that comes again replaces none."""
-        del step
-        self._run = state.get("run")
-
-    def close(self) -> None:
-        """End the run."""
-        if self._run is not None:
-            self._client.set_terminated(self._run)
 
 
 class Progress:

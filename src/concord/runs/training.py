@@ -27,10 +27,12 @@ from concord.fitting import (
     Recipe,
     TensorBoard,
     Validation,
+    WandB,
     collect,
     fit,
     launch,
     on_first,
+    own_logger,
     scaled_log_loss,
     selected_network,
 )
@@ -301,6 +303,9 @@ def _loggers(config: Config, folder: Path) -> list[Logger]:
         loggers.append(TensorBoard(folder / "tensorboard"))
     if watching.mlflow is not None:
         loggers.append(MLflow(watching.mlflow, run_name=folder.name))
+    if watching.wandb is not None:
+        loggers.append(WandB(watching.wandb, folder, run_name=folder.name))
+    loggers += [own_logger(each.use, each.options) for each in watching.loggers]
     if watching.progress:
         loggers.append(Progress(config.training.steps))
     return loggers
