@@ -16,9 +16,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord import archive
 from concord.archive import pack, read_tensors, unpack
 from concord.errors import CheckpointError, NotFiniteError, RangeError
+from concord.files import write_bytes
 from concord.fitting.checkpoints import Checkpoints
 from concord.fitting.loop import fit
 from concord.fitting.watch import JsonLines
@@ -407,14 +407,14 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_write_file_leaves_no_half_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     target = tmp_path / "a.txt"
-    archive.write_file(target, b"old")
+    write_bytes(target, b"old")
 
     def full(*_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        archive.write_file(target, b"new")
+        write_bytes(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 

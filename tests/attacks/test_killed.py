@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from attack_worlds import command, make_world, told
@@ -27,7 +30,7 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 def hook(event, arguments):
     if event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES:
         operation(arguments[0])
-    elif event in ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.utime", "os.chmod"):
+    elif event in ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.utime", "os.chmod"):
         operation(arguments[0])
 sys.addaudithook(hook)
 flush = os.fsync
@@ -118,6 +121,38 @@ def test_a_killed_command_finishes_with_the_same_bytes(killed, share):
 def test_wherever_it_is_killed(killed):
     for n in range(1, killed.operations + 1):
         killed.check(n)
+
+
+def killed_saves(what, work, first, every):
+    """What is left of saves that were killed: by older model or none, in the order of the operations."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("saving.py"), what, work, str(first), str(every)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    for before, outcomes in found.items():
+        assert set(outcomes) <= {"old" if before == "old" else None, "new", "CheckpointError", "ConcordError"}
+        for earlier, later in pairwise(outcomes):
+            assert (earlier, later) in {(earlier, earlier), (earlier, "new")}, outcomes
+    return found
+
+
+@pytest.mark.parametrize("what", ["hub", "estimator"])
+def test_a_killed_save_leaves_the_older_model_or_the_new_one(tmp_path, what):
+    found = killed_saves(what, tmp_path, 5, 14)
+    assert {"old", "new"} >= set(found.get("old", []))
+    assert set(found["none"]) == {"CheckpointError", "new"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["hub", "estimator", "onnx"])
+def test_wherever_a_save_is_killed(tmp_path, what):
+    found = killed_saves(what, tmp_path, 1, 1)
+    assert {"old", "new"} >= set(found.get("old", []))
+    assert "new" in found["none"]
 
 
 def test_an_interrupt_ends_a_study_at_once_and_leaves_it_resumable(tmp_path):

@@ -1,7 +1,6 @@
 """Tensors and plain data in files: whole or not there at all, checked by digest, nothing pickled."""
 
-from concord.archive.files import flush_folder, sha256, write_file, write_flushed
-from concord.archive.folders import FORMATS, Archive, Kind, read_archive, save_archive, write_archive
+from concord.archive.folders import FORMATS, Archive, Kind, read_archive, save_archive, sha256, write_archive
 from concord.archive.owners import LOOK, STALE, Claim, Claimant, covering, own, owned
 from concord.archive.state import pack, read_tensors, tensor_bytes, unpack
 
@@ -14,7 +13,6 @@ __all__ = [
     "Claimant",
     "Kind",
     "covering",
-    "flush_folder",
     "own",
     "owned",
     "pack",
@@ -25,6 +23,4 @@ __all__ = [
     "tensor_bytes",
     "unpack",
     "write_archive",
-    "write_file",
-    "write_flushed",
 ]

@@ -1,9 +1,9 @@
 """Folders of tensors and plain data under one digest, each described by a record in JSON.
 
 The record holds the plain data, the size and SHA-256 of every other file by its name, and its own digest:
-the SHA-256 of the record with zeros in place of that digest. A record is written last, so that a folder
-whose writing was cut off holds none, or one whose digests do not fit. Nothing that the digests do not cover
-is ever read.
+the SHA-256 of the record with zeros in place of that digest. An archive is written into a folder of its own
+inside, which is renamed when it is whole; where the process ends before all files are in their places, it is
+read from there. Nothing that the digests do not cover is ever read.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from concord.archive.files import flush_folder, sha256, write_flushed
 from concord.archive.owners import OWNER, Claim, owned
 from concord.archive.state import read_tensors
 from concord.errors import CheckpointError
+from concord.files import flush, write_flushed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,8 +56,16 @@ FORMATS: Mapping[Kind, Format] = {
 STAGED = ".saving.tmp"
 """Where a folder's files are written before they take their places."""
 
+SAVED = ".saved.tmp"
+"""What the former is called once it is whole: the archive, until its files have taken their places."""
+
 _NO_DIGEST = "0" * 64
 _OWN = ("kind", "format", "files", "digest")
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 # -- writing -----------------------------------------------------------------------------------------
@@ -84,7 +92,7 @@ def write_archive(folder: Path, kind: Kind, content: Mapping[str, Any], files: M
     manifest = {name: {"sha256": sha256(data), "bytes": len(data)} for name, data in files.items()}
     write_flushed(folder / FORMATS[kind].record, _record(kind, content, manifest))
     for below in {folder, *((folder / name).parent for name in files)}:
-        flush_folder(below)
+        flush(below)
 
 
 def _record(kind: Kind, content: Mapping[str, Any], manifest: Mapping[str, Any]) -> bytes:
@@ -112,8 +120,8 @@ def save_archive(
 ) -> None:
     """Write an archive into a folder that may hold other files, or an earlier archive, which is replaced.
 
-    All files are written and flushed before the first takes its place, and the record comes last. Where the
-    process ends between, the folder is refused when it is read, never read in part.
+    All files are written and flushed in a folder of their own, and its renaming is the moment of the saving:
+    before it the folder holds what it held, after it the new archive, whenever the process ends.
 
     Args:
         folder: Made where it does not exist.
@@ -158,18 +166,43 @@ def _save(
     try:
         if staged.exists():  # of a process that was ended while it saved
             shutil.rmtree(staged)
+        if (folder / SAVED).exists():
+            _take_places(folder, kind)
         staged.mkdir()
         write_archive(staged, kind, content, files)
         for name, data in uncovered.items():
             write_flushed(staged / name, data)
-        record = FORMATS[kind].record
-        for path in sorted(staged.iterdir(), key=lambda path: path.name == record):
-            _put(path, folder / path.name, staged)
-        flush_folder(folder)
-        shutil.rmtree(staged, ignore_errors=True)  # what is left in it was replaced
+        os.rename(staged, folder / SAVED)
+        flush(folder)
+        _take_places(folder, kind)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
         raise _unwritten(folder, kind, error) from error
+
+
+def _take_places(folder: Path, kind: Kind) -> None:
+    """Put the files of a saved archive into their places, the record last; till then it stays whole."""
+    saved, staged = folder / SAVED, folder / STAGED
+    staged.mkdir()
+    for path in sorted(saved.iterdir(), key=lambda path: path.name == FORMATS[kind].record):
+        copy = staged / path.name
+        if path.is_dir():
+            shutil.copytree(path, copy, copy_function=_link)
+        else:
+            _link(path, copy)
+        _put(copy, folder / path.name)
+    flush(folder)
+    shutil.rmtree(staged)  # what is left in it was replaced
+    os.rename(saved, staged)  # from now on the files in their places count
+    shutil.rmtree(staged, ignore_errors=True)
+
+
+def _link(path: str | Path, copy: str | Path) -> None:
+    try:
+        os.link(path, copy)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, copy)
+        flush(Path(copy))
 
 
 def _unwritten(folder: Path, kind: Kind, error: OSError) -> CheckpointError:
@@ -177,9 +210,9 @@ def _unwritten(folder: Path, kind: Kind, error: OSError) -> CheckpointError:
     return CheckpointError(f"cannot write the {FORMATS[kind].holds} to {folder}: {reason}")
 
 
-def _put(path: Path, place: Path, staged: Path) -> None:
+def _put(path: Path, place: Path) -> None:
     if place.is_dir() and not place.is_symlink():  # a folder takes the place of an empty one only
-        os.rename(place, staged / f"{place.name}.old")
+        os.rename(place, path.with_name(f"{path.name}.old"))
     os.replace(path, place)
 
 
@@ -254,6 +287,8 @@ def read_archive(folder: Path, kind: Kind) -> Archive:
         CheckpointError: No record, a damaged or changed one, or one of another format.
     """
     known = FORMATS[kind]
+    if (folder / SAVED / known.record).is_file():  # a process was ended while the files took their places
+        folder = folder / SAVED
     path = folder / known.record
     try:
         raw = path.read_bytes()

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -19,7 +18,8 @@ from torch import Tensor, nn
 
 from concord._version import __version__
 from concord.decoding import KNOWN_MASS, JointDecoder, implied_bounds
-from concord.errors import ExportError, MissingExtraError, RangeError
+from concord.errors import ExportError, MissingExtraError, OutputError, RangeError
+from concord.files import whole
 from concord.tasks import MulticlassTask, Task
 
 ROWS = 100
@@ -217,24 +217,19 @@ def export_onnx(
     predictor = Predictor(copy.deepcopy(network).cpu().float(), tasks, decoders, keys).eval()
     names = keys or (_input_name(example),)
     draw = sample or random_inputs(network, example)
-    temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        model = _converted(predictor, draw(3, torch.Generator().manual_seed(seed)), names)
-        _describe(model, tasks, decoders, normalization)
-        temporary.write_bytes(_serialized(model, target))
-        difference = _largest_difference(temporary, predictor, names, draw, seed)
-        if not difference <= tolerance:
-            raise ExportError(
-                f"onnxruntime differs from torch by {difference:.2g} on {ROWS} random inputs, more than "
-                f"{tolerance:.2g}; {target} was not written"
-            )
-        temporary.replace(target)
-    except OSError as error:
-        raise ExportError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
+        with whole(target) as part:
+            model = _converted(predictor, draw(3, torch.Generator().manual_seed(seed)), names)
+            _describe(model, tasks, decoders, normalization)
+            part.write_bytes(_serialized(model, target))
+            difference = _largest_difference(part, predictor, names, draw, seed)
+            if not difference <= tolerance:
+                raise ExportError(
+                    f"onnxruntime differs from torch by {difference:.2g} on {ROWS} random inputs, more than "
+                    f"{tolerance:.2g}; {target} was not written"
+                )
+    except OutputError as error:
+        raise ExportError(str(error)) from error
     return Exported(target, tuple(names), tuple(predictor.outputs), difference, ROWS)
 
 

@@ -4,7 +4,7 @@ from concord.files.arrays import UNREADABLE, bytes_of, read_arrays, read_header,
 from concord.files.cells import FORMULA, NUMBER, guarded, unguarded
 from concord.files.figures import figure_file
 from concord.files.limits import check_unpacked, most_unpacked, parse_json, read_json
-from concord.files.writing import check_place, whole, write_bytes, write_csv, write_text
+from concord.files.writing import check_place, flush, whole, write_bytes, write_csv, write_flushed, write_text
 
 __all__ = [
     "FORMULA",
@@ -14,6 +14,7 @@ __all__ = [
     "check_place",
     "check_unpacked",
     "figure_file",
+    "flush",
     "guarded",
     "most_unpacked",
     "parse_json",
@@ -25,5 +26,6 @@ __all__ = [
     "write_arrays",
     "write_bytes",
     "write_csv",
+    "write_flushed",
     "write_text",
 ]

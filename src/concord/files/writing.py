@@ -45,11 +45,11 @@ def whole(path: str | Path) -> Iterator[Path]:
         raise OutputError.of(path, error) from error
     try:
         yield part
-        _flush(part)
+        flush(part)
         if target.exists():
             part.chmod(stat.S_IMODE(target.stat().st_mode))
         os.replace(part, target)
-        _flush(target.parent)
+        flush(target.parent)
     except OSError as error:
         raise OutputError.of(path, error) from error
     finally:
@@ -87,6 +87,14 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """
     with whole(path) as part:
         part.write_bytes(content)
+
+
+def write_flushed(path: Path, content: bytes) -> None:
+    """Write a file at its place and flush it: for folders that nobody reads yet, which appear whole."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -167,7 +175,8 @@ def _remove_abandoned(left: Path) -> None:
             os.close(descriptor)
 
 
-def _flush(place: Path) -> None:
+def flush(place: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
     if os.name != "posix" and place.is_dir():
         return
     descriptor = os.open(place, os.O_RDONLY)

@@ -24,7 +24,6 @@ from concord.archive import (
     Archive,
     Claim,
     covering,
-    flush_folder,
     own,
     pack,
     read_archive,
@@ -33,6 +32,7 @@ from concord.archive import (
     write_archive,
 )
 from concord.errors import CheckpointError, RangeError
+from concord.files import flush
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -139,7 +139,7 @@ class Checkpoints:
             if target.exists():  # a run that was resumed before it comes by here again
                 self._remove(target)
             os.rename(temporary, target)
-            flush_folder(self.folder)
+            flush(self.folder)
         except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             newest = self.latest()

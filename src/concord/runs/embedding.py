@@ -14,10 +14,11 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from concord.archive import sha256, tensor_bytes, write_file
+from concord.archive import sha256, tensor_bytes
 from concord.config import InputPlan, TrunkPlan
 from concord.data import IMAGENET, Manifest, Source, StreamedInputs, read_manifest, write_manifest
 from concord.errors import CheckpointError, ConfigError, EmptyDataError, MissingDataError
+from concord.files import write_text
 from concord.networks import NamedTrunk, dry_features, moved, seeded, usual_torch
 from concord.runs.inputs import Preparation, prepared, trunk_kind
 from concord.runs.outputs import device_of
@@ -101,7 +102,7 @@ def embed(
     write_manifest(replace(manifest, frame=frame), folder / MANIFEST)
     (folder / PARTIAL).replace(folder / FEATURES)
     content = record | {"rows": len(kept), "width": width, "skipped": len(skipped)}
-    write_file(folder / RECORD, json.dumps(content, indent=1).encode())
+    write_text(folder / RECORD, json.dumps(content, indent=1))
     (folder / PROGRESS).unlink(missing_ok=True)
     return Embedding(folder, len(kept), width, len(skipped))
 
@@ -180,7 +181,7 @@ def _features(
         if number % EVERY == 0 or done == n:
             out.flush()
             note = record | {"done": done, "skipped": skipped}
-            write_file(folder / PROGRESS, json.dumps(note).encode())
+            write_text(folder / PROGRESS, json.dumps(note))
             progress(done, n)
     return width, skipped
 

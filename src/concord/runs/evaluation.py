@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from concord.archive import write_file
 from concord.config import Config
 from concord.data import SPLITS
-from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, UnknownNameError
+from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, OutputError, UnknownNameError
+from concord.files import write_text
 from concord.metrics import NEED_A_LABEL, measured, metric_names
 from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
 from concord.runs.run import Run
@@ -101,9 +101,9 @@ def write_metrics(found: dict[str, Any], folder: Path) -> Path:
     """
     path = folder / f"metrics-{found['split']}.json"
     try:
-        write_file(path, (json.dumps(found, indent=1) + "\n").encode())
-    except OSError as error:
-        raise CheckpointError(f"cannot write {path}: {error.strerror or error}") from error
+        write_text(path, json.dumps(found, indent=1) + "\n")
+    except OutputError as error:
+        raise CheckpointError(str(error)) from error
     return path
 
 

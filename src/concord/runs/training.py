@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from concord.archive import Claim, own, write_file
+from concord.archive import Claim, own
 from concord.config import Config, as_config, differences, read_config, shown
 from concord.decoding import Decoders, temperature
-from concord.errors import CheckpointError, ConcordWarning, ConfigError
+from concord.errors import CheckpointError, ConcordWarning, ConfigError, OutputError
+from concord.files import write_text
 from concord.fitting import (
     Checkpoints,
     History,
@@ -232,10 +233,10 @@ def _make(folder: Path) -> None:
 
 def _note(folder: Path, config: Config, content: Mapping[str, str]) -> None:
     try:
-        write_file(folder / DATA_FILE, json.dumps(content, indent=1).encode())
-        write_file(folder / CONFIG_FILE, json.dumps(config.identity(), indent=1).encode())
-    except OSError as error:
-        raise CheckpointError(f"cannot write to {folder}: {error.strerror or error}") from error
+        write_text(folder / DATA_FILE, json.dumps(content, indent=1))
+        write_text(folder / CONFIG_FILE, json.dumps(config.identity(), indent=1))
+    except OutputError as error:
+        raise CheckpointError(str(error)) from error
 
 
 # -- parts of a training -----------------------------------------------------------------------------
