@@ -1,8 +1,8 @@
 """`CoupledClassifier`: several tasks in the manner of scikit-learn."""
 
 from concord.estimator.classifier import CoupledClassifier
-from concord.estimator.scoring import make_scorer
+from concord.estimator.scoring import TaskScorer, make_scorer
 from concord.estimator.splitting import TaskKFold
 from concord.estimator.tables import target_frame
 
-__all__ = ["CoupledClassifier", "TaskKFold", "make_scorer", "target_frame"]
+__all__ = ["CoupledClassifier", "TaskKFold", "TaskScorer", "make_scorer", "target_frame"]
