@@ -54,16 +54,7 @@ def read_table(path: str | Path) -> TableFile:
         DuplicateNameError: A row or column that occurs twice.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingDataError(f"no relation table at {path}")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            lines = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TableFormatError(f"{path}: not a UTF-8 CSV file ({error})") from error
-    if len(lines) < 2:
-        raise TableFormatError(f"{path}: a header and at least one class row are needed")
+    lines = _lines(path)
     header = [unguarded(name).strip() for name in lines[0][1]]
     columns = header[1:]
     if not columns:
@@ -80,20 +71,35 @@ def read_table(path: str | Path) -> TableFile:
         file.rows.append(unguarded(line[0]).strip())
         for j, cell in enumerate(line[1:]):
             if cell.strip():
-                try:
-                    file.cells[i, j] = float(cell)
-                except ValueError as error:
-                    raise TableFormatError(
-                        f"{file.place(i)}: {cell!r} in column {columns[j]!r} is no number"
-                    ) from error
-                if not np.isfinite(file.cells[i, j]):
-                    raise TableFormatError(
-                        f"{file.place(i)}: {cell!r} in column {columns[j]!r}; leave a cell blank that nobody "
-                        "knows"
-                    )
+                file.cells[i, j] = _number(cell, f"{file.place(i)}: {cell!r} in column {columns[j]!r}")
     _distinct("column", columns, [file.place(None)] * len(columns))
     _distinct("row", file.rows, [file.place(i) for i in range(len(file.rows))])
     return file
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Lines that are not blank, by number: a header, and at least one row."""
+    if not path.is_file():
+        raise MissingDataError(f"no relation table at {path}")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            lines = [(reader.line_num, row) for row in reader if any(map(str.strip, row))]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TableFormatError(f"{path}: not a UTF-8 CSV file ({error})") from error
+    if len(lines) < 2:
+        raise TableFormatError(f"{path}: a header and at least one class row are needed")
+    return lines
+
+
+def _number(cell: str, place: str) -> float:
+    try:
+        value = float(cell)
+    except ValueError as error:
+        raise TableFormatError(f"{place} is no number") from error
+    if not np.isfinite(value):
+        raise TableFormatError(f"{place}; leave a cell blank that nobody knows")
+    return value
 
 
 def _distinct(kind: str, names: Sequence[str], places: Sequence[str]) -> None:

@@ -137,6 +137,22 @@ Samples = Literal["none", "few", "all"]
 """Which test samples a report shows."""
 
 
+def _check_distinct(kind: str, names: Sequence[Any]) -> None:
+    # They go into names of files, which some file systems tell apart by more than capitals only.
+    plain = [str(name).casefold() for name in names]
+    for name in names:
+        if plain.count(str(name).casefold()) > 1:
+            raise ValueError(f"{kind} {name} occurs twice")
+
+
+def _check_tuning(field: str, values: Sequence[float]) -> None:
+    if not values:
+        raise ValueError(f"tuning.{field} has no value to choose")
+    for value in values:
+        if value < 0 or (value == 0 and field == "learning_rate"):
+            raise ValueError(f"tuning.{field} holds {value}, which is out of range")
+
+
 class Plan(_Strict):
     """A study: everything that its results depend on.
 
@@ -212,11 +228,7 @@ class Plan(_Strict):
             "seed": self.seeds,
         }
         for kind, names in named.items():
-            # They go into names of files, which some file systems tell apart by more than capitals only.
-            plain = [str(name).casefold() for name in names]
-            for name in names:
-                if plain.count(str(name).casefold()) > 1:
-                    raise ValueError(f"{kind} {name} occurs twice")
+            _check_distinct(kind, names)
         tasks = set(self.regimes[0].rows)
         for regime in self.regimes:
             if set(regime.rows) != tasks:
@@ -225,11 +237,7 @@ class Plan(_Strict):
             if condition.name in BASELINES and condition.use != condition.name:
                 raise ValueError(f"condition {condition.name} must be what its name says")
         for field, values in self.tuning.items():
-            if not values:
-                raise ValueError(f"tuning.{field} has no value to choose")
-            for value in values:
-                if value < 0 or (value == 0 and field == "learning_rate"):
-                    raise ValueError(f"tuning.{field} holds {value}, which is out of range")
+            _check_tuning(field, values)
         if not self.baselines:
             raise ValueError(f"a baseline is needed to compare with: add {' or '.join(BASELINES)}")
         return self

@@ -17,27 +17,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
         raise MissingExtraError(
             f"trunk timm:{request.name} needs timm: pip install concord-mtl[timm] ({_first_line(error)})"
         ) from error
-    folder = Path(request.name)
-    for option in ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"):
-        if option in request.options:
-            raise ConfigError(
-                f"trunk timm:{request.name}: {option} loads files; give a folder and pretrained"
-            )
-    if "architecture" in request.resolved and not timm.is_model(
-        str(request.resolved["architecture"]).split(".")[0]
-    ):
-        raise UnknownNameError.of("timm model", request.resolved["architecture"], timm.list_models())
-    options: dict[str, Any] = {**request.options, "num_classes": 0}
-    if folder.is_dir() or "architecture" in request.resolved:
-        name = str(request.resolved.get("architecture") or f"local-dir:{folder}")
-    else:
-        name = request.name
-        if not timm.is_model(name.split(".")[0]):
-            raise UnknownNameError.of("timm model", name, timm.list_models())
-        if request.pretrained and not request.download:
-            options["pretrained_cfg_overlay"] = {"file": _cached(timm, name)}
-    if request.shape is not None and len(request.shape) == 3:
-        options["in_chans"] = request.shape[0]
+    name, options = _chosen(timm, request)
     try:
         module = timm.create_model(name, pretrained=request.pretrained, **options)
     except TypeError as error:
@@ -54,6 +34,34 @@ def build(request: TrunkRequest) -> NamedTrunk:
         normalization=(mean, deviation) if mean and deviation else None,
         resolved={"architecture": known.get("architecture") or name},
     )
+
+
+def _chosen(timm: Any, request: TrunkRequest) -> tuple[str, dict[str, Any]]:
+    """Name of the model as timm takes it, and the options to make it with."""
+    for option in ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"):
+        if option in request.options:
+            raise ConfigError(
+                f"trunk timm:{request.name}: {option} loads files; give a folder and pretrained"
+            )
+    options: dict[str, Any] = {**request.options, "num_classes": 0}
+    if request.shape is not None and len(request.shape) == 3:
+        options["in_chans"] = request.shape[0]
+    folder = Path(request.name)
+    if "architecture" in request.resolved:
+        architecture = str(request.resolved["architecture"])
+        _check_known(timm, architecture)
+        return architecture, options
+    if folder.is_dir():
+        return f"local-dir:{folder}", options
+    _check_known(timm, request.name)
+    if request.pretrained and not request.download:
+        options["pretrained_cfg_overlay"] = {"file": _cached(timm, request.name)}
+    return request.name, options
+
+
+def _check_known(timm: Any, name: str) -> None:
+    if not timm.is_model(name.partition(".")[0]):
+        raise UnknownNameError.of("timm model", name, timm.list_models())
 
 
 def _cached(timm: Any, name: str) -> str:
