@@ -37,6 +37,14 @@ def test_a_warning_of_the_package_is_one_line(monkeypatch, capsys):
     assert (status, out, err) == (0, "", "concord: note: two images are not there\n")
 
 
+@pytest.mark.parametrize("command", [[], ["train"], ["data"], ["relation", "check"]], ids=" ".join)
+def test_h_is_help(monkeypatch, capsys, command):
+    short, long = (concord(monkeypatch, capsys, *command, each) for each in ("-h", "--help"))
+    assert short == long
+    assert (long[0], long[2]) == (0, "")
+    assert "Usage: concord" in long[1]
+
+
 def test_alone_it_greets_with_four_commands_that_exist(monkeypatch, capsys):
     status, out, err = concord(monkeypatch, capsys)
     assert (status, err) == (0, "")

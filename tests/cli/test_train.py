@@ -132,6 +132,20 @@ def test_other_ranks_say_nothing(concord, tmp_path, monkeypatch):
     assert concord("train", config)[:2] == (0, "")
 
 
+def test_a_logger_that_is_code_is_announced_before_it_is_imported(concord, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = world(tmp_path) | {
+        "watching": {"loggers": [{"use": "not_there_at_all:Logger"}]},
+        "output": "out",
+    }
+    Path("own.yaml").write_text(yaml.safe_dump(values))
+    status, _, err = concord("train", "own.yaml", "--set", "training.accelerator=cpu")
+    assert status == 2
+    first, second = err.splitlines()[:2]
+    assert first == "concord: note: logger 'not_there_at_all:Logger' is Python code, and is run"
+    assert "no module 'not_there_at_all' in the working folder" in second
+
+
 def test_the_schema_is_json(concord):
     status, out, _ = concord("schema")
     assert status == 0

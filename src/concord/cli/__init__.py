@@ -56,6 +56,7 @@ app = typer.Typer(
     help=PURPOSE,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of all commands below, too
 )
 app.command()(init)
 app.command()(schema)
