@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from concord.data.augment import Augment, step_generator
     from concord.data.batches import Batch
     from concord.data.coannotation import annotate, evidence, filled_counts
+    from concord.data.duplicates import near_copies, near_copies_in_memory
     from concord.data.feature_table import (
         Columns,
         columns_of,
@@ -59,6 +60,7 @@ __all__ = [
     "inspect",
     "is_clutter",
     "merge",
+    "near_copies",
     "read",
     "read_manifest",
     "reader_names",
@@ -107,6 +109,8 @@ __getattr__, __dir__ = lazy_door(
         "inspect": "concord.data.inspection",
         "is_clutter": "concord.data.paths",
         "merge": "concord.data.joining",
+        "near_copies": "concord.data.duplicates",
+        "near_copies_in_memory": "concord.data.duplicates",
         "normalize": "concord.data.images",
         "pack_relation": "concord.data.readers",
         "read": "concord.data.registry",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from concord.data.contents import content_digests, missing_files
+from concord.data.duplicates import near_copies
 from concord.data.joining import stack
 from concord.data.manifest import SPLITS, Manifest, task_columns
 from concord.errors import ConfigError, MissingDataError
@@ -56,6 +57,8 @@ class Inspection:
         missing: Paths that are not below the root; None where nobody looked.
         same_content: A line a set of different paths with the same bytes: `paths`, `splits`; None where
             nobody looked.
+        near_copies: What is said of rows without a group that are nearly copies of others, by the names of
+            their files and, where these are there, by pictures; None where there is no sign of any.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Inspection:
     duplicates: pl.DataFrame
     missing: list[str] | None = None
     same_content: pl.DataFrame | None = None
+    near_copies: str | None = None
 
     def problems(self) -> list[str]:
         """What should be looked at, one line each; empty where nothing is."""
@@ -97,6 +101,8 @@ class Inspection:
                 f"{self.same_content.height} files occur under several paths, {across} of them in several "
                 f"splits: {_some(names, self.same_content.height)}"
             )
+        if self.near_copies is not None:
+            out.append(self.near_copies)
         if self.missing:
             out.append(
                 f"{len(self.missing)} files are missing: {_some(self.missing[:SHOWN], len(self.missing))}"
@@ -225,6 +231,7 @@ def inspect(
         duplicates=_duplicates(frame),
         missing=missing_files(folder, paths) if files and folder is not None else None,
         same_content=_same_content(frame, folder, paths) if content and folder is not None else None,
+        near_copies=near_copies(whole, root=folder),
     )
 
 

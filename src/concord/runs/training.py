@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from concord.archive import Claim, own
 from concord.config import Config, as_config, differences, read_config, shown
+from concord.data import FeatureRows, Images, near_copies
 from concord.decoding import Decoders, temperature
 from concord.errors import CheckpointError, ConcordWarning, ConfigError, OutputError
 from concord.files import write_text
@@ -99,12 +101,29 @@ def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
             ConcordWarning,
             stacklevel=2,
         )
+    if fabric.is_global_zero:
+        _tell_copies(built)
     owner = _owner(folder, config, content, fabric)
     try:
         return _train(built, fabric, folder, owner)
     finally:
         if owner is not None:
             owner.release()
+
+
+def _tell_copies(built: Built) -> None:
+    """Warn of training rows that are nearly copies of each other and have no group."""
+    for source in built.training.values():
+        inputs, keys = source.inputs, source.keys
+        features = partial(_features, inputs, keys) if isinstance(inputs, FeatureRows) else None
+        root = inputs.root if isinstance(inputs, Images) else None
+        told = near_copies(replace(source.manifest, name=source.name), features, root=root)
+        if told is not None:
+            warnings.warn(told, ConcordWarning, stacklevel=3)
+
+
+def _features(inputs: FeatureRows, keys: Any, rows: Any) -> Any:
+    return inputs.take(keys(rows))
 
 
 def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> Run:

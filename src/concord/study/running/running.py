@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from concord.archive import LOOK
-from concord.errors import ConcordError, StudyError
+from concord.data import near_copies_in_memory
+from concord.errors import ConcordError, ConcordWarning, StudyError
 from concord.study.conditions import condition as named_condition
 from concord.study.plan import Plan
 from concord.study.problems import check_problem, problem_of
@@ -74,6 +76,9 @@ def run(
 
     check_engine(engine)
     open_folder(out, plan)
+    copies = near_copies_in_memory(problem.inputs, problem.groups, problem.name)
+    if copies is not None:
+        warnings.warn(copies, ConcordWarning, stacklevel=2)
     done = finished(out, plan)
     # The conditions of a seed one after the other: what they have in common is made once in a process.
     order = {(r.name, seed): i for i, (r, seed) in enumerate(product(plan.regimes, plan.seeds))}
