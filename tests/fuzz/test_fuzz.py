@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 import pytest
+from damage import attempt, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_folders import write_study
@@ -41,62 +42,6 @@ regimes: [{name: few, rows: {digit: 20, traits: 30}}]
 conditions: [single-task, uncoupled]
 seeds: 2
 """
-
-ODD = st.sampled_from(
-    [
-        "",
-        "[",
-        "{",
-        "}",
-        ":",
-        "!!int ''",
-        "&a",
-        "*a",
-        ".inf",
-        ".nan",
-        "-1",
-        "9" * 400,
-        "null",
-        "\x00",
-        "'",
-        "\t",
-        "é",
-        "\ud7ff",
-    ]
-)
-
-
-def attempt(read):
-    """Read; whether it was refused. Anything but a refusal in a line fails the test."""
-    try:
-        read()
-    except ConcordError as error:
-        refusal = str(error)
-    else:
-        return False
-    assert 0 < len(refusal) < 2000
-    return True
-
-
-@st.composite
-def damaged(draw, content):
-    """Bytes with some exchanged, cut out, doubled, or gone at the end."""
-    out = bytearray(content)
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, max(0, len(out) - 1)))
-        kind = draw(st.sampled_from(["exchange", "cut", "double", "end", "insert"]))
-        length = draw(st.integers(1, 24))
-        if kind == "exchange" and out:
-            out[at] = draw(st.integers(0, 255))
-        elif kind == "cut":
-            del out[at : at + length]
-        elif kind == "double":
-            out[at:at] = out[at : at + length]
-        elif kind == "end":
-            del out[at:]
-        else:
-            out[at:at] = draw(ODD).encode()
-    return bytes(out)
 
 
 def _manifest():

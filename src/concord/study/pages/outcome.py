@@ -211,6 +211,8 @@ def _text(path: Path) -> str:
         raise _missing(path) from None
     except UnicodeDecodeError as error:
         raise DataFormatError(f"{path}: expected UTF-8, found other bytes at {error.start}") from error
+    except OSError as error:
+        raise DataFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _json(path: Path) -> Any:
@@ -244,10 +246,13 @@ def _have(path: Path, what: str, records: Any, fields: Sequence[str]) -> None:
 
 def _rows(path: Path, columns: Sequence[str]) -> tuple[Row, ...]:
     reader = csv.DictReader(StringIO(_text(path), newline=""))
-    missing = [name for name in columns if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DataFormatError(f"{path}, line 1: expected a column {missing[0]!r}")
-    rows = tuple(_typed(path, reader.line_num, row) for row in reader)
+    try:
+        missing = [name for name in columns if name not in (reader.fieldnames or ())]
+        if missing:
+            raise DataFormatError(f"{path}, line 1: expected a column {missing[0]!r}")
+        rows = tuple(_typed(path, reader.line_num, row) for row in reader)
+    except csv.Error as error:
+        raise DataFormatError(f"{path}, line {reader.line_num}: not CSV ({error})") from error
     if not rows and "step" not in columns:
         raise DataFormatError(f"{path}: expected results, found no row")
     return rows
