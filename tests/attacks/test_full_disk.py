@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 
 import pytest
 from attack_worlds import command, make_world, told
+
+from concord.archive import folders, save_archive
+from concord.errors import CheckpointError, OutputError
+from concord.files import whole
 
 FULL = """
 import resource, signal
@@ -68,3 +73,43 @@ def test_a_device_is_no_place_for_a_file(world):
     (line,) = told(done)
     assert "/dev/null is a device" in line
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+@pytest.mark.parametrize(("arguments", "name"), WRITERS.values(), ids=WRITERS)
+def test_nothing_is_written_below_a_file(world, arguments, name):
+    below = [f"table.csv/{name}" if argument == name else argument for argument in arguments]
+    before = (world / "table.csv").read_bytes()
+    done = command(world, *below)
+    assert done.returncode == 2
+    (line,) = told(done)
+    assert "table.csv" in line
+    assert (world / "table.csv").read_bytes() == before
+
+
+FOLDERS = {"train": ["train", "config.yaml"], "study": ["study", "plan.yaml", "--processes", "1"]}
+
+
+@pytest.mark.parametrize("arguments", FOLDERS.values(), ids=FOLDERS)
+@pytest.mark.parametrize("place", ["table.csv/out", "/proc/out", "/dev/null"])
+def test_results_go_to_no_place_that_takes_no_folder(world, arguments, place):
+    before = sorted(os.listdir(world))
+    done = command(world, *arguments, "--out", place)
+    assert done.returncode == 2, done.stderr
+    line = told(done)[-1]
+    assert place in line
+    assert sorted(os.listdir(world)) == before
+
+
+def test_a_folder_that_is_deleted_under_way_is_named(tmp_path, monkeypatch):
+    folder = tmp_path / "models"
+    with pytest.raises(OutputError, match=r"models/x\.csv"), whole(folder / "x.csv"):
+        shutil.rmtree(folder)
+    write = folders.write_flushed
+
+    def deleted(path, content):
+        shutil.rmtree(folder)
+        write(path, content)
+
+    monkeypatch.setattr(folders, "write_flushed", deleted)
+    with pytest.raises(CheckpointError, match="models"):
+        save_archive(folder, "run", {}, {"x": b"x"})
