@@ -252,9 +252,9 @@ def call(**changes):
         ({"targets": ("action_units", torch.zeros(4))}, ShapeError, ["(4, 17)"]),
         ({"targets": ("expression", torch.zeros(4))}, AnnotationError, ["int64", "float32"]),
         (
-            {"targets": ("expression", np.array([0, 1, 6, -1]))},
+            {"targets": ("expression", np.array(["happiness", None, "fear", "anger"], dtype=object))},
             AnnotationError,
-            ["'expression'", "targets are tensors, found a NumPy array; use torch.as_tensor"],
+            ["'expression'", "targets are tensors, found a NumPy array of object; use task.encode"],
         ),
         ({"targets": ("action_units", [[0.0] * 17] * 4)}, AnnotationError, ["are tensors, found list"]),
         (
@@ -291,6 +291,28 @@ def call(**changes):
 def test_refused_when_called(changes, kind, said):
     with raises(kind, *said):
         call(**changes)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int64, ">i4"])
+def test_arrays_as_targets_give_the_loss_of_tensors(dtype):
+    arrays = {name: t.numpy() for name, t in targets().items()}
+    arrays["expression"] = arrays["expression"].astype(dtype)[::-1].copy()[::-1]  # reversed in memory
+    arrays["action_units"] = arrays["action_units"].astype(np.float64)
+    for values in arrays.values():
+        values.flags.writeable = False
+    expected = objective()(logits(), targets())
+    found = objective()(logits(), arrays)
+    assert found.loss.dtype == expected.loss.dtype
+    assert torch.equal(found.loss, expected.loss)
+
+
+def test_arrays_are_checked_like_tensors():
+    with raises(AnnotationError, ".. 6", "7", "row 2"):
+        call(targets=("expression", np.array([0, 1, 7, -1])))
+    with raises(AnnotationError, "int64", "float32"):
+        call(targets=("expression", np.zeros(4)))
+    with raises(ShapeError, "(4,)", "(3,)"):
+        call(targets=("expression", np.zeros(3, dtype=int)))
 
 
 def test_errors_are_the_builtins_that_one_would_catch():

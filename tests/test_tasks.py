@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
@@ -180,3 +181,17 @@ def test_tasks_are_equal_by_what_they_say() -> None:
     check_probability("x", np.array([0.0, np.nan, 1.0]))
     with raises(RangeError, "x: probabilities"):
         check_probability("x", np.array([1.5]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64, torch.float8_e4m3fn])
+@pytest.mark.parametrize("grad", [False, True])
+def test_tensors_of_any_type_are_labels(dtype: torch.dtype, grad: bool) -> None:
+    labels = torch.tensor([[0.0, 1.0], [torch.nan, 1.0]]).to(dtype).requires_grad_(grad)
+    np.testing.assert_array_equal(TRAIT.encode(labels), [[0, 1], [np.nan, 1]])
+    classes = torch.tensor([2.0, 0.0, torch.nan]).to(dtype).requires_grad_(grad)
+    np.testing.assert_array_equal(PET.encode(classes), [2, 0, -1])
+
+
+def test_a_sparse_tensor_is_made_dense() -> None:
+    labels = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    np.testing.assert_array_equal(TRAIT.encode(labels.to_sparse()), labels.numpy())

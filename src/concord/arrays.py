@@ -26,7 +26,7 @@ def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
 
     Args:
         owner: Whose values they are, for messages.
-        values: A list, an array, or a table or column of pandas or polars.
+        values: A list, an array, a tensor of torch on any device, or a table or column of pandas or polars.
         names: For each axis, the names in the order to bring it to where `values` names it; None leaves it as
             it comes. A number is the name that it spells; whole numbers 0, 1, ... are indices where no name
             is a number.
@@ -40,6 +40,8 @@ def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
         array = values.data.astype(object)
         array[np.ma.getmaskarray(values)] = None
         return array
+    if hasattr(values, "detach"):
+        values = _of_tensor(values)
     if hasattr(values, "toarray"):  # SciPy's sparse arrays
         values = values.toarray()
     mixed = isinstance(values, (list, tuple)) and any(isinstance(v, (str, bool, np.bool_)) for v in values)
@@ -56,6 +58,16 @@ def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
         order = None if given is None or wanted is None else _order(owner, axis, given, wanted)
         if order is not None:
             array = array.take(order, axis=axis)
+    return array
+
+
+def _of_tensor(values: Any) -> Array:
+    """A tensor of torch as an array; types that NumPy lacks, such as bfloat16, become float32."""
+    here = values.detach().cpu()
+    try:
+        array: Array = here.numpy()
+    except TypeError:
+        array = here.to_dense().float().numpy()
     return array
 
 

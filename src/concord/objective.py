@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from concord.arrays import Array
 from concord.couplings import Coupling, wide
 from concord.errors import (
     AnnotationError,
@@ -31,6 +32,9 @@ from concord.relations import Relation, relation_digest
 from concord.tasks import Encoded, MulticlassTask, Task, task_names
 
 __all__ = ["CoupledObjective", "ObjectiveResult"]
+
+NUMBERS = "biuf"
+"""Kinds of NumPy arrays that torch takes."""
 
 FEW = 3
 """Parts up to which a loss is added one by one."""
@@ -138,7 +142,7 @@ class CoupledObjective(nn.Module):
     def forward(
         self,
         logits: Mapping[str, Tensor],
-        targets: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor | Array],
         *,
         soft: Mapping[str, Tensor] | None = None,
         sample_weight: Mapping[str, Tensor] | None = None,
@@ -147,7 +151,8 @@ class CoupledObjective(nn.Module):
 
         Args:
             logits: By task: (n, C) or (n, K).
-            targets: By task: (n,) int64 in -1 .. C-1, or (n, K) with 0, 1 or NaN.
+            targets: By task: (n,) int64 in -1 .. C-1, or (n, K) with 0, 1 or NaN; NumPy arrays of these
+                are copied to the device of the logits.
             soft: By task, where there are any: (n, C) distributions or (n, K) probabilities, NaN for
                 none: targets from a first stage, a teacher or a co-annotated file.
             sample_weight: By task, where there are any: (n,) >= 0, for the supervised losses.
@@ -155,10 +160,12 @@ class CoupledObjective(nn.Module):
         Raises:
             UnknownNameError: A task without logits or targets; soft targets or sample weights of none.
             ShapeError: Logits, targets, soft targets or sample weights of another shape.
-            AnnotationError: What is no tensor, a class index out of range, or a label other than 0, 1 or NaN.
+            AnnotationError: Neither a tensor nor an array of numbers, a class index out of range, or a label
+                other than 0, 1 or NaN.
             RangeError: Soft targets outside [0, 1], or a sample weight that is negative or not finite.
             NotFiniteError: NaN or infinite logits.
         """
+        targets = _as_tensors(targets, logits)
         self._check_shapes(logits, targets)
         self._check_extras(logits, soft or {}, sample_weight or {})
         if self.validate:
@@ -254,10 +261,29 @@ class CoupledObjective(nn.Module):
         return f"tasks={list(self.tasks)}, relations={list(self.relations)}"
 
 
+def _as_tensors(targets: Mapping[str, Tensor | Array], logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Targets whose NumPy arrays are tensors where the logits are; what cannot be one is refused later."""
+    if not any(isinstance(values, np.ndarray) for values in targets.values()):
+        return targets  # type: ignore[return-value]
+    return {name: _as_tensor(values, logits.get(name)) for name, values in targets.items()}
+
+
+def _as_tensor(values: Any, logits: Tensor | None) -> Any:
+    if not (isinstance(values, np.ndarray) and isinstance(logits, Tensor) and values.dtype.kind in NUMBERS):
+        return values
+    # Copied: torch takes neither reversed nor foreign byte orders, and warns of arrays that are read-only.
+    dtype = np.int64 if values.dtype.kind in "iu" else np.float32
+    return torch.from_numpy(np.array(values, dtype=dtype, order="C")).to(logits.device)
+
+
 def _check_tensor(task: str, kind: str, values: object) -> None:
-    if not isinstance(values, Tensor):
-        found = "a NumPy array" if isinstance(values, np.ndarray) else f"{type(values).__name__}"
-        raise AnnotationError(f"task {task!r}: {kind} are tensors, found {found}; use torch.as_tensor")
+    if isinstance(values, Tensor):
+        return
+    found, mend = type(values).__name__, "torch.as_tensor"
+    if isinstance(values, np.ndarray):
+        found = f"a NumPy array of {values.dtype}"
+        mend = mend if values.dtype.kind in NUMBERS else "task.encode"
+    raise AnnotationError(f"task {task!r}: {kind} are tensors, found {found}; use {mend}")
 
 
 def _weighed(weight: float, loss: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
+from concord.arrays import Array
 from concord.objective import CoupledObjective, ObjectiveResult
 from concord.tasks import Task
 
@@ -29,7 +30,7 @@ class CombinedLosses(CoupledObjective):
     def forward(
         self,
         logits: Mapping[str, Tensor],
-        targets: Mapping[str, Tensor],
+        targets: Mapping[str, Tensor | Array],
         *,
         soft: Mapping[str, Tensor] | None = None,
         sample_weight: Mapping[str, Tensor] | None = None,
