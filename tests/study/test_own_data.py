@@ -211,7 +211,7 @@ def test_data_that_do_not_fit_are_refused(folder):
     with pytest.raises(StudyError, match="its source must be a class task"):
         of(folder, relations=[turned])
     built_in = {"source": "pet", "target": "trait", "table": "expressions"}
-    with pytest.raises(StudyError, match="has other classes or labels"):
+    with pytest.raises(UnknownNameError, match="no class or label in common with task 'pet'"):
         of(folder, relations=[built_in])
     text = (folder / "pets.csv").read_text()
     (folder / "pets.csv").write_text(text.replace(",val,", ",train,"))

@@ -285,10 +285,10 @@ def test_a_ready_table_gives_what_it_has_in_common(tmp_path):
     assert found.table[0, 1] == value
     assert np.isnan(found.table[:, 0]).all()
     assert np.isnan(found.table[1]).all()
-    with pytest.raises(ConfigError, match="extra: ignore takes what both have"):
+    with pytest.raises(UnknownNameError, match="extra: ignore takes what both have"):
         relation_of(RelationPlan(**plan), Sources({}, tasks), config)
     others = (MulticlassTask("expression", ["x", "y"]), tasks[1])
-    with pytest.raises(ConfigError, match="no class or label in common with task 'expression'"):
+    with pytest.raises(UnknownNameError, match="no class or label in common with task 'expression'"):
         relation_of(RelationPlan(**plan, extra="ignore"), Sources({}, others), config)
     with pytest.raises(NoAnnotationError):
         relation_of(RelationPlan(**{**plan, "table": "estimate"}), Sources({}, tasks), config)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from concord.auto import FirstStage
     from concord.data import Manifest
-    from concord.errors import ConcordError
     from concord.estimation import RelationCheck
     from concord.relations import Relation
     from concord.tasks import MulticlassTask, Task
@@ -309,49 +308,19 @@ def _one_of(predictions: Path | None, features: Path | None) -> None:
 
 def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, list[str]]:
     """The table for these tasks, and its names that they do not have."""
-    import numpy as np
-
-    from concord.relations import Relation
+    from concord.relations import aligned
     from concord.tasks import MulticlassTask
 
     read = _relation(table, isinstance(target, MulticlassTask))
     known = {*source.outputs, *target.outputs}
     left_out = [name for name in (*read.source.outputs, *read.target.outputs) if name not in known]
-    rows, columns = ({name: i for i, name in enumerate(task.outputs)} for task in (read.source, read.target))
-    cells = np.full((source.width, target.width), np.nan)
-    for i, name in enumerate(source.outputs):
-        for k, label in enumerate(target.outputs):
-            if name in rows and label in columns:
-                cells[i, k] = read.table[rows[name], columns[label]]
-    if np.isnan(cells).all():
-        raise _of_no_use(table, read, source, target)
-    return Relation(source, target, cells), left_out
-
-
-def _of_no_use(table: str, read: Relation, source: MulticlassTask, target: Task) -> ConcordError:
-    """Why the annotations cannot judge a table."""
-
-    def common(first: Task, second: Task) -> set[str]:
-        return {*first.outputs} & {*second.outputs}
-
-    if common(read.source, source) and common(read.target, target):
-        return ConfigError(
+    given = aligned(read, source, target, table, extra="ignore")
+    if not given.known.any():
+        raise ConfigError(
             f"{table} is blank: it knows no cell of the classes and labels that are annotated; fill in those "
             "that are known"
         )
-    if common(read.source, target) and common(read.target, source):
-        return ConfigError(
-            f"{table} is transposed: its rows are {', '.join(read.source.outputs[:3])}, ..., and rows are "
-            f"classes of {source.name!r}; exchange rows and columns"
-        )
-    listed, known = (
-        (*rows.outputs[:3], *columns.outputs[:3])
-        for rows, columns in ((read.source, read.target), (source, target))
-    )
-    return UnknownNameError(
-        f"{table} has no class and label in common with the annotations: it lists {', '.join(listed)}, they "
-        f"{', '.join(known)}"
-    )
+    return given, left_out
 
 
 MOST_SENTENCES = 20

@@ -1,5 +1,6 @@
 """How tasks are related: tables P(label | class) and P(class | class), their evidence, files and records."""
 
+from concord.relations.alignment import aligned
 from concord.relations.evidence import EvidenceTable, least_probability
 from concord.relations.literature import ACTION_UNITS, BUILTIN, EXPRESSIONS, expressions
 from concord.relations.records import (
@@ -20,6 +21,7 @@ __all__ = [
     "EXPRESSIONS",
     "EvidenceTable",
     "Relation",
+    "aligned",
     "array_bytes",
     "check_ends",
     "digest",

@@ -19,7 +19,7 @@ from concord.errors import (
     NoAnnotationError,
     UnknownNameError,
 )
-from concord.relations import Relation
+from concord.relations import Relation, aligned
 from concord.runs.sources import Sources, named
 from concord.tasks import MISSING_CLASS, Encoded, MulticlassTask, Task
 
@@ -32,7 +32,7 @@ def relation_of(plan: RelationPlan, sources: Sources, config: Config) -> Relatio
 
     Raises:
         UnknownNameError: An unknown task.
-        ConfigError: A table of other classes or labels, or of a task that is no class task.
+        ConfigError: A table of a task that is no class task.
         MissingDataError: No such file.
         NoAnnotationError: A table to be estimated, and no training row is annotated for both.
     """
@@ -81,27 +81,7 @@ def _relation(
 
 
 def _fitting(relation: Relation, source: MulticlassTask, target: Task, plan: RelationPlan) -> Relation:
-    """A ready table, its rows and columns in the order of the tasks; what it lacks is unknown if allowed."""
-    for task, own in ((source, relation.source), (target, relation.target)):
-        same = set(task.outputs) == set(own.outputs)
-        if type(task) is not type(own) or not (same or plan.extra == "ignore"):
-            raise ConfigError(
-                f"table {plan.table!r} has other classes or labels than task {task.name!r}; "
-                "extra: ignore takes what both have, or write it to CSV with `concord relation show`"
-            )
-    rows, own_rows = _in_both(source, relation.source, plan)
-    columns, own_columns = _in_both(target, relation.target, plan)
-    cells = np.full((source.width, target.width), np.nan)
-    cells[np.ix_(rows, columns)] = relation.table[np.ix_(own_rows, own_columns)]
-    return Relation(source, target, cells)
-
-
-def _in_both(task: Task, own: Task, plan: RelationPlan) -> tuple[list[int], list[int]]:
-    """Places of the classes or labels that a task and a table have in common, in both."""
-    names = [name for name in task.outputs if name in own.outputs]
-    if not names:
-        raise ConfigError(f"table {plan.table!r} has no class or label in common with task {task.name!r}")
-    return [task.outputs.index(name) for name in names], [own.outputs.index(name) for name in names]
+    return aligned(relation, source, target, f"table {plan.table!r}", extra=plan.extra)
 
 
 def _estimated(source: MulticlassTask, target: Task, training: Mapping[str, Manifest]) -> Relation:

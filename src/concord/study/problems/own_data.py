@@ -10,7 +10,7 @@ import numpy.typing as npt
 from concord.arrays import moments
 from concord.data import FeatureRows, Manifest, group_codes, read_manifest
 from concord.errors import StudyError
-from concord.relations import Relation
+from concord.relations import BUILTIN, Relation, aligned
 from concord.study.plan import Data, RelationPlan
 from concord.study.problems.problem import SPLITS, Problem
 from concord.tasks import MulticlassTask
@@ -67,20 +67,6 @@ def _relation(manifest: Manifest, plan: RelationPlan, root: Path) -> Relation:
     source, target = manifest.task(plan.source), manifest.task(plan.target)
     if not isinstance(source, MulticlassTask):
         raise StudyError(f"relation {source.name}->{target.name}: its source must be a class task")
-    from concord.relations import BUILTIN
-
     if plan.table in BUILTIN:
-        built = BUILTIN[plan.table]()
-        if any(
-            set(theirs.outputs) != set(ours.outputs)
-            for theirs, ours in ((built.source, source), (built.target, target))
-        ):
-            raise StudyError(
-                f"table {plan.table!r} has other classes or labels than tasks {source.name!r} and "
-                f"{target.name!r}; write it to CSV with `concord relation show` and adapt it"
-            )
-        # The names are the same; a manifest has an order of its own.
-        rows = [built.source.outputs.index(name) for name in source.outputs]
-        columns = [built.target.outputs.index(name) for name in target.outputs]
-        return Relation(source, target, built.table[np.ix_(rows, columns)])
+        return aligned(BUILTIN[plan.table](), source, target, f"table {plan.table!r}")
     return Relation.from_csv(source, target, root / plan.table, normalize=plan.normalize)
