@@ -19,7 +19,7 @@ import concord as cc
 import problems
 from page import machine
 
-PACKS = ("synthetic", "mushroom", "mnist10k_shape", "goemotions", "clothing10")
+PACKS = ("mushroom", "mnist10k_shape", "goemotions", "synthetic")
 REGIMES = ("few-class", "few-label", "balanced")
 SIZES = (50, 100, 200)
 FIRST_SEED = 700

@@ -160,9 +160,10 @@ def test_the_schema_of_a_plan_is_json(concord):
     assert json.loads(out) == json.loads(json.dumps(plan_schema()))
 
 
-def test_init_writes_a_plan_that_can_be_read(concord, tmp_path):
+def test_init_writes_a_plan_that_can_be_read(concord, tmp_path, monkeypatch):
     from concord.study import read_plan
 
+    monkeypatch.chdir(tmp_path)
     status, out, _ = concord("init", "study.yaml", "--study")
     assert status == 0
     assert "concord study study.yaml --quick" in out
@@ -205,7 +206,7 @@ def test_init_replaces_nothing_unasked(concord, tmp_path):
             ["train", "{tmp}/mine.yaml", "--set", "trunk.name=nosuch:x"],
             "trunk: unknown source of a trunk 'nosuch'",
         ),
-        (["evaluate", "{tmp}/mine.yaml"], "no finished training in"),
+        (["evaluate", "{tmp}/mine.yaml"], "holds no finished training"),
         (["evaluate", "{tmp}/none"], "no config and no output folder at"),
         (
             ["train", "{tmp}/mine.yaml", "--set", "training.devices=9999"],
@@ -215,7 +216,7 @@ def test_init_replaces_nothing_unasked(concord, tmp_path):
             ["train", "{tmp}/mine.yaml", "--set", "trunk.options.hidden=[-8]"],
             "trunk: hidden lists widths of layers, whole numbers >= 1",
         ),
-        (["predict", "{tmp}", "x.csv"], "no finished training in"),
+        (["predict", "{tmp}", "x.csv"], "holds no finished training"),
     ],
 )
 def test_a_mistake_is_one_line(concord, tmp_path, arguments, message):

@@ -458,7 +458,7 @@ def test_a_run_that_cannot_be_written(finished, tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="cannot write the finished training to"):
         save_run(replace(finished, folder=tmp_path / "file"))
     with pytest.raises(CheckpointError, match=r"cannot write .*metrics-test\.json"):
-        write_metrics({"split": "test"}, tmp_path / "none")
+        write_metrics({"split": "test"}, tmp_path / "file")
 
 
 def test_a_tokenizer_travels_with_its_run(tmp_path):
