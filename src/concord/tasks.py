@@ -364,6 +364,30 @@ class MultilabelTask(Task):
         return np.full((n, self.width), np.nan, dtype=np.float32)
 
 
+def unite_tasks(groups: Iterable[Iterable[Task]]) -> tuple[Task, ...]:
+    """The tasks of several data sets; those of one name become one, with the outputs of all.
+
+    Args:
+        groups: The tasks of each data set. Classes and labels are joined in the order of their first
+            appearance.
+
+    Raises:
+        AnnotationError: One name for a multiclass and a multilabel task.
+    """
+    out: dict[str, Task] = {}
+    for task in (task for group in groups for task in group):
+        known = out.get(task.name, task)
+        if type(known) is not type(task):
+            raise AnnotationError(
+                f"task {task.name!r} has classes in one source and labels in another; rename one of them, or "
+                "choose the tasks of each source"
+            )
+        outputs = tuple(dict.fromkeys((*known.outputs, *task.outputs)))
+        make = MulticlassTask if isinstance(task, MulticlassTask) else MultilabelTask
+        out[task.name] = known if outputs == known.outputs else make(task.name, outputs)
+    return tuple(out.values())
+
+
 def task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
     """Names of several tasks, checked to be distinct.
 

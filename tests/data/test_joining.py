@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
-from concord.data.joining import merge, stack, unite_tasks
+from concord.data.joining import merge, stack
 from concord.data.manifest import Manifest, task_columns
 from concord.errors import (
     AnnotationError,
@@ -22,6 +22,7 @@ from concord.errors import (
     NoAnnotationError,
     UnknownNameError,
 )
+from concord.tasks import unite_tasks
 
 PET = MulticlassTask("pet", ["cat", "dog"])
 
@@ -87,7 +88,7 @@ def test_roots_that_cannot_be_brought_together() -> None:
 
 
 def test_one_name_for_two_kinds_of_task() -> None:
-    with pytest.raises(AnnotationError, match="multiclass in one manifest and multilabel in another"):
+    with pytest.raises(AnnotationError, match="classes in one source and labels in another"):
         unite_tasks([[PET], [MultilabelTask("pet", ["cat"])]])
 
 

@@ -21,8 +21,9 @@ from concord.data.inputs import Failure, Inputs, Loaded, Texts
 from concord.data.manifest import Manifest
 from concord.data.mixture import Mixture
 from concord.data.shares import apportion
-from concord.data.source import Source, union_tasks
+from concord.data.source import Source
 from concord.errors import (
+    AnnotationError,
     CheckpointError,
     DuplicateNameError,
     EmptyDataError,
@@ -31,6 +32,7 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
+from concord.tasks import unite_tasks
 
 PET = MulticlassTask("pet", ["cat", "dog", "cow"])
 TRAIT = MultilabelTask("trait", ["purrs", "barks"])
@@ -373,7 +375,7 @@ def test_tasks_of_one_name_are_matched_by_class_and_label_name():
         {"row": [0, 1], "pet": ["cat", "cow"], "trait.barks": [1, None], "trait.moos": [0, 1]}
     )
     farm = Source(Manifest(frame, (pet, trait), name="farm"), FeatureRows(np.zeros((2, 2))))
-    assert union_tasks([pets(4), traits(4), farm]) == (
+    assert unite_tasks(source.manifest.tasks for source in [pets(4), traits(4), farm]) == (
         PET,
         MultilabelTask("trait", ["purrs", "barks", "moos"]),
     )
@@ -384,10 +386,10 @@ def test_tasks_of_one_name_are_matched_by_class_and_label_name():
     assert batch.targets["trait"][6:, 1].isnan().all()
     with pytest.raises(UnknownNameError, match=r"source 'farm'.*'moos'"):
         Mixture([farm], tasks=(TRAIT,), batch_size=1)
-    with pytest.raises(NoAnnotationError, match="rename"):
+    with pytest.raises(AnnotationError, match="rename"):
         Mixture([farm], tasks=(MultilabelTask("pet", ["cow"]),), batch_size=1)
     other = Manifest(pl.DataFrame({"row": [0], "pet.cow": [1]}), (MultilabelTask("pet", ["cow"]),), name="o")
-    with pytest.raises(NoAnnotationError, match="rename"):
+    with pytest.raises(AnnotationError, match="rename"):
         Mixture([farm, Source(other, FeatureRows(np.zeros((1, 2))))], batch_size=1)
 
 

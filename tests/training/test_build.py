@@ -12,6 +12,7 @@ from concord.arrays import moments
 from concord.data import read_manifest, write_manifest
 from concord.data.manifest import Manifest
 from concord.errors import (
+    AnnotationError,
     ConcordError,
     ConcordWarning,
     ConfigError,
@@ -241,7 +242,7 @@ def test_one_name_for_two_kinds_of_task(tmp_path):
     write_manifest(
         Manifest(frame, (type(manifest.tasks[0])("shape", ["m1", "m2"]),), tmp_path, "labelled"), path
     )
-    with pytest.raises(ConfigError, match="task 'shape' has classes in one source and labels in another"):
+    with pytest.raises(AnnotationError, match="task 'shape' has classes in one source and labels in another"):
         build(config_of(values, tasks={}, relations=[], couplings=[]))
 
 

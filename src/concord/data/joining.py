@@ -20,7 +20,7 @@ from concord.errors import (
     NoAnnotationError,
     UnknownNameError,
 )
-from concord.tasks import MulticlassTask, MultilabelTask, Task
+from concord.tasks import MulticlassTask, Task, unite_tasks
 
 Conflict = Literal["error", "first", "gap"]
 
@@ -87,25 +87,6 @@ def merge(
     missing = [pl.lit(None).alias(column) for column in own if column not in frame.columns]
     name = "+".join(dict.fromkeys(m.name for m in rooted if m.name))
     return Manifest(frame.with_columns(missing), tasks, rooted[0].root, name)
-
-
-def unite_tasks(groups: Sequence[Sequence[Task]]) -> tuple[Task, ...]:
-    """Tasks of several manifests; those of one name become one with the outputs of all.
-
-    Raises:
-        AnnotationError: One name for a multiclass and a multilabel task.
-    """
-    out: dict[str, Task] = {}
-    for task in (task for group in groups for task in group):
-        known = out.get(task.name, task)
-        if type(known) is not type(task):
-            raise AnnotationError(
-                f"task {task.name!r} is multiclass in one manifest and multilabel in another; rename one"
-            )
-        outputs = tuple(dict.fromkeys((*known.outputs, *task.outputs)))
-        make = MulticlassTask if isinstance(task, MulticlassTask) else MultilabelTask
-        out[task.name] = known if outputs == known.outputs else make(task.name, outputs)
-    return tuple(out.values())
 
 
 def _with_source(manifest: Manifest, number: int) -> Manifest:

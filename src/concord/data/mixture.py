@@ -26,7 +26,7 @@ from concord.data.batches import Batch, Skipped, SkippedInputWarning
 from concord.data.inputs import Rows, concatenate
 from concord.data.loading import Collate, Loading, Plan, Request, Result, Workers
 from concord.data.shares import Share, apportion, first_reaching, source_weights
-from concord.data.source import Source, union_tasks
+from concord.data.source import Source
 from concord.errors import (
     CheckpointError,
     ConcordError,
@@ -36,7 +36,7 @@ from concord.errors import (
     RangeError,
     UnknownNameError,
 )
-from concord.tasks import Task, task_names
+from concord.tasks import Task, task_names, unite_tasks
 
 Epoch = Literal["longest", "shortest", "sum"]
 LastBatch = Literal["short", "carry"]
@@ -104,7 +104,9 @@ class Mixture:
         if not self.sources:
             raise EmptyDataError("a mixture has at least one source, found none")
         self.names = _distinct([source.name for source in self.sources])
-        self.tasks = union_tasks(self.sources) if tasks is None else tuple(tasks)
+        self.tasks = (
+            unite_tasks(source.manifest.tasks for source in self.sources) if tasks is None else tuple(tasks)
+        )
         _check_options(
             epoch,
             last_batch,
@@ -284,10 +286,9 @@ class Mixture:
         out = [(task, [source.targets(task) for source in self.sources]) for task in self.tasks]
         for task, by_source in out:
             if all(rows.values is None for rows in by_source):
-                raise NoAnnotationError(
-                    f"no source has task {task.name!r}; they have "
-                    f"{', '.join(known.name for known in union_tasks(self.sources)) or 'none'}"
-                )
+                known = unite_tasks(source.manifest.tasks for source in self.sources)
+                names = ", ".join(each.name for each in known) or "none"
+                raise NoAnnotationError(f"no source has task {task.name!r}; they have {names}")
         return out
 
     def _plan(self, epoch: int, step: int) -> Plan:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from concord.data.inputs import Inputs, Rows
 from concord.data.manifest import Manifest
-from concord.errors import NoAnnotationError, UnknownNameError
+from concord.errors import AnnotationError, UnknownNameError
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
 MISSING_LABEL = -1
@@ -66,7 +66,7 @@ class Source:
         if own is None:
             return TaskRows(task, None)
         if type(own) is not type(task):
-            raise NoAnnotationError(
+            raise AnnotationError(
                 f"task {task.name!r} is {type(task).__name__} in the mixture and {type(own).__name__} in "
                 f"source {self.name!r}; rename one of them"
             )
@@ -121,23 +121,3 @@ def _matched(manifest: Manifest, own: Task, task: Task) -> npt.NDArray[Any]:
     out = np.full((len(targets), task.width), MISSING_LABEL, dtype=np.int8)
     out[:, place] = np.nan_to_num(targets, nan=MISSING_LABEL)
     return out
-
-
-def union_tasks(sources: Sequence[Source]) -> tuple[Task, ...]:
-    """All tasks of several sources; tasks of one name are joined, classes or labels in order of appearance.
-
-    Raises:
-        NoAnnotationError: One name for tasks of different kind.
-    """
-    joined: dict[str, Task] = {}
-    for task in (task for source in sources for task in source.manifest.tasks):
-        known = joined.get(task.name, task)
-        if type(known) is not type(task):
-            raise NoAnnotationError(
-                f"task {task.name!r} is {type(known).__name__} in one source and {type(task).__name__} in "
-                "another; rename one of them"
-            )
-        outputs = list(dict.fromkeys((*known.outputs, *task.outputs)))
-        kind = MulticlassTask if isinstance(task, MulticlassTask) else MultilabelTask
-        joined[task.name] = kind(task.name, outputs)
-    return tuple(joined.values())

@@ -42,7 +42,7 @@ from concord.runs.inputs import (
     trunk_kind,
     vocabulary_of,
 )
-from concord.tasks import MulticlassTask, MultilabelTask, Task
+from concord.tasks import MulticlassTask, MultilabelTask, Task, unite_tasks
 
 TABLES = (".csv", ".parquet")
 """Endings of feature files whose columns have names."""
@@ -134,16 +134,7 @@ def _resplit(manifest: Manifest, plan: SplitPlan) -> Manifest:
 
 
 def _tasks(config: Config, manifests: Mapping[str, Manifest]) -> tuple[Task, ...]:
-    found: dict[str, Task] = {}
-    for task in (task for manifest in manifests.values() for task in manifest.tasks):
-        known = found.get(task.name, task)
-        if type(known) is not type(task):
-            raise ConfigError(
-                f"task {task.name!r} has classes in one source and labels in another; choose with "
-                "sources.NAME.tasks"
-            )
-        outputs = list(dict.fromkeys((*known.outputs, *task.outputs)))
-        found[task.name] = _task(task.name, isinstance(task, MulticlassTask), outputs)
+    found = {task.name: task for task in unite_tasks(manifest.tasks for manifest in manifests.values())}
     for name, plan in config.tasks.items():
         if name not in found:
             raise UnknownNameError(f"tasks: {UnknownNameError.of('task', name, found)}")
