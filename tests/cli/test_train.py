@@ -316,6 +316,8 @@ def test_every_config_is_tested():
     assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == set(SMALL)
 
 
+# The mushrooms of a species are drawn from one description: that they are near-copies is told, and right.
+@pytest.mark.filterwarnings("ignore:.*features nearly equal:concord.errors.ConcordWarning")
 @pytest.mark.parametrize("name", SMALL)
 def test_the_config_of_a_pack_trains_with_one_command(concord, tmp_path, name):
     config = read_config(ROOT / "configs" / f"{name}.yaml", environment={"CONCORD_DATA": str(PACK_ROOT)})

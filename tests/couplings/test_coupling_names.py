@@ -15,6 +15,7 @@ from asserts import raises
 from concord.config import as_config
 from concord.couplings import LOSSES, RECIPES, Coupling, coupling_names, make_couplings
 from concord.errors import ConfigError, RangeError, UnknownNameError
+from concord.estimator.couplings import checked_couplings
 from concord.runs import build
 from concord.study import condition, condition_names
 from config_worlds import world
@@ -29,8 +30,7 @@ def settings(couplings):
 
 
 def in_estimator(name):
-    pet, trait = cc.MulticlassTask("pet", ["cat", "dog"]), cc.MultilabelTask("trait", ["purrs"])
-    return cc.CoupledClassifier([pet, trait], coupling=name)._couplings()
+    return checked_couplings(name)
 
 
 @pytest.mark.parametrize("name", coupling_names())

@@ -249,11 +249,12 @@ def test_heads_agree_by_known_cells_alone():
 def test_the_terminal_says_the_same(found):
     from rich.console import Console
 
-    console = Console(width=90, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=90, record=True, markup=False, file=open("/dev/null", "w"))  # noqa: SIM115
     for table in result_tables(found):
         console.print(table)
     text = console.export_text()
     assert text.count("posterior") == 4
+    assert "[" not in text, "colours are no text, also where a console knows no markup"
     row = one(
         found["verdicts"], regime="few-class", task="digit", condition="posterior", baseline="uncoupled"
     )

@@ -193,7 +193,7 @@ def test_two_array_jobs_one_killed_and_gone_on_with(tmp_path):
 def test_a_folder_that_another_session_opens_at_this_moment_is_no_foreign_one(tmp_path):
     out = tmp_path / "out"
     (out / "runs").mkdir(parents=True)
-    (out / "config.json.1234.part").write_text("{")
+    (out / ".config.json.1234.tmp").write_text("{")
     open_folder(out, tiny())
     assert (out / "config.json").is_file()
     other = tmp_path / "other"

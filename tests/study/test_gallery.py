@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concord import MulticlassTask, MultilabelTask
-from concord.study.judging.artifacts import _said, _unknown
+from concord.study.judging.artifacts import _names, _unknown
 from concord.study.pages.views.galleries import _card
 
 KIND, MARKS = MulticlassTask("kind", ["a", "b"]), MultilabelTask("marks", ["p", "q", "r"])
@@ -21,7 +21,7 @@ def card(kind: int, marks: list[float], said: list[str]) -> Any:
     record = {
         "image": "data:image/png;base64,",
         "agree": True,
-        "truth": {task.name: _said(task, targets[task.name][0]) for task in (KIND, MARKS)},
+        "truth": {task.name: _names(task, targets[task.name][0]) for task in (KIND, MARKS)},
         **_unknown((KIND, MARKS), targets, 0),
         "predictions": {"way": {"kind": {"prediction": "a"}, "marks": {"prediction": said}}},
     }

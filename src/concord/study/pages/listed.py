@@ -7,6 +7,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from concord.study.judging import METRIC_WORDS, VERDICT_WORDS
 from concord.terminal import plain
@@ -38,14 +39,14 @@ def result_tables(summary: Mapping[str, Any]) -> Iterator[Table]:
         table.add_column("condition")
         table.add_column("mean (sd)", justify="right")
         for baseline in baselines:
-            table.add_column(baseline, justify="right")
+            table.add_column(plain(baseline), justify="right")
             table.add_column("verdict")
         for row in means:
             if (row["regime"], row["task"]) == (regime, task):
-                cells: list[str] = []
+                cells: list[str | Text] = []
                 for baseline in baselines:
                     cells += _compared(found.get((regime, task, row["condition"], baseline)))
-                table.add_row(row["condition"], _mean(row), *cells)
+                table.add_row(plain(row["condition"]), _mean(row), *cells)
         yield table
 
 
@@ -54,10 +55,10 @@ def _mean(row: Mapping[str, Any]) -> str:
     return f"{100 * row['mean']:.1f}{spread}"
 
 
-def _compared(row: Mapping[str, Any] | None) -> tuple[str, str]:
+def _compared(row: Mapping[str, Any] | None) -> tuple[str, str | Text]:
     if row is None:
         return "", ""
     # Student's interval is symmetric: its half width says it in fewer columns.
     interval = "" if row["low"] is None else f" ± {(row['high'] - row['low']) / 2:.1f}"
     words, style = VERDICT_WORDS[row["verdict"]], STYLES[row["verdict"]]
-    return f"{row['difference']:+.1f}{interval}", f"[{style}]{words}[/{style}]" if style else words
+    return f"{row['difference']:+.1f}{interval}", Text(words, style)
