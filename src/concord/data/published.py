@@ -85,8 +85,8 @@ def check_copy(name: str, root: str | Path, **options: Any) -> pl.DataFrame:
         **options: Of the reader; `missing` and `gaps` are "keep" unless given.
 
     Returns:
-        One row per count: `what`, `found`, `published` (null where there is none), `difference` (found less
-        published) and `source`.
+        One row per count, with columns `what`, `found`, `published` (null where there is none), `difference`
+        (found less published) and `source`.
 
     Raises:
         ConcordError: As `concord.data.read`.
