@@ -19,9 +19,14 @@ setup: .venv/.ready ## make .venv with everything that tests, linters and the de
 demo: setup ## run the main job: the digits study, with its report in runs/digits/report.html
 	$(BIN)/concord study digits --out runs/digits
 
-check: setup ## the inner loop, within a minute: lint, types, and the tests that train nothing
+# What most changes can break, and what takes seconds: architecture, maths, records, statistics.
+QUICK := $(addprefix tests/,test_architecture.py test_docstrings.py golden/test_golden_relations.py test_losses.py \
+  test_metrics.py test_objective.py test_tasks.py test_relation.py test_decoding.py test_network.py \
+  study/test_statistics.py data/test_manifest.py)
+
+check: setup ## the inner loop, within a minute: lint, types, and the tests of architecture and maths
 	$(MAKE) --no-print-directory lint
-	$(BIN)/pytest -n 2 -m "not slow and not docs and not training"
+	$(BIN)/pytest -n 2 --no-cov $(QUICK)
 
 test: setup ## run the tests (the long ones: make test-slow, the pages: make test-docs)
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=95 -n 2
