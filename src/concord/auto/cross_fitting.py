@@ -122,6 +122,7 @@ def first_stage(
     *,
     effort: Effort,
     seed: int,
+    kinds: Sequence[str] = ("single-task", "shared"),
 ) -> FirstStage:
     """Train single-task and balanced shared networks on all folds but one, in turn.
 
@@ -131,6 +132,7 @@ def first_stage(
         tasks: Two or more tasks.
         effort: Folds, and their share of the steps.
         seed: Seeds folds and networks.
+        kinds: What is trained, as far as the learner offers it.
 
     Raises:
         RangeError: Fewer annotated rows of a task, or groups with any, than folds.
@@ -138,7 +140,7 @@ def first_stage(
     fold = checked_folds(rows, tasks, effort.folds, seed)
     families = {
         name: train_family(learner, rows, tasks, fold, effort, seed, name, None)
-        for name in ("single-task", "shared")
+        for name in kinds
         if name in learner.kinds
     }
     fit_scales(families, rows, tasks, fold)
@@ -148,25 +150,8 @@ def first_stage(
 def cross_fitted_predictions(
     learner: Learner, rows: Rows, tasks: Sequence[Task], *, effort: Effort, seed: int
 ) -> dict[str, Array]:
-    """Temperature-scaled probabilities of all rows by shared networks alone: (n, C) and (n, K) by task.
-
-    A row that is annotated for a task is predicted by the network of the other folds; any other row by all of
-    them, averaged.
-
-    Args:
-        learner: Trains and applies networks.
-        rows: Training rows, each task annotated at least once; no fold divides their groups.
-        tasks: Two or more tasks.
-        effort: Folds, and their share of the steps.
-        seed: Seeds folds and networks.
-
-    Raises:
-        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
-    """
-    fold = checked_folds(rows, tasks, effort.folds, seed)
-    family = train_family(learner, rows, tasks, fold, effort, seed, "shared", None)
-    fit_scales({"shared": family}, rows, tasks, fold)
-    return FirstStage(rows, tuple(tasks), fold, {"shared": family}).predictions()
+    """`FirstStage.predictions` by shared networks alone; see `first_stage` for the arguments."""
+    return first_stage(learner, rows, tasks, effort=effort, seed=seed, kinds=("shared",)).predictions()
 
 
 def observations_of(

@@ -135,7 +135,7 @@ def estimate(
     separator: SeparatorOption = ",",
 ) -> None:
     """Estimate a table: from samples annotated for both tasks, or from any with predictions or features."""
-    from concord.data import group_codes, read_predictions
+    from concord.data import group_codes
     from concord.estimation import estimate_relation
     from concord.study import Panel, check_figure, draw_panels
     from concord.tasks import Encoded
@@ -145,13 +145,10 @@ def estimate(
     check_outputs({"--out": out, "--cells": cells, "--figure": figure}, [annotations, predictions, features])
     manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
-    _one_of(predictions, features)
     targets = manifest.targets()
     predicted: dict[str, npt.NDArray[np.float64]] = {}
-    if predictions is not None:
-        predicted = read_predictions(predictions, manifest, (first, second))
-    elif features is not None:
-        predicted = _first_stage(manifest, (first, second), features, seed, effort).predictions()
+    if predictions is not None or features is not None:
+        predicted = task_predictions(manifest, (first, second), predictions, features, seed, effort)
     relation = estimate_relation(
         first,
         second,
