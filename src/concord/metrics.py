@@ -23,6 +23,7 @@ __all__ = [
     "class_metrics",
     "contributions",
     "count_samples",
+    "decisions",
     "evaluate",
     "finish",
     "label_metrics",
@@ -36,6 +37,9 @@ __all__ = [
 ]
 
 Array = npt.NDArray[np.float64]
+
+Threshold = float | Array
+"""Where predictions are cut: one number, or one for each output; see `decisions`."""
 
 CLASS_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "ece")
 """Metrics of a multiclass task; the first is the one that a study judges by, unless told otherwise."""
@@ -59,6 +63,22 @@ def metric_names(task: Task) -> tuple[str, ...]:
 def main_metric(task: Task) -> str:
     """The metric that a task is judged by unless told otherwise: `accuracy` or `mean_f1`."""
     return metric_names(task)[0]
+
+
+def decisions(task: Task, p: Array, threshold: Threshold = 0.5) -> npt.NDArray[np.int64]:
+    """What probabilities are taken for: (n,) indices of classes, or (n, K) labels as 0 and 1.
+
+    A label is taken as present from its threshold on. A class is the one whose probability is most in
+    proportion to its threshold: equal thresholds leave it the most probable one.
+
+    Args:
+        task: The task.
+        p: (n, C) or (n, K) probabilities.
+        threshold: One number, or (C,) or (K,); above 0 for classes.
+    """
+    if isinstance(task, MulticlassTask):
+        return np.asarray((p / threshold).argmax(axis=1), dtype=np.int64)
+    return np.asarray(p >= threshold, dtype=np.int64)
 
 
 def lower_is_better(metric: str) -> bool:
@@ -109,7 +129,7 @@ def class_metrics(y: Any, probabilities: Any, classes: Any, *, name: str = "clas
 
 
 def label_metrics(
-    a: Any, probabilities: Any, labels: Any, threshold: float = 0.5, *, name: str = "labels"
+    a: Any, probabilities: Any, labels: Any, threshold: Threshold = 0.5, *, name: str = "labels"
 ) -> dict[str, float]:
     """Metrics of a multilabel task over its annotated cells.
 
@@ -117,7 +137,7 @@ def label_metrics(
         a: (n, K) with 0, 1 or NaN for a gap.
         probabilities: (n, K) in [0, 1].
         labels: The K label names.
-        threshold: A label counts as predicted from here on, in (0, 1).
+        threshold: A label counts as predicted from here on, one number or (K,) in [0, 1].
         name: What messages call the task.
 
     Returns:
@@ -132,14 +152,16 @@ def label_metrics(
     return task_metrics(MultilabelTask(name, labels), a, probabilities, threshold)
 
 
-def task_metrics(task: Task, targets: Any, probabilities: Any, threshold: float = 0.5) -> dict[str, float]:
+def task_metrics(
+    task: Task, targets: Any, probabilities: Any, threshold: Threshold = 0.5
+) -> dict[str, float]:
     """Metrics of a task's probabilities against targets with gaps, by name.
 
     Args:
         task: The task.
         targets: (n,) or (n, K), as the task encodes them.
         probabilities: (n, C), rows sum to 1, or (n, K) in [0, 1].
-        threshold: A label counts as predicted from here on, in (0, 1).
+        threshold: Where predictions are cut, one number or one for each output; see `decisions`.
 
     Raises:
         ShapeError: Another number of rows or outputs.
@@ -152,14 +174,14 @@ def task_metrics(task: Task, targets: Any, probabilities: Any, threshold: float 
     return found
 
 
-def measured(task: Task, targets: Any, probabilities: Any, threshold: float = 0.5) -> dict[str, float]:
+def measured(task: Task, targets: Any, probabilities: Any, threshold: Threshold = 0.5) -> dict[str, float]:
     """The same where no label need be present: F1 and average precision are then left out.
 
     Args:
         task: The task.
         targets: (n,) or (n, K), as the task encodes them.
         probabilities: (n, C), rows sum to 1, or (n, K) in [0, 1].
-        threshold: A label counts as predicted from here on, in (0, 1).
+        threshold: Where predictions are cut, one number or one for each output; see `decisions`.
 
     Raises:
         ShapeError: Another number of rows or outputs.
@@ -176,7 +198,7 @@ def measured(task: Task, targets: Any, probabilities: Any, threshold: float = 0.
 
 
 def evaluate(
-    task: Task, targets: Any, logits: Any, *, thresholds: Mapping[str, float] | None = None
+    task: Task, targets: Any, logits: Any, *, thresholds: Mapping[str, Threshold] | None = None
 ) -> dict[str, float]:
     """Metrics of logits against targets with gaps, by name.
 
@@ -184,7 +206,7 @@ def evaluate(
         task: The task.
         targets: (n,) or (n, K); see `Task.encode`.
         logits: (n, C) or (n, K), finite.
-        thresholds: By task, where a label task's threshold is not .5.
+        thresholds: By task, where predictions are cut elsewhere than at .5; see `decisions`.
 
     Raises:
         ShapeError: Another number of rows or outputs.
@@ -195,7 +217,7 @@ def evaluate(
     return task_metrics(task, targets, probabilities(task, logits), threshold)
 
 
-def contributions(metric: str, task: Task, targets: Any, p: Array, *, threshold: float = 0.5) -> Array:
+def contributions(metric: str, task: Task, targets: Any, p: Array, *, threshold: Threshold = 0.5) -> Array:
     """What each row adds to the sums that a metric follows from.
 
     Args:
@@ -203,7 +225,7 @@ def contributions(metric: str, task: Task, targets: Any, p: Array, *, threshold:
         task: The task.
         targets: (n,) or (n, K), encoded; a gap adds nothing.
         p: (n, C) or (n, K) probabilities.
-        threshold: A label counts as predicted from here on.
+        threshold: Where predictions are cut; see `decisions`.
 
     Returns:
         (n, parts, m): sum it over rows, weighted as you like, and give the result to `finish`.
@@ -212,9 +234,9 @@ def contributions(metric: str, task: Task, targets: Any, p: Array, *, threshold:
         UnknownNameError: A metric that the task does not have, or `map`.
     """
     if isinstance(task, MulticlassTask):
-        known, actual, predicted, confidence = _of_classes(task, np.asarray(targets), p)
+        known, actual, predicted, confidence = _of_classes(task, np.asarray(targets), p, threshold)
     else:
-        known, actual, predicted, confidence = _of_labels(np.asarray(targets), p, threshold)
+        known, actual, predicted, confidence = _of_labels(task, np.asarray(targets), p, threshold)
     right = known * (actual == predicted)
     if metric == "ece":
         return _calibration(task, known, actual, predicted, confidence)
@@ -340,7 +362,7 @@ def _mean(values: Array, valid: npt.NDArray[np.bool_]) -> Array:
 
 
 def _all(
-    task: Task, targets: npt.NDArray[Any], p: Array, names: Sequence[str], threshold: float
+    task: Task, targets: npt.NDArray[Any], p: Array, names: Sequence[str], threshold: Threshold
 ) -> dict[str, float]:
     if p.shape != (len(targets), task.width):
         raise ShapeError(
@@ -359,16 +381,20 @@ def _all(
     return out
 
 
-def _of_classes(task: MulticlassTask, y: npt.NDArray[Any], p: Array) -> tuple[Array, Array, Array, Array]:
+def _of_classes(
+    task: MulticlassTask, y: npt.NDArray[Any], p: Array, threshold: Threshold
+) -> tuple[Array, Array, Array, Array]:
     known = np.repeat((y != MISSING_CLASS)[:, None], task.width, axis=1).astype(np.float64)
     actual = np.eye(task.width)[np.where(y == MISSING_CLASS, 0, y)]
-    predicted = np.eye(task.width)[p.argmax(axis=1)]
-    return known, actual, predicted, p.max(axis=1, keepdims=True)
+    chosen = decisions(task, p, threshold)
+    return known, actual, np.eye(task.width)[chosen], p[np.arange(len(p)), chosen][:, None]
 
 
-def _of_labels(a: npt.NDArray[Any], p: Array, threshold: float) -> tuple[Array, Array, Array, Array]:
+def _of_labels(
+    task: Task, a: npt.NDArray[Any], p: Array, threshold: Threshold
+) -> tuple[Array, Array, Array, Array]:
     known = (~np.isnan(a)).astype(np.float64)
-    return known, np.nan_to_num(a).astype(np.float64), (p >= threshold).astype(np.float64), p
+    return known, np.nan_to_num(a).astype(np.float64), decisions(task, p, threshold).astype(np.float64), p
 
 
 def _calibration(task: Task, known: Array, actual: Array, predicted: Array, confidence: Array) -> Array:

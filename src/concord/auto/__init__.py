@@ -4,6 +4,7 @@ from concord.auto.combine import Choice
 from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, first_stage
 from concord.auto.effort import EFFORTS, Effort
 from concord.auto.families import Family, balance_weights, train_shared, train_single
+from concord.auto.held_out import Train, held_out_probabilities
 from concord.auto.posterior import posterior_targets
 from concord.auto.selection import Artefact, Automatic, possible_pairs, select
 from concord.auto.teach import posterior_stage, two_stage
@@ -17,10 +18,12 @@ __all__ = [
     "Effort",
     "Family",
     "FirstStage",
+    "Train",
     "balance_weights",
     "covered",
     "cross_fitted_predictions",
     "first_stage",
+    "held_out_probabilities",
     "possible_pairs",
     "posterior_stage",
     "posterior_targets",

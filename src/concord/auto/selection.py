@@ -61,6 +61,8 @@ class Automatic:
         zero_shot: By class task, the classes without an annotated row that a relation predicts.
         shifts: Class priors of each source beside those of the class task's own rows.
         base: The family that speaks of classes that are not decided yet.
+        held_out: By task, probabilities of all training rows by networks that had not seen them, combined as
+            was chosen: (n, C) or (n, K). Empty in what was loaded.
     """
 
     tasks: tuple[Task, ...]
@@ -73,6 +75,7 @@ class Automatic:
     zero_shot: dict[str, tuple[str, ...]] = field(default_factory=dict)
     shifts: tuple[PriorShift, ...] = ()
     base: str = "shared"
+    held_out: dict[str, Array] = field(default_factory=dict)
 
     def probabilities(self, learner: Learner, rows: Rows) -> dict[str, Array]:
         """Predicted probabilities by task: (n, C) and (n, K)."""
@@ -165,7 +168,7 @@ def select(
     ]
     if active and "coupled" in learner.kinds:
         families["coupled"] = _coupled_family(learner, first, active, judging, unseen, effort, seed)
-    choices = _choose(first, families, checks, judging, unseen, average=artefact == "bagged")
+    choices, held_out = _choose(first, families, checks, judging, unseen, average=artefact == "bagged")
     in_use = tuple(check.relation for check in active)
     spent = effort.folds * effort.share * (len(first.families) + ("coupled" in families))
     used = _families_in_use(choices, in_use, tasks, first.base.name)
@@ -186,6 +189,7 @@ def select(
         _through_a_relation_alone(tasks, choices, unseen),
         shifts,
         first.base.name,
+        held_out,
     )
     for sentence in outcome.sentences():
         say(sentence)
@@ -226,8 +230,11 @@ def _choose(
     unseen: Mapping[str, npt.NDArray[np.bool_]],
     *,
     average: bool,
-) -> dict[str, Choice]:
-    """The guard's choice for every task; sources before what is decoded through them."""
+) -> tuple[dict[str, Choice], dict[str, Array]]:
+    """The guard's choice for every task, and its held-out probabilities of all rows.
+
+    Sources come before what is decoded through them.
+    """
     rows, fold = first.rows, first.fold
     active = [check for check in checks if check.exponent > 0]
     base: Base = "shared" if "shared" in first.families else "single-task"
@@ -256,7 +263,7 @@ def _choose(
             start=start,
             base=base,
         )
-    return choices
+    return choices, done
 
 
 def _through_a_relation_alone(

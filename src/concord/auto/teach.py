@@ -42,6 +42,7 @@ def two_stage(
     *,
     effort: Effort,
     seed: int,
+    share: float = 1.0,
     say: Callable[[str], None] = lambda message: None,
 ) -> Model:
     """Two stages and no guard: posterior class targets through the given relations, as they are.
@@ -59,6 +60,7 @@ def two_stage(
         relations: Relations between them, at least one.
         effort: Folds of the first stage, and their share of the steps.
         seed: Seeds folds and networks.
+        share: Of the steps of the second stage.
         say: Told what was done.
 
     Raises:
@@ -66,7 +68,7 @@ def two_stage(
         ShapeError: No relation.
     """
     soft = posterior_stage(learner, rows, tasks, relations, effort=effort, seed=seed, say=say)
-    return train_shared(learner, replace(rows, soft=soft), tasks, 1.0, seed)
+    return train_shared(learner, replace(rows, soft=soft), tasks, share, seed)
 
 
 def posterior_stage(

@@ -1,4 +1,4 @@
-"""What relations add at prediction time, and how sure predictions are: joint decoding, temperatures."""
+"""What relations add at prediction time, and how sure predictions are: decoding, temperatures, thresholds."""
 
 from concord.decoding.calibration import best_strength, row_loss, temperature
 from concord.decoding.decoders import Decoders
@@ -11,17 +11,29 @@ from concord.decoding.joint import (
     implied,
     implied_bounds,
 )
+from concord.decoding.thresholds import (
+    ThresholdMetric,
+    Thresholds,
+    checked_metric,
+    choose_thresholds,
+    thresholds_of,
+)
 
 __all__ = [
     "KNOWN_MASS",
     "STRENGTHS",
     "Decoders",
     "JointDecoder",
+    "ThresholdMetric",
+    "Thresholds",
     "best_strength",
+    "checked_metric",
+    "choose_thresholds",
     "decode_classes",
     "decode_targets",
     "implied",
     "implied_bounds",
     "row_loss",
     "temperature",
+    "thresholds_of",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any, get_args
@@ -26,13 +27,16 @@ from concord.auto import (
     Choice,
     Effort,
     FirstStage,
+    Train,
     first_stage,
+    held_out_probabilities,
     possible_pairs,
     select,
     train_shared,
     train_single,
     two_stage,
 )
+from concord.decoding import Thresholds, checked_metric
 from concord.errors import (
     CheckpointError,
     ConcordError,
@@ -43,6 +47,7 @@ from concord.errors import (
 from concord.estimation import PriorShift
 from concord.estimator.annotations import SINGLE, annotations_of, check_annotated, say_missing
 from concord.estimator.couplings import checked_couplings, checked_relations
+from concord.estimator.cuts import chosen_thresholds
 from concord.estimator.features import inputs_of
 from concord.estimator.inputs import are_related, check_whole, input_shifts, zero_shot_classes
 from concord.estimator.progress import training_bar
@@ -72,7 +77,17 @@ For `sklearn.utils.estimator_checks.check_estimator(model, expected_failed_check
 """
 
 
-STATE = ("_mean", "_std", "_single", "_seed", "_network", "_automatic", "_example_shape", "_table")
+STATE = (
+    "_mean",
+    "_std",
+    "_single",
+    "_seed",
+    "_network",
+    "_automatic",
+    "_example_shape",
+    "_table",
+    "_thresholds",
+)
 """What a fit finds beside the attributes that end in an underscore."""
 
 
@@ -105,6 +120,11 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         rows_per_task: Rows of each task in a step, >= 1.
         learning_rate: Of AdamW; it falls to 0 along a cosine.
         weight_decay: Of AdamW.
+        thresholds: Where predictions are cut: None takes the most probable class, and labels from .5 on.
+            ``"f1"``, ``"balanced_accuracy"`` or ``{"precision": 0.9}`` (labels only) chooses a threshold for
+            each label and class, on out-of-fold predictions of the training rows, those of ``"auto"`` or of
+            networks trained for it (the folds of `effort`). Labels that fewer than ten rows (groups) show
+            keep .5, and `report_` says so. Probabilities stay as they are.
         class_weight: ``"balanced"`` weighs rows against their class's frequency; None does not; a dictionary
             gives weights >= 0 by class (a value of y, or a class's name or index), 1 where not named, or by
             task name such a dictionary or ``"balanced"``.
@@ -126,6 +146,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         cost_: Training spent, with the pair of single-task models as 1.
         zero_shot_: By task, classes without an annotated row that the model predicts through a relation;
             no annotated row can tell how well.
+        thresholds_: By task, where predictions are cut: (K,) of labels; (C,) of classes, whose probabilities
+            are compared in proportion to them. None where `thresholds` is.
         shifts_: Class priors of each source beside those of the class task's own rows (`PriorShift`).
         classes_: Class values, where y was one-dimensional.
         n_features_in_: Number of features.
@@ -156,6 +178,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         rows_per_task: int = 64,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
+        thresholds: Any = None,
         class_weight: str | Mapping[Any, Any] | None = None,
         device: str = "cpu",
         random_state: Any = None,
@@ -173,6 +196,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.rows_per_task = rows_per_task
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.thresholds = thresholds
         self.class_weight = class_weight
         self.device = device
         self.random_state = random_state
@@ -239,6 +263,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.shifts_: tuple[PriorShift, ...] = ()
         self.zero_shot_: dict[str, list[str]] = {}
         self.cost_ = 1.0
+        self.thresholds_: dict[str, Any] | None = None
+        self._thresholds: Thresholds | None = None
         self._automatic: Automatic | None = None
         with training_bar(self._most_steps(), shown=bool(self.verbose)) as progress:
             self._train(replace(learner, progress=progress), rows, relations)
@@ -248,39 +274,69 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def _most_steps(self) -> int:
         """Optimiser steps of all networks that a fit may train."""
         tasks, effort = len(self.tasks_), self._effort()
-        name = self.coupling if isinstance(self.coupling, str) and tasks > 1 else None
-        networks = {"auto": tasks + 2, "two-stage": 1}.get(name or "", 0)
-        finals = tasks + 2 if name == "auto" else 1
-        return round(self.steps * (effort.folds * effort.share * networks + finals))
+        if self._decides():
+            return round(self.steps * (effort.folds * effort.share + 1) * (tasks + 2))
+        held_out = 0.0 if self.thresholds is None else effort.folds * self._length(effort.share)
+        return round(self.steps * (self._length(1.0) + held_out))
+
+    def _decides(self) -> bool:
+        """Whether ``"auto"`` has something to decide."""
+        return len(self.tasks_) > 1 and isinstance(self.coupling, str) and self.coupling == "auto"
+
+    def _length(self, share: float) -> float:
+        """Length of a training by anything but ``"auto"``, with that of one network as 1."""
+        first = len(self.tasks_) > 1 and isinstance(self.coupling, str) and self.coupling == "two-stage"
+        effort = self._effort()
+        return (effort.folds * effort.share if first else 0.0) + share
 
     def _train(self, learner: TorchLearner, rows: Rows, relations: list[Relation]) -> None:
-        if len(self.tasks_) == 1:
-            self._network = train_single(learner, rows, self.tasks_[0], 1.0, self._seed)
-            self.cost_ = 0.5
-            self._say(f"one task, {self.tasks_[0].name}: the single-task model")
-        elif isinstance(self.coupling, str) and self.coupling == "auto":
+        metric = checked_metric(self.thresholds)
+        if self._decides():
             self._fit_automatic(learner, rows, relations)
-        elif isinstance(self.coupling, str) and self.coupling == "two-stage":
-            effort = self._effort()
-            self._network = two_stage(
-                learner,
-                rows,
-                self.tasks_,
-                relations,
-                effort=effort,
-                seed=self._seed,
-                say=self._say,
-            )
-            self.cost_ = effort.folds * effort.share + 1.0
-            self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations)
+            held_out = self._automatic.held_out if self._automatic is not None else {}
         else:
-            chosen = checked_couplings(self.coupling)
-            self._network = train_shared(
-                learner.coupled(relations, chosen), rows, self.tasks_, 1.0, self._seed
+            train = partial(self._trained, learner, relations)
+            self._network = train(rows, 1.0, self._seed, say=self._say)
+            self.cost_ = self._length(1.0) * (1.0 if len(self.tasks_) > 1 else 0.5)
+            if len(self.tasks_) > 1 and (self.coupling == "two-stage" or checked_couplings(self.coupling)):
+                self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations)
+            held_out = {} if metric is None else self._held_out(train, learner, rows)
+        if metric is not None:
+            self._thresholds = chosen_thresholds(metric, self.tasks_, rows, held_out, self._say)
+            self.thresholds_ = dict(self._thresholds.values)
+
+    def _trained(
+        self,
+        learner: TorchLearner,
+        relations: list[Relation],
+        rows: Rows,
+        share: float,
+        seed: int,
+        say: Callable[[str], None] = lambda message: None,
+    ) -> nn.Module:
+        """A network by anything but ``"auto"``, trained for a share of the steps."""
+        if len(self.tasks_) == 1:
+            say(f"one task, {self.tasks_[0].name}: the single-task model")
+            return train_single(learner, rows, self.tasks_[0], share, seed)
+        if isinstance(self.coupling, str) and self.coupling == "two-stage":
+            effort = self._effort()
+            return two_stage(
+                learner, rows, self.tasks_, relations, effort=effort, seed=seed, share=share, say=say
             )
-            names = ", ".join(c.name for c in chosen) or "no coupling"
-            self._say(f"one balanced shared network, {names}")
-            self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations if chosen else ())
+        chosen = checked_couplings(self.coupling)
+        say(f"one balanced shared network, {', '.join(c.name for c in chosen) or 'no coupling'}")
+        return train_shared(learner.coupled(relations, chosen), rows, self.tasks_, share, seed)
+
+    def _held_out(
+        self, train: Train, learner: TorchLearner, rows: Rows
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Out-of-fold probabilities by networks that are trained for the thresholds alone."""
+        effort = self._effort()
+        self._say(
+            f"thresholds: {effort.folds} more networks at {effort.share:.0%} of the steps, one per fold"
+        )
+        self.cost_ *= 1 + effort.folds * self._length(effort.share) / self._length(1.0)
+        return held_out_probabilities(train, learner, rows, self.tasks_, effort=effort, seed=self._seed)
 
     def cross_fit(
         self, X: Any, y: Mapping[str, Any], sample_weight: Any = None, groups: Any = None
@@ -352,20 +408,26 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
         A model that was fitted on a table of targets gives a table with the same columns.
 
-        A label is 1 from a probability of .5 on.
+        A label is 1 from a probability of .5 on, or from its threshold on (`thresholds_`); of classes the
+        most probable is taken, or the one that is most so in proportion to its threshold.
         """
         probabilities = self.predict_proba(X)
         if self._single:
-            return self.classes_[probabilities.argmax(axis=1)]
+            return self.classes_[metrics.decisions(self.tasks_[0], probabilities, self._cut(self.tasks_[0]))]
         predicted = {
-            task.name: task.as_given(probabilities[task.name].argmax(axis=1))
-            if isinstance(task, MulticlassTask)
-            else (probabilities[task.name] >= 0.5).astype(np.int64)
+            task.name: metrics.decisions(task, probabilities[task.name], self._cut(task))
             for task in self.tasks_
         }
+        for task in self.tasks_:
+            if isinstance(task, MulticlassTask):
+                predicted[task.name] = task.as_given(predicted[task.name])
         if self._table is None:
             return predicted
         return self._table.filled(self.tasks_, predicted, getattr(X, "index", None))
+
+    def _cut(self, task: Task) -> Any:
+        """Where predictions of a task are cut."""
+        return 0.5 if self._thresholds is None else self._thresholds.of(task)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy of a single task; of several, the mean of each task's main metric: in [0, 1].
@@ -396,7 +458,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 truth, p = task.encode(y[task.name]), probabilities[task.name]
                 if len(truth) != len(p):
                     raise ShapeError(f"X has {len(p)} rows, but y[{task.name!r}] has {len(truth)}")
-                values.append(metrics.task_metrics(task, truth, p)[metrics.main_metric(task)])
+                values.append(
+                    metrics.task_metrics(task, truth, p, self._cut(task))[metrics.main_metric(task)]
+                )
         if not values:
             raise NoAnnotationError("y holds targets of none of the tasks; nothing can be scored")
         return float(np.mean(values))
@@ -421,6 +485,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         checked_couplings(self.coupling)
         if not (self.trunk is None or callable(self.trunk)):
             raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")
+        checked_metric(self.thresholds)
         check_device(self.device)
 
     def _rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, dict[str, list[str]]]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import nn
 
 from concord.auto import Automatic, Choice, Family
+from concord.decoding import thresholds_of
 from concord.estimator.tables import TableForm
 from concord.relations import relation_of, relation_record, task_of, task_record
 
@@ -58,6 +59,7 @@ def state_of(model: Any) -> dict[str, Any]:
         "cost": model.cost_,
         "zero_shot": model.zero_shot_,
         "example": list(model._example_shape),
+        "thresholds": None if model._thresholds is None else model._thresholds.record(),
         "table": None if model._table is None else asdict(model._table),
     }
 
@@ -123,6 +125,8 @@ def restored(cls: type[Any], state: Mapping[str, Any], trunk: Any) -> Any:
     model._example_shape = tuple(state["example"])
     table = state.get("table")
     model._table = table and TableForm(table["library"], tuple(table["columns"]))
+    model._thresholds = thresholds_of(state.get("thresholds"), tasks)
+    model.thresholds_ = None if model._thresholds is None else dict(model._thresholds.values)
     model.relations_ = [relation_of(each, tasks) for each in state["relations"]]
     networks = [_network(model, each) for each in state["networks"]]
     if not state["automatic"]:

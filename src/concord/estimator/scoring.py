@@ -43,7 +43,10 @@ class TaskScorer:
         targets = by_task(y, estimator.tasks_)
         if task.name not in targets:
             raise ShapeError(f"y holds no targets of task {task.name!r}")
-        value = metrics.task_metrics(task, targets[task.name], estimator.predict_proba(X)[task.name])[metric]
+        cut = (estimator.thresholds_ or {}).get(task.name, 0.5)
+        value = metrics.task_metrics(task, targets[task.name], estimator.predict_proba(X)[task.name], cut)[
+            metric
+        ]
         return -value if metrics.lower_is_better(metric) else value
 
     def _task_of(self, estimator: Any) -> Task:
