@@ -32,9 +32,33 @@ def plain(text: object) -> Text:
     return Text(printable(str(text)))
 
 
+_called: dict[str, str] = {}
+_diverted = False
+
+
+def divert() -> None:
+    """Have all that is said go to standard error: standard output is data from here on."""
+    global _diverted  # noqa: PLW0603 -- as there is one standard output
+    _diverted = True
+
+
+def undivert() -> None:
+    """What is said goes to standard output again, and places are called as they are."""
+    global _diverted  # noqa: PLW0603
+    _diverted = False
+    _called.clear()
+
+
+def call(place: str, name: str) -> None:
+    """Have what is said call a place by a name that its reader knows."""
+    _called[place] = name
+
+
 def say(text: str, error: bool = False) -> None:
     """Print a line on standard output, or on standard error."""
-    print(printable(text), file=sys.stderr if error else sys.stdout)
+    for place, name in _called.items():
+        text = text.replace(place, name)
+    print(printable(text), file=sys.stderr if error or _diverted else sys.stdout)
 
 
 def console(stderr: bool = False) -> Console:
@@ -47,7 +71,7 @@ def console(stderr: bool = False) -> Console:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
-    return Shown(stderr=stderr, markup=False, emoji=False)
+    return Shown(stderr=stderr or _diverted, markup=False, emoji=False)
 
 
 class Stream(io.TextIOWrapper):
@@ -74,12 +98,30 @@ class Stream(io.TextIOWrapper):
         except OSError as error:
             self._give_up(error)
 
+    def put(self, content: bytes) -> None:
+        """Write bytes as they are; nothing is raised."""
+        self.flush()
+        try:
+            self.buffer.write(content)
+            self.buffer.flush()
+        except OSError as error:
+            self._give_up(error)
+
     def _give_up(self, error: OSError) -> None:
         if not isinstance(error, BrokenPipeError):
             self.failed = error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self.fileno())
         os.close(nowhere)
+
+
+def put(content: bytes) -> None:
+    """Write bytes on standard output as they are; what fails is what `lost_output` tells."""
+    if isinstance(sys.stdout, Stream):
+        sys.stdout.put(content)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
 
 
 def open_streams() -> None:

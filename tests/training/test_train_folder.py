@@ -585,7 +585,7 @@ def test_data_that_moved_and_a_source_that_was_not_trained_on(tmp_path):
 @pytest.mark.parametrize(
     ("place", "options", "error", "message"),
     [
-        ("none", {}, MissingDataError, "expected a manifest, a folder of images or a feature file"),
+        ("none", {}, MissingDataError, "expected a manifest, images or a feature file"),
         (".", {}, EmptyDataError, "no image in"),
         (
             "rows.csv",
@@ -613,13 +613,14 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
         Image.new("RGB", (9, 5), (200, 10, 10)).save(folder / name)
     (folder / "notes.txt").write_text("no image")
     frame = predict(run, folder)
-    assert frame["path"].to_list() == ["b.png", "c.PNG", "deep/a.jpg"]
+    names = [f"{folder.as_posix()}/{name}" for name in ("b.png", "c.PNG", "deep/a.jpg")]
+    assert frame["path"].to_list() == names
     (folder / "b.png").write_bytes(b"no image")
     with pytest.raises(Exception, match=r"b\.png: cannot be decoded"):
         predict(run, folder)
     with pytest.warns(UserWarning, match=r"b\.png"):
         skipped = predict(run, folder, on_error="skip")
-    assert skipped["path"].to_list() == ["c.PNG", "deep/a.jpg"]
+    assert skipped["path"].to_list() == names[1:]
     assert skipped["shape.head.star"].to_list() == pytest.approx(frame["shape.head.star"].to_list()[1:])
     for name in ("c.PNG", "deep/a.jpg"):
         (folder / name).write_bytes(b"no image")
@@ -627,6 +628,31 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
         predict(run, folder, on_error="skip")
     with pytest.raises(UnknownNameError, match="cannot be read 'sikp'; did you mean 'skip'"):
         predict(run, folder, on_error="sikp")
+
+
+def test_images_keep_the_paths_that_they_were_given_by(tmp_path, monkeypatch):
+    run = train(config_of(world(tmp_path, "images")))
+    monkeypatch.chdir(tmp_path)
+    for place, name in (("new", "a.png"), ("new", "b.png"), ("other", "c.png")):
+        (tmp_path / place).mkdir(exist_ok=True)
+        Image.new("RGB", (9, 5), (200, 10, len(name) * 9)).save(tmp_path / place / name)
+    (tmp_path / "link.png").symlink_to(tmp_path / "other" / "c.png")
+    whole = predict(run, ["new", "other"])
+    assert whole["path"].to_list() == ["new/a.png", "new/b.png", "other/c.png"]
+    one = predict(run, "./new/../new/b.png")
+    assert one["path"].to_list() == ["new/../new/b.png"]
+    mixed = predict(run, ["link.png", str(tmp_path / "new"), "other/c.png", "link.png"])
+    absolute = [f"{tmp_path.as_posix()}/new/{name}" for name in ("a.png", "b.png")]
+    assert mixed["path"].to_list() == ["link.png", *absolute, "other/c.png", "link.png"]
+    values = whole.drop("path")
+    for found, rows in ((one, [1]), (mixed, [2, 0, 1, 2, 2])):  # of other batches, to rounding
+        both = (frame.select(pl.selectors.numeric()) for frame in (found, values[rows]))
+        np.testing.assert_allclose(*both, rtol=1e-5)
+    (tmp_path / "rows.csv").write_text("path\nnew/a.png\n")
+    with pytest.raises(ConfigError, match=r"several images or folders of images can be given, and rows\.csv"):
+        predict(run, ["new", "rows.csv"])
+    with pytest.raises(EmptyDataError, match="nothing to predict"):
+        predict(run, [])
 
 
 def test_a_second_training_into_one_folder_is_refused_and_changes_nothing(tmp_path):

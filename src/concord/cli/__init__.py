@@ -22,6 +22,7 @@ from concord.cli.explain import explain
 from concord.cli.export import export
 from concord.cli.init import init, schema
 from concord.cli.report import report
+from concord.cli.streams import put_out, streams
 from concord.cli.study import study
 from concord.cli.train import evaluate, predict, train
 from concord.cli.upgrade import upgrade
@@ -55,7 +56,6 @@ app = typer.Typer(
     name="concord",
     help=PURPOSE,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},  # of all commands below, too
 )
 app.command()(init)
@@ -102,7 +102,8 @@ def main() -> None:
     open_streams()
     with warnings.catch_warnings():
         warnings.showwarning = partial(_note, warnings.showwarning)
-        _run()
+        with streams():
+            _run()
 
 
 def _note(others: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
@@ -125,6 +126,7 @@ def _run() -> None:
     except _MISUSE as error:
         _misused(error)
     else:
+        put_out()
         lost = lost_output()
         if lost is not None:
             _stop(f"standard output could not be written: {lost.strerror or lost}; files were")

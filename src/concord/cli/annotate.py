@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from concord.cli.data import One, Out
 from concord.cli.outputs import check_outputs
+from concord.cli.streams import JsonOption, readable, write_json
 from concord.terminal import console, plain, say
 
 if TYPE_CHECKING:
@@ -17,12 +19,19 @@ if TYPE_CHECKING:
 
 
 def annotate(
-    manifest: Annotated[Path, typer.Argument(help="A manifest (.parquet, .csv).", show_default=False)],
+    manifest: One,
     *,
-    relation: Annotated[Path, typer.Option(help="CSV table: rows are classes of the source.")],
+    relation: Annotated[
+        Path,
+        typer.Option(
+            help="CSV table: rows are classes of the source; - for standard input.",
+            parser=readable,
+            metavar="<path>",
+        ),
+    ],
     source: Annotated[str, typer.Option(help="The class task of the table's rows.")],
     target: Annotated[str, typer.Option(help="The task of the table's columns.")],
-    out: Annotated[Path, typer.Option(help="Manifest to write (.parquet, .csv).")],
+    out: Out,
     method: Annotated[str, typer.Option(help="hard, soft or posterior.")] = "posterior",
     fill: Annotated[str, typer.Option(help="Gaps of the source, of the target, or both.")] = "both",
     prior: Annotated[
@@ -46,6 +55,7 @@ def annotate(
     ignore_extra: Annotated[
         bool, typer.Option("--ignore-extra", help="Leave out names of the table that the tasks lack.")
     ] = False,
+    json_out: JsonOption = None,
 ) -> None:
     """Fill a manifest's gaps from a related task, with weight and provenance of every value.
 
@@ -58,7 +68,7 @@ def annotate(
     from concord.data import filled_counts, read_manifest, write_manifest
     from concord.relations import Relation
 
-    check_outputs({"--out": out}, [manifest, relation])
+    check_outputs({"--out": out, "--json": json_out}, [manifest, relation])
     read = read_manifest(manifest)
     tasks = _tasks(read, relation, source, target, transpose=transpose, classes=classes)
     table = Relation.from_csv(
@@ -86,6 +96,7 @@ def annotate(
         "values": counts,
     }
     _write_record(out.with_name(out.name + ".annotation.json"), record)
+    write_json(json_out, record)
     shown = Table("column", "annotated", "filled in")
     for column, origins in counts.items():
         annotated = origins.get("annotated", 0)

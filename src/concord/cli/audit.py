@@ -11,19 +11,21 @@ from concord.cli.data import GapOption, GroupOption, LabelOption, NoGapOption, S
 from concord.cli.outputs import check_outputs
 from concord.cli.relation import (
     AnnotationsArgument,
+    CellsOption,
     EffortOption,
     FeaturesOption,
     LevelOption,
     PredictionsOption,
     SeedOption,
     SourceOption,
+    TableOut,
     TargetOption,
     read_annotations,
     task_predictions,
     two_tasks,
-    write_cells,
-    write_table,
 )
+from concord.cli.streams import JsonOption, writable, write_json
+from concord.cli.tables import number_or_none, relation_json, write_cells, write_table
 from concord.errors import ConfigError, NoAnnotationError
 from concord.terminal import say
 
@@ -39,7 +41,10 @@ def audit(
         Path | None,
         typer.Option(
             "--propose",
-            help="Write the rows to annotate for both tasks to this CSV file, and stop.",
+            help="Write the rows to annotate for both tasks to this CSV file, and stop; - for standard "
+            "output.",
+            parser=writable,
+            metavar="<path>",
             show_default=False,
         ),
     ] = None,
@@ -53,13 +58,8 @@ def audit(
             show_default=False,
         ),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Write the corrected table to this CSV file.")
-    ] = None,
-    cells: Annotated[
-        Path | None,
-        typer.Option("--cells", help="Write mean, interval and count of every cell to this CSV file."),
-    ] = None,
+    out: TableOut = None,
+    cells: CellsOption = None,
     predictions: PredictionsOption = None,
     features: FeaturesOption = None,
     source: SourceOption = None,
@@ -73,6 +73,7 @@ def audit(
     no_gap: NoGapOption = None,
     group: GroupOption = None,
     separator: SeparatorOption = ",",
+    json_out: JsonOption = None,
 ) -> None:
     """Propose rows to annotate for both tasks, or correct the estimated table by such rows."""
     from concord.data import group_codes
@@ -81,9 +82,10 @@ def audit(
     from concord.tasks import Encoded
 
     check_outputs(
-        {"--propose": propose, "--out": out, "--cells": cells}, [annotations, predictions, features, audited]
+        {"--propose": propose, "--out": out, "--cells": cells, "--json": json_out},
+        [annotations, predictions, features, audited],
     )
-    if propose is None and out is None and cells is None:
+    if propose is None and out is None and cells is None and json_out is None:
         raise ConfigError(
             "say what to write: --propose FILE for rows to annotate, or --out FILE for the table"
         )
@@ -123,6 +125,16 @@ def audit(
     if cells is not None:
         write_cells(found.relation, cells)
         say(f"wrote {cells}")
+    write_json(
+        json_out,
+        {
+            **{name: number_or_none(v) for name, v in vars(found).items() if isinstance(v, int | float)},
+            "assumptions_held": bool(found.assumptions_held),
+            "sentences": found.sentences(),
+            "corrected": relation_json(found.relation, 0.0) | {"level": found.level},
+            "estimate": relation_json(found.estimate, 0.0) | {"level": found.level},
+        },
+    )
     for line in found.sentences():
         say(line)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concord.cli.outputs import check_outputs
+from concord.cli.streams import JsonOption, readable, writable, write_json
 from concord.errors import ConfigError
 from concord.terminal import console, say
 
@@ -22,9 +23,28 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Many = Annotated[list[Path], typer.Argument(help="Manifests (.parquet, .csv).", show_default=False)]
-One = Annotated[Path, typer.Argument(help="A manifest (.parquet, .csv).", show_default=False)]
-Out = Annotated[Path, typer.Option("--out", help="Manifest to write (.parquet, .csv).", show_default=False)]
+Many = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Manifests (.parquet, .csv); - for standard input.", parser=readable, show_default=False
+    ),
+]
+One = Annotated[
+    Path,
+    typer.Argument(
+        help="A manifest (.parquet, .csv); - for standard input.", parser=readable, show_default=False
+    ),
+]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        help="Manifest to write (.parquet, .csv); - for standard output.",
+        parser=writable,
+        metavar="<path>",
+        show_default=False,
+    ),
+]
 TaskOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -64,7 +84,12 @@ SEPARATORS = {"tab": "\t", "\\t": "\t"}
 @app.command()
 def inspect(
     manifests: Annotated[
-        list[Path], typer.Argument(help="Manifests, or plain CSV files with --task or --labels.")
+        list[Path],
+        typer.Argument(
+            help="Manifests, or plain CSV files with --task or --labels; - for standard input.",
+            parser=readable,
+            show_default=False,
+        ),
     ],
     *,
     root: Annotated[Path | None, typer.Option(help="Data root: say which files are missing.")] = None,
@@ -73,7 +98,7 @@ def inspect(
     ] = False,
     content: Annotated[bool, typer.Option("--hash", help="Read all files and find equal ones.")] = False,
     out: Annotated[Path | None, typer.Option(help="Draw to this .png, .svg or .pdf file.")] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the findings to this file.")] = None,
+    json_out: JsonOption = None,
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
@@ -90,10 +115,7 @@ def inspect(
     A plain CSV file is read with its columns named:
     [bold]concord data inspect faces.csv --task expression --labels 'action_units=AU*' --gap -1[/bold]
     """
-    import json
-
     from concord.data import inspect as look
-    from concord.files import write_text
 
     check_outputs({"--out": out, "--json": json_out}, manifests)
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group}
@@ -103,9 +125,7 @@ def inspect(
     if out is not None:
         found.draw(out)
         say(f"drew {out}")
-    if json_out is not None:
-        write_text(json_out, json.dumps(found.to_dict(), indent=1) + "\n")
-        say(f"wrote {json_out}")
+    write_json(json_out, found.to_dict())
     console().print(found.render())
 
 
@@ -132,13 +152,16 @@ def check(
     option: Annotated[
         list[str] | None, typer.Option("--option", help="KEY=VALUE of the reader; may be repeated.")
     ] = None,
+    json_out: JsonOption = None,
 ) -> None:
     """Whether a copy of a data set is whole: its counts next to the published ones; exit code 1 if not."""
     from rich.table import Column, Table
 
     from concord.data import check_copy
 
+    check_outputs({"--json": json_out}, [root])
     found = check_copy(name, root, **_options(option or []))
+    write_json(json_out, found.to_dicts())
     table = Table("counted", "found", "published", "", Column("source", overflow="fold"))
     for what, count, published, difference, source in found.iter_rows():
         number = "" if published is None else f"{published:,}"
@@ -161,19 +184,29 @@ def readers(
     name: Annotated[
         str | None, typer.Argument(help="One of them: what it expects on disk, and its options.")
     ] = None,
+    json_out: JsonOption = None,
 ) -> None:
     """Which data sets can be read, and where one gets them; or all about one of them."""
     from rich.table import Column, Table
 
     from concord.data import reader, reader_names
 
+    check_outputs({"--json": json_out}, [])
+    names = reader_names() if name is None else [name]
+    modules = {known: reader(known) for known in names}
+    write_json(
+        json_out,
+        [
+            {"name": known, "title": module.TITLE, "home": module.HOME, "reads": getdoc(module.read)}
+            for known, module in modules.items()
+        ],
+    )
     if name is not None:
-        module = reader(name)
+        module = modules[name]
         say(f"{getdoc(module)}\n\nFrom {module.HOME}\n\n{getdoc(module.read)}")
         return
     table = Table("name", "data set", Column("where one gets it", overflow="fold"))
-    for known in reader_names():
-        module = reader(known)
+    for known, module in modules.items():
         table.add_row(known, module.TITLE, module.HOME)
     console().print(table)
     say("concord data readers NAME says what a reader expects, and its options.")
@@ -181,7 +214,14 @@ def readers(
 
 @app.command()
 def table(
-    file: Annotated[Path, typer.Argument(help="A CSV file with a header, in UTF-8; may be gzipped.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A CSV file with a header, in UTF-8; may be gzipped; - for standard input.",
+            parser=readable,
+            show_default=False,
+        ),
+    ],
     *,
     out: Out,
     task: TaskOption = None,
@@ -264,11 +304,12 @@ def split(
         list[str] | None, typer.Option(help="Split that stays as it is; may be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    json_out: JsonOption = None,
 ) -> None:
     """Draw new splits: subject-exclusive, stratified, the same for the same seed."""
     from concord.data import as_table, read_manifest, resplit, split_shares
 
-    check_outputs({"--out": out}, [manifest])
+    check_outputs({"--out": out, "--json": json_out}, [manifest])
     kept = keep or []
     shares = {
         name: share
@@ -283,7 +324,9 @@ def split(
         read_manifest(manifest), shares, by_group=groups, stratify=stratify or [], keep=kept, seed=seed
     )
     _write(done, out)
-    console().print(as_table("shares reached", split_shares(done, stratify or [])))
+    reached = split_shares(done, stratify or [])
+    write_json(json_out, reached.to_dicts())
+    console().print(as_table("shares reached", reached))
 
 
 @app.command()

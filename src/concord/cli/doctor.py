@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import typer
 
+from concord.cli.outputs import check_outputs
+from concord.cli.streams import JsonOption, write_json
 from concord.terminal import say
 
 NOT_FOR_USERS = ("dev", "docs")
@@ -16,7 +18,7 @@ CORE = ""
 """Key of what is always needed, next to the names of extras."""
 
 
-def doctor() -> None:
+def doctor(json_out: JsonOption = None) -> None:
     """Say what is installed, which extras are missing and how to get them, and which accelerator is seen.
 
     Ends with status 1 where something that is always needed is missing.
@@ -26,15 +28,33 @@ def doctor() -> None:
 
     from concord import __version__
 
+    check_outputs({"--json": json_out}, [])
     needed = requirements(requires("concord-mtl") or ())
     core = {name: _version(name) for name in needed.pop(CORE, [])}
+    extras = {
+        extra: {name: _version(name) for name in names}
+        for extra, names in needed.items()
+        if extra not in NOT_FOR_USERS
+    }
+    missing = [name for name, version in core.items() if not version]
+    accelerator = _accelerator() if "torch" not in missing else "unknown without torch"
+    write_json(
+        json_out,
+        {
+            "concord": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(terse=True),
+            "installed": core,
+            "extras": extras,
+            "missing": missing,
+            "accelerator": accelerator,
+        },
+    )
     say(f"concord {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
     say("installed: " + ", ".join(f"{name} {version}" for name, version in core.items() if version))
-    for extra, names in needed.items():
-        if extra not in NOT_FOR_USERS:
-            say(_extra(extra, {name: _version(name) for name in names}))
-    missing = [name for name, version in core.items() if not version]
-    say(f"accelerator: {_accelerator() if 'torch' not in missing else 'unknown without torch'}")
+    for extra, versions in extras.items():
+        say(_extra(extra, versions))
+    say(f"accelerator: {accelerator}")
     if missing:
         say(f"missing: {', '.join(missing)}; pip install concord-mtl brings them")
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,16 +19,16 @@ from concord.cli.data import (
     parse_mapping,
 )
 from concord.cli.outputs import check_outputs
+from concord.cli.streams import JsonOption, readable, table_name, writable, write_json
+from concord.cli.tables import number_or_none, print_relation, relation_json, write_cells, write_table
 from concord.errors import ConfigError, UnknownNameError
-from concord.terminal import console, plain, say
+from concord.terminal import console, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     import numpy.typing as npt
-    from rich.console import Console
-    from rich.table import Table
 
     from concord.auto import FirstStage
     from concord.data import Manifest
@@ -40,10 +41,20 @@ app = typer.Typer(
 )
 
 TableArgument = Annotated[
-    str, typer.Argument(help="A CSV file, or a built-in table: expressions, compound-expressions.")
+    str,
+    typer.Argument(
+        help="A CSV file (- for standard input), or a built-in table: expressions, compound-expressions.",
+        parser=table_name,
+        show_default=False,
+    ),
 ]
 AnnotationsArgument = Annotated[
-    Path, typer.Argument(help="A manifest, or a plain CSV file with --task and --labels.")
+    Path,
+    typer.Argument(
+        help="A manifest, or a plain CSV file with --task and --labels; - for standard input.",
+        parser=readable,
+        show_default=False,
+    ),
 ]
 SourceOption = Annotated[
     str | None, typer.Option("--source", help="The class task, where there are several.")
@@ -57,7 +68,9 @@ PredictionsOption = Annotated[
     typer.Option(
         "--predictions",
         help="What heads trained without coupling, and not on these rows, say: .csv or .parquet with columns "
-        "TASK.NAME, or .npz with an array a task.",
+        "TASK.NAME, or .npz with an array a task; - for standard input.",
+        parser=readable,
+        metavar="<path>",
         show_default=False,
     ),
 ]
@@ -78,38 +91,64 @@ FigureOption = Annotated[
     typer.Option("--figure", help="Draw the heat map to this .svg, .png or .pdf file.", show_default=False),
 ]
 
-SHADES = ("grey50", "white", "cyan", "bold green")
+TableOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Write the table to this CSV file; - for standard output.",
+        parser=writable,
+        metavar="<path>",
+        show_default=False,
+    ),
+]
+CellsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cells",
+        help="Write mean, interval and count of every cell to this CSV file; - for standard output.",
+        parser=writable,
+        metavar="<path>",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
 def show(
     table: TableArgument,
     *,
-    out: Annotated[Path | None, typer.Option("--out", help="Write the table to this CSV file.")] = None,
+    out: TableOut = None,
     classes: Annotated[
         bool, typer.Option("--classes", help="Columns are classes of another task: each row sums to 1.")
     ] = False,
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0, help="Cells that differ by no more count as equal.")
     ] = 0.0,
+    json_out: JsonOption = None,
 ) -> None:
     """Print a table, the classes that it cannot tell apart, and the labels that tell nothing."""
-    check_outputs({"--out": out}, [Path(table)])
+    check_outputs({"--out": out, "--json": json_out}, [Path(table)])
     relation = _relation(table, classes)
     if out is not None:
         write_table(relation, out)
-    _print(console(), relation, tolerance)
+    write_json(json_out, relation_json(relation, tolerance))
+    print_relation(console(), relation, tolerance)
 
 
 @app.command()
 def estimate(
     annotations: AnnotationsArgument,
     *,
-    out: Annotated[Path, typer.Option("--out", help="Write the table to this CSV file, as `show` reads it.")],
-    cells: Annotated[
-        Path | None,
-        typer.Option("--cells", help="Write mean, interval and count of every cell to this CSV file."),
-    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            help="Write the table to this CSV file, as `show` reads it; - for standard output.",
+            parser=writable,
+            metavar="<path>",
+        ),
+    ],
+    cells: CellsOption = None,
     figure: FigureOption = None,
     predictions: PredictionsOption = None,
     features: FeaturesOption = None,
@@ -133,6 +172,7 @@ def estimate(
     no_gap: NoGapOption = None,
     group: GroupOption = None,
     separator: SeparatorOption = ",",
+    json_out: JsonOption = None,
 ) -> None:
     """Estimate a table: from samples annotated for both tasks, or from any with predictions or features."""
     from concord.data import group_codes
@@ -142,7 +182,10 @@ def estimate(
 
     if figure is not None:
         check_figure(figure)
-    check_outputs({"--out": out, "--cells": cells, "--figure": figure}, [annotations, predictions, features])
+    check_outputs(
+        {"--out": out, "--cells": cells, "--figure": figure, "--json": json_out},
+        [annotations, predictions, features],
+    )
     manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
     targets = manifest.targets()
@@ -170,7 +213,8 @@ def estimate(
         panels = [Panel("estimated", relation.table), Panel(f"width of the {level:.0%} interval", high - low)]
         draw_panels(figure, panels, first.outputs, second.outputs)
         say(f"drew {figure}")
-    _print(console(), relation, 0.0)
+    write_json(json_out, relation_json(relation, 0.0) | {"level": level})
+    print_relation(console(), relation, 0.0)
 
 
 @app.command()
@@ -181,7 +225,11 @@ def check(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Write given, estimate, interval and count of every cell to this CSV file."
+            "--out",
+            help="Write given, estimate, interval and count of every cell to this CSV file; - for standard "
+            "output.",
+            parser=writable,
+            metavar="<path>",
         ),
     ] = None,
     figure: FigureOption = None,
@@ -198,6 +246,7 @@ def check(
     no_gap: NoGapOption = None,
     group: GroupOption = None,
     separator: SeparatorOption = ",",
+    json_out: JsonOption = None,
 ) -> None:
     """Weigh a table against data: how far to trust it, and which of its cells the data contradict.
 
@@ -211,7 +260,10 @@ def check(
 
     if figure is not None:
         check_figure(figure)
-    check_outputs({"--out": out, "--figure": figure}, [Path(table), annotations, predictions, features])
+    check_outputs(
+        {"--out": out, "--figure": figure, "--json": json_out},
+        [Path(table), annotations, predictions, features],
+    )
     manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
     given, left_out = _given(table, first, second)
@@ -244,6 +296,18 @@ def check(
     if figure is not None:
         _draw_check(figure, given, own, wrong)
         say(f"drew {figure}")
+    write_json(
+        json_out,
+        {
+            "verdict": found.verdict,
+            "trust": number_or_none(found.trust),
+            "sentence": found.sentences()[0],
+            "left_out": left_out,
+            "contradictions": [asdict(cell) for cell in found.contradictions],
+            "given": relation_json(given, 0.0),
+            "estimate": relation_json(own, 0.0) | {"level": level},
+        },
+    )
     for name in left_out:
         say(f"the table's {name!r} is not in the annotations and is left out")
     for line in _account(found, given, own):
@@ -401,13 +465,6 @@ def _draw_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[n
     draw_panels(path, panels, given.source.outputs, given.target.outputs)
 
 
-def _print(shown: Console, relation: Relation, tolerance: float) -> None:
-    for block in _drawn(relation, shown.width):
-        shown.print(block)
-    for line in _findings(relation, tolerance):
-        shown.print(line)
-
-
 def _relation(table: str, classes: bool) -> Relation:
     from concord.relations import BUILTIN, Relation, read_table
     from concord.tasks import MulticlassTask, MultilabelTask
@@ -420,65 +477,6 @@ def _relation(table: str, classes: bool) -> Relation:
     file = read_table(path)
     target = MulticlassTask("classes", file.columns) if classes else MultilabelTask("labels", file.columns)
     return Relation.from_csv(MulticlassTask(file.name or "class", file.rows), target, path)
-
-
-def _drawn(relation: Relation, width: int) -> Iterator[Table]:
-    """The table in blocks of as many columns as the terminal takes."""
-    names = list(relation.target.outputs)
-    room = width - max(len(name) for name in (relation.source.name, *relation.source.classes)) - 2
-    blocks: list[list[int]] = [[]]
-    for k in range(len(names)):
-        if blocks[-1] and sum(max(5, len(names[j]) + 2) for j in (*blocks[-1], k)) > room:
-            blocks.append([])
-        blocks[-1].append(k)
-    for number, block in enumerate(blocks):
-        yield _block(
-            relation, block, f"P({relation.target.name} | {relation.source.name})" if not number else None
-        )
-
-
-def _block(relation: Relation, block: Sequence[int], title: str | None) -> Table:
-    import numpy as np
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=None if title is None else plain(title),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column(plain(relation.source.name), no_wrap=True)
-    for k in block:
-        table.add_column(plain(relation.target.outputs[k]), justify="right")
-    for i, name in enumerate(relation.source.classes):
-        cells = []
-        for value in relation.table[i, list(block)]:
-            if np.isnan(value):
-                cells.append(Text("?", "yellow"))
-            else:
-                shade = SHADES[0 if value == 0 else 1 + min(2, int(value * 3))]
-                cells.append(Text(_short(value), shade))
-        table.add_row(plain(name), *cells)
-    return table
-
-
-def _short(value: float) -> str:
-    return "1" if value == 1 else "0" if value == 0 else f"{value:.2f}".lstrip("0")
-
-
-def _findings(relation: Relation, tolerance: float) -> list[str]:
-    groups, silent = relation.indistinguishable(tolerance), relation.uninformative(tolerance)
-    unknown = int((~relation.known).sum())
-    lines = [f"cannot tell apart: {', '.join(group)}" for group in groups] or ["tells all classes apart"]
-    lines.append(
-        f"say nothing of the class: {', '.join(silent)}" if silent else "every label tells something"
-    )
-    if unknown:
-        lines.append(f"{unknown} of {relation.table.size} cells are unknown")
-    return lines
 
 
 def two_tasks(manifest: Manifest, source: str | None, target: str | None) -> tuple[MulticlassTask, Task]:
@@ -501,26 +499,3 @@ def _only(tasks: Sequence[Task], kind: str, choosing: str, naming: str) -> Task:
         names = ", ".join(task.name for task in tasks)
         raise ConfigError(f"exactly one {kind} is needed, found {names}; say which with {choosing}")
     return tasks[0]
-
-
-def write_table(relation: Relation, path: Path) -> None:
-    """Write a table and say so."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    relation.to_csv(path)
-    say(f"wrote {path}")
-
-
-def write_cells(relation: Relation, path: Path) -> None:
-    """Write mean, interval and count of every cell."""
-    from math import isnan
-
-    from concord.files import write_csv
-
-    assert relation.interval is not None
-    assert relation.strength is not None
-    rows = [[relation.source.name, relation.target.name, "mean", "low", "high", "count"]]
-    for i, name in enumerate(relation.source.classes):
-        for k, label in enumerate(relation.target.outputs):
-            values = (relation.table[i, k], *relation.interval[:, i, k], relation.strength[i, k])
-            rows.append([name, label, *("" if isnan(v) else f"{v:.6g}" for v in values)])
-    write_csv(path, rows)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from concord.cli.outputs import check_outputs
+from concord.cli.streams import JsonOption, write_json
 from concord.errors import StudyError
 from concord.terminal import console, say
 
@@ -50,6 +52,7 @@ def study(
     array_size: Annotated[
         int | None, typer.Option("--array-size", min=1, help="Number of array jobs that share the runs.")
     ] = None,
+    json_out: JsonOption = None,
 ) -> None:
     """Compare ways of training on the same rows, and say what helped, what hurt, and how sure that is.
 
@@ -61,6 +64,7 @@ def study(
         chosen = chosen.with_samples("none")
     folder = out if out is not None else Path("runs") / _name(plan, quick)
     _check_folder(folder)
+    check_outputs({"--json": json_out}, [Path(plan)])
     shown = console()
     if isinstance(chosen.problem, str) and ":" in chosen.problem:
         say(
@@ -74,7 +78,7 @@ def study(
             "writes the report. What a job left that was killed elsewhere is free again after two minutes"
         )
         return
-    _conclude(shown, chosen, folder)
+    _conclude(shown, chosen, folder, json_out)
 
 
 def _plan(given: str, seeds: int | None, quick: bool) -> Plan:
@@ -167,19 +171,20 @@ def _run(
             progress.stop()
 
 
-def _conclude(shown: Console, plan: Plan, folder: Path) -> None:
+def _conclude(shown: Console, plan: Plan, folder: Path, json_out: Path | None) -> None:
     from concord.study import finishing
 
     with finishing(folder):
-        _finish(shown, plan, folder)
+        _finish(shown, plan, folder, json_out)
 
 
-def _finish(shown: Console, plan: Plan, folder: Path) -> None:
+def _finish(shown: Console, plan: Plan, folder: Path, json_out: Path | None) -> None:
     from concord.study import compare, result_tables, write_report
 
     with shown.status("comparing"):
         summary = compare(plan, folder)
     page = write_report(folder)
+    write_json(json_out, summary)
     for table in result_tables(summary):
         shown.print(table)
     shown.print(summary["sentence"])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concord.cli.outputs import check_outputs
+from concord.cli.streams import JsonOption, named_files, writable, write_json
 from concord.terminal import console, plain, say
 
 if TYPE_CHECKING:
@@ -31,9 +32,12 @@ OutputOption = Annotated[
 SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")]
 
 
-def train(config: Given, *, overrides: Overrides = None, out: OutputOption = None) -> None:
+def train(
+    config: Given, *, overrides: Overrides = None, out: OutputOption = None, json_out: JsonOption = None
+) -> None:
     """Train what a config says. Interrupted, the same command goes on where it stopped."""
     asked = _config(config, overrides, out)
+    check_outputs({"--json": json_out}, [config, *asked.files()])
     from concord.runs import finished
     from concord.runs import train as run_training
 
@@ -46,6 +50,7 @@ def train(config: Given, *, overrides: Overrides = None, out: OutputOption = Non
         say("concord: stopped; the same command goes on from the last checkpoint", error=True)
         raise typer.Exit(130) from None
     if _is_first():
+        write_json(json_out, {"folder": str(run.folder), **run.facts})
         _tell(run, before)
 
 
@@ -55,15 +60,18 @@ def evaluate(
     split: SplitOption = "test",
     overrides: Overrides = None,
     out: OutputOption = None,
+    json_out: JsonOption = None,
 ) -> None:
     """Metrics by task on a split, of the heads and of the joint decoding: a table, and JSON in the folder."""
     run, asked = loaded(config, overrides, out)
+    check_outputs({"--json": json_out}, [config, *asked.files()])
 
     from concord.runs import as_table, write_metrics
     from concord.runs import evaluate as run_evaluation
 
     found = run_evaluation(run, asked, split)
     path = write_metrics(found, run.folder)
+    write_json(json_out, found)
     console().print(as_table(found))
     say(f"wrote {path}")
 
@@ -71,17 +79,24 @@ def evaluate(
 def predict(
     config: GivenOrFolder,
     data: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Argument(
-            help="A folder of images, a manifest, or a feature file (.npy, .npz); the config's own rows of "
-            "--split unless given.",
+            help="Images, folders of images, or patterns ('photos/*.jpg'); a manifest; or a feature file "
+            "(.npy, .npz). - reads paths from standard input, one a line. The config's own rows of --split "
+            "unless given.",
             show_default=False,
         ),
     ] = None,
     *,
-    to: Annotated[Path, typer.Option("--to", help="File to write (.csv, .parquet).")] = Path(
-        "predictions.csv"
-    ),
+    to: Annotated[
+        Path,
+        typer.Option(
+            "--to",
+            help="File to write (.csv, .parquet); - for standard output.",
+            parser=writable,
+            metavar="<path>",
+        ),
+    ] = Path("predictions.csv"),
     split: SplitOption = "test",
     source: Annotated[
         str | None, typer.Option("--source", help="Read DATA as this source of the config.")
@@ -98,15 +113,16 @@ def predict(
     """Predictions with both heads' probabilities, the jointly decoded result and their disagreement."""
     run, asked = loaded(config, overrides, out)
     # A folder's config names the data of its training.
-    check_outputs({"--to": to}, [config, data, features, *asked.files()])
+    places = None if data is None else named_files(data)
+    check_outputs({"--to": to}, [config, *(places or []), features, *asked.files()])
     from concord.runs import predict as run_prediction
     from concord.runs import predict_split, write_predictions
 
-    if data is None:
+    if places is None:
         frame = predict_split(run, asked, split)
     else:
         frame = run_prediction(
-            run, data, source=source, features=features, on_error=on_error, root=asked.data
+            run, places, source=source, features=features, on_error=on_error, root=asked.data
         )
     say(f"wrote {write_predictions(frame, to)}: {frame.height:,} rows, {frame.width} columns")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -27,7 +27,7 @@ LABELS_FROM = 0.5
 
 def predict(
     run: Run,
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     *,
     source: str | None = None,
     features: str | Path | None = None,
@@ -38,7 +38,8 @@ def predict(
 
     Args:
         run: The run.
-        data: A folder of images, a manifest (.parquet, .csv), or a feature file (.npy, .npz).
+        data: A folder of images, an image, or several of these; a manifest (.parquet, .csv); or a feature
+            file (.npy, .npz).
         source: Whose inputs of the config say how these are read; the first source that fits.
         features: The feature file that a manifest's column `row` counts the rows of, where it is another than
             the config's.
@@ -46,34 +47,36 @@ def predict(
         root: What the config's feature files are relative to; as in the config unless given.
 
     Returns:
-        A row a sample: its columns `path`, `row` or `text`, then by task `TASK.head` and `TASK.joint` (the
+        A row a sample: its columns `path` (a manifest's own; of images and folders as they were given),
+        `row` or `text`, then by task `TASK.head` and `TASK.joint` (the
         class; or the labels from .5 on, with semicolons between), `TASK.head.NAME` and `TASK.joint.NAME`
         (probabilities of the head and of the joint decoding), and `SOURCE->TARGET.disagreement` in [0, 1].
 
     Raises:
         MissingDataError: No such file or folder.
-        EmptyDataError: A folder without an image, or nothing that can be loaded.
-        ConfigError: Data that the network does not take.
+        EmptyDataError: A folder without an image, no data at all, or nothing that can be loaded.
+        ConfigError: Data that the network does not take, or several of which one is no image.
         ShapeError: Feature rows of another width than the network was trained on.
         UnknownNameError: No such source, or neither `raise` nor `skip`.
     """
     known = get_args(InputPlan.model_fields["on_error"].annotation)
     if on_error is not None and on_error not in known:
         raise UnknownNameError.of("way with images that cannot be read", on_error, known)
-    data = Path(data)
-    manifest, wanted = _found(data)
+    places = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
+    manifest, wanted, shown = _found(places)
     plan = _plan(run, wanted, source)
     if on_error is not None and plan.kind == "images":
         plan = plan.model_copy(update={"on_error": on_error})
     if plan.kind in ("features", "arrays"):
-        given = features if features is not None else data if wanted == "file" else None
+        given = features if features is not None else places[0] if wanted == "file" else None
         if given is not None:
             plan = plan.model_copy(update={"file": str(Path(given).resolve())})
     if wanted == "file":
-        count = len(FeatureRows(data, key=plan.key))
+        count = len(FeatureRows(places[0], key=plan.key))
         manifest = replace(manifest, frame=pl.DataFrame({"row": range(count)}))
     preparation = run.preparation(None if root is None else Path(root))
-    return _frame(run, taken_by(run, plan, manifest, preparation, manifest.name or "data"), manifest)
+    rows = taken_by(run, plan, manifest, preparation, manifest.name or "data")
+    return _frame(run, rows, manifest, shown)
 
 
 def predict_split(run: Run, config: Config, split: str = "test") -> pl.DataFrame:
@@ -107,18 +110,42 @@ def write_predictions(frame: pl.DataFrame, path: str | Path) -> Path:
 # -- what is given -----------------------------------------------------------------------------------
 
 
-def _found(data: Path) -> tuple[Manifest, str]:
-    """The samples of a place, and what they are: `folder`, `file` (of features) or `manifest`."""
-    if data.is_dir():
-        return images_below(data), "folder"
-    if not data.exists():
-        raise MissingDataError(
-            f"expected a manifest, a folder of images or a feature file, found nothing at {data}"
-        )
+def _found(places: Sequence[Path]) -> tuple[Manifest, str, Sequence[str] | None]:
+    """The samples of places; whether `images`, a `file` of features or a `manifest`; and paths to show."""
+    if not places:
+        raise EmptyDataError("nothing to predict: give a manifest, images or a feature file")
+    for data in places:
+        if not data.exists():
+            raise MissingDataError(
+                f"expected a manifest, images or a feature file, found nothing at {data}; a folder, images "
+                "and patterns such as photos/*.jpg may be given"
+            )
+    if all(data.is_dir() or data.suffix.lower() in IMAGE_SUFFIXES for data in places):
+        manifest, shown = _images(places)
+        return manifest, "images", shown
+    if len(places) > 1:
+        other = next(d for d in places if not d.is_dir() and d.suffix.lower() not in IMAGE_SUFFIXES)
+        raise ConfigError(f"several images or folders of images can be given, and {other} is neither")
+    data = places[0]
     if data.suffix in FEATURE_SUFFIXES:
-        return Manifest(pl.DataFrame({"row": [0]}), (), data.parent, data.stem), "file"
+        return Manifest(pl.DataFrame({"row": [0]}), (), data.parent, data.stem), "file", None
     # Annotations play no part: a manifest of other tasks is as good as one without any.
-    return read_manifest(data, tasks=()), "manifest"
+    return read_manifest(data, tasks=()), "manifest", None
+
+
+def _images(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
+    """The images of files and folders, below the folder that all lie in; and their paths as given."""
+    shown: list[Path] = []
+    real: list[Path] = []
+    for place in places:
+        inner = [place / name for name in images_below(place).frame["path"]] if place.is_dir() else [place]
+        shown += inner
+        # A link that was named is meant; one within a folder must not lead out of it.
+        real += [path.absolute() if place.is_dir() else path.resolve() for path in inner]
+    root = Path(os.path.commonpath([path.parent for path in real]))
+    paths = [path.relative_to(root).as_posix() for path in real]
+    name = places[0].name if places[0].is_dir() else places[0].stem
+    return Manifest(pl.DataFrame({"path": paths}), (), root, name), [path.as_posix() for path in shown]
 
 
 def images_below(folder: Path) -> Manifest:
@@ -149,7 +176,7 @@ def _plan(run: Run, wanted: str, source: str | None) -> InputPlan:
         if source not in run.inputs:
             raise UnknownNameError.of("source", source, run.inputs)
         return run.inputs[source]
-    kinds = {"folder": ("images",), "file": ("features", "arrays")}.get(wanted)
+    kinds = {"images": ("images",), "file": ("features", "arrays")}.get(wanted)
     for plan in run.inputs.values():
         if kinds is None or plan.kind in kinds:
             return plan
@@ -160,13 +187,15 @@ def _plan(run: Run, wanted: str, source: str | None) -> InputPlan:
 # -- what comes out ----------------------------------------------------------------------------------
 
 
-def _frame(run: Run, source: Source, manifest: Manifest) -> pl.DataFrame:
+def _frame(run: Run, source: Source, manifest: Manifest, shown: Sequence[str] | None = None) -> pl.DataFrame:
     device = device_of(run.config.training.accelerator)
     outputs = outputs_of(run, source, run.config.validation.batch_size, device)
     known = [name for name in ("path", "row", "text", "group") if name in manifest.frame.columns]
     front = manifest.frame.select(
         name for name in known if manifest.frame[name].null_count() < len(manifest)
     )[outputs.index]
+    if shown is not None:
+        front = front.with_columns(path=pl.Series(shown)[outputs.index])
     columns: list[pl.Series] = []
     for task in run.tasks:
         columns += _of_task(task, outputs)
