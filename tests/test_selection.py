@@ -125,7 +125,7 @@ def test_a_learner_that_shares_nothing_has_no_shared_candidate() -> None:
     outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=3, say=said.append)
     assert {kind for kind, *_ in learner.trained} == {"single-task", "coupled"}
     assert learner.spent == pytest.approx(outcome.cost)
-    assert "2 folds x single-task and coupled networks" in said[0]
+    assert "2 folds x single-task and coupled models" in said[0]
     assert chosen(outcome)["kind"] == {"coupled"}
     assert "shared" not in {name.partition("/")[0] for c in outcome.choices.values() for name in c.losses}
     assert outcome.probabilities(learner, rows)["kind"].sum(axis=1) == pytest.approx(1.0)

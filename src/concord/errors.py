@@ -93,6 +93,12 @@ class EmptyDataError(ConcordError, ValueError):
     page = "howto/refused#no-annotation-no-rows"
 
 
+class EstimatorError(ConcordError, ValueError):
+    """An estimator of scikit-learn that refuses what it is given; the message says whose rows, and why."""
+
+    page = "howto/refused#an-estimator-that-refuses-its-rows"
+
+
 class NotFittedError(ConcordError, ValueError):
     """Something is asked for that needs a fit first."""
 

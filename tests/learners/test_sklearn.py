@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 
 from concord.auto import Effort, select
 from concord.data import StreamedInputs
-from concord.errors import ShapeError
+from concord.errors import EstimatorError, ShapeError
 from concord.fitting import Rows
 from concord.learners import EstimatorLearner
 from concord.relations import Relation
@@ -100,7 +100,7 @@ def test_what_an_estimator_cannot_do_is_no_kind() -> None:
     assert EstimatorLearner(KNeighborsClassifier()).kinds == ("single-task",)
     assert EstimatorLearner(make_pipeline(StandardScaler(), KNeighborsClassifier())).kinds == ("single-task",)
     assert EstimatorLearner(HistGradientBoostingClassifier()).kinds == ("single-task", "coupled")
-    with pytest.raises(ShapeError, match="LinearSVC has no predict_proba"):
+    with pytest.raises(EstimatorError, match="LinearSVC has no predict_proba"):
         EstimatorLearner(LinearSVC())
     given = rows()
     streamed = Rows(StreamedInputs((), np.zeros(0, dtype=np.int64)), given.targets)

@@ -149,11 +149,12 @@ def select(
     """
     if artefact not in ("distilled", "bagged"):
         raise UnknownNameError.of("artefact", artefact, ("distilled", "bagged"))
-    names = ", ".join(learner.kinds[:-1]) + f" and {learner.kinds[-1]}"
-    say(
-        f"auto: {effort.folds} folds x {names} networks at {effort.share:.0%} of the steps, then one "
-        f"network: about {effort.cost(len(learner.kinds)):.1f} times the pair of single-task models"
-    )
+    kinds = " and ".join(", ".join(learner.kinds).rsplit(", ", 1))
+    trained = f"networks at {effort.share:.0%} of the steps, then one network"
+    if "shared" not in learner.kinds:
+        trained = "models, then one of each task on all rows"
+    cost = f"about {effort.cost(len(learner.kinds)):.1f} times the pair of single-task models"
+    say(f"auto: {effort.folds} folds x {kinds} {trained}: {cost}")
     first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed)
     if (folds := len(first.base.networks)) != effort.folds:
         raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")

@@ -46,6 +46,7 @@ from concord.errors import (
 )
 from concord.estimation import PriorShift
 from concord.estimator.annotations import SINGLE, annotations_of, check_annotated, say_missing
+from concord.estimator.base import adopt_tags, checked_base
 from concord.estimator.couplings import checked_couplings, checked_relations
 from concord.estimator.cuts import chosen_thresholds
 from concord.estimator.features import inputs_of
@@ -56,8 +57,8 @@ from concord.estimator.settings import check_device, group_of_rows, number, one_
 from concord.estimator.tables import TableForm, by_task
 from concord.estimator.warned import warn_caller
 from concord.estimator.weights import row_weights
-from concord.fitting import Rows
-from concord.learners import TorchLearner
+from concord.fitting import HeldFeatures, Rows
+from concord.learners import EstimatorLearner, Learner, Model, TorchLearner, train_alone
 from concord.networks import seeded, usual_torch
 from concord.relations import Relation
 from concord.tasks import MulticlassTask, MultilabelTask, Task
@@ -106,6 +107,14 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             ``"two-stage"`` trains a cross-fitted balanced shared network and then one that also learns its
             class posteriors given the annotated targets, through the supplied relations as they are: no
             guard, no check of a table. One task alone is the single-task model.
+        base: An estimator of scikit-learn with `predict_proba` in place of networks: trees, linear models,
+            boosting, a pipeline. It is cloned and fitted for each class task and each label on the rows with
+            that annotation; `random_state` sets its own. Features reach it as they are given, frames, sparse
+            matrices and gaps included; it sees classes as numbers 0, 1, ... Coupled models learn the
+            posteriors of rows without a class from weighted copies of them. Nothing is shared, so coupling is
+            ``"auto"`` (single-task models are where it starts), ``"two-stage"`` or None (single-task models);
+            what only networks have (`trunk`, `hidden`, `dropout`, `steps`, `rows_per_task`, `learning_rate`,
+            `weight_decay`, `device`) is refused.
         effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend, at most 4.0, 7.9 and
             26.5 times the pair of single-task models (more where `steps` are below 600 and 334: the networks
             of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
@@ -169,6 +178,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         relations: Sequence[Relation] | None = None,
         coupling: Any = "auto",
         *,
+        base: Any = None,
         effort: str = "standard",
         artefact: str = "distilled",
         trunk: nn.Module | Callable[[], nn.Module] | None = None,
@@ -187,6 +197,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.tasks = tasks
         self.relations = relations
         self.coupling = coupling
+        self.base = base
         self.effort = effort
         self.artefact = artefact
         self.trunk = trunk
@@ -209,6 +220,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         tags.non_deterministic = self.random_state is None
+        if self.base is not None:
+            adopt_tags(tags, self.base)
         if self.tasks is not None:
             # Else scikit-learn would stratify by y, which it takes for the classes of one task.
             tags.estimator_type = None
@@ -219,7 +232,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
         Args:
             X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of your own also an array
-                (n, ...), which it gets in float32.
+                (n, ...), which it gets in float32; with a base whatever that takes.
             y: By task name, targets with gaps: (n,) class names or indices with -1 or None, (n, K) labels
                 with NaN. Or the same as a table of pandas or polars, with a column ``TASK`` for each class
                 task and ``TASK.LABEL`` for each label (`concord.target_frame` makes one); then `predict`
@@ -235,6 +248,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             AnnotationError: A class task of which a single class is annotated.
             NoAnnotationError: A task without any annotation.
             NotFiniteError: NaN or infinite inputs, with a trunk of your own.
+            EstimatorError: A base without `predict_proba`, or that refuses its rows or their weights.
+            ConfigError: A parameter or coupling that only networks have, together with a base.
             DuplicateNameError: Two tasks of one name, or two relations between the same tasks.
             UnknownNameError: A coupling, effort, artefact, task or class of another name.
             ValueError: Features that are no (n, d) array of finite numbers.
@@ -266,8 +281,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.thresholds_: dict[str, Any] | None = None
         self._thresholds: Thresholds | None = None
         self._automatic: Automatic | None = None
-        with training_bar(self._most_steps(), shown=bool(self.verbose)) as progress:
-            self._train(replace(learner, progress=progress), rows, relations)
+        with training_bar(self._most_steps(), shown=bool(self.verbose) and self.base is None) as progress:
+            if isinstance(learner, TorchLearner):
+                learner = replace(learner, progress=progress)
+            self._train(learner, rows, relations)
         self.relations_ = relations if self._automatic is None else list(self._automatic.relations)
         say_missing(missing, self.zero_shot_, self._say)
 
@@ -289,7 +306,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         effort = self._effort()
         return (effort.folds * effort.share if first else 0.0) + share
 
-    def _train(self, learner: TorchLearner, rows: Rows, relations: list[Relation]) -> None:
+    def _train(self, learner: TorchLearner | EstimatorLearner, rows: Rows, relations: list[Relation]) -> None:
         metric = checked_metric(self.thresholds)
         if self._decides():
             self._fit_automatic(learner, rows, relations)
@@ -307,14 +324,14 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     def _trained(
         self,
-        learner: TorchLearner,
+        learner: TorchLearner | EstimatorLearner,
         relations: list[Relation],
         rows: Rows,
         share: float,
         seed: int,
         say: Callable[[str], None] = lambda message: None,
-    ) -> nn.Module:
-        """A network by anything but ``"auto"``, trained for a share of the steps."""
+    ) -> Model:
+        """A model by anything but ``"auto"``, trained for a share of the steps."""
         if len(self.tasks_) == 1:
             say(f"one task, {self.tasks_[0].name}: the single-task model")
             return train_single(learner, rows, self.tasks_[0], share, seed)
@@ -323,18 +340,18 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             return two_stage(
                 learner, rows, self.tasks_, relations, effort=effort, seed=seed, share=share, say=say
             )
+        if isinstance(learner, EstimatorLearner):
+            say(f"single-task models by {learner.name}, no coupling")
+            return train_alone(learner, rows, self.tasks_, seed)
         chosen = checked_couplings(self.coupling)
         say(f"one balanced shared network, {', '.join(c.name for c in chosen) or 'no coupling'}")
         return train_shared(learner.coupled(relations, chosen), rows, self.tasks_, share, seed)
 
-    def _held_out(
-        self, train: Train, learner: TorchLearner, rows: Rows
-    ) -> dict[str, npt.NDArray[np.float64]]:
+    def _held_out(self, train: Train, learner: Learner, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
         """Out-of-fold probabilities by networks that are trained for the thresholds alone."""
         effort = self._effort()
-        self._say(
-            f"thresholds: {effort.folds} more networks at {effort.share:.0%} of the steps, one per fold"
-        )
+        what = "networks" if self.base is None else "models"
+        self._say(f"thresholds: {effort.folds} more {what} at {effort.share:.0%} of the steps, one per fold")
         self.cost_ *= 1 + effort.folds * self._length(effort.share) / self._length(1.0)
         return held_out_probabilities(train, learner, rows, self.tasks_, effort=effort, seed=self._seed)
 
@@ -393,7 +410,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """Probabilities for features X (n, d): by task (n, C) or (n, K); an array where y was one."""
         check_is_fitted(self, "tasks_")
         with usual_torch():
-            inputs = torch.as_tensor(inputs_of(self, X, reset=False))
+            given = inputs_of(self, X, reset=False)
+            inputs = given if isinstance(given, HeldFeatures) else torch.as_tensor(given)
             if self._automatic is not None:
                 out = self._automatic.probabilities(self._learner(), Rows(inputs, {}))
             else:
@@ -487,6 +505,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")
         checked_metric(self.thresholds)
         check_device(self.device)
+        if self.base is not None:
+            checked_base(self)
 
     def _rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, dict[str, list[str]]]:
         """Training rows, and what of each task is never annotated; starts the report, draws the seed."""
@@ -496,7 +516,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         if single:
             check_whole(y)
         inputs = inputs_of(self, X, y if single else None, reset=True)
-        self._example_shape = inputs.shape[1:]
+        self._example_shape = () if isinstance(inputs, HeldFeatures) else inputs.shape[1:]
         given = annotations_of(self.tasks, y)
         self._table = TableForm.of(y) if self.tasks is not None else None
         self.tasks_, self._single = given.tasks, given.classes is not None
@@ -510,7 +530,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003
         return rows, missing
 
-    def _fit_automatic(self, learner: TorchLearner, rows: Rows, relations: list[Relation]) -> None:
+    def _fit_automatic(self, learner: Learner, rows: Rows, relations: list[Relation]) -> None:
         effort = self._effort()
         for relation in relations:
             relation.cells('coupling="auto", which weighs it against the data,')
@@ -545,7 +565,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 warn_caller(str(shift), SourceShiftWarning)
                 self._say(str(shift))
 
-    def _learner(self) -> TorchLearner:
+    def _learner(self) -> TorchLearner | EstimatorLearner:
+        if self.base is not None:
+            return EstimatorLearner(self.base)
         return TorchLearner(
             trunk=self.trunk,
             hidden=tuple(self.hidden),
@@ -558,7 +580,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         )
 
     def _effort(self) -> Effort:
-        return EFFORTS[self.effort].for_steps(self.steps)
+        effort = EFFORTS[self.effort]
+        # A network of a fold may be trained for less; an estimator is fitted or it is not.
+        return effort.for_steps(self.steps) if self.base is None else replace(effort, share=1.0)
 
     def _say(self, message: str) -> None:
         self.report_.append(message)
@@ -581,6 +605,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 what could not be loaded again.
         """
         check_is_fitted(self, "tasks_")
+        if self.base is not None:
+            raise CheckpointError("a model with base= cannot be saved yet; keep what it was made from")
         target = Path(folder)
         content, tensors = pack(state_of(self))
         try:

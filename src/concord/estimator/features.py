@@ -10,10 +10,12 @@ from sklearn.utils.validation import validate_data
 
 from concord.arrays import Array, moments
 from concord.errors import NotFiniteError, ShapeError
+from concord.estimator.base import held_features
+from concord.fitting import HeldFeatures
 
 
-def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array:
-    """Inputs (n, ...) in float32 of what an estimator is given.
+def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array | HeldFeatures:
+    """Inputs (n, ...) in float32 of what an estimator is given; of one with a base as they are.
 
     Args:
         model: The estimator; with `reset` it keeps number, names, mean and spread of the features.
@@ -26,6 +28,14 @@ def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array:
         ShapeError: Inputs of a trunk of another shape than before.
         ValueError: Features that are no (n, d) array of finite numbers.
     """
+    if model.base is not None:
+        if y is not None:
+            validate_data(model, y=y, reset=reset)
+        held = held_features(X)
+        validate_data(model, held.values, skip_check_array=True, reset=reset)  # number and names alone
+        if reset:
+            model._mean, model._std = np.zeros(()), np.ones(())
+        return held
     if model.trunk is not None:
         return _trunk_inputs(model, X, reset=reset)
     if y is None:

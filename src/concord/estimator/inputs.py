@@ -13,7 +13,8 @@ import torch
 from concord.arrays import as_array, is_gap
 from concord.auto import covered
 from concord.errors import AnnotationError, ConcordWarning
-from concord.fitting import Rows
+from concord.estimator.base import numeric
+from concord.fitting import HeldFeatures, Rows
 from concord.names import is_number, spelt_alike
 from concord.relations import Relation
 from concord.tasks import MISSING_CLASS, Task
@@ -85,7 +86,13 @@ def input_shifts(rows: Rows, tasks: Sequence[Task]) -> list[str]:
     from sklearn.metrics import roc_auc_score
     from sklearn.model_selection import cross_val_predict
 
-    if rows.inputs.dim() != 2:
+    if isinstance(rows.inputs, HeldFeatures):
+        columns = numeric(rows.inputs.values)
+    elif rows.inputs.dim() == 2:
+        columns = rows.inputs.numpy()
+    else:
+        return []
+    if not columns.shape[1]:
         return []
     messages = []
     for i, first in enumerate(tasks):
@@ -94,7 +101,7 @@ def input_shifts(rows: Rows, tasks: Sequence[Task]) -> list[str]:
             only_a, only_b = sorted(a - b)[:1000], sorted(b - a)[:1000]
             if min(len(only_a), len(only_b)) < 20:
                 continue
-            x = rows.inputs[only_a + only_b].numpy()
+            x = columns[only_a + only_b]
             where = np.array([0] * len(only_a) + [1] * len(only_b))
             model = LogisticRegression(C=0.01, max_iter=200, class_weight="balanced")
             guess = cross_val_predict(model, x, where, cv=3, method="decision_function")

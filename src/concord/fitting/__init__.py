@@ -3,6 +3,7 @@
 from concord.fitting.checkpoints import Checkpoints, random_state, set_random_state
 from concord.fitting.code_logger import own_logger
 from concord.fitting.devices import keep_freed_memory, launch, on_first
+from concord.fitting.held import HeldFeatures
 from concord.fitting.loop import fit
 from concord.fitting.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
 from concord.fitting.recipe import History, Recipe, selected_network
@@ -25,6 +26,7 @@ __all__ = [
     "Checkpoints",
     "Decay",
     "Feed",
+    "HeldFeatures",
     "History",
     "JsonLines",
     "Logger",

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from concord.data import StreamedInputs
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, ShapeError
+from concord.fitting.held import HeldFeatures
 from concord.networks import length, moved, pieces
 from concord.tasks import Encoded, MulticlassTask, Task
 
@@ -35,8 +36,8 @@ class Rows:
     """Samples: what is annotated is in memory, inputs are or stay where they lie.
 
     Attributes:
-        inputs: (n, ...) held in memory, or numbers of rows in sources, which are read when they are needed;
-            of a batch, whatever the network takes.
+        inputs: (n, ...) held in memory as a tensor, or as they were given (`HeldFeatures`); or numbers of
+            rows in sources, which are read when they are needed; of a batch, whatever the network takes.
         targets: By task: (n,) int64 with -1, or (n, K) float with NaN.
         soft: By task, where there are any: (n, C) or (n, K) soft targets, NaN for none.
         weights: By task, where there are any: (n,) >= 0, weights of rows in its supervised loss.
@@ -58,8 +59,8 @@ class Rows:
             EmptyDataError: No rows.
             ShapeError: Targets of another number of rows than the inputs.
         """
-        x = torch.as_tensor(inputs)
-        x = x if x.is_floating_point() else x.float()
+        x = inputs if isinstance(inputs, HeldFeatures) else torch.as_tensor(inputs)
+        x = x if isinstance(x, HeldFeatures) or x.is_floating_point() else x.float()
         if len(x) == 0:
             raise EmptyDataError("no rows to train on")
         encoded: dict[str, Tensor] = {}

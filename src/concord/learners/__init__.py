@@ -1,12 +1,14 @@
 """Learners: what can train a model on rows and predict rows, whatever the model is."""
 
 from concord.learners.protocol import Kind, Learner, Model
-from concord.learners.sklearn import EstimatorLearner
+from concord.learners.sklearn import EstimatorLearner, FittedOutput, FittedTask, train_alone
 from concord.learners.torch_memory import TorchLearner, network_logits
 from concord.learners.torch_stream import StoredNetwork, StreamLearner
 
 __all__ = [
     "EstimatorLearner",
+    "FittedOutput",
+    "FittedTask",
     "Kind",
     "Learner",
     "Model",
@@ -14,4 +16,5 @@ __all__ = [
     "StreamLearner",
     "TorchLearner",
     "network_logits",
+    "train_alone",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +10,58 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from concord.errors import ShapeError
-from concord.fitting import Rows
+from concord.errors import EstimatorError, ShapeError
+from concord.fitting import HeldFeatures, Rows
 from concord.learners.protocol import Kind, Learner
 from concord.tasks import MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
-Fitted = Callable[[Array], Array]
-"""Features (n, d) -> logits or log-odds (n, width)."""
+Index = npt.NDArray[np.int64]
 
 SMALLEST = 1e-7
 """No probability is below it: what an estimator has never seen is unlikely, not impossible."""
+
+
+@dataclass(frozen=True)
+class FittedOutput:
+    """A fitted estimator of a class task or of one label, and which classes it has seen.
+
+    Attributes:
+        width: Number of classes; 2 of a label.
+        present: Indices of the classes that its rows showed, rising; it calls them 0, 1, ...
+        estimator: None where there were fewer than two.
+    """
+
+    width: int
+    present: tuple[int, ...]
+    estimator: Any
+
+    def probabilities(self, X: Any) -> Array:
+        """Probabilities (n, width); with one class seen, or none, the same for every row."""
+        out = np.zeros((X.shape[0], self.width))
+        out[:, list(self.present)] = 1.0 if self.estimator is None else self.estimator.predict_proba(X)
+        out = np.clip(out, SMALLEST, None)
+        return np.asarray(out / out.sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class FittedTask:
+    """The fitted estimators of one task.
+
+    Attributes:
+        outputs: One of a class task, one per label of a label task.
+        multiclass: Whether it is a class task.
+    """
+
+    outputs: tuple[FittedOutput, ...]
+    multiclass: bool
+
+    def logits(self, X: Any) -> Array:
+        """Logits (n, C) of classes, log-odds (n, K) of labels."""
+        found = [output.probabilities(X) for output in self.outputs]
+        if self.multiclass:
+            return np.log(found[0])
+        return np.stack([np.log(p[:, 1]) - np.log(p[:, 0]) for p in found], axis=1)
 
 
 @dataclass(frozen=True)
@@ -36,21 +77,34 @@ class EstimatorLearner(Learner):
             and its `random_state` set, for every fit.
 
     Raises:
-        ShapeError: An estimator without `predict_proba`.
+        EstimatorError: An estimator without `predict_proba`, or a class in its place.
     """
 
     estimator: Any
 
     def __post_init__(self) -> None:
-        if not hasattr(self.estimator, "predict_proba"):
-            raise ShapeError(
-                f"{type(self.estimator).__name__} has no predict_proba; wrap it in CalibratedClassifierCV"
-            )
+        base = self.estimator
+        if isinstance(base, type):
+            raise EstimatorError(f"{base.__name__} is a class; give an estimator: {base.__name__}()")
+        if not (hasattr(base, "get_params") and hasattr(base, "fit")):
+            raise EstimatorError(f"an estimator in the manner of scikit-learn is wanted, found {base!r}")
+        if not hasattr(base, "predict_proba"):
+            raise EstimatorError(f"{self.name} has no predict_proba; wrap it in CalibratedClassifierCV")
+
+    @property
+    def name(self) -> str:
+        """The estimator's, of a pipeline that of its last step."""
+        return type(self._last()[0]).__name__
+
+    @property
+    def weighted(self) -> bool:
+        """Whether the estimator takes weights of rows."""
+        return bool(self._weight_key())
 
     @property
     def kinds(self) -> Sequence[Kind]:  # type: ignore[override]
         """Single-task models, and coupled ones where the estimator takes weights of rows."""
-        return ("single-task", "coupled") if self._weight_key() else ("single-task",)
+        return ("single-task", "coupled") if self.weighted else ("single-task",)
 
     def train(
         self,
@@ -62,82 +116,94 @@ class EstimatorLearner(Learner):
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
-    ) -> dict[str, Fitted]:
-        """Estimators of all tasks; only the ratio of a task's two weights matters."""
+    ) -> dict[str, FittedTask]:
+        """Estimators of all tasks; only the ratio of a task's two weights matters.
+
+        Raises:
+            EstimatorError: Weights of rows that the estimator does not take, or rows that it refuses.
+        """
         del kind, share
+        if rows.weights and not self.weighted:
+            raise EstimatorError(
+                f"{self.name} takes no weights of rows; leave out sample_weight and class_weight, or take "
+                "another estimator"
+            )
         X = features(rows.inputs)
         out = {}
         for task in tasks:
             y = rows.targets[task.name].numpy()
-            weight = rows.weights[task.name].numpy() if task.name in rows.weights else None
+            weight = rows.weights[task.name].numpy().astype(np.float64) if task.name in rows.weights else None
             if isinstance(task, MulticlassTask):
                 soft = rows.soft.get(task.name)
                 ratio = soft_weights.get(task.name, 1.0) / task_weights.get(task.name, 1.0)
                 out[task.name] = self._classes(task, X, y, weight, soft, ratio, seed)
             else:
-                out[task.name] = self._labels(X, y, weight, seed)
+                out[task.name] = self._labels(task, X, y, weight, seed)
         return out
 
-    def predict(self, model: Mapping[str, Fitted], rows: Rows) -> dict[str, Array]:
+    def predict(self, model: Mapping[str, FittedTask], rows: Rows) -> dict[str, Array]:
         """Logits (n, C) and log-odds (n, K) of all tasks of a model."""
-        X = features(rows.inputs)
-        return {name: fitted(X) for name, fitted in model.items()}
+        X = features(rows.inputs).values
+        return {name: fitted.logits(X) for name, fitted in model.items()}
 
     # -- one task ------------------------------------------------------------------------------------
 
     def _classes(
         self,
         task: MulticlassTask,
-        X: Array,
-        y: npt.NDArray[np.int64],
+        X: HeldFeatures,
+        y: Index,
         weight: Array | None,
         soft: Tensor | None,
         ratio: float,
         seed: int,
-    ) -> Fitted:
-        known = task.annotated(y)
-        parts, classes = [X[known]], [y[known]]
-        weights = None if weight is None else [weight[known].astype(np.float64)]
-        if soft is not None and len(soft_rows := np.flatnonzero(~np.isnan(soft.numpy()).any(axis=1))):
+    ) -> FittedTask:
+        known = np.flatnonzero(task.annotated(y))
+        index, classes = [known], [y[known]]
+        weights = None if weight is None else [weight[known]]
+        if soft is not None and len(taught := np.flatnonzero(~np.isnan(soft.numpy()).any(axis=1))):
             # As a network's two losses, each a mean over its rows, weigh one row against another.
-            each = ratio * known.sum() / len(soft_rows) * soft.numpy()[soft_rows].astype(np.float64)
-            weights = [np.ones(int(known.sum()))] if weights is None else weights
+            each = ratio * len(known) / len(taught) * soft.numpy()[taught].astype(np.float64)
+            weights = [np.ones(len(known))] if weights is None else weights
             for c in range(task.width):
-                parts, classes = [*parts, X[soft_rows]], [*classes, np.full(len(soft_rows), c)]
+                index, classes = [*index, taught], [*classes, np.full(len(taught), c)]
                 weights.append(each[:, c])
         joined = None if weights is None else np.concatenate(weights)
-        found = self._fitted(np.concatenate(parts), np.concatenate(classes), joined, task.width, seed)
-        return lambda X: np.log(found(X))
-
-    def _labels(self, X: Array, a: Array, weight: Array | None, seed: int) -> Fitted:
-        each = []
-        for k in range(a.shape[1]):
-            known = ~np.isnan(a[:, k])
-            own = None if weight is None else weight[known].astype(np.float64)
-            each.append(self._fitted(X[known], a[known, k].astype(np.int64), own, 2, seed))
-        return lambda X: np.stack(
-            [np.log(p[:, 1]) - np.log(p[:, 0]) for p in (one(X) for one in each)], axis=1
+        found = self._fitted(
+            f"task {task.name!r}", X, np.concatenate(index), np.concatenate(classes), joined, task.width, seed
         )
+        return FittedTask((found,), multiclass=True)
+
+    def _labels(self, task: Task, X: HeldFeatures, a: Array, weight: Array | None, seed: int) -> FittedTask:
+        each = []
+        for k, label in enumerate(task.outputs):
+            known = np.flatnonzero(~np.isnan(a[:, k]))
+            own = None if weight is None else weight[known]
+            what = f"label {label!r} of task {task.name!r}"
+            each.append(self._fitted(what, X, known, a[known, k].astype(np.int64), own, 2, seed))
+        return FittedTask(tuple(each), multiclass=False)
 
     def _fitted(
-        self, X: Array, y: npt.NDArray[Any], weight: Array | None, width: int, seed: int
-    ) -> Callable[[Array], Array]:
-        """Probabilities (n, width); with one annotated class, or none, the same for every row."""
+        self, what: str, X: HeldFeatures, index: Index, y: Index, weight: Array | None, width: int, seed: int
+    ) -> FittedOutput:
+        """An estimator of the rows of `index`, where any weigh more than 0."""
         if weight is not None:
-            X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
-        present = np.unique(y)
-        estimator = None
-        if len(present) > 1:
-            estimator = self._seeded(seed)
-            estimator.fit(X, y, **({} if weight is None else {self._weight_key(): weight}))
-
-        def probabilities(X: Array) -> Array:
-            out = np.zeros((len(X), width))
-            out[:, present] = 1.0 if estimator is None else estimator.predict_proba(X)
-            out = np.clip(out, SMALLEST, None)
-            return np.asarray(out / out.sum(axis=1, keepdims=True))
-
-        return probabilities
+            some = weight > 0
+            index, y, weight = index[some], y[some], weight[some]
+        present, code = np.unique(y, return_inverse=True)
+        seen = tuple(int(c) for c in present)
+        if len(seen) < 2:
+            return FittedOutput(width, seen, None)
+        estimator = self._seeded(seed)
+        weights = {} if weight is None else {self._weight_key(): weight}
+        try:
+            # Classes by their place among those present: not every estimator takes numbers with holes.
+            estimator.fit(X[index].values, code, **weights)
+        except ValueError as error:
+            raise EstimatorError(
+                f"{self.name} refuses the {len(y)} rows of {what}: {' '.join(str(error).split())}"
+            ) from error
+        return FittedOutput(width, seen, estimator)
 
     def _seeded(self, seed: int) -> Any:
         from sklearn.base import clone
@@ -146,24 +212,41 @@ class EstimatorLearner(Learner):
         names = [name for name in made.get_params() if name.split("__")[-1] == "random_state"]
         return made.set_params(**dict.fromkeys(names, seed))
 
-    def _weight_key(self) -> str:
-        """Name of the weights of rows in `fit`; empty where the estimator takes none."""
+    def _last(self) -> tuple[Any, str]:
+        """The last step of a pipeline, and the prefix of its parameters in `fit`."""
         from sklearn.pipeline import Pipeline
-        from sklearn.utils.validation import has_fit_parameter
 
         last, prefix = self.estimator, ""
         while isinstance(last, Pipeline):
             name, last = last.steps[-1]
             prefix += f"{name}__"
+        return last, prefix
+
+    def _weight_key(self) -> str:
+        """Name of the weights of rows in `fit`; empty where the estimator takes none."""
+        from sklearn.utils.validation import has_fit_parameter
+
+        last, prefix = self._last()
         return f"{prefix}sample_weight" if has_fit_parameter(last, "sample_weight") else ""
 
 
-def features(inputs: Tensor) -> Array:
-    """Inputs in memory (n, ...) as features (n, d).
+def train_alone(
+    learner: EstimatorLearner, rows: Rows, tasks: Sequence[Task], seed: int
+) -> dict[str, FittedTask]:
+    """Single-task models of all tasks, as one model."""
+    return learner.train(
+        rows, tasks, kind="single-task", share=1.0, seed=seed, task_weights={}, soft_weights={}
+    )
+
+
+def features(inputs: Any) -> HeldFeatures:
+    """Inputs in memory as features (n, d); of a tensor (n, ...) in float64.
 
     Raises:
         ShapeError: Inputs that are not held in memory.
     """
+    if isinstance(inputs, HeldFeatures):
+        return inputs
     if not isinstance(inputs, Tensor):
         raise ShapeError("an estimator takes features in memory; read them into an array first")
-    return inputs.reshape(len(inputs), -1).numpy().astype(np.float64)
+    return HeldFeatures(inputs.reshape(len(inputs), -1).numpy().astype(np.float64))
