@@ -24,7 +24,7 @@ from concord.estimation.check import check_observations
 from concord.estimation.em import TableRule
 from concord.estimation.shift import prior_shift, source_prior
 from concord.fitting.rows import Rows
-from concord.learners import Kind
+from concord.learners import Kind, Learner
 from concord.tasks import Task
 from worlds import World, class_head, classes_world, label_head, labels_world
 
@@ -40,7 +40,7 @@ class Told(nn.Module):
         self.kind, self.names = kind, [task.name for task in tasks]
 
 
-class FakeLearner:
+class FakeLearner(Learner):
     """Trains nothing: logits by kind of network, task and row."""
 
     kinds: Sequence[Kind] = KINDS

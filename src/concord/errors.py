@@ -171,6 +171,12 @@ class ExportError(ConcordError, RuntimeError):
     page = "howto/deploy#an-export-that-is-refused"
 
 
+class ProcessError(ConcordError, RuntimeError):
+    """Work that cannot be handed to another process, or whose process was ended."""
+
+    page = "howto/refused#a-process-that-was-ended"
+
+
 class StudyError(ConcordError, ValueError):
     """A study plan that cannot be run as written."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from scipy.special import expit, softmax
 from concord.auto.effort import Effort
 from concord.decoding import temperature
 from concord.fitting import Rows
-from concord.learners import Kind, Learner, Model
+from concord.learners import Kind, Learner, Model, Training, train_and_predict
 from concord.tasks import MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
@@ -78,32 +78,31 @@ def train_family(
     soft: list[dict[str, Array]] | None,
 ) -> Family:
     """The networks of all folds of one candidate, and their logits of all rows."""
+    alone = name == "single-task"
+
+    def trainings() -> Iterator[Training]:
+        for k in range(effort.folds):
+            index = torch.from_numpy(np.flatnonzero(fold != k))
+            part = rows.take(index)
+            if soft is not None:
+                given = {task: values[index.numpy()].astype(np.float32) for task, values in soft[k].items()}
+                part = replace(part, soft={task: torch.from_numpy(values) for task, values in given.items()})
+            number = seed * 1000 + k + 1
+            if alone:
+                for task in tasks:
+                    yield replace(single_training(part, task, effort.share, number), predicted=rows)
+            else:
+                yield replace(shared_training(part, tasks, effort.share, number), predicted=rows)
+
+    trained = iter(learner.train_all(trainings()))
     networks: list[dict[str, Model]] = []
     logits: dict[str, list[Array]] = {task.name: [] for task in tasks}
-    for k in range(effort.folds):
-        index = torch.from_numpy(np.flatnonzero(fold != k))
-        part = rows.take(index)
-        if soft is not None:
-            part = replace(
-                part,
-                soft={
-                    task: torch.from_numpy(values[index.numpy()].astype(np.float32))
-                    for task, values in soft[k].items()
-                },
-            )
-        number = seed * 1000 + k + 1
-        if name == "single-task":
-            nets = {task.name: train_single(learner, part, task, effort.share, number) for task in tasks}
-        else:
-            network = train_shared(learner, part, tasks, effort.share, number)
-            nets = dict.fromkeys((task.name for task in tasks), network)
-        networks.append(nets)
-        done: dict[int, dict[str, Array]] = {}
-        for task in tasks:
-            network = nets[task.name]
-            if id(network) not in done:
-                done[id(network)] = learner.predict(network, rows)
-            logits[task.name].append(done[id(network)][task.name])
+    for _ in range(effort.folds):
+        one = None if alone else next(trained)
+        of_task = {task.name: one or next(trained) for task in tasks}
+        networks.append({task: each.model for task, each in of_task.items()})
+        for task, each in of_task.items():
+            logits[task].append(each.logits[task])
     return Family(name, networks, {task: np.stack(each) for task, each in logits.items()})
 
 
@@ -127,22 +126,29 @@ def out_of_sample(family: Family, task: Task, rows: Rows, fold: npt.NDArray[np.i
     return np.where(known, family.held_out(task, fold), family.averaged(task))
 
 
+def single_training(rows: Rows, task: Task, share: float, seed: int) -> Training:
+    """The training of the single-task model of one task."""
+    return Training(rows.of_tasks([task]), [task], "single-task", share, seed)
+
+
+def shared_training(rows: Rows, tasks: Sequence[Task], share: float, seed: int) -> Training:
+    """The training of the balanced shared network, with whatever soft targets the rows carry."""
+    return Training(
+        rows,
+        tasks,
+        "coupled" if rows.soft else "shared",
+        share,
+        seed,
+        balance_weights(rows, tasks),
+        {task: balance_soft(rows, task) for task in rows.soft},
+    )
+
+
 def train_single(learner: Learner, rows: Rows, task: Task, share: float, seed: int) -> Model:
     """The single-task model of one task."""
-    own = rows.of_tasks([task])
-    return learner.train(
-        own, [task], kind="single-task", share=share, seed=seed, task_weights={}, soft_weights={}
-    )
+    return train_and_predict(learner, single_training(rows, task, share, seed)).model
 
 
 def train_shared(learner: Learner, rows: Rows, tasks: Sequence[Task], share: float, seed: int) -> Model:
     """The balanced shared network, with whatever soft targets the rows carry."""
-    return learner.train(
-        rows,
-        tasks,
-        kind="coupled" if rows.soft else "shared",
-        share=share,
-        seed=seed,
-        task_weights=balance_weights(rows, tasks),
-        soft_weights={task: balance_soft(rows, task) for task in rows.soft},
-    )
+    return train_and_predict(learner, shared_training(rows, tasks, share, seed)).model

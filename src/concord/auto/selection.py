@@ -14,7 +14,7 @@ Networks, optimisers and devices are the business of a `Learner`; this room only
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from concord.auto.combine import Choice, in_order, predict_in_order
 from concord.auto.cross_fitting import FirstStage, first_stage
 from concord.auto.effort import Effort
-from concord.auto.families import Family, fit_scales, train_family, train_shared, train_single
+from concord.auto.families import Family, fit_scales, shared_training, single_training, train_family
 from concord.auto.guard import Base, Start, guard, proven, unrelated
 from concord.auto.teach import class_targets, taught_targets
 from concord.auto.zero_shot import unseen_classes
@@ -35,7 +35,7 @@ from concord.estimation import (
     prior_shift,
 )
 from concord.fitting import Rows
-from concord.learners import Learner
+from concord.learners import Learner, Training
 from concord.relations import Relation
 from concord.tasks import MulticlassTask, Task
 
@@ -328,17 +328,24 @@ def _final(
     one is taught the classes of rows without one by the whole first stage. Temperatures stay those of the
     folds, which were fitted on rows that no network had seen.
     """
+    alone = [t for t in tasks if any(n.startswith("single-task") for n in choices[t.name].weights)]
+
+    def trainings() -> Iterator[Training]:
+        for name in used:
+            if name == "single-task":
+                yield from (single_training(rows, task, 1.0, seed) for task in alone)
+            elif name == "coupled":
+                soft = taught_targets(base, rows, active, tasks, unseen)
+                yield shared_training(replace(rows, soft=soft), tasks, 1.0, seed)
+            else:
+                yield shared_training(rows, tasks, 1.0, seed)
+
+    trained = (each.model for each in learner.train_all(trainings()))
     out: dict[str, Family] = {}
     for name in used:
-        scale = families[name].scale
         if name == "single-task":
-            chosen = [t for t in tasks if any(n.startswith(name) for n in choices[t.name].weights)]
-            nets = {task.name: train_single(learner, rows, task, 1.0, seed) for task in chosen}
+            nets = {task.name: next(trained) for task in alone}
         else:
-            part = rows
-            if name == "coupled":
-                soft = taught_targets(base, rows, active, tasks, unseen)
-                part = replace(rows, soft=soft)
-            nets = dict.fromkeys((task.name for task in tasks), train_shared(learner, part, tasks, 1.0, seed))
-        out[name] = Family(name, [nets], {}, scale)
+            nets = dict.fromkeys((task.name for task in tasks), next(trained))
+        out[name] = Family(name, [nets], {}, families[name].scale)
     return out

@@ -16,6 +16,7 @@ from concord.cli.relation import (
     FeaturesOption,
     LevelOption,
     PredictionsOption,
+    ProcessesOption,
     SeedOption,
     SourceOption,
     TableOut,
@@ -67,6 +68,7 @@ def audit(
     level: LevelOption = 0.95,
     seed: SeedOption = 0,
     effort: EffortOption = "standard",
+    processes: ProcessesOption = 1,
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
@@ -91,7 +93,7 @@ def audit(
         )
     manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
-    predicted = task_predictions(manifest, (first, second), predictions, features, seed, effort)
+    predicted = task_predictions(manifest, (first, second), predictions, features, seed, effort, processes)
     groups = group_codes(manifest)
     if propose is not None:
         which = propose_audit(predicted[first.name], rows, groups=groups, seed=seed)

@@ -86,6 +86,10 @@ SeedOption = Annotated[int, typer.Option("--seed", help="Of the cross-fitting.",
 EffortOption = Annotated[
     str, typer.Option("--effort", help="Of the cross-fitting: fast, standard, thorough.")
 ]
+ProcessesOption = Annotated[
+    int,
+    typer.Option("--processes", min=1, help="Networks of the cross-fitting that are trained at a time."),
+]
 FigureOption = Annotated[
     Path | None,
     typer.Option("--figure", help="Draw the heat map to this .svg, .png or .pdf file.", show_default=False),
@@ -166,6 +170,7 @@ def estimate(
     ] = None,
     seed: SeedOption = 0,
     effort: EffortOption = "standard",
+    processes: ProcessesOption = 1,
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
@@ -191,7 +196,8 @@ def estimate(
     targets = manifest.targets()
     predicted: dict[str, npt.NDArray[np.float64]] = {}
     if predictions is not None or features is not None:
-        predicted = task_predictions(manifest, (first, second), predictions, features, seed, effort)
+        cross_fitting = (seed, effort, processes)
+        predicted = task_predictions(manifest, (first, second), predictions, features, *cross_fitting)
     relation = estimate_relation(
         first,
         second,
@@ -240,6 +246,7 @@ def check(
     level: LevelOption = 0.95,
     seed: SeedOption = 0,
     effort: EffortOption = "standard",
+    processes: ProcessesOption = 1,
     task: TaskOption = None,
     labels: LabelOption = None,
     gap: GapOption = None,
@@ -269,7 +276,7 @@ def check(
     given, left_out = _given(table, first, second)
     _one_of(predictions, features)
     if features is not None:
-        stage = _first_stage(manifest, (first, second), features, seed, effort)
+        stage = _first_stage(manifest, (first, second), features, seed, effort, processes)
         found, rows = stage.check(given), stage.observations(first, second)
     elif predictions is not None:
         targets, predicted = manifest.targets(), read_predictions(predictions, manifest, (first, second))
@@ -328,7 +335,7 @@ def read_annotations(
 
 
 def _first_stage(
-    manifest: Manifest, tasks: tuple[Task, Task], features: Path, seed: int, effort: str
+    manifest: Manifest, tasks: tuple[Task, Task], features: Path, seed: int, effort: str, processes: int
 ) -> FirstStage:
     """Cross-fitted networks on these features."""
     from concord.data import group_codes, read_features
@@ -336,7 +343,7 @@ def _first_stage(
     x = read_features(features, manifest)
     from concord.estimator import CoupledClassifier
 
-    model = CoupledClassifier(tasks, effort=effort, random_state=seed)
+    model = CoupledClassifier(tasks, effort=effort, random_state=seed, n_jobs=processes)
     return model.cross_fit(x, manifest.targets(), groups=group_codes(manifest))
 
 
@@ -347,6 +354,7 @@ def task_predictions(
     features: Path | None,
     seed: int,
     effort: str,
+    processes: int,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Out-of-sample predictions of both tasks, from a file or by cross-fitting on features."""
     from concord.data import read_predictions
@@ -355,7 +363,7 @@ def task_predictions(
     if predictions is not None:
         return read_predictions(predictions, manifest, tasks)
     if features is not None:
-        return _first_stage(manifest, tasks, features, seed, effort).predictions()
+        return _first_stage(manifest, tasks, features, seed, effort, processes).predictions()
     raise ConfigError(
         "out-of-sample predictions of heads trained without coupling are needed: give them with "
         "--predictions, or features with --features"

@@ -53,7 +53,15 @@ from concord.estimator.features import inputs_of
 from concord.estimator.inputs import are_related, check_whole, input_shifts, zero_shot_classes
 from concord.estimator.progress import training_bar
 from concord.estimator.saving import WEIGHTS, one_line, restored, state_of
-from concord.estimator.settings import check_device, group_of_rows, number, one_of, sequence_of, whole
+from concord.estimator.settings import (
+    check_device,
+    group_of_rows,
+    number,
+    one_of,
+    processes,
+    sequence_of,
+    whole,
+)
 from concord.estimator.tables import TableForm, by_task
 from concord.estimator.warned import warn_caller
 from concord.estimator.weights import row_weights
@@ -141,8 +149,11 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         random_state: Seed; the same one gives the same model, bit by bit, on the same machine with the same
             number of torch's threads (`torch.get_num_threads()`), in whichever thread `fit` is called and
             whatever torch's default dtype and modes are. With another number of threads sums are rounded
-            otherwise, and a wide network ends up another, as good one. Fits in several threads take turns;
-            no global generator is left changed.
+            otherwise, and a wide network ends up another, as good one; ``"auto"`` and ``"two-stage"`` use one
+            thread for each network. Fits in several threads take turns; no global generator is left changed.
+        n_jobs: Processes for the networks of ``"auto"``, and of the folds of ``"two-stage"``: -1 is one per
+            core, None is 1, this process alone. The model is the same, bit by bit, whatever the number. Each
+            process holds copies of the rows and takes seconds to begin.
         verbose: Print what is about to happen, what it costs and what was chosen, and draw a progress bar on
             the standard error stream.
 
@@ -192,6 +203,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         class_weight: str | Mapping[Any, Any] | None = None,
         device: str = "cpu",
         random_state: Any = None,
+        n_jobs: int | None = None,
         verbose: bool = False,
     ) -> None:
         self.tasks = tasks
@@ -211,6 +223,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.class_weight = class_weight
         self.device = device
         self.random_state = random_state
+        self.n_jobs = n_jobs
         self.verbose = verbose
 
     # -- scikit-learn's contract -------------------------------------------------------------------
@@ -252,6 +265,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             ConfigError: A parameter or coupling that only networks have, together with a base.
             DuplicateNameError: Two tasks of one name, or two relations between the same tasks.
             UnknownNameError: A coupling, effort, artefact, task or class of another name.
+            ProcessError: With `n_jobs`, a process that was ended, or a trunk that cannot be sent to one.
             ValueError: Features that are no (n, d) array of finite numbers.
         """
         fitted = self._unfitted()
@@ -489,6 +503,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """Refuse settings that nothing can be trained with."""
         whole("steps", self.steps)
         whole("rows_per_task", self.rows_per_task)
+        processes(self.n_jobs)
         number("learning_rate", self.learning_rate, 0, above=True)
         number("weight_decay", self.weight_decay, 0)
         number("dropout", self.dropout, 0, 1)
@@ -577,6 +592,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             device=self.device,
+            n_jobs=self.n_jobs or 1,
         )
 
     def _effort(self) -> Effort:

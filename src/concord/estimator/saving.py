@@ -85,8 +85,10 @@ class _Numbered:
 
 
 def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as plain data; a random state that is no number is left to its default."""
-    plain = {key: value for key, value in params.items() if key not in ("tasks", "relations", "trunk")}
+    """Parameters as plain data; without a random state that is no number, and without `n_jobs`."""
+    plain = {
+        key: value for key, value in params.items() if key not in ("tasks", "relations", "trunk", "n_jobs")
+    }
     if not (plain["coupling"] is None or isinstance(plain["coupling"], str)):
         plain["coupling"] = "of objects, which are not saved"  # a name that no fit takes
     if not isinstance(plain["random_state"], (int, np.integer)):

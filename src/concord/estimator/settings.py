@@ -38,6 +38,16 @@ def number(name: str, value: Any, low: float, high: float = math.inf, *, above: 
     return float(value)
 
 
+def processes(value: Any) -> None:
+    """Check `n_jobs`: None, a number of processes >= 1, or -1 for one per core.
+
+    Raises:
+        RangeError: It is something else.
+    """
+    if value is not None and value != -1:
+        whole("n_jobs, where it is not -1 (one per core),", value)
+
+
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     """One of the known names.
 

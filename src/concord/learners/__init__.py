@@ -1,6 +1,6 @@
 """Learners: what can train a model on rows and predict rows, whatever the model is."""
 
-from concord.learners.protocol import Kind, Learner, Model
+from concord.learners.protocol import Kind, Learner, Model, Trained, Training, train_and_predict
 from concord.learners.sklearn import EstimatorLearner, FittedOutput, FittedTask, train_alone
 from concord.learners.torch_memory import TorchLearner, network_logits
 from concord.learners.torch_stream import StoredNetwork, StreamLearner
@@ -15,6 +15,9 @@ __all__ = [
     "StoredNetwork",
     "StreamLearner",
     "TorchLearner",
+    "Trained",
+    "Training",
     "network_logits",
     "train_alone",
+    "train_and_predict",
 ]

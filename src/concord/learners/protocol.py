@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -18,6 +19,44 @@ Kind = Literal["single-task", "shared", "coupled"]
 
 Model = Any
 """What a learner trained: only the learner itself looks into it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One training that depends on no other, as `Learner.train` takes it.
+
+    Attributes:
+        rows: Training rows.
+        tasks: What is predicted.
+        kind: What the model is trained for.
+        share: Of the usual training length, in (0, 1].
+        seed: Of initial weights, order of rows and dropout.
+        task_weights: By task, the factor of its loss.
+        soft_weights: By task, the factor of its loss on soft targets.
+        predicted: Rows that the model is to predict, where any.
+    """
+
+    rows: Rows
+    tasks: Sequence[Task]
+    kind: Kind
+    share: float
+    seed: int
+    task_weights: Mapping[str, float] = field(default_factory=dict)
+    soft_weights: Mapping[str, float] = field(default_factory=dict)
+    predicted: Rows | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came of a `Training`.
+
+    Attributes:
+        model: Of the learner.
+        logits: By task, (n, width) for the rows that were to be predicted; empty where there were none.
+    """
+
+    model: Model
+    logits: dict[str, Array]
 
 
 class Learner(Protocol):
@@ -54,3 +93,26 @@ class Learner(Protocol):
 
     def predict(self, model: Model, rows: Rows) -> dict[str, Array]:
         """Logits, or log-odds, of all tasks of a model, in the order of the rows: by task, (n, width)."""
+
+    def train_all(self, trainings: Iterable[Training]) -> list[Trained]:
+        """Train models that do not depend on each other; here one after the other.
+
+        Args:
+            trainings: What to train, drawn from as models are begun, so that few parts of the rows are held
+                at a time.
+        """
+        return [train_and_predict(self, each) for each in trainings]
+
+
+def train_and_predict(learner: Learner, one: Training) -> Trained:
+    """The model of one training, and what it predicts."""
+    model = learner.train(
+        one.rows,
+        one.tasks,
+        kind=one.kind,
+        share=one.share,
+        seed=one.seed,
+        task_weights=one.task_weights,
+        soft_weights=one.soft_weights,
+    )
+    return Trained(model, {} if one.predicted is None else learner.predict(model, one.predicted))

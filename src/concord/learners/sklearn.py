@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from concord.errors import EstimatorError, ShapeError
 from concord.fitting import HeldFeatures, Rows
-from concord.learners.protocol import Kind, Learner
+from concord.learners.protocol import Kind, Learner, Trained, Training
+from concord.learners.side_by_side import train_side_by_side
 from concord.tasks import MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
@@ -75,12 +76,14 @@ class EstimatorLearner(Learner):
     Args:
         estimator: An unfitted estimator with `predict_proba`, or a pipeline that ends in one; it is cloned,
             and its `random_state` set, for every fit.
+        n_jobs: Processes for models that do not depend on each other; -1 is one per core.
 
     Raises:
         EstimatorError: An estimator without `predict_proba`, or a class in its place.
     """
 
     estimator: Any
+    n_jobs: int = 1
 
     def __post_init__(self) -> None:
         base = self.estimator
@@ -140,6 +143,10 @@ class EstimatorLearner(Learner):
             else:
                 out[task.name] = self._labels(task, X, y, weight, seed)
         return out
+
+    def train_all(self, trainings: Iterable[Training]) -> list[Trained]:
+        """Train models that do not depend on each other, each on one thread, in `n_jobs` processes."""
+        return train_side_by_side(self, trainings, self.n_jobs)
 
     def predict(self, model: Mapping[str, FittedTask], rows: Rows) -> dict[str, Array]:
         """Logits (n, C) and log-odds (n, K) of all tasks of a model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from concord.couplings import Coupling
 from concord.errors import ShapeError
 from concord.fitting import Recipe, Rows, fit
-from concord.learners.protocol import Kind, Learner
+from concord.learners.protocol import Kind, Learner, Trained, Training
+from concord.learners.side_by_side import train_side_by_side
 from concord.networks import Capacity, MultiTaskNetwork, mlp_network, predict_logits, seeded
 from concord.objective import CoupledObjective
 from concord.relations import Relation
@@ -52,6 +53,7 @@ class TorchLearner(Learner):
         couplings: Couplings in the loss of every network.
         progress: Asked for each network that is trained; what it gives takes the network's records.
         kinds: What it trains.
+        n_jobs: Processes for models that do not depend on each other; -1 is one per core.
     """
 
     trunk: nn.Module | Callable[[], nn.Module] | None
@@ -66,6 +68,7 @@ class TorchLearner(Learner):
     couplings: Sequence[Coupling] = ()
     progress: Progress | None = None
     kinds: Sequence[Kind] = ("single-task", "shared", "coupled")
+    n_jobs: int = 1
 
     def coupled(self, relations: Sequence[Relation], couplings: Sequence[Coupling]) -> TorchLearner:
         """The same with couplings in the loss."""
@@ -96,7 +99,7 @@ class TorchLearner(Learner):
             network,
             objective,
             rows,
-            steps=max(1, round(self.steps * share)),
+            steps=self.steps_of(share),
             rows_per_task=self.rows_per_task,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
@@ -106,6 +109,20 @@ class TorchLearner(Learner):
             on_log=None if self.progress is None else self.progress(),
         )
         return network
+
+    def train_all(self, trainings: Iterable[Training]) -> list[Trained]:
+        """Train models that do not depend on each other, each on one thread, in `n_jobs` processes."""
+
+        def done(share: float) -> None:
+            if self.progress is not None:
+                self.progress()({"step": float(self.steps_of(share))})
+
+        alone = self if self.n_jobs == 1 else replace(self, progress=None)
+        return train_side_by_side(alone, trainings, self.n_jobs, done)
+
+    def steps_of(self, share: float) -> int:
+        """Optimiser steps of a network that is trained for a share of them."""
+        return max(1, round(self.steps * share))
 
     def predict(self, model: nn.Module, rows: Rows) -> dict[str, Array]:
         """Logits of all tasks of a network: by task, (n, width)."""

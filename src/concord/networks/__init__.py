@@ -12,7 +12,7 @@ from concord.networks.multitask import (
 )
 from concord.networks.predict import predict_logits
 from concord.networks.standardize import Standardize
-from concord.networks.torch_state import reseed, seeded, usual_torch
+from concord.networks.torch_state import one_thread, reseed, seeded, usual_torch
 from concord.networks.trunks import NamedTrunk, SmallResNet, VisionTrunk, build_trunk, mlp
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "mlp",
     "mlp_network",
     "moved",
+    "one_thread",
     "pieces",
     "predict_logits",
     "reseed",

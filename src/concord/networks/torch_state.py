@@ -58,6 +58,24 @@ def reseed(seed: int, device: torch.device | None = None) -> None:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for torch and for the linear algebra of NumPy and scikit-learn: the same bits everywhere.
+
+    Other threads that ask for it wait meanwhile, as the number is the whole process's.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with _turn.lock:
+        threads = torch.get_num_threads()
+        try:
+            with threadpool_limits(1):
+                torch.set_num_threads(1)
+                yield
+        finally:
+            torch.set_num_threads(threads)
+
+
+@contextmanager
 def usual_torch() -> Iterator[None]:
     """float32 on the CPU with gradients, whatever the caller's default dtype, device and modes are."""
     with ExitStack() as stack:
