@@ -67,6 +67,11 @@ def test_two_processes_give_the_bits_of_one(artefact, given):
     assert all(np.array_equal(p[name], q[name]) for name in p)
 
 
+def test_progress_is_that_of_all_networks(capsys):
+    fitted(2, verbose=True)
+    assert "steps" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_folds_of_two_stages_and_of_cross_fitting_too():
     one, two = (fitted(n, coupling="two-stage", relations=[relation()]) for n in (1, 2))
@@ -144,34 +149,29 @@ def test_results_are_in_the_order_of_what_was_asked_and_each_is_told_of():
     assert {each.model for each in trained(4, 4)}.isdisjoint({os.getpid()})
 
 
-def test_what_cannot_go_to_another_process_is_told():
-    class Holding(Odd):
-        def __init__(self) -> None:
-            self.lock = threading.Lock()
-
-    learner = Holding()
-    with pytest.raises(ProcessError, match="n_jobs=1"):
-        trained(7, 8, learner=learner)
-
-
 @pytest.mark.parametrize("n_jobs", [0, -2, 1.5, "two", True])
 def test_a_number_of_processes_that_is_none_is_refused(n_jobs):
     with pytest.raises(RangeError, match="n_jobs"):
         fitted(n_jobs)
 
 
-def test_progress_is_that_of_all_networks(capsys):
-    fitted(2, verbose=True)
-    assert "steps" in capsys.readouterr().err
-
-
-def test_an_error_a_warning_and_a_death_reach_this_process():
-    with pytest.raises(NotFiniteError, match="the loss became nan at step 3"):
-        trained(7, 1, 8)
+def test_a_warning_and_an_error_reach_this_process():
     with pytest.warns(ConcordWarning, match="something that a user should know"):
         trained(3, 7)
+    with pytest.raises(NotFiniteError, match="the loss became nan at step 3"):
+        trained(7, 1, 8)
+
+
+@pytest.mark.slow
+def test_a_death_and_what_cannot_go_to_another_process_are_told():
+    class Holding(Odd):
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
     with pytest.raises(ProcessError, match="ended from outside"):
         trained(7, 2)
+    with pytest.raises(ProcessError, match="n_jobs=1"):
+        trained(7, 8, learner=Holding())
     assert [each.model for each in trained(7, 8)] == [7, 8]  # what comes after it has processes of its own
 
 
