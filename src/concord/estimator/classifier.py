@@ -582,7 +582,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     def _learner(self) -> TorchLearner | EstimatorLearner:
         if self.base is not None:
-            return EstimatorLearner(self.base)
+            return EstimatorLearner(self.base, self.n_jobs or 1)
         return TorchLearner(
             trunk=self.trunk,
             hidden=tuple(self.hidden),
