@@ -67,6 +67,7 @@ def _onnx(run: Run, out: Path, tolerance: float) -> None:
         run.tasks,
         example=run.example_input,
         decoders=run.decoder.decoders,
+        thresholds=None if run.thresholds is None else run.thresholds.values,
         normalization=run.normalization if _takes_pixels(run) else None,
         tolerance=tolerance,
     )
@@ -97,6 +98,7 @@ def _hub(run: Run, folder: Path, license_: str | None) -> None:
         trunk=TrunkRecord(plan.name, run.shape, plan.options, run.trunk, run.tokenize, run.standardize),
         relations=run.relations,
         decoders=run.decoder.decoders,
+        thresholds=None if run.thresholds is None else run.thresholds.values,
         normalization=run.normalization if _takes_pixels(run) else None,
         card=card,
     )

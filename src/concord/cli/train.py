@@ -181,6 +181,8 @@ def _tell(run: Run, finished: bool) -> None:
         shown.print("no rows of split val: nothing was watched, and joint decoding was not fitted")
     for sentence in run.facts.get("auto", {}).get("sentences", []):
         shown.print(sentence, soft_wrap=True, markup=False, highlight=False)
+    for note in () if run.thresholds is None else run.thresholds.notes:
+        shown.print(f"thresholds: {note}", soft_wrap=True, markup=False, highlight=False)
     for name, strength in run.decoder.strengths().items():
         shown.print(
             f"joint decoding {name}: classes move targets by {strength['target']:g}, "

@@ -24,7 +24,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from concord.couplings import check_options, coupling_names
-from concord.errors import UnknownNameError
+from concord.errors import ConcordError, UnknownNameError
 
 
 def _no_truth(value: Any) -> Any:
@@ -39,6 +39,32 @@ def _coupling_name(value: str) -> str:
     return value
 
 
+def _threshold_metric(value: Any) -> Any:
+    from concord.decoding import checked_metric  # only where one is given: it loads NumPy
+
+    try:
+        return None if value is None else checked_metric(value)
+    except ConcordError as error:
+        raise ValueError(str(error)) from None
+
+
+ThresholdMetric = Annotated[
+    Any,
+    AfterValidator(_threshold_metric),
+    Field(
+        json_schema_extra={
+            "anyOf": [
+                {"enum": ["f1", "balanced_accuracy", None]},
+                {
+                    "type": "object",
+                    "properties": {"precision": {"exclusiveMinimum": 0, "exclusiveMaximum": 1}},
+                    "required": ["precision"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
 CouplingName = Annotated[
     str, AfterValidator(_coupling_name), Field(json_schema_extra={"enum": list(coupling_names())})
 ]
@@ -390,6 +416,11 @@ class ValidationPlan(_Strict):
         default=True,
         description="Whether logits of each task end divided by the temperature that suits these rows",
     )
+    thresholds: ThresholdMetric = Field(
+        default=None,
+        description="What thresholds of labels and classes are chosen for, on these rows (stages auto: on "
+        "out-of-fold training rows): f1, balanced_accuracy or {precision: 0.9}; null cuts labels at .5",
+    )
 
 
 class CheckpointPlan(_Strict):
@@ -516,4 +547,6 @@ class Config(_Strict):
         del values["mixing"]["workers"]
         if self.stages.kind == "single":  # nothing to keep
             del values["stages"]
+        if self.validation.thresholds is None:  # as in trainings of versions without it
+            del values["validation"]["thresholds"]
         return values

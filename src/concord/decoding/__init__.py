@@ -12,14 +12,17 @@ from concord.decoding.joint import (
     implied_bounds,
 )
 from concord.decoding.thresholds import (
+    HALF,
     ThresholdMetric,
     Thresholds,
     checked_metric,
+    checked_thresholds,
     choose_thresholds,
     thresholds_of,
 )
 
 __all__ = [
+    "HALF",
     "KNOWN_MASS",
     "STRENGTHS",
     "Decoders",
@@ -28,6 +31,7 @@ __all__ = [
     "Thresholds",
     "best_strength",
     "checked_metric",
+    "checked_thresholds",
     "choose_thresholds",
     "decode_classes",
     "decode_targets",

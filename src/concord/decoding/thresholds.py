@@ -93,18 +93,33 @@ def thresholds_of(record: Mapping[str, Any] | None, tasks: Sequence[Task]) -> Th
     """
     if record is None:
         return None
-    known = {task.name: task for task in tasks}
-    values = {name: np.asarray(each, dtype=np.float64) for name, each in record["values"].items()}
-    for name, each in values.items():
-        if name not in known or each.shape != (known[name].width,):
-            raise ShapeError(f"thresholds of {name!r} with shape {each.shape} fit none of the tasks")
-        least = each > 0 if isinstance(known[name], MulticlassTask) else each >= 0
-        if not (least & (each <= 1)).all():
-            raise RangeError(f"thresholds of {name!r} lie in [0, 1], of classes above 0")
+    values = checked_thresholds(record["values"], tasks)
     metric = checked_metric(record["metric"])
     if metric is None:
         raise UnknownNameError("thresholds without the metric that they were chosen for")
     return Thresholds(metric, values, tuple(map(str, record["notes"])))
+
+
+def checked_thresholds(values: Mapping[str, Any], tasks: Sequence[Task]) -> dict[str, Array]:
+    """Thresholds by task, in the order of the tasks; a task without any is left out.
+
+    Raises:
+        ShapeError: Of other tasks, or of another number of classes or labels.
+        RangeError: Not in [0, 1], or 0 of a class.
+    """
+    names = [task.name for task in tasks]
+    if unknown := [name for name in values if name not in names]:
+        raise ShapeError(f"thresholds of {', '.join(unknown)}, which is none of the tasks {', '.join(names)}")
+    out = {}
+    for task in (task for task in tasks if task.name in values):
+        each = np.asarray(values[task.name], dtype=np.float64)
+        if each.shape != (task.width,):
+            raise ShapeError(f"thresholds of {task.name!r} have shape ({task.width},), found {each.shape}")
+        least = each > 0 if isinstance(task, MulticlassTask) else each >= 0
+        if not (least & (each <= 1)).all():
+            raise RangeError(f"thresholds of {task.name!r} lie in [0, 1], of classes above 0")
+        out[task.name] = each
+    return out
 
 
 def choose_thresholds(

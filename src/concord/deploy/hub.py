@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from concord._version import __version__
 from concord.archive import FORMATS, pack, read_archive, save_archive, tensor_bytes, unpack
-from concord.decoding import JointDecoder
+from concord.decoding import JointDecoder, checked_thresholds
 from concord.errors import CheckpointError, ConcordError, ConfigError, MissingExtraError
 from concord.networks import MultiTaskNetwork, TaskwiseNetwork, tasks_of_part
 from concord.relations import Relation, relation_of, relation_record, task_of, task_record
@@ -100,6 +101,7 @@ class Pretrained:
         decoders: Joint decoders with their fitted strengths.
         tokenize: Turns texts into inputs; None for other inputs.
         normalization: Mean and standard deviation by channel that images are brought to, if known.
+        thresholds: By task, where predictions are cut: (K,) of labels, (C,) of classes; empty for .5.
         example: One input.
         config: The whole config.
     """
@@ -110,6 +112,7 @@ class Pretrained:
     decoders: tuple[JointDecoder, ...]
     tokenize: Callable[[list[str]], Any] | None
     normalization: tuple[Sequence[float], Sequence[float]] | None
+    thresholds: dict[str, npt.NDArray[np.float64]]
     example: Any
     config: dict[str, Any]
 
@@ -126,6 +129,7 @@ def save_pretrained(
     trunk: TrunkRecord | None = None,
     relations: Sequence[Relation] = (),
     decoders: Sequence[JointDecoder] = (),
+    thresholds: Mapping[str, Any] | None = None,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
     card: Card | None = None,
 ) -> Path:
@@ -141,6 +145,8 @@ def save_pretrained(
             whole) has to be given to `from_pretrained`.
         relations: Relations between the tasks; those of the decoders are added.
         decoders: Joint decoders.
+        thresholds: By task, where predictions are cut: (K,) of labels, (C,) of classes, whose
+            probabilities are compared in proportion to them.
         normalization: Mean and standard deviation by channel that its images are brought to.
         card: What the model card says.
 
@@ -151,7 +157,10 @@ def save_pretrained(
         CheckpointError: The folder cannot be written.
         ConfigError: A named trunk of a network that is more than a trunk with heads.
         NotFittedError: A joint decoder without strengths.
+        ShapeError: Thresholds of other tasks, or of another number of classes or labels.
+        RangeError: Thresholds outside [0, 1], or 0 of a class.
     """
+    cuts = checked_thresholds(thresholds or {}, tasks)
     for decoder in decoders:
         decoder.check_fitted()
     chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
@@ -183,10 +192,12 @@ def save_pretrained(
             for decoder in decoders
         ],
     }
+    if cuts:
+        content["thresholds"] = {name: values.tolist() for name, values in cuts.items()}
     files = {WEIGHTS_FILE: tensor_bytes(network.state_dict())}
     if trunk is not None:
         files |= tokenizer_files(trunk.tokenize)
-    readme = _readme(card, tasks, relations, decoders, trunk).encode()
+    readme = _readme(card, tasks, relations, decoders, trunk, cuts).encode()
     save_archive(folder, "hub", pack(content)[0], files, uncovered={README: readme})
     return folder
 
@@ -216,6 +227,7 @@ def _readme(
     relations: Sequence[Relation],
     decoders: Sequence[JointDecoder],
     trunk: TrunkRecord | None,
+    cuts: Mapping[str, npt.NDArray[np.float64]],
 ) -> str:
     import yaml
 
@@ -242,6 +254,7 @@ def _readme(
         f"## Trunk\n\n{f'`{trunk.name}`' if trunk else 'Given by the user; it has no name.'}",
         "## Relation\n\n" + ("\n\n".join(map(_relation_section, relations)) or "None."),
         "## Joint decoding\n\n" + _decoding_section(decoders),
+        *(["## Thresholds\n\n" + _thresholds_section(tasks, cuts)] if cuts else []),
         "## Data\n\n"
         + (
             _table(["data set", "licence"], [[d, lic or "not stated"] for d, lic in card.data.items()])
@@ -275,6 +288,23 @@ def _relation_section(relation: Relation) -> str:
 def _decoding_section(decoders: Sequence[JointDecoder]) -> str:
     rows = [[d.relation.name, f"{d.target_strength:g}", f"{d.class_strength:g}"] for d in decoders]
     return _table(["relation", "strength on targets", "strength on classes"], rows) if rows else "None."
+
+
+def _thresholds_section(tasks: Sequence[Task], cuts: Mapping[str, npt.NDArray[np.float64]]) -> str:
+    rows = [
+        [
+            task.name,
+            ", ".join(
+                f"{name} {value:.3g}" for name, value in zip(task.outputs, cuts[task.name], strict=True)
+            ),
+        ]
+        for task in tasks
+        if task.name in cuts
+    ]
+    return (
+        "A label is present from its threshold on; of classes the one whose probability is largest in "
+        "proportion to its threshold is taken.\n\n" + _table(["task", "thresholds"], rows)
+    )
 
 
 def _metrics_section(card: Card) -> str:
@@ -331,6 +361,7 @@ def from_pretrained(
         relations = tuple(relation_of(record, tasks) for record in config["relations"])
         decoders = tuple(_decoder(record, relations) for record in config["decoders"])
         example = _example(config["inputs"])
+        cuts = checked_thresholds(config.get("thresholds", {}), tasks)
         named, chosen = config["trunk"], dict(config["chosen"])
     except (ConcordError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
@@ -360,7 +391,7 @@ def from_pretrained(
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{folder / WEIGHTS_FILE} is of another network: {reason}") from error
     return Pretrained(
-        network.eval(), tasks, relations, decoders, tokenize, normalization, example, config
+        network.eval(), tasks, relations, decoders, tokenize, normalization, cuts, example, config
     )  # fmt: skip
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from concord._version import __version__
-from concord.decoding import KNOWN_MASS, JointDecoder, implied_bounds
+from concord.decoding import KNOWN_MASS, JointDecoder, checked_thresholds, implied_bounds
 from concord.errors import ExportError, MissingExtraError, OutputError, RangeError
 from concord.files import whole
 from concord.tasks import MulticlassTask, Task
@@ -114,6 +115,7 @@ class Predictor(nn.Module):
         tasks: The tasks.
         decoders: Joint decoders, applied in turn; without any there are no decoded outputs.
         keys: Of the network's input, where it is a mapping of tensors; else None.
+        thresholds: By task, where predictions are cut; without any there are no outputs of predictions.
     """
 
     def __init__(
@@ -122,9 +124,13 @@ class Predictor(nn.Module):
         tasks: Sequence[Task],
         decoders: Sequence[JointDecoder] = (),
         keys: Sequence[str] | None = None,
+        thresholds: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.cuts = checked_thresholds(thresholds or {}, tasks)
+        for number, name in enumerate(self.cuts):
+            self.register_buffer(f"cut{number}", torch.as_tensor(self.cuts[name], dtype=torch.float32))
         self.multiclass = {task.name: isinstance(task, MulticlassTask) for task in tasks}
         self.decoding = nn.ModuleList(JointDecoding(decoder) for decoder in decoders)
         self.keys = None if keys is None else tuple(keys)
@@ -133,23 +139,29 @@ class Predictor(nn.Module):
     def outputs(self) -> list[str]:
         """Names of the outputs, in order."""
         kinds = ("probabilities", "decoded") if self.decoding else ("probabilities",)
-        return [f"{name}_{kind}" for kind in kinds for name in self.multiclass]
+        values = [f"{name}_{kind}" for kind in kinds for name in self.multiclass]
+        return [*values, *(f"{name}_predicted" for name in self.cuts)]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Probabilities by task, each (n, C) or (n, K), then the decoded ones; see `outputs`."""
+        """Probabilities by task, (n, C) or (n, K), then decoded ones, then predictions; see `outputs`."""
         x = inputs[0] if self.keys is None else dict(zip(self.keys, inputs, strict=True))
         logits = self.network(x)
         heads = {
             name: logits[name].float().softmax(dim=-1) if multiclass else logits[name].float().sigmoid()
             for name, multiclass in self.multiclass.items()
         }
-        out = list(heads.values())
+        out, current = list(heads.values()), heads
+        for decoding in self.decoding:
+            current = decoding(heads, current)
         if self.decoding:
-            current = heads
-            for decoding in self.decoding:
-                current = decoding(heads, current)
             out += [current[name] for name in heads]
+        for number, name in enumerate(self.cuts):
+            out.append(self._predicted(name, current[name], getattr(self, f"cut{number}")))
         return tuple(out)
+
+    def _predicted(self, name: str, p: Tensor, cut: Tensor) -> Tensor:
+        """`concord.metrics.decisions` on tensors: (n,) or (n, K), int64."""
+        return (p / cut).argmax(dim=-1) if self.multiclass[name] else (p >= cut).to(torch.int64)
 
 
 @dataclass(frozen=True)
@@ -178,6 +190,7 @@ def export_onnx(
     *,
     example: Any,
     decoders: Sequence[JointDecoder] = (),
+    thresholds: Mapping[str, Any] | None = None,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
     tolerance: float = 1e-5,
     seed: int = 0,
@@ -185,9 +198,10 @@ def export_onnx(
 ) -> Exported:
     """Write a network as an ONNX file with named inputs and outputs and a dynamic batch.
 
-    Outputs are `TASK_probabilities` and, with decoders, `TASK_decoded`. Names of classes and labels are in
-    the file's metadata. The file is compared with torch on random inputs first; where they differ, or
-    anything else goes wrong, no file is left.
+    Outputs are `TASK_probabilities`, with decoders `TASK_decoded`, with thresholds `TASK_predicted` of the
+    decoded probabilities: the number of the class (n,), or 1 for each label that is present (n, K). Names of
+    classes and labels are in the file's metadata. The file is compared with torch on random inputs first;
+    where they differ, or anything else goes wrong, no file is left.
 
     Args:
         path: The file to write; replaced where it exists.
@@ -196,6 +210,8 @@ def export_onnx(
         example: One input: a tensor, or a mapping of tensors. The second dimension of two-dimensional
             whole numbers (words, tokens) is dynamic, too.
         decoders: Joint decoders with fitted strengths.
+        thresholds: By task, where predictions are cut: (K,) of labels, (C,) of classes, whose
+            probabilities are compared in proportion to them; kept in the metadata.
         normalization: Mean and standard deviation by channel of the images; kept in the metadata.
         tolerance: Largest difference allowed, > 0.
         seed: Of the random inputs.
@@ -207,20 +223,21 @@ def export_onnx(
             tolerance, or the file cannot be written.
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
         NotFittedError: A joint decoder without strengths.
-        RangeError: A tolerance that is not > 0.
+        RangeError: A tolerance that is not > 0, or thresholds outside [0, 1].
+        ShapeError: Thresholds of other tasks, or of another number of classes or labels.
     """
     if not tolerance > 0:
         raise RangeError(f"the tolerance of an export is > 0, found {tolerance}")
     _need_onnx()
     target = Path(path)
     keys = tuple(example) if isinstance(example, Mapping) else None
-    predictor = Predictor(copy.deepcopy(network).cpu().float(), tasks, decoders, keys).eval()
+    predictor = Predictor(copy.deepcopy(network).cpu().float(), tasks, decoders, keys, thresholds).eval()
     names = keys or (_input_name(example),)
     draw = sample or random_inputs(network, example)
     try:
         with whole(target) as part:
             model = _converted(predictor, draw(3, torch.Generator().manual_seed(seed)), names)
-            _describe(model, tasks, decoders, normalization)
+            _describe(model, tasks, decoders, normalization, predictor.cuts)
             part.write_bytes(_serialized(model, target))
             difference = _largest_difference(part, predictor, names, draw, seed)
             if not difference <= tolerance:
@@ -332,10 +349,11 @@ def _describe(
     tasks: Sequence[Task],
     decoders: Sequence[JointDecoder],
     normalization: tuple[Sequence[float], Sequence[float]] | None,
+    cuts: Mapping[str, npt.NDArray[np.float64]],
 ) -> None:
     import onnx
 
-    facts = {
+    facts: dict[str, Any] = {
         "library": f"concord {__version__}",
         "tasks": [
             {
@@ -355,6 +373,8 @@ def _describe(
         ],
         "normalization": None if normalization is None else [list(map(float, n)) for n in normalization],
     }
+    if cuts:
+        facts["thresholds"] = {name: values.tolist() for name, values in cuts.items()}
     onnx.helper.set_model_props(
         model, {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
     )
@@ -380,8 +400,27 @@ def _largest_difference(
         with torch.no_grad():
             expected = predictor(*inputs)
         found = session.run(predictor.outputs, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})
+        if not _decides_alike(predictor, found):
+            return float("inf")
         for mine, other in zip(expected, found, strict=True):
+            if other.dtype == np.int64:  # a probability next to its threshold may lie on either side
+                continue
             if not (np.isfinite(other).all() and other.shape == mine.shape):
                 return float("inf")
             worst = max(worst, float(np.abs(mine.numpy() - other).max()))
     return worst
+
+
+def _decides_alike(predictor: Predictor, found: Sequence[npt.NDArray[Any]]) -> bool:
+    """Whether the graph's predictions are those that follow from its own probabilities."""
+    values = dict(zip(predictor.outputs, found, strict=True))
+    kind = "decoded" if predictor.decoding else "probabilities"
+    return all(
+        np.array_equal(
+            values[f"{name}_predicted"],
+            predictor._predicted(
+                name, torch.from_numpy(values[f"{name}_{kind}"]), getattr(predictor, f"cut{number}")
+            ).numpy(),
+        )
+        for number, name in enumerate(predictor.cuts)
+    )

@@ -17,12 +17,13 @@ from torch import nn
 
 from concord.archive import Claim
 from concord.auto import EFFORTS, Automatic, possible_pairs, select
-from concord.decoding import Decoders
+from concord.decoding import Decoders, Thresholds
 from concord.errors import ConfigError
-from concord.fitting import Validation, collect, on_first
+from concord.fitting import Rows, Validation, collect, on_first
 from concord.learners import StreamLearner
 from concord.networks import TaskwiseNetwork
 from concord.runs.building import Built
+from concord.runs.cuts import thresholds_for
 from concord.runs.result import assembled, scale_heads
 from concord.runs.run import Run, save_run
 from concord.runs.sources import named
@@ -82,6 +83,7 @@ def decide_and_train(
             "scales": scales,
             "auto": account(outcome, config.stages.effort),
         },
+        _thresholds(built, rows, outcome),
     )
 
     def keep() -> None:
@@ -91,6 +93,14 @@ def decide_and_train(
 
     on_first(fabric, keep, "the run")
     return run
+
+
+def _thresholds(built: Built, rows: Rows, outcome: Automatic) -> Thresholds | None:
+    """By out-of-fold predictions: validation rows have no part in what is chosen."""
+    targets = {task.name: rows.targets[task.name].numpy() for task in built.tasks}
+    return thresholds_for(
+        built, targets, outcome.held_out, None if rows.group is None else rows.group.numpy()
+    )
 
 
 def account(outcome: Automatic, effort: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from concord.config import Config
 from concord.data import SPLITS
+from concord.decoding import HALF, Thresholds
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, OutputError, UnknownNameError
 from concord.files import write_text
 from concord.metrics import NEED_A_LABEL, measured, metric_names
@@ -67,7 +68,8 @@ def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dic
 
     Returns:
         `split`; `rows` by source; `tasks`: by task `annotated` (rows), `head` and `joint` (metrics by name,
-        empty where nothing is annotated), `undefined` (names of metrics that these rows cannot give: all, or
+        empty where nothing is annotated), `thresholds` where the run has any (metrics of the joint decoding
+        cut there), `undefined` (names of metrics that these rows cannot give: all, or
         those of labels of which none is present); `disagreement`: by relation its mean over all rows.
 
     Raises:
@@ -82,7 +84,7 @@ def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dic
     return {
         "split": split,
         "rows": {name: len(each.index) for name, each in zip(sources, outputs, strict=True)},
-        "tasks": {task.name: _of_task(task, outputs) for task in run.tasks},
+        "tasks": {task.name: _of_task(task, outputs, run.thresholds) for task in run.tasks},
         "disagreement": {
             relation.name: float(
                 np.concatenate([each.disagreement[relation.name] for each in outputs]).mean()
@@ -111,26 +113,33 @@ def as_table(found: dict[str, Any]) -> Table:
     """What `evaluate` found, to be printed."""
     from rich.table import Table
 
-    table = Table("task", "metric", "head", "joint", title=f"split {found['split']}", title_justify="left")
+    kinds = ["head", "joint"]
+    if any("thresholds" in values for values in found["tasks"].values()):
+        kinds.append("thresholds")
+    table = Table("task", "metric", *kinds, title=f"split {found['split']}", title_justify="left")
+    blank = [""] * (len(kinds) - 1)
     for task, values in found["tasks"].items():
         if not values["head"]:
-            table.add_row(plain(task), "nothing is annotated", "", "")
-        for number, (metric, value) in enumerate(values["head"].items()):
+            table.add_row(plain(task), "nothing is annotated", "", *blank)
+        for number, metric in enumerate(values["head"]):
             name = plain(f"{task} ({values['annotated']:,} rows)") if number == 0 else ""
-            table.add_row(name, plain(metric), f"{value:.4f}", f"{values['joint'][metric]:.4f}")
+            table.add_row(name, plain(metric), *(f"{values[kind][metric]:.4f}" for kind in kinds))
         if values["head"] and not NEED_A_LABEL.isdisjoint(values["undefined"]):
-            table.add_row("", ", ".join(values["undefined"]), "no label is present", "")
+            table.add_row("", ", ".join(values["undefined"]), "no label is present", *blank)
     return table
 
 
-def _of_task(task: Task, outputs: list[Outputs]) -> dict[str, Any]:
+def _of_task(task: Task, outputs: list[Outputs], thresholds: Thresholds | None) -> dict[str, Any]:
     targets = np.concatenate([each.targets[task.name] for each in outputs])
     out: dict[str, Any] = {"annotated": int(task.annotated(targets).sum())}
-    for kind in ("head", "joint"):
+    cuts: dict[str, Any] = {"head": HALF, "joint": HALF}
+    if thresholds is not None:
+        cuts["thresholds"] = thresholds.of(task)
+    for kind, cut in cuts.items():
         by_source = [each.heads if kind == "head" else each.joint for each in outputs]
         p = np.concatenate([part[task.name] for part in by_source])
         try:
-            out[kind] = measured(task, targets, p)
+            out[kind] = measured(task, targets, p, cut)
         except NoAnnotationError:
             out[kind] = {}
         out[kind] |= _cross_entropy(task, outputs, p)

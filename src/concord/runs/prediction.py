@@ -13,7 +13,9 @@ import polars as pl
 
 from concord.config import Config, InputPlan
 from concord.data import FeatureRows, Manifest, Source, is_clutter, read_manifest, write_frame
+from concord.decoding import HALF, Thresholds
 from concord.errors import ConfigError, EmptyDataError, MissingDataError, UnknownNameError
+from concord.metrics import decisions
 from concord.runs.evaluation import split_sources
 from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
 from concord.runs.run import Run
@@ -21,8 +23,6 @@ from concord.tasks import MulticlassTask, Task
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 FEATURE_SUFFIXES = frozenset({".npy", ".npz"})
-LABELS_FROM = 0.5
-"""A label counts as present from this probability on."""
 
 
 def predict(
@@ -48,8 +48,9 @@ def predict(
 
     Returns:
         A row a sample: its columns `path` (a manifest's own; of images and folders as they were given),
-        `row` or `text`, then by task `TASK.head` and `TASK.joint` (the
-        class; or the labels from .5 on, with semicolons between), `TASK.head.NAME` and `TASK.joint.NAME`
+        `row` or `text`, then by task `TASK.head` and `TASK.joint` (the class; or the labels from .5 on, with
+        semicolons between; the joint ones from the run's thresholds on, where it has any), `TASK.head.NAME`
+        and `TASK.joint.NAME`
         (probabilities of the head and of the joint decoding), and `SOURCE->TARGET.disagreement` in [0, 1].
 
     Raises:
@@ -198,22 +199,23 @@ def _frame(run: Run, source: Source, manifest: Manifest, shown: Sequence[str] | 
         front = front.with_columns(path=pl.Series(shown)[outputs.index])
     columns: list[pl.Series] = []
     for task in run.tasks:
-        columns += _of_task(task, outputs)
+        columns += _of_task(task, outputs, run.thresholds)
     columns += [pl.Series(f"{name}.disagreement", values) for name, values in outputs.disagreement.items()]
     return front.with_columns(columns)
 
 
-def _of_task(task: Task, outputs: Outputs) -> Iterator[pl.Series]:
+def _of_task(task: Task, outputs: Outputs, thresholds: Thresholds | None) -> Iterator[pl.Series]:
     both: Mapping[str, Any] = {"head": outputs.heads[task.name], "joint": outputs.joint[task.name]}
+    cuts = {"head": HALF, "joint": HALF if thresholds is None else thresholds.of(task)}
     for kind, p in both.items():
-        yield pl.Series(f"{task.name}.{kind}", _decided(task, p))
+        yield pl.Series(f"{task.name}.{kind}", _named(task, decisions(task, p, cuts[kind])))
     for kind, p in both.items():
         for k, output in enumerate(task.outputs):
             yield pl.Series(f"{task.name}.{kind}.{output}", p[:, k])
 
 
-def _decided(task: Task, p: Any) -> list[str]:
+def _named(task: Task, decided: Any) -> list[str]:
     if isinstance(task, MulticlassTask):
-        return [task.classes[c] for c in p.argmax(axis=1)]
+        return [task.classes[c] for c in decided]
     names = np.asarray(task.outputs, dtype=object)
-    return [";".join(names[row]) for row in p >= LABELS_FROM]
+    return [";".join(names[row]) for row in decided == 1]

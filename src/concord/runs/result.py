@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from concord.decoding import Decoders
+from concord.decoding import Decoders, Thresholds
 from concord.networks import TaskwiseNetwork
 from concord.relations import Relation
 from concord.runs.building import Built
@@ -23,6 +23,7 @@ def assembled(
     decoder: Decoders,
     folder: Path,
     facts: Mapping[str, Any],
+    thresholds: Thresholds | None = None,
 ) -> Run:
     """A trained network with all that is needed to use it."""
     return Run(
@@ -42,6 +43,7 @@ def assembled(
         trunk=built.trunk.resolved,
         standardize=built.standardize,
         chosen=dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {},
+        thresholds=thresholds,
         facts=facts,
     )
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from concord.archive import FORMATS, Claim, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.config import Config, InputPlan, TrunkPlan, as_config
 from concord.data import IMAGENET, Columns, Normalization, columns_record
-from concord.decoding import Decoders
+from concord.decoding import Decoders, Thresholds, thresholds_of
 from concord.errors import CheckpointError, ConcordError
 from concord.networks import (
     MultiTaskNetwork,
@@ -60,6 +60,7 @@ class Run:
         trunk: What rebuilds the trunk (`NamedTrunk.resolved`).
         standardize: Whether the network standardises feature rows.
         chosen: By task, the number of the network that it selected; empty where one serves all.
+        thresholds: Where predictions are cut; None cuts labels at .5.
         facts: What else is known: steps, rows, metrics on validation rows.
     """
 
@@ -79,6 +80,7 @@ class Run:
     trunk: Mapping[str, Any] = field(default_factory=dict)
     standardize: bool = False
     chosen: Mapping[str, int] = field(default_factory=dict)
+    thresholds: Thresholds | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def preparation(self, data: Path | None = None) -> Preparation:
@@ -158,6 +160,7 @@ def _described(run: Run) -> dict[str, Any]:
         "trunk": dict(run.trunk),
         "standardize": run.standardize,
         "chosen": dict(run.chosen),
+        **({} if run.thresholds is None else {"thresholds": run.thresholds.record()}),
         "facts": dict(run.facts),
     }
 
@@ -187,6 +190,7 @@ def load_run(folder: str | Path) -> Run:
         relations = tuple(relation_of(relation, tasks) for relation in content["relations"])
         decoder = Decoders(relations)
         decoder.set_strengths(content["strengths"])
+        thresholds = thresholds_of(content.get("thresholds"), tasks)
         shape = None if content["shape"] is None else tuple(content["shape"])
         resolved = dict(content["trunk"])
         tokenizer = archive.part(TOKENIZER)
@@ -222,6 +226,7 @@ def load_run(folder: str | Path) -> Run:
         trunk=content["trunk"],
         standardize=content["standardize"],
         chosen=content["chosen"],
+        thresholds=thresholds,
         facts=content["facts"],
     )
 

@@ -17,7 +17,7 @@ from torch import nn
 from concord.archive import Claim, own
 from concord.config import Config, as_config, differences, read_config, shown
 from concord.data import FeatureRows, Images, near_copies
-from concord.decoding import Decoders, temperature
+from concord.decoding import Decoders, Thresholds, temperature
 from concord.errors import CheckpointError, ConcordWarning, ConfigError, OutputError
 from concord.files import write_text
 from concord.fitting import (
@@ -43,6 +43,7 @@ from concord.metrics import measured, probabilities
 from concord.runs.automatic import AUTO, decide_and_train
 from concord.runs.building import Built, build
 from concord.runs.contents import digests
+from concord.runs.cuts import check_thresholds, thresholds_for
 from concord.runs.grouped import GROUP, GroupedBatches
 from concord.runs.outputs import device_of
 from concord.runs.result import assembled, scale_heads
@@ -91,6 +92,7 @@ def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
     content = digests(built)
     _check_data(folder, content)
     _check_selection(built)
+    check_thresholds(built)
     _check_devices(config)
     if config.stages.kind == "auto" and finished(config):
         return load_run(folder)
@@ -339,6 +341,7 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
     rows = built.validation_rows(fabric.global_rank, fabric.world_size)
     scales: dict[str, float] = {}
     kept: dict[str, float] = {}
+    thresholds: Thresholds | None = None
     if rows is not None:
         gathered = collect(
             network,
@@ -360,8 +363,9 @@ def _run(built: Built, network: nn.Module, history: History, fabric: Fabric, fol
         }
         decoder.fit(predicted, targets, groups)
         kept = _kept_figures(built.tasks, targets, logits, predicted)
+        thresholds = thresholds_for(built, targets, decoder.decode(predicted), groups)
     facts = _facts(built, history, kept) | {"scales": scales}
-    return assembled(built, network, built.relations, decoder, folder, facts)
+    return assembled(built, network, built.relations, decoder, folder, facts, thresholds)
 
 
 def _kept_figures(
