@@ -363,3 +363,17 @@ def test_progress_shows_loss_parts_rate_and_metrics():
     assert "lr 0.1" not in shown
     assert "20/20" in shown
     assert bar._bar.finished
+
+
+def test_where_no_bar_can_be_drawn_every_tenth_is_a_line():
+    from rich.console import Console
+
+    text = io.StringIO()
+    bar = Progress(1000, Console(file=text, width=60))
+    bar.resume(150, bar.state_dict())
+    for step in range(160, 1001, 10):
+        bar.log({"step": step, "loss": 0.5, "rate": 1e6})
+    bar.close()
+    steps = ["step 200", "step 300", "step 400", "step 500", "step 600", "step 700", "step 800", "step 900"]
+    assert [line.partition(" of ")[0] for line in text.getvalue().splitlines()] == [*steps, "step 1,000"]
+    assert "step 200 of 1,000: loss 0.500  1,000,000 rows/s\n" in text.getvalue()

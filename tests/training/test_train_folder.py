@@ -25,6 +25,7 @@ from concord.errors import (
     EmptyDataError,
     MissingDataError,
     OutputError,
+    RangeError,
     ShapeError,
     UnknownNameError,
 )
@@ -195,6 +196,66 @@ def test_another_configs_folder_is_refused(tmp_path):
     (tmp_path / "out" / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json does not say of what"):
         train(config_of(values))
+
+
+def test_all_that_differs_is_named_and_a_training_can_take_the_place_of_another(tmp_path):
+    values = world(tmp_path)
+    train(config_of(values))
+    other = config_of(values, training__seed=3, training__learning_rate=0.01)
+    with pytest.raises(ConfigError, match=r"here it is 0\.01, training\.seed was 0, here"):
+        train(other)
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    (tmp_path / "out" / "metrics-test.json").write_text("{}")
+    run = train(other, overwrite=True)
+    assert same(weights(run), weights(train(other.model_copy(update={"output": str(tmp_path / "new")}))))
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    assert not (tmp_path / "out" / "metrics-test.json").exists()
+    again = train(other, overwrite=True)  # of the same config, too
+    assert same(weights(run), weights(again))
+    log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log if "loss" in line] == [2, 4, 6]
+
+
+def test_what_cannot_be_trained_takes_no_place(tmp_path):
+    values = world(tmp_path)
+    run = train(config_of(values))
+    with pytest.raises(UnknownNameError):
+        train(config_of(values, tasks={"nosuch": {}}), overwrite=True)
+    assert same(weights(cc.load_run(tmp_path / "out")), weights(run))
+
+
+def test_trained_further_is_trained_longer(tmp_path):
+    values = world(tmp_path)
+    longer = train(config_of(values, training__steps=10, output=str(tmp_path / "longer")))
+    config = config_of(values)
+    with pytest.raises(ConfigError, match="holds no training that could go further"):
+        train(config, more_steps=4)
+    train(config)
+    run = train(config, more_steps=4)
+    assert same(weights(run), weights(longer))
+    assert run.facts["steps"] == 10
+    with pytest.raises(ConfigError, match=r"training\.steps was 10, here it is 6"):
+        train(config)
+    with pytest.raises(RangeError, match="steps on top are >= 1"):
+        train(config, more_steps=0)
+    with pytest.raises(ConfigError, match=r"seed was 0, here it is 3"):
+        train(config_of(values, training__seed=3), more_steps=4)
+    for changes in ({"training__schedule": "cosine"}, {"stages": {"kind": "two-stage"}, "couplings": []}):
+        other = config_of(values, output=str(tmp_path / "other"), **changes)
+        train(other, overwrite=True)
+        with pytest.raises(ConfigError, match="is another one at another length"):
+            train(other, more_steps=4)
+
+
+def test_killed_on_the_way_further_it_ends_where_it_was_to_end(tmp_path):
+    values = world(tmp_path)
+    longer = train(config_of(values, training__steps=10, output=str(tmp_path / "longer")))
+    config = config_of(values, checkpoints__every=2)
+    train(config)
+    train(config, more_steps=4)
+    os.rename(Checkpoints(tmp_path / "out" / "checkpoints").all()[-1], tmp_path / "gone")
+    (tmp_path / "out" / "run.json").unlink()
+    assert same(weights(train(config, more_steps=4)), weights(longer))
 
 
 def changed_classes(folder):

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from concord.study import Plan
 
 
+LINES = 10
+"""How often a study without a terminal says how far it is."""
+
+
 def study(
     plan: Annotated[
         str,
@@ -146,11 +150,15 @@ def _run(
         if before:
             shown.print(f"{before} of {total} runs were done already")
         progress.update(bar, total=total, completed=before)
-        progress.start()
+        if shown.is_terminal:
+            progress.start()
 
     def advance(cell: Any) -> None:
         done.append(cell)
         progress.update(bar, advance=1, description=f"{cell.regime} {cell.condition}")
+        now, total = int(progress.tasks[0].completed), int(progress.tasks[0].total or 1)
+        if not shown.is_terminal and now * LINES // total > (now - 1) * LINES // total:
+            say(f"{now:,} of {total:,} runs", error=True)
 
     try:
         return run(
@@ -163,7 +171,8 @@ def _run(
             on_done=advance,
         )
     except KeyboardInterrupt:
-        progress.stop()
+        if progress.live.is_started:
+            progress.stop()
         shown.print(f"stopped after {len(done)} runs; the same command goes on from there")
         raise typer.Exit(130) from None
     finally:

@@ -33,7 +33,18 @@ SplitOption = Annotated[str, typer.Option("--split", help="train, val or test.")
 
 
 def train(
-    config: Given, *, overrides: Overrides = None, out: OutputOption = None, json_out: JsonOption = None
+    config: Given,
+    *,
+    overrides: Overrides = None,
+    out: OutputOption = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Remove a training that the folder holds, and begin anew.")
+    ] = False,
+    more_steps: Annotated[
+        int | None,
+        typer.Option("--more-steps", min=1, help="Train a finished training further.", show_default=False),
+    ] = None,
+    json_out: JsonOption = None,
 ) -> None:
     """Train what a config says. Interrupted, the same command goes on where it stopped."""
     asked = _config(config, overrides, out)
@@ -43,11 +54,12 @@ def train(
 
     for logger in asked.watching.loggers:
         say(f"concord: note: logger {logger.use!r} is Python code, and is run", error=True)
-    before = finished(asked)
+    before = finished(asked) and not overwrite and more_steps is None
     try:
-        run = run_training(asked)
+        run = run_training(asked, overwrite=overwrite, more_steps=more_steps)
     except KeyboardInterrupt:
-        say("concord: stopped; the same command goes on from the last checkpoint", error=True)
+        same = "the same command without --overwrite" if overwrite else "the same command"
+        say(f"concord: stopped; {same} goes on from the last checkpoint", error=True)
         raise typer.Exit(130) from None
     if _is_first():
         write_json(json_out, {"folder": str(run.folder), **run.facts})

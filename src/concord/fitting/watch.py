@@ -138,12 +138,14 @@ class TensorBoard:
 
 
 class Progress:
-    """A bar on the terminal with the loss, its parts and the rate.
+    """A bar on the terminal with the loss, its parts and the rate; elsewhere a line for each tenth.
 
     Args:
         steps: Number of steps in all.
         console: Where to draw; the standard error stream unless given.
     """
+
+    LINES = 10
 
     def __init__(self, steps: int, console: Any = None) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -158,7 +160,9 @@ class Progress:
             console=console or terminal_console(stderr=True),
         )
         self._task = self._bar.add_task("training", total=steps, parts="")
-        self._bar.start()
+        self._steps, self._told = steps, 0
+        if self._bar.console.is_terminal:
+            self._bar.start()
 
     def log(self, record: Mapping[str, float]) -> None:
         """Move the bar and show the parts of the loss, or the metrics of validation rows."""
@@ -168,11 +172,20 @@ class Progress:
             ]
             shown += [f"{record['rate']:,.0f} rows/s"] if "rate" in record else []
             self._bar.update(self._task, completed=record["step"], parts="  ".join(shown))
+            self._tell(int(record["step"]), "  ".join(shown))
         else:
             shown = [
                 f"{name.removeprefix('val/')} {value:.3f}" for name, value in record.items() if name != "step"
             ]
             self._bar.console.print(f"step {record['step']:.0f}: " + "  ".join(shown), highlight=False)
+
+    def _tell(self, step: int, parts: str) -> None:
+        """A line where no bar can be drawn: in the log of a job, in a file."""
+        reached = step * self.LINES // self._steps
+        if not self._bar.console.is_terminal and reached > self._told:
+            self._told = reached
+            line = f"step {step:,} of {self._steps:,}: {parts}"
+            self._bar.console.print(line, highlight=False, soft_wrap=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing."""
@@ -181,8 +194,10 @@ class Progress:
     def resume(self, step: int, state: Mapping[str, Any]) -> None:
         """Begin at `step`."""
         del state
+        self._told = step * self.LINES // self._steps
         self._bar.update(self._task, completed=step)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()

@@ -24,6 +24,7 @@ from concord.learners import StreamLearner
 from concord.networks import TaskwiseNetwork
 from concord.runs.building import Built
 from concord.runs.cuts import thresholds_for
+from concord.runs.folder import AUTO
 from concord.runs.result import assembled, scale_heads
 from concord.runs.run import Run, save_run
 from concord.runs.sources import named
@@ -31,9 +32,6 @@ from concord.runs.stages import stream_learner, training_rows
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-AUTO = "auto"
-"""Folder of the networks that decide, within a run's."""
 
 
 def decide_and_train(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from concord.archive import Claim, own
-from concord.config import Config, as_config, differences, read_config, shown
+from concord.archive import Claim
+from concord.config import Config, as_config, read_config
 from concord.data import FeatureRows, Images, near_copies
 from concord.decoding import Decoders, Thresholds, temperature
-from concord.errors import CheckpointError, ConcordWarning, ConfigError, OutputError
-from concord.files import write_text
+from concord.errors import ConcordWarning, ConfigError
 from concord.fitting import (
     Checkpoints,
     History,
@@ -40,28 +38,37 @@ from concord.fitting import (
     selected_network,
 )
 from concord.metrics import measured, probabilities
-from concord.runs.automatic import AUTO, decide_and_train
+from concord.runs.automatic import decide_and_train
 from concord.runs.building import Built, build
 from concord.runs.contents import digests
 from concord.runs.cuts import check_thresholds, thresholds_for
+from concord.runs.folder import (
+    CHECKPOINTS,
+    LOG_FILE,
+    check_data,
+    check_folder,
+    claimed,
+    finished,
+    kept_steps,
+    lengthened,
+)
 from concord.runs.grouped import GROUP, GroupedBatches
 from concord.runs.outputs import device_of
 from concord.runs.result import assembled, scale_heads
-from concord.runs.run import RUN_FILE, Run, load_run, save_run
-from concord.runs.stages import begun, teach
+from concord.runs.run import Run, load_run, save_run
+from concord.runs.stages import teach
 from concord.tasks import MulticlassTask, Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-CONFIG_FILE = "config.json"
-DATA_FILE = "data.json"
-LOG_FILE = "log.jsonl"
-CHECKPOINTS = "checkpoints"
-
-
-def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
+def train(
+    config: Config | Mapping[str, Any] | str | Path,
+    *,
+    overwrite: bool = False,
+    more_steps: int | None = None,
+) -> Run:
     """Train as a config says, and write the result to its output folder.
 
     A folder that holds an unfinished training of the same config and data is resumed, to the same
@@ -71,12 +78,18 @@ def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
     Args:
         config: With an output folder: as `read_config` gives it, the plain data of one, or the path of its
             file (YAML, TOML or JSON).
+        overwrite: Whether a training that the folder holds, finished or not, is removed first; other files
+            in it stay.
+        more_steps: Train a finished training of the same config further, by so many steps (>= 1); the
+            weights are those of one that had all these steps from the beginning, bit by bit.
 
     Returns:
         The finished run; on every rank.
 
     Raises:
-        ConfigError: Parts that do not fit together, or a folder of another config or of other data.
+        ConfigError: Parts that do not fit together, a folder of another config or of other data, or a
+            training that cannot go further than it did.
+        RangeError: Fewer than one step more.
         CheckpointError: A folder that cannot be written, or a checkpoint that cannot be read.
         ConcordError: What data, trunks and couplings raise.
     """
@@ -86,15 +99,22 @@ def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
         config = read_config(config)
     if config.output is None:
         raise ConfigError("output: a folder for the results is needed")
-    folder, training = Path(config.output), config.training
-    _check_folder(folder, config)
+    folder = Path(config.output)
+    if more_steps is not None:
+        if overwrite:
+            raise ConfigError("a training is overwritten or trained further, not both")
+        config = lengthened(config, kept_steps(folder), finished, more_steps)
+    training = config.training
+    if not overwrite:
+        check_folder(folder, config, further=more_steps is not None)
     built = build(config)
     content = digests(built)
-    _check_data(folder, content)
+    if not overwrite:
+        check_data(folder, content)
     _check_selection(built)
     check_thresholds(built)
     _check_devices(config)
-    if config.stages.kind == "auto" and finished(config):
+    if config.stages.kind == "auto" and finished(config) and not overwrite:
         return load_run(folder)
     fabric = launch(training.accelerator, training.devices, training.nodes, training.precision)
     if fabric.is_global_zero and built.left_out:
@@ -105,7 +125,7 @@ def train(config: Config | Mapping[str, Any] | str | Path) -> Run:
         )
     if fabric.is_global_zero:
         _tell_copies(built)
-    owner = _owner(folder, config, content, fabric)
+    owner = claimed(folder, config, content, fabric, overwrite=overwrite, further=more_steps is not None)
     try:
         return _train(built, fabric, folder, owner)
     finally:
@@ -164,100 +184,6 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
         run = replace(run, facts={**run.facts, "first_stage": list(soft_targets.report)})
     on_first(fabric, lambda: save_run(run, owner), "the finished training")
     return run
-
-
-# -- the folder --------------------------------------------------------------------------------------
-
-
-def finished(config: Config) -> bool:
-    """Whether the output folder of a config holds a training that has nothing left to do."""
-    folder = Path(config.output or "")
-    if config.stages.kind == "auto":
-        return (folder / RUN_FILE).exists()
-    last = Checkpoints(folder / CHECKPOINTS).latest()
-    steps = 0 if last is None else int(last.name.removeprefix("step-"))
-    return (folder / RUN_FILE).exists() and steps == config.training.steps
-
-
-def _check_folder(folder: Path, config: Config) -> None:
-    if not _holds_training(folder):
-        return  # nothing is lost
-    for key, before, now in differences(_kept(folder / CONFIG_FILE), config.identity()):
-        raise ConfigError(
-            f"{folder} holds a training of another config: {key} was {shown(before)}, here it is "
-            f"{shown(now)}; train into another folder (--out), or remove that one"
-        )
-
-
-def _check_data(folder: Path, content: Mapping[str, str]) -> None:
-    if not _holds_training(folder) or not (folder / DATA_FILE).exists():
-        return  # without the file the checkpoints still know their tables and the order of rows
-    changed = [what for what, _, _ in differences(_kept(folder / DATA_FILE), dict(content))]
-    if changed:
-        raise ConfigError(
-            f"{folder} holds a training of other data: {_listed(changed)} changed since; train into another "
-            "folder (--out), or remove that one"
-        )
-
-
-def _listed(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _holds_training(folder: Path) -> bool:
-    saved = Checkpoints(folder / CHECKPOINTS).latest() is not None
-    deciding = any((folder / AUTO).rglob("step-*"))
-    return saved or deciding or begun(folder) or (folder / RUN_FILE).exists()
-
-
-def _kept(path: Path) -> Any:
-    """What the folder says of the training that it holds."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path.parent} holds a training, but {path} does not say of what ({error}); train into another "
-            "folder"
-        ) from error
-
-
-def _owner(folder: Path, config: Config, content: Mapping[str, str], fabric: Fabric) -> Claim | None:
-    """The claim on the folder, on rank 0; then what the folder holds is looked at once more, and noted."""
-    held: list[Claim] = []
-
-    def take() -> None:
-        _make(folder)
-        held.append(own(folder))
-        try:
-            _check_folder(folder, config)
-            _check_data(folder, content)
-            _note(folder, config, content)
-        except ConfigError as error:  # of another training, which was here since the first look
-            raise CheckpointError(str(error)) from error
-
-    try:
-        on_first(fabric, take, f"to {folder}")
-    except BaseException:
-        for claim in held:
-            claim.release()
-        raise
-    return held[0] if held else None
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"cannot write to {folder}: {error.strerror or error}") from error
-
-
-def _note(folder: Path, config: Config, content: Mapping[str, str]) -> None:
-    try:
-        write_text(folder / DATA_FILE, json.dumps(content, indent=1))
-        write_text(folder / CONFIG_FILE, json.dumps(config.identity(), indent=1))
-    except OutputError as error:
-        raise CheckpointError(str(error)) from error
 
 
 # -- parts of a training -----------------------------------------------------------------------------

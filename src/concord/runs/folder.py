@@ -1,0 +1,218 @@
+"""The folder of a training: whose it is, what it holds, and whether it is the one that a config asks for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from concord.archive import Claim, own
+from concord.config import Config, differences, shown
+from concord.errors import CheckpointError, ConfigError, OutputError, RangeError
+from concord.files import write_text
+from concord.fitting import Checkpoints, on_first
+from concord.runs.run import RUN_FILE, TOKENIZER, WEIGHTS_FILE
+from concord.runs.stages import FIRST_STAGE, begun
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+CONFIG_FILE = "config.json"
+DATA_FILE = "data.json"
+LOG_FILE = "log.jsonl"
+CHECKPOINTS = "checkpoints"
+AUTO = "auto"
+"""Folder of the networks that decide, within a run's."""
+
+WRITTEN = (
+    *(WEIGHTS_FILE, TOKENIZER, CONFIG_FILE, DATA_FILE, LOG_FILE),
+    *(CHECKPOINTS, FIRST_STAGE, AUTO, "tensorboard"),
+)
+"""What a training writes into its folder, but what says that it is finished."""
+
+STEPS = "training.steps"
+
+
+def finished(config: Config) -> bool:
+    """Whether the output folder of a config holds a training that has nothing left to do."""
+    folder = Path(config.output or "")
+    if config.stages.kind == "auto":
+        return (folder / RUN_FILE).exists()
+    last = Checkpoints(folder / CHECKPOINTS).latest()
+    steps = 0 if last is None else int(last.name.removeprefix("step-"))
+    return (folder / RUN_FILE).exists() and steps == config.training.steps
+
+
+def check_folder(folder: Path, config: Config, *, further: bool = False) -> None:
+    """Refuse a folder with a training of another config; of another length only where it goes further.
+
+    Raises:
+        ConfigError: It holds one; says what differs.
+        CheckpointError: It does not say of what.
+    """
+    if not holds_training(folder):
+        return  # nothing is lost
+    changed = [
+        f"{key} was {shown(before)}, here it is {shown(now)}"
+        for key, before, now in differences(_kept(folder / CONFIG_FILE), config.identity())
+        if not (further and key == STEPS)
+    ]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a training of another config: {_listed(changed)}; train into another folder "
+            "(--out), or in place of that one (--overwrite)"
+        )
+
+
+def check_data(folder: Path, content: Mapping[str, str]) -> None:
+    """Refuse a folder with a training of other data.
+
+    Args:
+        folder: Of the training.
+        content: Digests of the data; see `concord.runs.contents.digests`.
+
+    Raises:
+        ConfigError: It holds one; says what changed.
+        CheckpointError: What it says of its data cannot be read.
+    """
+    if not holds_training(folder) or not (folder / DATA_FILE).exists():
+        return  # without the file the checkpoints still know their tables and the order of rows
+    changed = [what for what, _, _ in differences(_kept(folder / DATA_FILE), dict(content))]
+    if changed:
+        raise ConfigError(
+            f"{folder} holds a training of other data: {_listed(changed)} changed since; train into another "
+            "folder (--out), or in place of that one (--overwrite)"
+        )
+
+
+def _listed(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def holds_training(folder: Path) -> bool:
+    """Whether a training was begun there, of which something would be lost."""
+    saved = Checkpoints(folder / CHECKPOINTS).latest() is not None
+    deciding = any((folder / AUTO).rglob("step-*"))
+    return saved or deciding or begun(folder) or (folder / RUN_FILE).exists()
+
+
+def _kept(path: Path) -> Any:
+    """What the folder says of the training that it holds."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path.parent} holds a training, but {path} does not say of what ({error}); train into another "
+            "folder"
+        ) from error
+
+
+def claimed(
+    folder: Path,
+    config: Config,
+    content: Mapping[str, str],
+    fabric: Fabric,
+    *,
+    overwrite: bool,
+    further: bool,
+) -> Claim | None:
+    """The claim on the folder, on rank 0; then what the folder holds is looked at once more, and noted."""
+    held: list[Claim] = []
+
+    def take() -> None:
+        _make(folder)
+        held.append(own(folder))
+        if overwrite:
+            clear(folder)
+        try:
+            check_folder(folder, config, further=further)
+            check_data(folder, content)
+            _note(folder, config, content)
+        except ConfigError as error:  # of another training, which was here since the first look
+            raise CheckpointError(str(error)) from error
+
+    try:
+        on_first(fabric, take, f"to {folder}")
+    except BaseException:
+        for claim in held:
+            claim.release()
+        raise
+    return held[0] if held else None
+
+
+def clear(folder: Path) -> None:
+    """Remove a training from its folder: first what says that it is finished; files of others stay."""
+    try:
+        for name in (RUN_FILE, *(path.name for path in folder.glob("metrics-*.json")), *WRITTEN):
+            place = folder / name
+            if place.is_dir() and not place.is_symlink():
+                shutil.rmtree(place)
+            else:
+                place.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot remove {error.filename}: {error.strerror or error}") from error
+
+
+def kept_steps(folder: Path) -> int | None:
+    """The length of the training that a folder holds; None where it holds none."""
+    if not holds_training(folder):
+        return None
+    kept = _kept(folder / CONFIG_FILE)
+    try:
+        return int(kept["training"]["steps"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / CONFIG_FILE} does not say of how many steps") from error
+
+
+def lengthened(config: Config, steps: int | None, is_finished: Callable[[Config], bool], more: int) -> Config:
+    """The config of a training that goes further; killed on the way, it goes on to where it was to end.
+
+    Args:
+        config: Of the training.
+        steps: Those that it was to have; None where there is none.
+        is_finished: Whether the training of a config has nothing left to do.
+        more: Steps on top, >= 1.
+
+    Raises:
+        RangeError: Fewer than one.
+        ConfigError: No training, or one whose course depends on its length.
+    """
+    if more < 1:
+        raise RangeError(f"steps on top are >= 1, found {more}")
+    if steps is None:
+        raise ConfigError(
+            f"{config.output} holds no training that could go further; train without --more-steps first"
+        )
+    if config.stages.kind != "single" or config.training.schedule != "constant":
+        what = (
+            f"stages: {config.stages.kind}, which is decided or taught at the length of the training"
+            if config.stages.kind != "single"
+            else f"schedule: {config.training.schedule}, whose rate ends with the last step"
+        )
+        raise ConfigError(
+            f"a training with {what}, is another one at another length; train with --set {STEPS}=... into "
+            "another folder"
+        )
+
+    def of_length(n: int) -> Config:
+        return config.model_copy(update={"training": config.training.model_copy(update={"steps": n})})
+
+    return of_length(steps + more) if is_finished(of_length(steps)) else of_length(steps)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def _note(folder: Path, config: Config, content: Mapping[str, str]) -> None:
+    try:
+        write_text(folder / DATA_FILE, json.dumps(content, indent=1))
+        write_text(folder / CONFIG_FILE, json.dumps(config.identity(), indent=1))
+    except OutputError as error:
+        raise CheckpointError(str(error)) from error
