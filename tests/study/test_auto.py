@@ -153,7 +153,7 @@ def test_options_of_auto_are_checked():
         condition("two-stage", effort="quick")
     with pytest.raises(StudyError, match="does not take these options: folds"):
         condition("two-stage", folds=3)
-    assert set(EFFORTS) == {"fast", "standard", "thorough"}
+    assert set(EFFORTS) == {"fast", "standard", "thorough", "holdout"}
 
 
 def test_a_residual_net_gives_each_task_a_layer_of_its_own():

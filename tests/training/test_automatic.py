@@ -17,7 +17,7 @@ from concord.cli import app
 from concord.config import Config
 from concord.decoding import Decoders
 from concord.deploy import from_pretrained
-from concord.errors import ConfigError, RangeError
+from concord.errors import ConcordWarning, ConfigError, RangeError
 from concord.fitting.checkpoints import Checkpoints
 from concord.learners import StreamLearner
 from concord.networks import TaskwiseNetwork
@@ -52,9 +52,25 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return seen
 
 
-@pytest.mark.parametrize("kind", ["features", "images", "texts"])
-def test_a_folder_predicts_what_was_decided(tmp_path: Path, kind: str, outcomes: list[Any]) -> None:
-    config = automatic(tmp_path, kind)
+HELD = {"kind": "auto", "effort": "holdout"}
+
+
+@pytest.mark.filterwarnings("ignore:effort holdout:concord.errors.ConcordWarning")
+@pytest.mark.parametrize(
+    ("kind", "stages"),
+    [
+        ("features", AUTO),
+        ("images", AUTO),
+        ("texts", AUTO),
+        ("features", HELD),
+        ("images", HELD),
+        ("texts", HELD),
+    ],
+)
+def test_a_folder_predicts_what_was_decided(
+    tmp_path: Path, kind: str, stages: dict[str, Any], outcomes: list[Any]
+) -> None:
+    config = automatic(tmp_path, kind, stages=stages)
     said: dict[str, Any] = {}
 
     real = room._network
@@ -74,7 +90,10 @@ def test_a_folder_predicts_what_was_decided(tmp_path: Path, kind: str, outcomes:
         np.testing.assert_allclose(columns, said[task.name], atol=2e-5)
     facts = run.facts["auto"]
     assert facts["cost"] == outcomes[0][2].cost
-    assert facts["sentences"][0].startswith("shape->marks: ")
+    assert any(line.startswith("shape->marks: ") for line in facts["sentences"])
+    if stages is HELD:
+        assert facts["cost"] <= 3.0
+        assert "held out of all training and judged" in " ".join(facts["sentences"])
     assert set(facts["choices"]) == {"shape", "marks"}
     assert set(evaluate(run, config, "test")["tasks"]) == {"shape", "marks"}
     assert "val/shape/accuracy" in run.facts["validation"]
@@ -148,16 +167,40 @@ def test_a_decoded_form_is_a_strength_of_the_joint_decoding(tmp_path: Path) -> N
     assert decoder.strengths() == {relation.name: {"target": 0.35, "class": 0.0}}
 
 
+BRIEF: dict[str, Any] = {"checkpoints__every": 2, "training__average": 0.9}
+
+
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return train(automatic(tmp_path_factory.mktemp("unbroken"), checkpoints__every=2, training__average=0.9))
+    return train(automatic(tmp_path_factory.mktemp("unbroken"), **BRIEF))
+
+
+@pytest.fixture(scope="module")
+def unbroken_holdout(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.warns(ConcordWarning, match="effort holdout: experimental"):
+        return train(automatic(tmp_path_factory.mktemp("unbroken"), stages=HELD, **BRIEF))
 
 
 @pytest.mark.parametrize("event", [1, 3, 4, 7, 17, 20])
 def test_a_training_that_was_stopped_decides_and_ends_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Any, event: int
 ) -> None:
-    config = automatic(tmp_path, checkpoints__every=2, training__average=0.9)
+    stopped(tmp_path, monkeypatch, unbroken, event, AUTO)
+
+
+@pytest.mark.filterwarnings("ignore:effort holdout:concord.errors.ConcordWarning")
+@pytest.mark.parametrize("event", [2, 4, 9, 12])
+def test_a_holdout_that_was_stopped_keeps_what_it_had_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken_holdout: Any, event: int
+) -> None:
+    stopped(tmp_path, monkeypatch, unbroken_holdout, event, HELD)
+
+
+def stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Any, event: int, stages: dict[str, Any]
+) -> None:
+    """Stop at the n-th checkpoint, look at the folder, go on, and compare."""
+    config = automatic(tmp_path, stages=stages, **BRIEF)
     saved, count = Checkpoints.save, []
 
     def stopping(self: Checkpoints, *arguments: Any) -> Any:
@@ -172,7 +215,7 @@ def test_a_training_that_was_stopped_decides_and_ends_alike(
     assert not finished(config)
     if event > 1:
         with pytest.raises(ConfigError, match=r"another config: training\.steps was 4, here it is 5"):
-            train(automatic(tmp_path, checkpoints__every=2, training__average=0.9, training__steps=5))
+            train(automatic(tmp_path, stages=stages, **BRIEF, training__steps=5))
     run = train(config)
     assert same(run, unbroken)
     assert run.facts == unbroken.facts

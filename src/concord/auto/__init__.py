@@ -2,7 +2,7 @@
 
 from concord.auto.combine import Choice
 from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, first_stage
-from concord.auto.effort import EFFORTS, Effort
+from concord.auto.effort import EFFORTS, IN_FOLDS, Effort
 from concord.auto.families import Family, balance_weights, train_shared, train_single
 from concord.auto.held_out import Train, held_out_probabilities
 from concord.auto.posterior import posterior_targets
@@ -12,6 +12,7 @@ from concord.auto.zero_shot import covered
 
 __all__ = [
     "EFFORTS",
+    "IN_FOLDS",
     "Artefact",
     "Automatic",
     "Choice",

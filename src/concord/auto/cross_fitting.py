@@ -11,8 +11,9 @@ import torch
 
 from concord.auto.effort import Effort
 from concord.auto.families import Family, fit_scales, out_of_sample, train_family
-from concord.auto.splits import checked_folds
+from concord.auto.splits import TRAINED_ON, split
 from concord.auto.zero_shot import covered, fill_unseen
+from concord.errors import RangeError
 from concord.estimation import (
     FoldPredictions,
     Observations,
@@ -29,12 +30,16 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FirstStage:
-    """Cross-fitted networks without any coupling, and what they say of rows that they have not seen.
+    """Networks without any coupling, and what they say of rows that they have not seen.
+
+    With folds every row is in one. With a hold-out the rows that are held out are in fold 0, and the others,
+    which the networks are trained on, in none; of these, what is said of one task is out of sample where
+    another task is annotated and this one is not.
 
     Attributes:
         rows: The training rows.
         tasks: The tasks.
-        fold: (n,) fold of each row.
+        fold: (n,) fold of each row, `TRAINED_ON` for rows in none.
         families: ``"single-task"`` and ``"shared"`` networks, one of each fold and family, as far as the
             learner offers them.
     """
@@ -54,13 +59,37 @@ class FirstStage:
 
         A row that is annotated for a task is predicted by the network of the other folds; any other row by
         all of them, averaged.
+
+        Raises:
+            RangeError: A hold-out in place of folds: rows were trained on that no other network predicts.
         """
+        if (self.fold == TRAINED_ON).any():
+            raise RangeError("out-of-sample predictions of all rows take folds, found a hold-out")
         shared = self.base
         return {task.name: out_of_sample(shared, task, self.rows, self.fold) for task in self.tasks}
 
     def observations(self, source: MulticlassTask, target: Task) -> Observations:
-        """Annotations and predictions of two tasks, as a relation is read off them."""
-        return observations_of(self.base, self.rows, self.fold, source, target)
+        """Annotations and predictions of two tasks, as a relation is read off them: `untaught` rows alone."""
+        found = observations_of(self.base, self.rows, self.fold, source, target)
+        return _some(found, self.untaught(source, target))
+
+    def untaught(self, source: Task, target: Task) -> npt.NDArray[np.bool_]:
+        """Rows that may teach one of two tasks from the other: (n,).
+
+        All rows in a fold. Of the others those that are annotated for one of the two: what the networks say
+        of the other is out of sample by itself. They were trained on both annotations of a row that has both.
+        """
+        both = [task.annotated(self.rows.targets[task.name].numpy()) for task in (source, target)]
+        return np.asarray((self.fold != TRAINED_ON) | ~(both[0] & both[1]))
+
+    def judging(self) -> FirstStage:
+        """The same of the rows in folds alone: their annotations may judge any network."""
+        if not (self.fold == TRAINED_ON).any():
+            return self
+        where = np.flatnonzero(self.fold != TRAINED_ON)
+        families = {name: family.of_rows(where) for name, family in self.families.items()}
+        rows = self.rows.take(torch.from_numpy(where))
+        return replace(self, rows=rows, fold=self.fold[where], families=families)
 
     def check(self, relation: Relation | tuple[MulticlassTask, Task]) -> RelationCheck:
         """Weigh a supplied relation, or, for a pair of tasks, whether the data show one.
@@ -70,12 +99,12 @@ class FirstStage:
         """
         given = relation if isinstance(relation, Relation) else None
         source, target = (relation.source, relation.target) if isinstance(relation, Relation) else relation
-        observations = self.observations(source, target)
+        observations, some = self.observations(source, target), self.untaught(source, target)
         alone = self.families["single-task"]
         by_fold = FoldPredictions(
-            self.fold,
-            alone.probabilities(source, alone.logits[source.name]),
-            out_of_sample(alone, target, self.rows, self.fold),
+            self.fold[some],
+            alone.probabilities(source, alone.logits[source.name])[:, some],
+            out_of_sample(alone, target, self.rows, self.fold)[some],
         )
         unseen = covered(self.rows, source, given)
         if not unseen.any():
@@ -99,9 +128,9 @@ class FirstStage:
         judge it. Of classes speaks the network that has not seen the fold. Labels of the fold are left in,
         classes of a target are not.
         """
-        seen, held_out = self.observations(check.relation.source, check.relation.target), self.fold == k
+        source, target = check.relation.source, check.relation.target
+        seen, held_out = observations_of(self.base, self.rows, self.fold, source, target), self.fold == k
         shared = self.base
-        source, target = seen.source, seen.target
         p = shared.probabilities(source, shared.logits[source.name][k])
         y = np.where(held_out, MISSING_CLASS, seen.classes)
         if check.rule.table is not None:
@@ -112,6 +141,7 @@ class FirstStage:
         if seen.class_to_class:
             q = shared.probabilities(target, shared.logits[target.name][k])
             seen = replace(seen, targets=np.where(held_out, MISSING_CLASS, seen.targets), target_proba=q)
+        seen = _some(seen, self.untaught(source, target))
         return check.relation.replace(table=check.rule(seen))
 
 
@@ -124,20 +154,20 @@ def first_stage(
     seed: int,
     kinds: Sequence[str] = ("single-task", "shared"),
 ) -> FirstStage:
-    """Train single-task and balanced shared networks on all folds but one, in turn.
+    """Train single-task and balanced shared networks on all folds but one, in turn; or without a hold-out.
 
     Args:
         learner: Trains and applies networks.
         rows: Training rows, each task annotated at least once; no fold divides their groups.
         tasks: Two or more tasks.
-        effort: Folds, and their share of the steps.
+        effort: Folds, and their share of the steps, or a hold-out.
         seed: Seeds folds and networks.
         kinds: What is trained, as far as the learner offers it.
 
     Raises:
-        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds or a hold-out take.
     """
-    fold = checked_folds(rows, tasks, effort.folds, seed)
+    fold = split(rows, tasks, effort, seed)
     families = {
         name: train_family(learner, rows, tasks, fold, effort, seed, name, None)
         for name in kinds
@@ -152,6 +182,11 @@ def cross_fitted_predictions(
 ) -> dict[str, Array]:
     """`FirstStage.predictions` by shared networks alone; see `first_stage` for the arguments."""
     return first_stage(learner, rows, tasks, effort=effort, seed=seed, kinds=("shared",)).predictions()
+
+
+def _some(observations: Observations, rows: npt.NDArray[np.bool_]) -> Observations:
+    """Some of the rows; the very same where that is all of them."""
+    return observations if rows.all() else observations.take(rows)
 
 
 def observations_of(

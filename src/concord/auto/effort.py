@@ -15,12 +15,20 @@ class Effort:
     """How much training `auto` may spend.
 
     Attributes:
-        folds: Number of folds of the cross-validation.
+        folds: Number of folds of the cross-validation; 1 where one part of the rows is held out of all
+            training, and the networks that were trained on the others are the final ones.
         share: Steps of a fold's network, as a share of the final one's.
+        caution: What a user should know before relying on it; empty where nothing.
     """
 
     folds: int
     share: float
+    caution: str = ""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether one part of the rows is held out, in place of folds."""
+        return self.folds == 1
 
     def for_steps(self, steps: int) -> Effort:
         """The same with `FOLD_STEPS` for the networks of folds where a share of `steps` were fewer, or all.
@@ -33,14 +41,28 @@ class Effort:
     def cost(self, families: int = 3) -> float:
         """Training cost at most, with the pair of single-task models as 1.
 
-        The folds of each family, then the final networks: two shared ones and one of a single task.
+        The folds of each family, then the final networks: two shared ones and one of a single task. With a
+        hold-out each family is trained once, and that is all.
         """
-        return self.folds * self.share * families + 2.5
+        return self.folds * self.share * families + (0.0 if self.holds_out else 2.5)
 
 
 FOLD_STEPS = 150
 """Steps below which a fold's network is not taken for a sample of the final one."""
 
 
-EFFORTS = {"fast": Effort(2, 0.25), "standard": Effort(4, 0.45), "thorough": Effort(8, 1.0)}
-"""Efforts by name: at most 4.0, 7.9 and 26.5 pairs of single-task models; see `Effort.for_steps`."""
+EXPERIMENTAL = (
+    "effort {}: experimental; its gain and its harm beside effort standard are not known well enough"
+)
+
+EFFORTS = {
+    "fast": Effort(2, 0.25),
+    "standard": Effort(4, 0.45),
+    "thorough": Effort(8, 1.0),
+    "holdout": Effort(1, 1.0, EXPERIMENTAL.format("holdout")),
+}
+"""Efforts by name: at most 4.0, 7.9, 26.5 and 3.0 pairs of single-task models; see `Effort.for_steps`."""
+
+
+IN_FOLDS = tuple(name for name, effort in EFFORTS.items() if not effort.holds_out)
+"""Efforts that predict every row by a network which has not seen it."""

@@ -62,6 +62,10 @@ class Family:
         """Each row by the network that has seen nothing of it: (n, width)."""
         return self.probabilities(task, self.logits[task.name][fold, np.arange(len(fold))])
 
+    def of_rows(self, index: npt.NDArray[np.int64]) -> Family:
+        """The same with the logits of some rows."""
+        return replace(self, logits={task: z[:, index] for task, z in self.logits.items()})
+
     def averaged(self, task: Task) -> Array:
         """Each row by all networks: (n, width)."""
         return self.probabilities(task, self.logits[task.name]).mean(axis=0)
@@ -113,6 +117,7 @@ def fit_scales(
     for family in families.values():
         for task in tasks:
             known = rows.annotated(task).numpy()
+            known = known[fold[known] >= 0]
             family.scale[task.name] = temperature(
                 family.logits[task.name][fold[known], known],
                 rows.targets[task.name].numpy()[known],

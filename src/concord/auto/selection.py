@@ -26,6 +26,7 @@ from concord.auto.cross_fitting import FirstStage, first_stage
 from concord.auto.effort import Effort
 from concord.auto.families import Family, fit_scales, shared_training, single_training, train_family
 from concord.auto.guard import Base, Start, guard, proven, unrelated
+from concord.auto.splits import TRAINED_ON
 from concord.auto.teach import class_targets, taught_targets
 from concord.auto.zero_shot import unseen_classes
 from concord.errors import RangeError, UnknownNameError
@@ -61,8 +62,9 @@ class Automatic:
         zero_shot: By class task, the classes without an annotated row that a relation predicts.
         shifts: Class priors of each source beside those of the class task's own rows.
         base: The family that speaks of classes that are not decided yet.
-        held_out: By task, probabilities of all training rows by networks that had not seen them, combined as
-            was chosen: (n, C) or (n, K). Empty in what was loaded.
+        held_out: By task, probabilities of the training rows that judged, by networks that had not seen them,
+            combined as was chosen: (n, C) or (n, K). Empty in what was loaded.
+        judges: (n,) which rows these are: all of them, but for a hold-out.
     """
 
     tasks: tuple[Task, ...]
@@ -76,6 +78,7 @@ class Automatic:
     shifts: tuple[PriorShift, ...] = ()
     base: str = "shared"
     held_out: dict[str, Array] = field(default_factory=dict)
+    judges: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def probabilities(self, learner: Learner, rows: Rows) -> dict[str, Array]:
         """Predicted probabilities by task: (n, C) and (n, K)."""
@@ -137,24 +140,20 @@ def select(
         relations: Supplied relations, or pairs of tasks whose relation is to be estimated.
         effort: How much training may be spent.
         seed: Seeds folds and networks.
-        artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds.
+        artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds; with a
+            hold-out both end with what was trained, and a bag may average candidates.
         first: The first stage, where it has been trained before, of the same learner, rows, effort and seed:
             relations have no part in it. Its cost is counted all the same.
         say: Told what is about to happen and what it costs.
 
     Raises:
-        RangeError: Fewer annotated rows of a task, or groups with any, than folds; a first stage of another
-            number of folds.
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds or a hold-out take; a
+            first stage of another number of folds.
         UnknownNameError: An artefact of another name.
     """
     if artefact not in ("distilled", "bagged"):
         raise UnknownNameError.of("artefact", artefact, ("distilled", "bagged"))
-    kinds = " and ".join(", ".join(learner.kinds).rsplit(", ", 1))
-    trained = f"networks at {effort.share:.0%} of the steps, then one network"
-    if "shared" not in learner.kinds:
-        trained = "models, then one of each task on all rows"
-    cost = f"about {effort.cost(len(learner.kinds)):.1f} times the pair of single-task models"
-    say(f"auto: {effort.folds} folds x {kinds} {trained}: {cost}")
+    say(_announced(learner, effort))
     first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed)
     if (folds := len(first.base.networks)) != effort.folds:
         raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")
@@ -170,11 +169,16 @@ def select(
     if active and "coupled" in learner.kinds:
         families["coupled"] = _coupled_family(learner, first, active, judging, unseen, effort, seed)
     choices, held_out = _choose(first, families, checks, judging, unseen, average=artefact == "bagged")
+    notes = () if relations else ("no relation was given and none can be estimated; no coupling",)
+    if effort.caution:
+        notes = (effort.caution, *notes)
     in_use = tuple(check.relation for check in active)
     spent = effort.folds * effort.share * (len(first.families) + ("coupled" in families))
     used = _families_in_use(choices, in_use, tasks, first.base.name)
     shifts = _prior_shifts(first.base, rows, tasks, fold, seed)
-    if artefact == "distilled":
+    if effort.holds_out:
+        notes = (*notes, _held_out(fold))
+    elif artefact == "distilled":
         families = _final(learner, rows, tasks, families, active, unseen, used, choices, seed, first.base)
         spent += sum(
             1.0 if name != "single-task" else len(families[name].networks[0]) / len(tasks) for name in used
@@ -185,16 +189,37 @@ def select(
         choices,
         {name: families[name] for name in used},
         spent,
-        () if relations else ("no relation was given and none can be estimated; no coupling",),
+        notes,
         in_use,
         _through_a_relation_alone(tasks, choices, unseen),
         shifts,
         first.base.name,
         held_out,
+        np.flatnonzero(fold != TRAINED_ON),
     )
     for sentence in outcome.sentences():
         say(sentence)
     return outcome
+
+
+def _announced(learner: Learner, effort: Effort) -> str:
+    """What is about to be trained, and its cost."""
+    kinds = " and ".join(", ".join(learner.kinds).rsplit(", ", 1))
+    cost = f"about {effort.cost(len(learner.kinds)):.1f} times the pair of single-task models"
+    if effort.holds_out:
+        what = "networks" if "shared" in learner.kinds else "models"
+        return f"auto: {kinds} {what}, each trained once without the rows that judge: {cost}"
+    trained = f"networks at {effort.share:.0%} of the steps, then one network"
+    if "shared" not in learner.kinds:
+        trained = "models, then one of each task on all rows"
+    return f"auto: {effort.folds} folds x {kinds} {trained}: {cost}"
+
+
+def _held_out(fold: npt.NDArray[np.int64]) -> str:
+    return (
+        f"{(fold != TRAINED_ON).sum()} of {len(fold)} rows were held out of all training and judged; every "
+        "network was trained once on the others, and what was chosen is kept as it is"
+    )
 
 
 def _coupled_family(
@@ -206,7 +231,10 @@ def _coupled_family(
     effort: Effort,
     seed: int,
 ) -> Family:
-    """A coupled network for each fold, taught by what the shared one of the fold says of the classes."""
+    """A coupled network for each fold, taught by what the shared one of the fold says of the classes.
+
+    Taught are rows without a class of their own: a row that is annotated for both tasks is left out.
+    """
     rows, tasks, fold, shared = first.rows, first.tasks, first.fold, first.base
     sources = [task for task in tasks if any(c.relation.source.name == task.name for c in active)]
     soft = [
@@ -232,25 +260,28 @@ def _choose(
     *,
     average: bool,
 ) -> tuple[dict[str, Choice], dict[str, Array]]:
-    """The guard's choice for every task, and its held-out probabilities of all rows.
+    """The guard's choice for every task, and its held-out probabilities of the rows that judge.
 
     Sources come before what is decoded through them.
     """
-    rows, fold = first.rows, first.fold
+    judges, where = first.judging(), np.flatnonzero(first.fold != TRAINED_ON)
+    if judges is not first:
+        families = {name: family.of_rows(where) for name, family in families.items()}
+    rows, fold = judges.rows, judges.fold
     active = [check for check in checks if check.exponent > 0]
     base: Base = "shared" if "shared" in first.families else "single-task"
     choices: dict[str, Choice] = {}
     done: dict[str, Array] = {}
 
     def classes(source: Task) -> Array:
-        return done[source.name] if source.name in done else first.base.held_out(source, fold)
+        return done[source.name] if source.name in done else judges.base.held_out(source, fold)
 
     for task in in_order(first.tasks, [check.relation for check in active]):
         of_folds = judging if isinstance(task, MulticlassTask) else [active] * len(judging)
         start: Start = base
         if unrelated(task, rows, checks):
             start = "single-task"
-        elif "coupled" in families and (unseen[task.name].any() or proven(task, rows, active)):
+        elif "coupled" in families and (unseen[task.name].any() or proven(task, first.rows, active)):
             start = "coupled"
         choices[task.name], done[task.name] = guard(
             task,
@@ -287,9 +318,10 @@ def _prior_shifts(
         if not isinstance(task, MulticlassTask):
             continue
         p = family.held_out(task, fold)  # of all rows alike: an average of networks is another head
-        own = task.annotated(rows.targets[task.name].numpy())
+        annotated = task.annotated(rows.targets[task.name].numpy())
+        own = annotated & (fold != TRAINED_ON)
         for other in tasks:
-            where = other.annotated(rows.targets[other.name].numpy()) & ~own
+            where = other.annotated(rows.targets[other.name].numpy()) & ~annotated
             group = None if rows.group is None else rows.group.numpy()
             groups = None if group is None else (group[own], group[where])
             rng = np.random.default_rng([seed, 11])

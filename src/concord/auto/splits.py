@@ -1,4 +1,4 @@
-"""Folds of the rows: between groups where rows come in groups, and alike in what is annotated."""
+"""Folds and hold-outs: between groups where rows come in groups, and alike in what is annotated."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from concord.auto.effort import Effort
 from concord.errors import RangeError
 from concord.fitting import Rows
 from concord.tasks import MulticlassTask, Task
@@ -82,3 +83,68 @@ def checked_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> n
                 f"groups for {folds} folds; give finer groups, or name a coupling"
             )
     return fold
+
+
+PARTS = 5
+"""One part of the rows in so many is held out."""
+
+TRAINED_ON = -1
+"""In place of the number of a fold: a row that is in none, and that every network is trained on."""
+
+
+def split(rows: Rows, tasks: Sequence[Task], effort: Effort, seed: int) -> npt.NDArray[np.int64]:
+    """Fold of each row; with a hold-out, 0 for the rows that are held out and `TRAINED_ON` for the others.
+
+    Raises:
+        RangeError: As `checked_folds` and `hold_out`.
+    """
+    if effort.holds_out:
+        return np.where(hold_out(rows, tasks, seed), 0, TRAINED_ON)
+    return checked_folds(rows, tasks, effort.folds, seed)
+
+
+def hold_out(rows: Rows, tasks: Sequence[Task], seed: int) -> npt.NDArray[np.bool_]:
+    """Which rows are held out: about a fifth, alike in what is annotated; groups stay whole.
+
+    What is trained on the others is final. Of each class, and of each value of a label, they therefore keep
+    at least one row: the networks would know nothing of it.
+
+    Args:
+        rows: The rows, with their groups.
+        tasks: Each has rows on both sides.
+        seed: Of the draw.
+
+    Raises:
+        RangeError: A task with annotations in too few rows, or groups.
+    """
+    part = draw_folds(rows, tasks, PARTS, seed)
+    group = np.arange(len(rows)) if rows.group is None else rows.group.numpy()
+    short: Task | None = None
+    for k in range(PARTS):
+        held = _without_the_last(part == k, group, rows, tasks)
+        short = next((t for t in tasks if len(np.unique(held[rows.annotated(t).numpy()])) < 2), None)
+        if short is None:
+            return held
+    assert short is not None
+    n = len(rows.annotated(short))
+    raise RangeError(
+        f"task {short.name!r} has {n} annotated rows, which cannot be divided into rows to train on and rows "
+        "to judge by; annotate more, give finer groups, or name a coupling"
+    )
+
+
+def _without_the_last(
+    held: npt.NDArray[np.bool_], group: npt.NDArray[np.int64], rows: Rows, tasks: Sequence[Task]
+) -> npt.NDArray[np.bool_]:
+    """The same, less a group of each class and label value that would be held out with all its rows."""
+    held = held.copy()
+    for task in tasks:
+        values = rows.targets[task.name].numpy()
+        if isinstance(task, MulticlassTask):
+            kinds = [values == c for c in range(task.width)]
+        else:
+            kinds = [values[:, k] == on for k in range(task.width) for on in (0.0, 1.0)]
+        for kind in kinds:
+            if kind.any() and held[kind].all():
+                held &= group != group[np.flatnonzero(kind)[0]]
+    return held

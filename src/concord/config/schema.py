@@ -303,7 +303,7 @@ class CouplingPlan(_Strict):
         return self
 
 
-Effort = Literal["fast", "standard", "thorough"]
+Effort = Literal["fast", "standard", "thorough", "holdout"]
 """How much `auto` may spend, as `concord.auto` has it."""
 
 
@@ -320,7 +320,8 @@ class Stages(_Strict):
     effort: Effort = Field(
         default="standard",
         description="auto: how much may be spent, at most 4.0 (fast), 7.9 (standard) or 26.5 (thorough) "
-        "times the training of one network per task",
+        "times the training of one network per task; holdout (experimental): at most 3.0, by networks that "
+        "are trained once without a fifth of the rows, which judge, and are kept",
     )
     folds: Count = Field(
         default=4,

@@ -145,7 +145,7 @@ def check_observations(
         elif trust < TRUSTED:
             rules = {"partly wrong": [anchored], "dropped": [TableRule()]}
     verdict, rule, found = _closest_good(observations, rules, rates)
-    reverse = class_direction(observations, rule, rates, fold_predictions)
+    reverse = class_direction(observations, rule, rates, _judges_of(rule, fold_predictions))
     agrees = found.shown
     open_gate = agrees and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
     chosen = rule(observations)
@@ -160,7 +160,9 @@ def check_observations(
         # A class head that knows nothing cannot weigh a table. A head that knows the labels can: what it says
         # of rows with a class fits the table or not, and nothing of the table was fitted to them.
         as_supplied = TableRule(table, strength=np.inf)
-        by_labels = class_direction(observations, as_supplied, rates, fold_predictions)
+        by_labels = class_direction(
+            observations, as_supplied, rates, _judges_of(as_supplied, fold_predictions)
+        )
         if by_labels.agreement > MIN_AGREEMENT and by_labels.z > MIN_REVERSE_Z:
             verdict, rule, chosen = "kept", as_supplied, table
             exponent, reverse = by_labels.exponent, by_labels
@@ -192,6 +194,11 @@ MIN_REVERSE_Z = 2.5
 
 
 GOOD_SHARE = 0.985
+
+
+def _judges_of(rule: TableRule, predictions: FoldPredictions | None) -> FoldPredictions | None:
+    """Predictions of the rows whose classes may judge a rule's table: all, where it estimates nothing."""
+    return predictions.everywhere() if predictions is not None and rule.as_supplied else predictions
 
 
 def _closest_good(

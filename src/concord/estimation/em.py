@@ -121,6 +121,11 @@ class TableRule:
     scaled: bool = False
     strength: float = FREE_STRENGTH
 
+    @property
+    def as_supplied(self) -> bool:
+        """Whether the table is taken as it is, whatever the rows say."""
+        return self.table is not None and not self.scaled and bool(np.isinf(self.strength))
+
     def __call__(self, observations: Observations) -> Array:
         """The table that these rows lead to."""
         start = self.table

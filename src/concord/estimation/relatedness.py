@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 
 from concord.errors import ShapeError
-from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence, label_groups
+from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence
 from concord.estimation.observations import Observations
 from concord.metrics import count_samples, z_score
 from concord.relations import EvidenceTable
@@ -28,7 +28,7 @@ class FoldPredictions:
     chance correlations of these rows with the labels into the relation, and would be confirmed by them.
 
     Args:
-        fold: (n,) the fold of each row.
+        fold: (n,) the fold of each row; a negative one is none: the row's annotations judge nothing.
         class_proba: (folds, n, C) class probabilities of all rows by the network that left the fold out.
         target_proba: (n, K) target probabilities by a network that was not trained on the row's annotation.
 
@@ -49,6 +49,13 @@ class FoldPredictions:
                 f"{self.class_proba.shape}, {self.target_proba.shape}"
             )
 
+    def everywhere(self) -> FoldPredictions:
+        """The same with classes of rows in no fold that judge too.
+
+        Where a relation is no estimate, nothing of it comes from class heads that were trained on these rows.
+        """
+        return replace(self, fold=np.maximum(self.fold, 0))
+
 
 def class_direction(
     observations: Observations, build: Builder, rates: Array, fold_predictions: FoldPredictions | None = None
@@ -66,7 +73,9 @@ def class_direction(
             class heads which have not seen that fold. None: through `observations.class_proba`, which is too
             kind where those heads were trained on the very rows that judge.
     """
-    has_class = observations.classes != MISSING_CLASS
+    annotated = has_class = observations.classes != MISSING_CLASS
+    if fold_predictions is not None:
+        has_class = has_class & (fold_predictions.fold >= 0)
     labelled = np.asarray(observations.seen.any(axis=1))
     group = None if observations.group is None else observations.group[has_class]
     if count_samples(int(has_class.sum()), group) < FEWEST or not labelled.any():
@@ -84,7 +93,8 @@ def class_direction(
                 table = build(
                     replace(hidden, class_proba=p, target_proba=fold_predictions.target_proba).take(labelled)
                 )
-                others = observations.classes[has_class & ~judged]
+                rest = annotated & ~judged
+                others = observations.classes[rest if rest.any() else judged]
                 parts.append(
                     _class_gains(
                         replace(observations, target_proba=fold_predictions.target_proba).take(judged),
@@ -133,6 +143,8 @@ def class_skill(observations: Observations, fold_predictions: FoldPredictions | 
             `observations.class_proba`.
     """
     has_class = observations.classes != MISSING_CLASS
+    if fold_predictions is not None:
+        has_class = has_class & (fold_predictions.fold >= 0)
     y = observations.classes[has_class]
     p = (
         observations.class_proba
@@ -152,6 +164,9 @@ def target_skill(observations: Observations, fold_predictions: FoldPredictions |
             `observations.target_proba`.
     """
     rows = observations.seen.any(axis=1)
+    if fold_predictions is not None:
+        rows = rows & (fold_predictions.fold >= 0)
+    group = None if observations.group is None else observations.group[rows]
     q, seen, active = (
         values[rows]
         for values in (
@@ -163,9 +178,9 @@ def target_skill(observations: Observations, fold_predictions: FoldPredictions |
     count = np.maximum(seen.sum(axis=0), 1)
     above = q - (seen * q).sum(axis=0) / count
     if observations.class_to_class:
-        return _skill((active * above).sum(axis=1), label_groups(observations))
+        return _skill((active * above).sum(axis=1), group)
     lifts = ((2 * active - seen) * above).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-    return _skill(lifts, label_groups(observations))
+    return _skill(lifts, group)
 
 
 def _skill(lifts: Array, group: npt.NDArray[Any] | None) -> Skill:

@@ -22,6 +22,7 @@ from concord import metrics
 from concord.archive import pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.auto import (
     EFFORTS,
+    IN_FOLDS,
     Artefact,
     Automatic,
     Choice,
@@ -40,6 +41,7 @@ from concord.decoding import Thresholds, checked_metric
 from concord.errors import (
     CheckpointError,
     ConcordError,
+    ConcordWarning,
     NoAnnotationError,
     ShapeError,
     SourceShiftWarning,
@@ -126,6 +128,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend, at most 4.0, 7.9 and
             26.5 times the pair of single-task models (more where `steps` are below 600 and 334: the networks
             of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
+            ``"holdout"``, experimental and for ``"auto"`` alone, holds a fifth of the rows out of all
+            training, lets them judge and keeps what was trained on the others: at most 3.0 times.
         artefact: What ``"auto"`` ends with: ``"distilled"`` trains what it chose once more on all rows and
             keeps that, ``"bagged"`` keeps the networks of all folds.
         trunk: A module that turns inputs into features (copied for every network), or a function that
@@ -257,7 +261,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             ShapeError: Targets, weights or groups of another number of rows than X, tasks that y does not
                 fit, or a coupling that lacks its relation.
-            RangeError: Weights that are negative or all 0; fewer annotated rows than folds.
+            RangeError: Weights that are negative or all 0; fewer annotated rows than folds or a hold-out
+                take.
             AnnotationError: A class task of which a single class is annotated.
             NoAnnotationError: A task without any annotation.
             NotFiniteError: NaN or infinite inputs, with a trunk of your own.
@@ -306,7 +311,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """Optimiser steps of all networks that a fit may train."""
         tasks, effort = len(self.tasks_), self._effort()
         if self._decides():
-            return round(self.steps * (effort.folds * effort.share + 1) * (tasks + 2))
+            return round(
+                self.steps * (effort.folds * effort.share + float(not effort.holds_out)) * (tasks + 2)
+            )
         held_out = 0.0 if self.thresholds is None else effort.folds * self._length(effort.share)
         return round(self.steps * (self._length(1.0) + held_out))
 
@@ -322,10 +329,13 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, learner: TorchLearner | EstimatorLearner, rows: Rows, relations: list[Relation]) -> None:
         metric = checked_metric(self.thresholds)
+        judges = rows
         if self._decides():
-            self._fit_automatic(learner, rows, relations)
-            held_out = self._automatic.held_out if self._automatic is not None else {}
+            found = self._fit_automatic(learner, rows, relations)
+            held_out, judges = found.held_out, rows.take(torch.from_numpy(found.judges))
         else:
+            if metric is not None:
+                one_of('effort of thresholds without coupling="auto"', self.effort, IN_FOLDS)
             train = partial(self._trained, learner, relations)
             self._network = train(rows, 1.0, self._seed, say=self._say)
             self.cost_ = self._length(1.0) * (1.0 if len(self.tasks_) > 1 else 0.5)
@@ -333,7 +343,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations)
             held_out = {} if metric is None else self._held_out(train, learner, rows)
         if metric is not None:
-            self._thresholds = chosen_thresholds(metric, self.tasks_, rows, held_out, self._say)
+            self._thresholds = chosen_thresholds(metric, self.tasks_, judges, held_out, self._say)
             self.thresholds_ = dict(self._thresholds.values)
 
     def _trained(
@@ -408,6 +418,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise ShapeError("cross-fitting needs a model with two or more tasks=[...]")
         model = self._unfitted()  # what fitting would write stays off this model
         model._check_settings()
+        one_of("effort of cross-fitting", self.effort, IN_FOLDS)
         effort = model._effort()
         with usual_torch():
             rows, _ = model._rows(X, y, sample_weight)
@@ -516,6 +527,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         sequence_of("tasks", self.tasks, (MulticlassTask, MultilabelTask), "tasks")
         sequence_of("relations", self.relations, Relation, "relations")
         checked_couplings(self.coupling)
+        if isinstance(self.coupling, str) and self.coupling == "two-stage":
+            one_of('effort of coupling="two-stage"', self.effort, IN_FOLDS)
         if not (self.trunk is None or callable(self.trunk)):
             raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")
         checked_metric(self.thresholds)
@@ -545,8 +558,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003
         return rows, missing
 
-    def _fit_automatic(self, learner: Learner, rows: Rows, relations: list[Relation]) -> None:
+    def _fit_automatic(self, learner: Learner, rows: Rows, relations: list[Relation]) -> Automatic:
         effort = self._effort()
+        if effort.caution:
+            warn_caller(effort.caution, ConcordWarning)
         for relation in relations:
             relation.cells('coupling="auto", which weighs it against the data,')
         pairs: list[Relation | tuple[MulticlassTask, Task]] = list(relations)
@@ -579,6 +594,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             if shift.real:
                 warn_caller(str(shift), SourceShiftWarning)
                 self._say(str(shift))
+        return self._automatic
 
     def _learner(self) -> TorchLearner | EstimatorLearner:
         if self.base is not None:

@@ -8,6 +8,7 @@ bit by bit.
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch import nn
 from concord.archive import Claim
 from concord.auto import EFFORTS, Automatic, possible_pairs, select
 from concord.decoding import Decoders, Thresholds
-from concord.errors import ConfigError
+from concord.errors import ConcordWarning, ConfigError
 from concord.fitting import Rows, Validation, collect, on_first
 from concord.learners import StreamLearner
 from concord.networks import TaskwiseNetwork
@@ -49,11 +50,14 @@ def decide_and_train(
     Raises:
         ConfigError: One task alone, or a row whose input cannot be read.
         CheckpointError: A folder that cannot be written, or that is of other rows.
-        RangeError: Fewer annotated rows of a task, or groups with any, than folds.
+        RangeError: Fewer annotated rows of a task, or groups with any, than folds or a hold-out take.
     """
     config = built.config
+    effort = EFFORTS[config.stages.effort].for_steps(config.training.steps)
     if len(built.tasks) < 2:
         raise ConfigError("stages: auto couples tasks, and there is one; train it in a single stage")
+    if effort.caution and fabric.is_global_zero:
+        warnings.warn(effort.caution, ConcordWarning, stacklevel=2)
     learner = stream_learner(built, fabric, folder / AUTO, options)
     rows = training_rows(built)
     with named("stages"):
@@ -62,7 +66,7 @@ def decide_and_train(
             rows,
             built.tasks,
             list(built.relations) or possible_pairs(built.tasks),
-            effort=EFFORTS[config.stages.effort].for_steps(config.training.steps),
+            effort=effort,
             seed=config.training.seed,
         )
     network, scales = _network(learner, outcome)
@@ -94,10 +98,11 @@ def decide_and_train(
 
 
 def _thresholds(built: Built, rows: Rows, outcome: Automatic) -> Thresholds | None:
-    """By out-of-fold predictions: validation rows have no part in what is chosen."""
-    targets = {task.name: rows.targets[task.name].numpy() for task in built.tasks}
+    """By out-of-sample predictions: validation rows have no part in what is chosen."""
+    of = outcome.judges
+    targets = {task.name: rows.targets[task.name].numpy()[of] for task in built.tasks}
     return thresholds_for(
-        built, targets, outcome.held_out, None if rows.group is None else rows.group.numpy()
+        built, targets, outcome.held_out, None if rows.group is None else rows.group.numpy()[of]
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
-from concord.auto import EFFORTS, two_stage
+from concord.auto import EFFORTS, IN_FOLDS, two_stage
 from concord.errors import UnknownNameError
 from concord.study.conditions.base import Condition, Predictor, Setting, joined
 from concord.study.conditions.learner import StudyLearner
@@ -15,7 +15,7 @@ class TwoStage(Condition):
     """`concord.auto.two_stage` over the study's trunk and budget.
 
     Args:
-        effort: A name of `concord.auto.EFFORTS`: folds of the first stage.
+        effort: A name of `concord.auto.IN_FOLDS`: folds of the first stage.
         table: The regime's tables, or wrong ones in their place.
     """
 
@@ -45,8 +45,8 @@ def condition(name: str = "two-stage", effort: str = "standard", table: Shown = 
     Raises:
         UnknownNameError: An effort or table of another name.
     """
-    if effort not in EFFORTS:
-        raise UnknownNameError.of(f"effort of condition {name!r}", effort, EFFORTS)
+    if effort not in IN_FOLDS:
+        raise UnknownNameError.of(f"effort of condition {name!r}", effort, IN_FOLDS)
     if table not in get_args(Shown):
         raise UnknownNameError.of(f"table of condition {name!r}", table, get_args(Shown))
     return TwoStage(effort, table)
