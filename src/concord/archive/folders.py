@@ -257,6 +257,17 @@ class Archive:
         self._check(name)
         return read_tensors(self.folder / name)
 
+    def content_of(self, name: str) -> bytes | None:
+        """The bytes of a covered file, or None where the archive was written without it.
+
+        Raises:
+            CheckpointError: They are not what was written.
+        """
+        if name not in self.files:
+            return None
+        self._check(name)
+        return (self.folder / name).read_bytes()
+
     def part(self, name: str) -> Path | None:
         """A folder of covered files, or None where the archive was written without it."""
         return self.folder / name if any(file.startswith(f"{name}/") for file in self.files) else None

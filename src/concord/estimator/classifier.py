@@ -42,6 +42,7 @@ from concord.errors import (
     CheckpointError,
     ConcordError,
     ConcordWarning,
+    MissingExtraError,
     NoAnnotationError,
     ShapeError,
     SourceShiftWarning,
@@ -54,7 +55,7 @@ from concord.estimator.cuts import chosen_thresholds
 from concord.estimator.features import inputs_of
 from concord.estimator.inputs import are_related, check_whole, input_shifts, zero_shot_classes
 from concord.estimator.progress import training_bar
-from concord.estimator.saving import WEIGHTS, one_line, restored, state_of
+from concord.estimator.saving import ESTIMATORS, WEIGHTS, one_line, restored, state_of
 from concord.estimator.settings import (
     check_device,
     group_of_rows,
@@ -628,6 +629,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def save(self, folder: str | Path) -> None:
         """Write the model: `model.json` and `weights.safetensors`; nothing is pickled.
 
+        With a base, logistic regressions and the scalers before them are weights as well; other estimators
+        lie in `estimators.skops`, written and read by skops (`concord-mtl[skops]`).
+
         Not kept are a trunk of your own, which `load` takes; a coupling that was given as an object, without
         which a loaded model predicts but cannot be fitted again; `checks_`, whose words are in `report_`; and
         `shifts_`.
@@ -635,19 +639,20 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             CheckpointError: The folder holds something already, or cannot be written; or the model holds
                 what could not be loaded again.
+            MissingExtraError: A base that skops keeps, which is not installed.
         """
         check_is_fitted(self, "tasks_")
-        if self.base is not None:
-            raise CheckpointError("a model with base= cannot be saved yet; keep what it was made from")
         target = Path(folder)
-        content, tensors = pack(state_of(self))
+        state, data = state_of(self)
+        content, tensors = pack(state)
         try:
-            restored(type(self), unpack(content, tensors), self.trunk)
+            restored(type(self), unpack(content, tensors), data, self.trunk)
         except (ConcordError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
                 f"the model is not saved, since it could not be loaded again ({one_line(error)})"
             ) from error
-        save_archive(target, "estimator", content, {WEIGHTS: tensor_bytes(tensors)}, fresh=True)
+        files = {WEIGHTS: tensor_bytes(tensors)} | ({} if data is None else {ESTIMATORS: data})
+        save_archive(target, "estimator", content, files, fresh=True)
 
     @classmethod
     @usual_torch()
@@ -660,7 +665,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             trunk: The trunk that it was trained with, where it was not the built-in one.
 
         Raises:
-            CheckpointError: No model, or one that is incomplete, was changed, or is of another network.
+            CheckpointError: No model, or one that is incomplete, was changed, or is of another network; or
+                estimators of types that are not known to be safe.
+            MissingExtraError: Estimators that skops keeps, which is not installed.
         """
         archive = read_archive(Path(folder), "estimator")
         tensors = archive.tensors(WEIGHTS)
@@ -668,8 +675,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             state = unpack(archive.content, tensors)
             if state["own_trunk"] and trunk is None:
                 raise CheckpointError(f"{folder} was trained with a trunk of its own; give trunk=")
-            return restored(cls, state, trunk)
-        except CheckpointError:
+            return restored(cls, state, archive.content_of(ESTIMATORS), trunk)
+        except (CheckpointError, MissingExtraError):
             raise
         except (ConcordError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"{folder} does not hold the model it says ({one_line(error)})") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,12 +12,18 @@ from torch import nn
 
 from concord.auto import Automatic, Choice, Family
 from concord.decoding import thresholds_of
+from concord.errors import CheckpointError
 from concord.estimator.tables import TableForm
+from concord.learners import FittedOutput, FittedTask, check_linear, keep_estimators, read_estimators
 from concord.relations import relation_of, relation_record, task_of, task_record
+from concord.tasks import MulticlassTask, Task
 
 Array = npt.NDArray[Any]
 
 WEIGHTS = "weights.safetensors"
+
+ESTIMATORS = "estimators.skops"
+"""Estimators that are more than weights."""
 
 
 def one_line(error: Exception) -> str:
@@ -28,9 +34,12 @@ def one_line(error: Exception) -> str:
 # -- writing -------------------------------------------------------------------------------------------
 
 
-def state_of(model: Any) -> dict[str, Any]:
-    """What a fitted estimator is restored from: plain data and tensors, for `concord.archive.pack`."""
-    numbered = _Numbered()
+def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
+    """What a fitted estimator is restored from: plain data and tensors, for `concord.archive.pack`.
+
+    With a base that is more than weights, also the content of a file by skops.
+    """
+    numbered = _Numbered() if model.base is None else _NumberedModels(model.base)
     families: dict[str, Any] = {}
     if model._automatic is None:
         numbered.number(model._network)
@@ -39,7 +48,8 @@ def state_of(model: Any) -> dict[str, Any]:
             nets = [{task: numbered.number(net) for task, net in each.items()} for each in family.networks]
             families[name] = {"networks": nets, "scale": family.scale}
     names = getattr(model, "feature_names_in_", None)
-    return {
+    estimators, data = (None, None) if model.base is None else keep_estimators(numbered.estimators)
+    state = {
         "parameters": _parameters(model.get_params(deep=False)),
         "supplied": None if model.relations is None else [relation_record(r) for r in model.relations],
         "own_trunk": model.trunk is not None,
@@ -53,6 +63,7 @@ def state_of(model: Any) -> dict[str, Any]:
         "networks": numbered.states,
         "families": families,
         "automatic": model._automatic is not None,
+        "start": None if model._automatic is None else model._automatic.base,
         "relations": [relation_record(relation) for relation in model.relations_],
         "choices": {name: asdict(choice) for name, choice in model.choices_.items()},
         "report": model.report_,
@@ -62,6 +73,9 @@ def state_of(model: Any) -> dict[str, Any]:
         "thresholds": None if model._thresholds is None else model._thresholds.record(),
         "table": None if model._table is None else asdict(model._table),
     }
+    if model.base is not None:
+        state["base"] = {"estimators": estimators}
+    return state, data
 
 
 class _Numbered:
@@ -69,25 +83,47 @@ class _Numbered:
 
     def __init__(self) -> None:
         self.states: list[dict[str, Any]] = []
+        self.estimators: list[Any] = []
         self._numbers: dict[int, int] = {}
 
     def number(self, network: Any) -> int:
         if id(network) not in self._numbers:
             self._numbers[id(network)] = len(self.states)
-            self.states.append(
-                {
-                    "tasks": [task.name for task in network.tasks],
-                    "capacity": "half-shared" if network.private else "shared",
-                    "weights": dict(network.state_dict()),
-                }
-            )
+            self.states.append(self.state(network))
         return self._numbers[id(network)]
+
+    def state(self, network: Any) -> dict[str, Any]:
+        return {
+            "tasks": [task.name for task in network.tasks],
+            "capacity": "half-shared" if network.private else "shared",
+            "weights": dict(network.state_dict()),
+        }
+
+
+class _NumberedModels(_Numbered):
+    """Models of estimators by number, and the estimators by theirs; the base that was given comes first."""
+
+    def __init__(self, base: Any) -> None:
+        super().__init__()
+        self.estimators.append(base)
+
+    def state(self, network: Mapping[str, FittedTask]) -> dict[str, Any]:
+        return {name: [self._output(output) for output in fitted.outputs] for name, fitted in network.items()}
+
+    def _output(self, output: FittedOutput) -> dict[str, Any]:
+        number = None
+        if output.estimator is not None:
+            number = len(self.estimators)
+            self.estimators.append(output.estimator)
+        return {"width": output.width, "present": list(output.present), "estimator": number}
 
 
 def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as plain data; without a random state that is no number, and without `n_jobs`."""
     plain = {
-        key: value for key, value in params.items() if key not in ("tasks", "relations", "trunk", "n_jobs")
+        key: value
+        for key, value in params.items()
+        if key not in ("tasks", "relations", "trunk", "base", "n_jobs")
     }
     if not (plain["coupling"] is None or isinstance(plain["coupling"], str)):
         plain["coupling"] = "of objects, which are not saved"  # a name that no fit takes
@@ -107,12 +143,14 @@ def _array_record(values: Array) -> dict[str, Any]:
 # -- reading -------------------------------------------------------------------------------------------
 
 
-def restored(cls: type[Any], state: Mapping[str, Any], trunk: Any) -> Any:
+def restored(cls: type[Any], state: Mapping[str, Any], data: bytes | None, trunk: Any) -> Any:
     """The fitted estimator of what `state_of` gave."""
+    kept = state.get("base")
+    estimators = [None] if kept is None else read_estimators(kept["estimators"], data)
     tasks = [task_of(each) for each in state["tasks"]]
     single, supplied = state["single"], state["supplied"]
     relations = None if supplied is None else [relation_of(each, tasks) for each in supplied]
-    model = cls(None if single else tasks, relations, trunk=trunk, **state["parameters"])
+    model = cls(None if single else tasks, relations, trunk=trunk, base=estimators[0], **state["parameters"])
     model.tasks_, model._single = tasks, single
     if single:
         model.classes_ = _array_of(state["classes"])
@@ -130,7 +168,12 @@ def restored(cls: type[Any], state: Mapping[str, Any], trunk: Any) -> Any:
     model._thresholds = thresholds_of(state.get("thresholds"), tasks)
     model.thresholds_ = None if model._thresholds is None else dict(model._thresholds.values)
     model.relations_ = [relation_of(each, tasks) for each in state["relations"]]
-    networks = [_network(model, each) for each in state["networks"]]
+    networks: list[Any]
+    if kept is None:
+        networks = [_network(model, each) for each in state["networks"]]
+    else:
+        linear = kept["estimators"] is not None
+        networks = [_model(tasks, each, estimators, linear) for each in state["networks"]]
     if not state["automatic"]:
         (model._network,) = networks
         return model
@@ -144,9 +187,45 @@ def restored(cls: type[Any], state: Mapping[str, Any], trunk: Any) -> Any:
         for name, each in state["families"].items()
     }
     model._automatic = Automatic(
-        tuple(tasks), (), model.choices_, families, model.cost_, relations=tuple(model.relations_)
+        tuple(tasks),
+        (),
+        model.choices_,
+        families,
+        model.cost_,
+        relations=tuple(model.relations_),
+        base=state.get("start", "shared"),
     )
     return model
+
+
+def _model(
+    tasks: Sequence[Task], state: Mapping[str, Any], estimators: Sequence[Any], linear: bool
+) -> dict[str, FittedTask]:
+    """The fitted estimators of some tasks, each with as many classes and labels as its task has."""
+    out = {}
+    for task in tasks:
+        if task.name not in state:
+            continue
+        multiclass = isinstance(task, MulticlassTask)
+        widths = [task.width] if multiclass else [2] * task.width
+        outputs = state[task.name]
+        if [output["width"] for output in outputs] != widths:
+            raise CheckpointError(f"its estimators are of another task {task.name!r}")
+        found = tuple(_output(output, estimators, linear) for output in outputs)
+        out[task.name] = FittedTask(found, multiclass=multiclass)
+    return out
+
+
+def _output(state: Mapping[str, Any], estimators: Sequence[Any], linear: bool) -> FittedOutput:
+    present = tuple(int(c) for c in state["present"])
+    if not set(present) <= set(range(state["width"])):
+        raise CheckpointError(f"an estimator of {state['width']} classes has seen class {max(present)}")
+    if state["estimator"] is None:
+        return FittedOutput(state["width"], present, None)
+    estimator = estimators[state["estimator"]]
+    if linear:
+        check_linear(estimator, len(present))
+    return FittedOutput(state["width"], present, estimator)
 
 
 def _network(model: Any, state: Mapping[str, Any]) -> nn.Module:

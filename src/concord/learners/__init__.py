@@ -1,5 +1,6 @@
 """Learners: what can train a model on rows and predict rows, whatever the model is."""
 
+from concord.learners.kept import check_linear, keep_estimators, read_estimators
 from concord.learners.protocol import Kind, Learner, Model, Trained, Training, train_and_predict
 from concord.learners.sklearn import EstimatorLearner, FittedOutput, FittedTask, train_alone
 from concord.learners.torch_memory import TorchLearner, network_logits
@@ -17,7 +18,10 @@ __all__ = [
     "TorchLearner",
     "Trained",
     "Training",
+    "check_linear",
+    "keep_estimators",
     "network_logits",
+    "read_estimators",
     "train_alone",
     "train_and_predict",
 ]
