@@ -60,9 +60,10 @@ def test_two_seeds_that_agree_decide_nothing():
 
 
 def test_the_noise_of_test_rows_joins_that_of_seeds():
-    found = paired(np.full((1, 5), 2.0), row_variance=[1.0])  # the rows' alone: the seeds agree
-    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, 4))
-    assert found.p == pytest.approx(2 * stats.t.sf(2.0, 4))
+    for units, df in ((None, np.inf), (12, 11)):  # the rows' alone: the seeds agree
+        found = paired(np.full((1, 5), 2.0), row_variance=[1.0], row_units=units)
+        assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, df))
+        assert found.p == pytest.approx(2 * stats.t.sf(2.0, df))
     d = noise(50, 3, 5, seed=21)
     alone, joined = paired(d), paired(d, row_variance=np.full((50, 3), 1e-4))
     assert (joined.p >= alone.p).all()
@@ -76,7 +77,24 @@ def test_seeds_that_share_test_rows_are_judged_wrongly_at_most_as_often_as_state
     d = rng.normal(0, 0.02, (ROUNDS, 1, 1)) + rng.normal(0, 0.005, (ROUNDS, 1, 5))
     assert np.isin(verdicts(d)[0], ["superior", "inferior"]).mean() > 0.5
     joined = verdicts(d, row_variance=np.full((ROUNDS, 1), 0.02**2))[0]
-    assert np.isin(joined, ["superior", "inferior"]).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / ROUNDS)
+    wrong = np.isin(joined, ["superior", "inferior"]).mean()
+    assert 0.02 < wrong <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / ROUNDS)  # nor is nothing ever decided
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("rows", [0.1, 0.3, 1.0, 3.0, 10.0])
+def test_whichever_noise_is_larger_the_level_is_kept(seeds, rows):
+    """`rows`: variance by the test rows, in that of the mean of the seeds; the seeds' is estimated."""
+    rng = np.random.default_rng(23)
+    variance = rows / seeds
+    d = rng.normal(0, np.sqrt(variance), (ROUNDS, 1)) + rng.normal(0, 1, (ROUNDS, seeds))
+    found = paired(d, row_variance=np.full(ROUNDS, variance))
+    for level in (0.05, 0.005):
+        assert (found.p < level).mean() <= level + 3 * np.sqrt(level * (1 - level) / ROUNDS)
+    assert ((found.p < 0.05) == (np.sign(found.low) == np.sign(found.high))).all()
+    mirrored = paired(-d, row_variance=np.full(ROUNDS, variance))
+    np.testing.assert_allclose(found.p, mirrored.p, rtol=1e-9)
+    np.testing.assert_allclose(found.p_worse + mirrored.p_worse, 1, rtol=1e-9)
 
 
 def test_identical_pairs_are_judged():

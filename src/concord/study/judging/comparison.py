@@ -110,7 +110,11 @@ def _verdicts(results: Results) -> list[dict[str, Any]]:
         )
         noise = _row_variance(samples, regime.name, baseline, family)
         judged, tests, adjusted = verdicts(
-            differences, level=plan.level, margin=plan.margin, row_variance=noise
+            differences,
+            level=plan.level,
+            margin=plan.margin,
+            row_variance=noise,
+            row_units=_test_units(results),
         )
         for i, (task, condition) in enumerate(family):
             low, high = _bootstrap_interval(
@@ -160,6 +164,12 @@ def _bootstrap(results: Results) -> dict[tuple[str, str, str], Array]:
                 by_seed.append(finish(metric, sums))
             out[regime.name, condition, task.name] = np.mean(by_seed, axis=0)
     return out
+
+
+def _test_units(results: Results) -> int:
+    """How many test rows, or groups of them, there are."""
+    test, groups = results.problem.splits["test"], results.problem.groups
+    return len(test) if groups is None else len(np.unique(groups[test]))
 
 
 def _row_variance(

@@ -45,18 +45,29 @@ class Paired:
     p_worse: Array
 
 
-def paired(differences: Any, *, level: float = 0.95, margin: float = 0.0, row_variance: Any = 0.0) -> Paired:
+def paired(
+    differences: Any,
+    *,
+    level: float = 0.95,
+    margin: float = 0.0,
+    row_variance: Any = 0.0,
+    row_units: int | None = None,
+) -> Paired:
     """Student's t over paired differences (last axis: the seeds), joined with the noise of the test rows.
 
-    Seeds that share test rows share their luck, which their spread does not show. So the variance of the mean
-    is that of the seeds, s^2 / n, plus that of the rows, with the n - 1 degrees of freedom of the seeds. What
-    a seed's own errors on the rows add is in both, so that the interval is rather too wide than too narrow.
+    Seeds that share test rows share their luck, which their spread does not show. So the half-width of the
+    interval is the root of t_{n-1}^2 s^2 / n, of the seeds, plus t_{m-1}^2 v, of the m test rows: each part
+    at the quantile of its own degrees of freedom. One number of degrees of freedom for the sum is that of
+    the seeds, and decides next to nothing, or Satterthwaite's, and says too much with three seeds
+    (`tests/study/test_statistics.py` counts). What a seed's own errors on the rows add is in both parts, so
+    that the interval is rather too wide than too narrow.
 
     Args:
         differences: (..., n), in the metric's unit, positive where the condition is better.
         level: Mass of the interval, in (0, 1).
         margin: Non-inferiority margin, >= 0, in the metric's unit.
         row_variance: (...) variance of the mean difference under resampling of test rows, >= 0.
+        row_units: How many test rows, or groups of them, were resampled; None for very many.
 
     Raises:
         RangeError: A level outside (0, 1), or a negative margin.
@@ -72,18 +83,54 @@ def paired(differences: Any, *, level: float = 0.95, margin: float = 0.0, row_va
         nothing = np.full_like(mean, np.nan)
         return Paired(mean, nothing, nothing, np.ones_like(mean), np.ones_like(mean))
     # Identical pairs have no variance: a floor far below any metric's resolution keeps t finite.
-    error = np.maximum(standard_error(d), 1e-12)
-    if np.any(row_variance):
-        error = np.sqrt(error**2 + np.asarray(row_variance))
-    half = stats.t.ppf((1 + level) / 2, n - 1) * error
+    noise = _Noise(np.maximum(standard_error(d), 1e-12), n, np.sqrt(np.asarray(row_variance)), row_units)
+    half = noise.quantile((1 - level) / 2)
     few = n < MIN_SEEDS
     return Paired(
         mean,
         mean - half,
         mean + half,
-        np.ones_like(mean) if few else 2 * stats.t.sf(np.abs(mean) / error, n - 1),
-        np.ones_like(mean) if few else stats.t.sf((mean + margin) / error, n - 1),
+        np.ones_like(mean) if few else 2 * noise.tail(np.abs(mean)),
+        np.ones_like(mean) if few else noise.tail(mean + margin),
     )
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """How far a mean difference may lie from the truth, by its seeds and by its test rows.
+
+    Attributes:
+        seeds: (...) standard error by the seeds, > 0.
+        n: How many seeds, >= 2.
+        rows: (...) or (), standard error by the test rows, >= 0.
+        units: How many rows or groups; None for very many.
+    """
+
+    seeds: Array
+    n: int
+    rows: Array
+    units: int | None
+
+    def quantile(self, tail: Any) -> Array:
+        """The distance that is exceeded, on one side, with this probability at most; tail in (0, 1/2]."""
+        own = stats.t.isf(tail, self.n - 1) * self.seeds
+        if not np.any(self.rows):
+            return np.asarray(own)
+        df = np.inf if self.units is None else max(self.units - 1, 1)
+        return np.hypot(own, stats.t.isf(tail, df) * self.rows)
+
+    def tail(self, distance: Array) -> Array:
+        """Of a distance, the probability that `quantile` gives it for; 1 less it for a negative one."""
+        if not np.any(self.rows):
+            return np.asarray(stats.t.sf(distance / self.seeds, self.n - 1))
+        # The quantile falls with the probability, over hundreds of orders of magnitude: by their logarithm.
+        low, high = np.full(np.shape(distance), -300.0), np.full(np.shape(distance), np.log10(0.5))
+        for _ in range(60):
+            middle = (low + high) / 2
+            further = self.quantile(10.0**middle) > np.abs(distance)
+            low, high = np.where(further, middle, low), np.where(further, high, middle)
+        p = 10.0**high
+        return np.where(distance >= 0, p, 1 - p)
 
 
 def holm(p: Any) -> Array:
@@ -99,7 +146,12 @@ def holm(p: Any) -> Array:
 
 
 def verdicts(
-    differences: Any, *, level: float = 0.95, margin: float = 0.01, row_variance: Any = 0.0
+    differences: Any,
+    *,
+    level: float = 0.95,
+    margin: float = 0.01,
+    row_variance: Any = 0.0,
+    row_units: int | None = None,
 ) -> tuple[npt.NDArray[np.str_], Paired, Array]:
     """A verdict on every member of a family of comparisons.
 
@@ -113,11 +165,12 @@ def verdicts(
         level: 1 minus the error that is allowed.
         margin: Non-inferiority margin in the metric's unit, >= 0.
         row_variance: (..., m) variance of each mean difference under resampling of test rows, >= 0.
+        row_units: How many test rows, or groups of them, were resampled; None for very many.
 
     Returns:
         Verdicts (..., m), the tests they rest on, and the adjusted two-sided p-values (..., m).
     """
-    tests = paired(differences, level=level, margin=margin, row_variance=row_variance)
+    tests = paired(differences, level=level, margin=margin, row_variance=row_variance, row_units=row_units)
     adjusted = holm(tests.p)
     alpha = 1 - level
     differs = adjusted < alpha
