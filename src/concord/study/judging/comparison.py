@@ -75,6 +75,7 @@ def summary(results: Results) -> dict[str, Any]:
         "delta_m": _delta_m(results),
         "ranks": _ranks(results),
         "calibration": _calibration(results),
+        "thresholds": _thresholds(results),
         "cost": _cost(results),
         "accounts": accounts(results),
     }
@@ -337,6 +338,38 @@ def _calibration(results: Results) -> list[dict[str, Any]]:
                     _difference(results, regime.name, condition, baseline, task, CALIBRATION),
                     level=results.plan.level,
                 )
+                row["against"][baseline] = {
+                    "difference": float(found.mean),
+                    "low": _number(found.low),
+                    "high": _number(found.high),
+                }
+        out.append(row)
+    return out
+
+
+def _thresholds(results: Results) -> list[dict[str, Any]]:
+    """Means at .5 and at thresholds chosen on validation rows, and what is left of differences there.
+
+    `against` holds the paired difference to each baseline, both at thresholds of their own.
+    """
+    out = []
+    for regime, condition, task in product(results.plan.regimes, results.conditions, results.tasks):
+        chosen = results.at_thresholds(regime.name, condition, task)
+        if chosen is None:
+            continue
+        row: dict[str, Any] = {
+            "regime": regime.name,
+            "condition": condition,
+            "task": task,
+            "metric": results.metric(task),
+            "half": float(POINTS * results.seeds(regime.name, condition, task).mean()),
+            "chosen": float(POINTS * chosen.mean()),
+            "against": {},
+        }
+        for baseline in results.plan.baselines:
+            other = results.at_thresholds(regime.name, baseline, task)
+            if other is not None and condition in _others(results, baseline):
+                found = paired(POINTS * (chosen - other), level=results.plan.level)
                 row["against"][baseline] = {
                     "difference": float(found.mean),
                     "low": _number(found.low),

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from concord.errors import StudyError
+from concord.decoding import checked_thresholds
+from concord.errors import ConcordError, StudyError
 from concord.files import write_csv
-from concord.metrics import evaluate, main_metric, metric_names, probabilities
+from concord.metrics import contributions, evaluate, finish, main_metric, metric_names, probabilities
 from concord.study.plan import Plan
 from concord.study.problems import Problem
 from concord.study.running import Cell, all_cells, finished, load, logits
+from concord.tasks import Task
 
 Array = npt.NDArray[np.float64]
 
@@ -57,9 +59,40 @@ class Results:
         name = metric or self.metric(task)
         return np.array([self.values[Cell(regime, condition, seed)][task][name] for seed in self.plan.seeds])
 
+    def at_thresholds(self, regime: str, condition: str, task: str) -> Array | None:
+        """A task's test metric over the seeds, cut where it was best on validation rows: (seeds,).
+
+        None where no thresholds are chosen for its metric, or the runs are of a version that chose none.
+
+        Raises:
+            StudyError: The record of a run is damaged.
+        """
+        name, of = self.metric(task), self.problem.task(task)
+        values = []
+        for seed in self.plan.seeds:
+            cell = Cell(regime, condition, seed)
+            cut = _recorded(self.records[cell], cell, of)
+            if cut is None:
+                return None
+            y, p = self.problem.of("test")[1][task], self.probabilities(cell, task)
+            values.append(finish(name, contributions(name, of, y, p, threshold=cut).sum(axis=0)))
+        return np.array(values)
+
     def probabilities(self, cell: Cell, task: str) -> Array:
         """Test probabilities of a run."""
         return probabilities(self.problem.task(task), self.logits[cell][task])
+
+
+def _recorded(record: dict[str, Any], cell: Cell, task: Task) -> Array | None:
+    """Thresholds of a task that a run chose, if any."""
+    try:
+        cut = record.get("thresholds", {}).get(task.name)
+        return None if cut is None else checked_thresholds({task.name: cut}, [task])[task.name]
+    except (ConcordError, AttributeError, TypeError, ValueError) as error:
+        raise StudyError(
+            f"the record of run {cell.id} holds no thresholds of task {task.name!r} ({error}); delete it and "
+            "start the study again"
+        ) from error
 
 
 def collect(plan: Plan, problem: Problem, out: Path) -> Results:

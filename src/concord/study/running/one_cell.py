@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from concord.decoding import ThresholdMetric, choose_thresholds
 from concord.fitting import Rows
-from concord.metrics import evaluate, lower_is_better, main_metric
+from concord.metrics import evaluate, lower_is_better, main_metric, probabilities
 from concord.relations import Relation
 from concord.study.conditions import Predictor, Setting
 from concord.study.conditions import condition as named_condition
@@ -25,16 +29,18 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
     start = time.perf_counter()
     regime = next(regime for regime in plan.regimes if regime.name == cell.regime)
     chosen = next(condition for condition in plan.conditions if condition.name == cell.condition)
-    spared = 0.0
+    spared, thresholds = 0.0, {}
     best: tuple[float, Budget, Setting, Predictor, dict[str, dict[str, float]]] | None = None
     for budget in candidates(plan):
         setting = setting_of(plan, problem, regime, cell.seed, budget)
         predict = named_condition(chosen.use, **chosen.options).train(setting)
         spared += sum(setting.spared)
-        found = _validated(setting, predict)
+        said = {name: z.numpy() for name, z in predict(setting.validation.inputs).items()}
+        found = _validated(setting, said)
         score = _score(plan, setting, found)
         if best is None or score > best[0]:
             best = (score, budget, setting, predict, found)
+            thresholds = _thresholds(setting, said, _groups(problem, "val"))
     assert best is not None
     _, budget, setting, predict, found = best
     inputs, _ = problem.of("test")
@@ -48,6 +54,7 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
         "total": len(setting.rows),
         "budget": budget.model_dump(),
         "validation": found,
+        "thresholds": thresholds,
         "curves": setting.curves,
         "account": setting.account,
         "relations": {r.name: _cells_of(r) for r in setting.relations} if regime.table != "given" else {},
@@ -84,12 +91,39 @@ def setting_of(plan: Plan, problem: Problem, regime: Regime, seed: int, budget: 
     return relations_of(setting, problem.relations, regime)
 
 
-def _validated(setting: Setting, predict: Predictor) -> dict[str, dict[str, float]]:
-    logits = predict(setting.validation.inputs)
+def _validated(setting: Setting, logits: Mapping[str, npt.NDArray[Any]]) -> dict[str, dict[str, float]]:
     return {
-        task.name: evaluate(task, setting.validation.targets[task.name].numpy(), logits[task.name].numpy())
+        task.name: evaluate(task, setting.validation.targets[task.name].numpy(), logits[task.name])
         for task in setting.tasks
     }
+
+
+def _groups(problem: Problem, split: str) -> npt.NDArray[Any] | None:
+    return None if problem.groups is None else problem.groups[problem.splits[split]]
+
+
+THRESHOLDS_FOR: dict[str, ThresholdMetric] = {
+    "mean_f1": "f1",
+    "macro_f1": "f1",
+    "balanced_accuracy": "balanced_accuracy",
+}
+"""What thresholds are chosen for, by the metric that a task is judged by; others do not depend on any, or are
+best without."""
+
+
+def _thresholds(
+    setting: Setting, logits: Mapping[str, npt.NDArray[Any]], groups: Any
+) -> dict[str, list[float]]:
+    """By task, the thresholds that are best on validation rows: every condition gets its own."""
+    out = {}
+    for task in setting.tasks:
+        metric = THRESHOLDS_FOR.get(setting.metrics.get(task.name, main_metric(task)))
+        if metric is not None:
+            p = {task.name: probabilities(task, logits[task.name])}
+            y = {task.name: setting.validation.targets[task.name].numpy()}
+            found = choose_thresholds(metric, [task], y, p, groups)
+            out[task.name] = found.values[task.name].tolist()
+    return out
 
 
 def _score(plan: Plan, setting: Setting, found: dict[str, dict[str, float]]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from concord.study.pages.listing import Listing, listing, written
@@ -13,6 +13,11 @@ MEANS = "All metrics on the test rows, in points."
 WORST = (
     "The lowest difference over tasks in each seed, as a mean over seeds; next to it the task that is "
     "weakest on average, and the lowest difference of all seeds."
+)
+CUT = (
+    "In every other table labels are cut at .5, and classes are the most probable one. Here the metric at .5 "
+    "(half) stands next to that at thresholds per label and class (chosen), which every condition chooses on "
+    "validation rows; differences are between conditions at thresholds of their own. In points, on test rows."
 )
 NEGATIVE = "How often, over tasks and seeds, a condition is below the single-task networks."
 DELTA = "Mean over tasks of the relative change in percent: for comparison with other papers only."
@@ -35,11 +40,22 @@ def listings(outcome: Outcome) -> list[Listing]:
     held = [
         listing("verdicts", "Verdicts", [verdict_record(row) for row in outcome.verdicts], VERDICTS),
         listing("means", "Means over seeds", summary["means"], MEANS),
+        listing("thresholds", "At thresholds of their own", _thresholds(summary.get("thresholds", [])), CUT),
         listing("worst", "Worst task", worst, WORST),
         listing("negative", "Negative transfer", negative, NEGATIVE),
         listing("delta", "Relative gain over single task (delta-m)", delta, DELTA),
     ]
     return [table for table in held if table.rows]
+
+
+def _thresholds(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One row for each comparison, or one without where a condition is compared with nothing."""
+    out = []
+    for row in rows:
+        plain = {key: value for key, value in row.items() if key != "against"}
+        against = row["against"] or {None: {}}
+        out += [{**plain, "baseline": name, **found} for name, found in against.items()]
+    return out
 
 
 def _renamed(record: Row, **names: str) -> dict[str, Any]:
