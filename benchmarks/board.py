@@ -11,26 +11,20 @@ written of finished packs alone, and says which they are.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from concord import __version__
+from board_page import write_page
 from concord.couplings import RECIPES
 from concord.errors import ConcordError
 from concord.study import (
-    METRIC_WORDS,
     Plan,
     as_plan,
     compare,
     condition,
     condition_names,
-    mean_ranks,
     problem_of,
     read_plan,
     run,
@@ -41,8 +35,6 @@ from concord.study import (
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "board.md"
 DATA = Path(os.environ.get("CONCORD_DATA", ROOT.parent / "shared" / "data"))
-OURS = "auto"
-GAP = "\N{EN DASH}"
 
 ROWS: dict[str, dict[str, dict[str, int]]] = {
     "clinc150": {
@@ -115,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
     if options.what == "page":
-        write_page(options.out, options.page)
+        write_page(options.out, options.page, list(ROWS))
         return
     for pack in options.packs:
         plan = plan_of(pack, options)
@@ -175,149 +167,6 @@ def _allowed(plan: Plan, names: Sequence[str]) -> tuple[list[str], dict[str, str
         else:
             allowed.append(name)
     return allowed, refused
-
-
-# -- the page ------------------------------------------------------------------------------------------
-
-
-def finished(out: Path) -> dict[str, dict[str, Any]]:
-    """Summaries of the packs that are done, by pack."""
-    return {
-        path.parent.name: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(out.glob("*/summary.json"))
-    }
-
-
-def blocks_of(summaries: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str, str], dict[str, float]]:
-    """Mean of each condition by (pack, regime, task), greater is better."""
-    blocks: dict[tuple[str, str, str], dict[str, float]] = {}
-    for pack, summary in summaries.items():
-        for row in summary["means"]:
-            if row["metric"] == summary["metrics"][row["task"]]:
-                block = blocks.setdefault((pack, row["regime"], row["task"]), {})
-                block[row["condition"]] = float(row["mean"])
-    return blocks
-
-
-def table_of(summaries: Mapping[str, Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """A row a condition, the best mean rank first, and what holds for all of them.
-
-    Ranks are over the blocks (pack, regime, task) of the conditions that ran on every pack; significant
-    negative transfers are verdicts "worse than single task" after Holm's correction.
-    """
-    blocks = blocks_of(summaries)
-    everywhere = [name for name in next(iter(blocks.values())) if all(name in b for b in blocks.values())]
-    ranks = mean_ranks([[block[name] for name in everywhere] for block in blocks.values()])
-    rank = dict(zip(everywhere, ranks.mean.tolist(), strict=True))
-    names = list(dict.fromkeys(name for block in blocks.values() for name in block))
-    rows = []
-    for name in names:
-        own = [
-            row
-            for summary in summaries.values()
-            for row in summary["verdicts"]
-            if row["condition"] == name and row["baseline"] == "single-task"
-        ]
-        said = [row["verdict"] for row in own]
-        rows.append(
-            {
-                "condition": name,
-                "rank": rank.get(name),
-                "comparisons": len(own),
-                "worse": said.count("inferior"),
-                "better": said.count("superior"),
-                "lowest": min((float(row["difference"]) for row in own), default=None),
-            }
-        )
-    rows.sort(key=lambda row: np.inf if row["rank"] is None else row["rank"])
-    return rows, {"critical": ranks.critical, "p": ranks.p, "blocks": len(blocks), "ranked": len(everywhere)}
-
-
-def write_page(out: Path, page: Path) -> None:
-    """Write the board of the finished packs.
-
-    Raises:
-        SystemExit: No pack is finished.
-    """
-    summaries = finished(out)
-    if not summaries:
-        raise SystemExit(
-            f"no finished pack under {out}; run `python benchmarks/board.py run --out {out}` first"
-        )
-    rows, about = table_of(summaries)
-    seeds = sorted({len(summary["seeds"]) for summary in summaries.values()})
-    missing = [pack for pack in ROWS if pack not in summaries]
-    lines = [
-        "# The board",
-        "",
-        f"`python benchmarks/board.py page`, {datetime.now(UTC):%Y-%m-%d}, version {__version__}, of `python "
-        f"benchmarks/board.py run`, regimes {', '.join(_regimes(summaries))}, `--steps` {_steps(out, summaries)}.",
-        "",
-        f"{len(summaries)} open packs ({', '.join(summaries)}), {about['blocks']} blocks of pack, regime and task, "
-        f"{' or '.join(map(str, seeds))} seeds each. Mean rank: 1 is the best; two conditions whose ranks differ "
-        f"by less than {about['critical']:.2f} (Nemenyi, 5 %) are not told apart; Friedman's p is "
-        f"{about['p']:.2g}. Worse and better: verdicts against single-task networks, after Holm's correction; "
-        "a worse is a significant negative transfer.",
-        "",
-        standing(rows, about["critical"]),
-        "",
-        "| condition | mean rank | negative transfers | better | comparisons | lowest difference, points |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-    for row in rows:
-        rank = GAP if row["rank"] is None else f"{row['rank']:.2f}"
-        lowest = GAP if row["lowest"] is None else f"{row['lowest']:+.1f}"
-        counts = [str(row[key]) if row["comparisons"] else GAP for key in ("worse", "better", "comparisons")]
-        lines.append("| " + " | ".join([row["condition"], rank, *counts, lowest]) + " |")
-    lines += ["", "Metrics: " + "; ".join(_metrics(summaries)) + "."]
-    if missing:
-        lines += ["", f"Packs that have not run: {', '.join(missing)}."]
-    lines += _left_out(out, summaries)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print(f"wrote {page}")
-
-
-def standing(rows: Sequence[Mapping[str, Any]], critical: float) -> str:
-    """Where the package's own choice stands, in a sentence or two: first or not."""
-    ranked = [row for row in rows if row["rank"] is not None]
-    names = [row["condition"] for row in ranked]
-    if OURS not in names:
-        return f"`{OURS}` has no rank here: it did not run on every pack."
-    place = names.index(OURS) + 1
-    worse = ranked[place - 1]["worse"]
-    said = f"`{OURS}` is number {place} of {len(ranked)} by mean rank, with {worse} significant negative transfers."
-    other = ranked[1 if place == 1 else 0]
-    gap = abs(ranked[place - 1]["rank"] - other["rank"])
-    apart = "more" if gap > critical else "no more"
-    if place > 1:
-        return f"{said} It is not first: `{other['condition']}` is, by {gap:.2f}, which is {apart} than the critical difference."
-    return f"{said} The next, `{other['condition']}`, is {gap:.2f} behind, which is {apart} than the critical difference."
-
-
-def _regimes(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(row["regime"] for summary in summaries.values() for row in summary["means"]))
-
-
-def _steps(out: Path, summaries: Mapping[str, Any]) -> str:
-    plans = (json.loads((out / pack / "config.json").read_text(encoding="utf-8")) for pack in summaries)
-    return " or ".join(map(str, sorted({plan["budget"]["steps"] for plan in plans})))
-
-
-def _metrics(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [
-        f"{pack} " + ", ".join(f"{task} {METRIC_WORDS.get(m, m)}" for task, m in summary["metrics"].items())
-        for pack, summary in summaries.items()
-    ]
-
-
-def _left_out(out: Path, summaries: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for pack in summaries:
-        path = out / f"{pack}-left-out.json"
-        held = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        lines += [f"- {pack}, `{name}`: {reason}" for name, reason in held.items()]
-    return ["", "Conditions that a pack does not allow:", "", *lines] if lines else []
 
 
 if __name__ == "__main__":
