@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concord import MulticlassTask, MultilabelTask
-from concord.study.judging.artifacts import _names, _unknown
+from concord.study.judging.artifacts import _names, _shown, _unknown
 from concord.study.pages.views.galleries import _card
 
 KIND, MARKS = MulticlassTask("kind", ["a", "b"]), MultilabelTask("marks", ["p", "q", "r"])
@@ -54,3 +54,15 @@ def test_no_prediction_of_a_gap_is_wrong(kind: int, marks: list[float], said: li
     assert ("none" in shown) == (len(known) == 3 and not any(known.values()))
     if kind == -1 and not known:
         assert found["lines"][0]["who"] == "not annotated"
+
+
+def test_a_manifest_of_a_data_set_with_terms_shows_no_sample_unless_asked_for() -> None:
+    def shown(samples: str | None, *origins: str) -> str:
+        plan, problem = (
+            SimpleNamespace(samples=samples, shown_samples="few"),
+            SimpleNamespace(origins=origins),
+        )
+        results: Any = SimpleNamespace(plan=plan, problem=problem)
+        return _shown(results)
+
+    assert (shown(None), shown(None, "affectnet"), shown("all", "affectnet")) == ("few", "none", "all")

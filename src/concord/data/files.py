@@ -73,6 +73,8 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         "root": _root_text(manifest.root, path.parent),
         "tasks": [task_record(task) for task in manifest.tasks],
     }
+    if manifest.origins:
+        description["origins"] = list(manifest.origins)
     if kind == "parquet":
         write_frame(manifest.frame, path, {METADATA: json.dumps(description)})
         return
@@ -194,7 +196,11 @@ def read_manifest(
         root = path.parent / description["root"]
     try:
         return Manifest(
-            frame, tuple(tasks), None if root is None else Path(root), description.get("name", path.stem)
+            frame,
+            tuple(tasks),
+            None if root is None else Path(root),
+            description.get("name", path.stem),
+            tuple(description.get("origins", ())),
         )
     except RowError as error:
         raise (with_lines(error, path) if kind == "csv" else DataFormatError(f"{path}: {error}")) from error
@@ -225,6 +231,9 @@ def _description(text: str, where: str) -> dict[str, Any]:
     root = description.get("root") if isinstance(description, dict) else 0
     if not (root is None or isinstance(root, str)) or not isinstance(description.get("name", ""), str):
         raise DataFormatError(f"{where}: an object with tasks, name and root is expected")
+    origins = description.get("origins", [])
+    if not (isinstance(origins, list) and all(isinstance(name, str) for name in origins)):
+        raise DataFormatError(f"{where}: origins is a list of names of data sets")
     if description.get("version", VERSION) != VERSION:
         raise DataFormatError(
             f"{where}: version {VERSION} is expected, found {description['version']}; it was written by "

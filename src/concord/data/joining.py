@@ -50,7 +50,8 @@ def stack(manifests: Sequence[Manifest]) -> Manifest:
         raise AnnotationError(
             f"columns of one name and different types: {str(error).splitlines()[0]}"
         ) from error
-    return Manifest(frame, tasks, rooted[0].root, "+".join(dict.fromkeys(m.name for m in named)))
+    name = "+".join(dict.fromkeys(m.name for m in named))
+    return Manifest(frame, tasks, rooted[0].root, name, _origins(manifests))
 
 
 def merge(
@@ -86,7 +87,11 @@ def merge(
     frame = reduce(lambda a, b: _merged(a, b, keys, conflict), frames)
     missing = [pl.lit(None).alias(column) for column in own if column not in frame.columns]
     name = "+".join(dict.fromkeys(m.name for m in rooted if m.name))
-    return Manifest(frame.with_columns(missing), tasks, rooted[0].root, name)
+    return Manifest(frame.with_columns(missing), tasks, rooted[0].root, name, _origins(manifests))
+
+
+def _origins(manifests: Sequence[Manifest]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(origin for manifest in manifests for origin in manifest.origins))
 
 
 def _with_source(manifest: Manifest, number: int) -> Manifest:

@@ -65,6 +65,8 @@ class Manifest:
         tasks: The tasks whose columns are in the frame; none for samples without annotation.
         root: What `path` is relative to.
         name: What to call this data.
+        origins: Data sets with terms of their own that rows come from, by the names of their readers; kept
+            through files, joins and splits.
 
     Raises:
         EmptyDataError: No rows.
@@ -84,6 +86,7 @@ class Manifest:
     tasks: tuple[Task, ...]
     root: Path | None = None
     name: str = ""
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         tasks = tuple(self.tasks)

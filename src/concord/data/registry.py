@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -76,4 +77,5 @@ def read(name: str, root: str | Path, **options: Any) -> Manifest:
             raise
         tell(f"{module.TITLE}: read from {inner}, one folder below the one named")
         manifest = module.read(inner, **taken)
-    return manifest
+    own = module.__name__.rpartition(".")[2].replace("_", "-")
+    return manifest if own in FORMATS else replace(manifest, origins=(own,))

@@ -75,6 +75,11 @@ def confusion(results: Results) -> list[dict[str, Any]]:
     return out
 
 
+def _shown(results: Results) -> str:
+    """Which samples: as the plan asks; else none of a data set with terms of its own, however it was read."""
+    return results.plan.samples or ("none" if results.problem.origins else results.plan.shown_samples)
+
+
 def gallery(results: Results) -> list[dict[str, Any]]:
     """Test samples with the predictions of every condition: where heads agree, and who is right.
 
@@ -84,7 +89,7 @@ def gallery(results: Results) -> list[dict[str, Any]]:
     predicted labels, read through the relation, name the class that its class head names?
     """
     picture, regime, seed = results.problem.picture, results.plan.regimes[0].name, results.plan.seeds[0]
-    shown = results.plan.shown_samples
+    shown = _shown(results)
     if shown == "none" or picture is None or not results.problem.relations:
         return []
     relation = results.problem.relations[0]

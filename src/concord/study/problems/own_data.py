@@ -52,6 +52,7 @@ def own_problem(data: Data, folder: str) -> Problem:
         splits=splits,
         relations=tuple(_relation(manifest, relation, root) for relation in data.relations),
         groups=group_codes(manifest),
+        origins=manifest.origins,
     )
 
 

@@ -36,6 +36,7 @@ class Problem:
         groups: (n,) which rows belong together (videos, persons), equal for rows of one; None: each row
             stands alone. Rows of one group lie in one split.
         picture: Gives a row as a PNG image, or None where there is none to show.
+        origins: Data sets with terms of their own that rows come from; their samples are shown on demand.
 
     Raises:
         ShapeError: Another number of rows, or a row or a group in two splits.
@@ -52,6 +53,7 @@ class Problem:
     relations: tuple[Relation, ...] = ()
     picture: Callable[[int], bytes] | None = field(default=None, repr=False)
     groups: Array | None = None
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         task_names(self.tasks)

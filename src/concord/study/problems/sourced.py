@@ -77,6 +77,7 @@ def sourced_problem(plan: Sourced) -> Problem:
         relations=relations,
         picture=(lambda row: _png(inputs[row])) if images else None,
         groups=groups,
+        origins=tuple(dict.fromkeys(o for m in sources.manifests.values() for o in m.origins)),
     )
 
 
