@@ -191,6 +191,8 @@ def _tell(run: Run, finished: bool) -> None:
         shown.print(table)
     elif run.relations and "auto" not in run.facts:
         shown.print("no rows of split val: nothing was watched, and joint decoding was not fitted")
+    if "length" in run.facts:
+        shown.print(f"trained for {run.facts['length']}", soft_wrap=True, markup=False, highlight=False)
     for sentence in run.facts.get("auto", {}).get("sentences", []):
         shown.print(sentence, soft_wrap=True, markup=False, highlight=False)
     for note in () if run.thresholds is None else run.thresholds.notes:

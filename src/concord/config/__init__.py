@@ -1,6 +1,7 @@
 """One file says everything about a training: YAML or TOML, checked before anything heavy is imported."""
 
 from concord.config.difference import differences, shown
+from concord.config.length import MOST_STEPS, PASSES, TrainingLength, training_length
 from concord.config.load import ENVIRONMENT, as_config, origin_of, overridden, read_config
 from concord.config.schema import (
     Augmentation,
@@ -23,6 +24,8 @@ from concord.config.yaml_text import parsed_yaml
 
 __all__ = [
     "ENVIRONMENT",
+    "MOST_STEPS",
+    "PASSES",
     "START",
     "Augmentation",
     "CheckpointPlan",
@@ -35,6 +38,7 @@ __all__ = [
     "SplitPlan",
     "TaskPlan",
     "Training",
+    "TrainingLength",
     "TrunkPlan",
     "ValidationPlan",
     "Watching",
@@ -47,4 +51,5 @@ __all__ = [
     "read_config",
     "shown",
     "template",
+    "training_length",
 ]

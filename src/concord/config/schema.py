@@ -374,7 +374,11 @@ class Augmentation(_Strict):
 class Training(_Strict):
     """How weights are changed."""
 
-    steps: Count = Field(default=600, description="Optimiser steps")
+    steps: Count | None = Field(
+        default=None,
+        description="Optimiser steps; unless given, as many as 10 passes over the rows of the task with most "
+        "of them take at batch_size / number of tasks rows a step, at least 600 and at most 20,000",
+    )
     batch_size: Count = Field(default=128, description="Rows of a step, over all sources and devices")
     learning_rate: float = Field(default=2e-3, gt=0, description="Of AdamW, after the warm-up")
     weight_decay: float = Field(default=0.01, ge=0, description="Of AdamW")

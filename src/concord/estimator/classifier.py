@@ -37,6 +37,7 @@ from concord.auto import (
     train_single,
     two_stage,
 )
+from concord.config import training_length
 from concord.decoding import Thresholds, checked_metric
 from concord.errors import (
     CheckpointError,
@@ -89,6 +90,10 @@ For `sklearn.utils.estimator_checks.check_estimator(model, expected_failed_check
 """
 
 
+FEWEST_STEPS = 800
+"""Steps of a final network unless others are given, or there are many rows."""
+
+
 STATE = (
     "_mean",
     "_std",
@@ -138,7 +143,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             whose last hidden layer is each task's own.
         hidden: Widths of its hidden layers.
         dropout: Its dropout, in [0, 1).
-        steps: Optimiser steps of a final network, >= 1, whatever the coupling.
+        steps: Optimiser steps of a final network, >= 1, whatever the coupling. None is as many as 10 passes
+            over the rows of the task with most of them take, at least 800 and at most 20,000.
         rows_per_task: Rows of each task in a step, >= 1.
         learning_rate: Of AdamW; it falls to 0 along a cosine.
         weight_decay: Of AdamW.
@@ -176,6 +182,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         shifts_: Class priors of each source beside those of the class task's own rows (`PriorShift`).
         classes_: Class values, where y was one-dimensional.
         n_features_in_: Number of features.
+        steps_: Optimiser steps of a final network; of a model with `base` there are none.
 
     Example:
         >>> import numpy as np, concord as cc
@@ -200,7 +207,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         trunk: nn.Module | Callable[[], nn.Module] | None = None,
         hidden: Sequence[int] = (128, 128),
         dropout: float = 0.2,
-        steps: int = 800,
+        steps: int | None = None,
         rows_per_task: int = 64,
         learning_rate: float = 2e-3,
         weight_decay: float = 0.01,
@@ -313,10 +320,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         tasks, effort = len(self.tasks_), self._effort()
         if self._decides():
             return round(
-                self.steps * (effort.folds * effort.share + float(not effort.holds_out)) * (tasks + 2)
+                self._steps() * (effort.folds * effort.share + float(not effort.holds_out)) * (tasks + 2)
             )
         held_out = 0.0 if self.thresholds is None else effort.folds * self._length(effort.share)
-        return round(self.steps * (self._length(1.0) + held_out))
+        return round(self._steps() * (self._length(1.0) + held_out))
 
     def _decides(self) -> bool:
         """Whether ``"auto"`` has something to decide."""
@@ -513,7 +520,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     def _check_settings(self) -> None:
         """Refuse settings that nothing can be trained with."""
-        whole("steps", self.steps)
+        if self.steps is not None:
+            whole("steps", self.steps)
         whole("rows_per_task", self.rows_per_task)
         processes(self.n_jobs)
         number("learning_rate", self.learning_rate, 0, above=True)
@@ -556,8 +564,19 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         missing = check_annotated(rows, given.tasks, self._say)
         weights = row_weights(rows, given, sample_weight, self.class_weight)
         rows = Rows(rows.inputs, rows.targets, {}, weights)
+        if self.base is None:
+            self._set_length({task.name: len(rows.annotated(task)) for task in given.tasks})
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003
         return rows, missing
+
+    def _set_length(self, annotated: Mapping[str, int]) -> None:
+        """How long networks are trained: as was asked for, else by the rows."""
+        if self.steps is not None:
+            self.steps_ = int(self.steps)
+            return
+        length = training_length(annotated, int(self.rows_per_task), FEWEST_STEPS)
+        self.steps_ = length.steps
+        self._say(f"training length: {length.reason}")
 
     def _fit_automatic(self, learner: Learner, rows: Rows, relations: list[Relation]) -> Automatic:
         effort = self._effort()
@@ -604,7 +623,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             trunk=self.trunk,
             hidden=tuple(self.hidden),
             dropout=self.dropout,
-            steps=self.steps,
+            steps=self._steps(),
             rows_per_task=self.rows_per_task,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
@@ -612,10 +631,14 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             n_jobs=self.n_jobs or 1,
         )
 
+    def _steps(self) -> int:
+        """Optimiser steps of a final network, once rows are known; before that, the least there are."""
+        return getattr(self, "steps_", FEWEST_STEPS if self.steps is None else int(self.steps))
+
     def _effort(self) -> Effort:
         effort = EFFORTS[self.effort]
         # A network of a fold may be trained for less; an estimator is fitted or it is not.
-        return effort.for_steps(self.steps) if self.base is None else replace(effort, share=1.0)
+        return effort.for_steps(self._steps()) if self.base is None else replace(effort, share=1.0)
 
     def _say(self, message: str) -> None:
         self.report_.append(message)

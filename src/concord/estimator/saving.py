@@ -68,6 +68,7 @@ def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
         "choices": {name: asdict(choice) for name, choice in model.choices_.items()},
         "report": model.report_,
         "cost": model.cost_,
+        "steps": getattr(model, "steps_", None),
         "zero_shot": model.zero_shot_,
         "example": list(model._example_shape),
         "thresholds": None if model._thresholds is None else model._thresholds.record(),
@@ -159,6 +160,8 @@ def restored(cls: type[Any], state: Mapping[str, Any], data: bytes | None, trunk
         model.feature_names_in_ = np.asarray(state["feature_names"], dtype=object)
     model._mean, model._std = np.asarray(state["mean"]), np.asarray(state["std"])
     model.report_, model.cost_ = state["report"], state["cost"]
+    if state.get("steps") is not None:
+        model.steps_ = state["steps"]
     model.choices_ = {name: Choice(**each) for name, each in state["choices"].items()}
     model.zero_shot_, model.shifts_ = state["zero_shot"], ()
     model.checks_, model._automatic, model._seed = (), None, 0

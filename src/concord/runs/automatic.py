@@ -23,7 +23,7 @@ from concord.errors import ConcordWarning, ConfigError
 from concord.fitting import Rows, Validation, collect, on_first
 from concord.learners import StreamLearner
 from concord.networks import TaskwiseNetwork
-from concord.runs.building import Built
+from concord.runs.building import Built, told_length
 from concord.runs.cuts import thresholds_for
 from concord.runs.folder import AUTO
 from concord.runs.result import assembled, scale_heads
@@ -53,7 +53,7 @@ def decide_and_train(
         RangeError: Fewer annotated rows of a task, or groups with any, than folds or a hold-out take.
     """
     config = built.config
-    effort = EFFORTS[config.stages.effort].for_steps(config.training.steps)
+    effort = EFFORTS[config.stages.effort].for_steps(built.steps)
     if len(built.tasks) < 2:
         raise ConfigError("stages: auto couples tasks, and there is one; train it in a single stage")
     if effort.caution and fabric.is_global_zero:
@@ -77,7 +77,8 @@ def decide_and_train(
         _decoder(outcome),
         folder,
         {
-            "steps": config.training.steps,
+            "steps": built.steps,
+            **told_length(built),
             "rows": {name: len(source) for name, source in built.training.items()},
             "validation_rows": {name: len(source) for name, source in built.validation.items()},
             "validation": _validated(built, network, fabric),

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from concord.arrays import moments
-from concord.config import Config
+from concord.config import Config, TrainingLength, training_length
 from concord.couplings import ingredients, make_couplings
 from concord.data import (
     IMAGENET,
@@ -58,7 +58,7 @@ class Built:
     """Everything that a training needs.
 
     Attributes:
-        config: What was asked for.
+        config: What was asked for, with its steps.
         tasks: The tasks.
         relations: The relations between them.
         objective: The loss.
@@ -70,6 +70,7 @@ class Built:
         training: By source, its training rows.
         validation: By source, its validation rows; may be empty.
         left_out: Tasks of the sources that are not learnt, since the config's `tasks` does not list them.
+        length: How long it trains, and why.
     """
 
     config: Config
@@ -84,6 +85,14 @@ class Built:
     training: dict[str, Source]
     validation: dict[str, Source]
     left_out: tuple[str, ...] = ()
+    length: TrainingLength | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a final network."""
+        steps = self.config.training.steps
+        assert steps is not None, "build() says them where the config does not"
+        return steps
 
     def mixture(
         self,
@@ -150,6 +159,7 @@ def build(config: Config) -> Built:
     sources = open_sources(config)
     training = sources.split(config, "train")
     _check_training(config, sources, training)
+    config, length = _with_length(config, sources.tasks, training)
     relations = tuple(relation_of(plan, sources, config) for plan in config.relations)
     objective = _objective(config, sources.tasks, relations)
     vocabulary = vocabulary_across(config, training)
@@ -179,7 +189,35 @@ def build(config: Config) -> Built:
         sources_of(config, training, preparation),
         sources_of(config, sources.split(config, "val"), preparation),
         sources.left_out,
+        length,
     )
+
+
+def told_length(built: Built) -> dict[str, str]:
+    """For the facts of a run: why it trains so long, where the config does not say."""
+    return {"length": built.length.reason} if built.length is not None and built.length.reason else {}
+
+
+FEWEST_STEPS = 600
+"""Steps of a training unless its config says others, or there are many rows."""
+
+
+def _with_length(
+    config: Config, tasks: Sequence[Task], training: Mapping[str, Manifest]
+) -> tuple[Config, TrainingLength]:
+    """The config with its steps, by the rows where it says none."""
+    asked = config.training
+    rows_per_task = max(1, asked.batch_size // len(tasks))
+    if asked.steps is not None:
+        return config, TrainingLength(asked.steps, rows_per_task)
+    counts = dict.fromkeys((task.name for task in tasks), 0)
+    for manifest in training.values():
+        for task in manifest.tasks:
+            if task.name in counts:
+                counts[task.name] += int(manifest.annotated(task.name).sum())
+    length = training_length(counts, rows_per_task, FEWEST_STEPS)
+    steps = asked.model_copy(update={"steps": length.steps})
+    return config.model_copy(update={"training": steps}), length
 
 
 def _check_training(config: Config, sources: Sources, training: Mapping[str, Manifest]) -> None:

@@ -42,7 +42,9 @@ def finished(config: Config) -> bool:
         return (folder / RUN_FILE).exists()
     last = Checkpoints(folder / CHECKPOINTS).latest()
     steps = 0 if last is None else int(last.name.removeprefix("step-"))
-    return (folder / RUN_FILE).exists() and steps == config.training.steps
+    # Without steps in the config they are those that were noted when the training began.
+    asked = kept_steps(folder) if config.training.steps is None else config.training.steps
+    return (folder / RUN_FILE).exists() and steps == asked
 
 
 def check_folder(folder: Path, config: Config, *, further: bool = False) -> None:
@@ -54,10 +56,11 @@ def check_folder(folder: Path, config: Config, *, further: bool = False) -> None
     """
     if not holds_training(folder):
         return  # nothing is lost
+    unsaid = config.training.steps is None  # it follows the rows, which are not read yet
     changed = [
         f"{key} was {shown(before)}, here it is {shown(now)}"
         for key, before, now in differences(_kept(folder / CONFIG_FILE), config.identity())
-        if not (further and key == STEPS)
+        if not ((further or unsaid) and key == STEPS)
     ]
     if changed:
         raise ConfigError(

@@ -69,7 +69,7 @@ def stream_learner(
         build=built.fresh_network,
         fabric=fabric,
         folder=folder,
-        steps=config.training.steps,
+        steps=built.steps,
         rows_per_task=max(1, config.training.batch_size // len(built.tasks)),
         options={key: value for key, value in options.items() if key != "fabric"},
         batch_size=config.validation.batch_size,

@@ -39,7 +39,7 @@ from concord.fitting import (
 )
 from concord.metrics import measured, probabilities
 from concord.runs.automatic import decide_and_train
-from concord.runs.building import Built, build
+from concord.runs.building import Built, build, told_length
 from concord.runs.contents import digests
 from concord.runs.cuts import check_thresholds, thresholds_for
 from concord.runs.folder import (
@@ -108,8 +108,10 @@ def train(
     if not overwrite:
         check_folder(folder, config, further=more_steps is not None)
     built = build(config)
+    config = built.config
     content = digests(built)
     if not overwrite:
+        check_folder(folder, config, further=more_steps is not None)
         check_data(folder, content)
     _check_selection(built)
     check_thresholds(built)
@@ -168,13 +170,13 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
         network,
         built.objective,
         built.mixture(rank, world),
-        steps=training.steps,
+        steps=built.steps,
         seed=training.seed,
         validation=None if validation is None else _validation(built, validation),
         checkpoints=Checkpoints(
             folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
         ),
-        loggers=_loggers(config, folder) if fabric.is_global_zero else (),
+        loggers=_loggers(built, folder) if fabric.is_global_zero else (),
         soft=soft_targets,
         **options,
     )
@@ -244,8 +246,8 @@ def _augment(built: Built) -> Any:
     return Augment(flip=plan.flip, shift=plan.shift)
 
 
-def _loggers(config: Config, folder: Path) -> list[Logger]:
-    watching = config.watching
+def _loggers(built: Built, folder: Path) -> list[Logger]:
+    watching = built.config.watching
     loggers: list[Logger] = [JsonLines(folder / LOG_FILE)]
     if watching.tensorboard:
         loggers.append(TensorBoard(folder / "tensorboard"))
@@ -255,7 +257,7 @@ def _loggers(config: Config, folder: Path) -> list[Logger]:
         loggers.append(WandB(watching.wandb, folder, run_name=folder.name))
     loggers += [own_logger(each.use, each.options) for each in watching.loggers]
     if watching.progress:
-        loggers.append(Progress(config.training.steps))
+        loggers.append(Progress(built.steps))
     return loggers
 
 
@@ -321,7 +323,8 @@ def _scales(tasks: Sequence[Task], targets: Mapping[str, Any], logits: Mapping[s
 
 def _facts(built: Built, history: History, kept: Mapping[str, float]) -> dict[str, Any]:
     return {
-        "steps": built.config.training.steps,
+        "steps": built.steps,
+        **told_length(built),
         "rows": {name: len(source) for name, source in built.training.items()},
         "validation_rows": {name: len(source) for name, source in built.validation.items()},
         "validation": dict(kept),

@@ -21,9 +21,9 @@ from pydantic import (
 )
 
 from concord.config import RelationPlan as SourcedRelation
-from concord.config import SourcePlan, TaskPlan, as_config, read_config
+from concord.config import SourcePlan, TaskPlan, as_config, read_config, training_length
 from concord.errors import MissingDataError, StudyError, UnknownNameError
-from concord.study.spec import Budget, Count, Name, Network, Regime, _Strict, case_names
+from concord.study.spec import FEWEST_STEPS, Budget, Count, Name, Network, Regime, _Strict, case_names
 
 BASELINES = ("single-task", "uncoupled")
 """Conditions that the others are compared with, where the plan has them."""
@@ -119,6 +119,18 @@ def _kind_of(problem: Any) -> str:
 
 
 MOST_SEEDS = 10_000
+
+
+def with_steps(regime: Any, rows_per_task: Any) -> Any:
+    """A regime as plain data, with its steps where its rows ask for more than the usual ones."""
+    if not isinstance(regime, dict) or regime.get("steps") is not None:
+        return regime
+    rows = regime.get("rows")
+    counts = list(rows.values()) if isinstance(rows, dict) else []
+    if not counts or not all(type(n) is int and n > 0 for n in (*counts, rows_per_task)):
+        return regime  # which is refused for that
+    length = training_length(dict(regime["rows"]), rows_per_task, FEWEST_STEPS)
+    return regime if length.steps == FEWEST_STEPS else {**regime, "steps": length.steps}
 
 
 def _listed(value: Any) -> Any:
@@ -220,6 +232,20 @@ class Plan(_Strict):
             ]
         }
 
+    @model_validator(mode="before")
+    @classmethod
+    def _length_by_rows(cls, values: Any) -> Any:
+        """Steps where the plan says none, by the rows of each regime: fixed here, once for all conditions."""
+        if not isinstance(values, dict):
+            return values
+        budget, regimes = values.get("budget", {}), values.get("regimes")
+        if not isinstance(budget, dict) or budget.get("steps") is not None or not isinstance(regimes, list):
+            return values
+        budget = {key: value for key, value in budget.items() if key != "steps"}
+        rows_per_task = budget.get("rows_per_task", Budget().rows_per_task)
+        regimes = [with_steps(regime, rows_per_task) for regime in regimes]
+        return {**values, "budget": budget, "regimes": regimes}
+
     @model_validator(mode="after")
     def _check(self) -> Plan:
         named: dict[str, list[Any]] = {
@@ -270,7 +296,12 @@ class Plan(_Strict):
     def quick(self) -> Plan:
         """The same plan with two seeds, a quarter of the steps and few resamples, to see it work."""
         budget = {**self.budget.model_dump(), "steps": max(1, self.budget.steps // 4)}
-        return as_plan({**self.model_dump(), "seeds": self.seeds[:2], "budget": budget, "resamples": 200})
+        regimes = [
+            {**regime.model_dump(), "steps": None if regime.steps is None else max(1, regime.steps // 4)}
+            for regime in self.regimes
+        ]
+        changed = {"seeds": self.seeds[:2], "budget": budget, "regimes": regimes, "resamples": 200}
+        return as_plan({**self.model_dump(), **changed})
 
     def resolved(self) -> dict[str, Any]:
         """Plain data, without what results do not depend on: folders, and which samples are shown."""

@@ -14,6 +14,7 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    WithJsonSchema,
 )
 from pydantic_core import CoreSchema
 
@@ -22,6 +23,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length
 
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
+
+OPTIONAL_COUNT = {"anyOf": [{"type": "integer", "minimum": 1, "exclusiveMaximum": 2**31}, {"type": "null"}]}
+
+FEWEST_STEPS = 600
+"""Steps of a network unless a plan says others, or has many rows."""
 
 
 class _Strict(BaseModel):
@@ -92,6 +98,9 @@ class Regime(_Strict):
             control, the same in all runs: with its rows shuffled, or partly wrong (see
             `concord.study.tables.control`).
         network: The trunk, where it is not the plan's.
+        steps: Optimiser steps of a network, where they are not the budget's. Where neither says any, as many
+            as 10 passes over the rows of the task with most of them take, at least 600 and at most 20,000:
+            fixed for all conditions when the plan is read, and a part of it.
     """
 
     name: Name
@@ -99,6 +108,7 @@ class Regime(_Strict):
     overlap: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] = 0.0
     table: Literal["given", "estimated", "shuffled", "partly-wrong"] = "given"
     network: Network | None = None
+    steps: Count | None = None
 
     @property
     def both(self) -> int:
@@ -115,14 +125,14 @@ class Budget(_Strict):
     """What every condition may spend: the same for all, single-task networks included.
 
     Attributes:
-        steps: Optimiser steps of a network.
+        steps: Optimiser steps of a network; null is 600, and more in regimes with many rows (their `steps`).
         rows_per_task: Rows of each task in a step.
         learning_rate: Of AdamW.
         weight_decay: Of AdamW.
         log_every: Steps between two points of a learning curve.
     """
 
-    steps: Count = 600
+    steps: Annotated[Count, WithJsonSchema(OPTIONAL_COUNT)] = FEWEST_STEPS
     rows_per_task: Count = 64
     learning_rate: float = Field(default=2e-3, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)

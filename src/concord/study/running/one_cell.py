@@ -30,7 +30,7 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
     regime = next(regime for regime in plan.regimes if regime.name == cell.regime)
     chosen = next(condition for condition in plan.conditions if condition.name == cell.condition)
     spared, thresholds = 0.0, {}
-    best: tuple[float, Budget, Setting, Predictor, dict[str, dict[str, float]]] | None = None
+    best: tuple[float, Setting, Predictor, dict[str, dict[str, float]]] | None = None
     for budget in candidates(plan):
         setting = setting_of(plan, problem, regime, cell.seed, budget)
         predict = named_condition(chosen.use, **chosen.options).train(setting)
@@ -39,10 +39,10 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
         found = _validated(setting, said)
         score = _score(plan, setting, found)
         if best is None or score > best[0]:
-            best = (score, budget, setting, predict, found)
+            best = (score, setting, predict, found)
             thresholds = _thresholds(setting, said, _groups(problem, "val"))
     assert best is not None
-    _, budget, setting, predict, found = best
+    _, setting, predict, found = best
     inputs, _ = problem.of("test")
     logits = {name: z.numpy().astype(np.float32) for name, z in predict(torch.from_numpy(inputs)).items()}
     record = {
@@ -52,7 +52,7 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
         "seed": cell.seed,
         "rows": {task.name: len(setting.rows.annotated(task)) for task in setting.tasks},
         "total": len(setting.rows),
-        "budget": budget.model_dump(),
+        "budget": setting.budget.model_dump(),
         "validation": found,
         "thresholds": thresholds,
         "curves": setting.curves,
@@ -72,6 +72,8 @@ def candidates(plan: Plan) -> list[Budget]:
 def setting_of(plan: Plan, problem: Problem, regime: Regime, seed: int, budget: Budget) -> Setting:
     """What a condition may use in one cell."""
     index, targets = draw(problem, regime, seed)
+    if regime.steps is not None:
+        budget = budget.model_copy(update={"steps": regime.steps})
     inputs, val_targets = problem.of("val")
     groups = problem.groups
     setting = Setting(
