@@ -176,7 +176,7 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
         checkpoints=Checkpoints(
             folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
         ),
-        loggers=_loggers(built, folder) if fabric.is_global_zero else (),
+        loggers=_loggers(config, folder) if fabric.is_global_zero else (),
         soft=soft_targets,
         **options,
     )
@@ -246,8 +246,8 @@ def _augment(built: Built) -> Any:
     return Augment(flip=plan.flip, shift=plan.shift)
 
 
-def _loggers(built: Built, folder: Path) -> list[Logger]:
-    watching = built.config.watching
+def _loggers(config: Config, folder: Path) -> list[Logger]:
+    watching = config.watching
     loggers: list[Logger] = [JsonLines(folder / LOG_FILE)]
     if watching.tensorboard:
         loggers.append(TensorBoard(folder / "tensorboard"))
@@ -257,7 +257,8 @@ def _loggers(built: Built, folder: Path) -> list[Logger]:
         loggers.append(WandB(watching.wandb, folder, run_name=folder.name))
     loggers += [own_logger(each.use, each.options) for each in watching.loggers]
     if watching.progress:
-        loggers.append(Progress(built.steps))
+        assert config.training.steps is not None, "a built config says them"
+        loggers.append(Progress(config.training.steps))
     return loggers
 
 
