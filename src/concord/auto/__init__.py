@@ -5,6 +5,7 @@ from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, fir
 from concord.auto.effort import EFFORTS, IN_FOLDS, Effort
 from concord.auto.families import Family, balance_weights, train_shared, train_single
 from concord.auto.held_out import Train, held_out_probabilities
+from concord.auto.level import critical_value, studentised
 from concord.auto.posterior import posterior_targets
 from concord.auto.selection import Artefact, Automatic, possible_pairs, select
 from concord.auto.teach import posterior_stage, two_stage
@@ -22,6 +23,7 @@ __all__ = [
     "Train",
     "balance_weights",
     "covered",
+    "critical_value",
     "cross_fitted_predictions",
     "first_stage",
     "held_out_probabilities",
@@ -29,6 +31,7 @@ __all__ = [
     "posterior_stage",
     "posterior_targets",
     "select",
+    "studentised",
     "train_shared",
     "train_single",
     "two_stage",

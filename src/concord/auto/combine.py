@@ -30,6 +30,10 @@ class Choice:
         gain: Out-of-fold gain in log-loss of the choice over the balanced shared network, in nats.
         z: The same in standard errors.
         reason: In plain words.
+        start: The candidate that was kept unless another was shown to be better.
+        critical: Standard errors that the gain of any other had to pass, so that all of them together pass
+            by chance with probability `alpha`.
+        alpha: The error level.
     """
 
     task: str
@@ -40,6 +44,9 @@ class Choice:
     gain: float
     z: float
     reason: str
+    start: str = "shared"
+    critical: float = 1.64
+    alpha: float = 0.05
 
 
 Predicted = Callable[[str, Task], Array]

@@ -1,10 +1,10 @@
-"""The guard: what each task gets, and what would have to be shown for anything else."""
+"""The guard: what each task gets, and at what error level anything else has to be shown to be better."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,10 @@ import numpy.typing as npt
 from concord import metrics
 from concord.auto.combine import Choice, decoded_held_out
 from concord.auto.families import Family
+from concord.auto.level import critical_value, studentised
+from concord.auto.starts import Base, Start, too_few
 from concord.auto.zero_shot import fill_unseen
 from concord.decoding import STRENGTHS, best_strength, row_loss
-from concord.estimation import RelationCheck
 from concord.fitting import Rows
 from concord.relations import Relation
 from concord.tasks import MulticlassTask, Task
@@ -22,67 +23,7 @@ from concord.tasks import MulticlassTask, Task
 Array = npt.NDArray[np.float64]
 
 
-Base = Literal["shared", "single-task"]
-Start = Literal[Base, "coupled"]
-
-
-MIN_GAIN_Z = 1.64
-"""A candidate must lower the out-of-fold log-loss by this many standard errors: one side, 5 %."""
-
-
-PROVEN_Z = 5.0
-"""So many standard errors put a table beyond doubt: the rows of a scarce task need not prove it again."""
-
-
-MIN_ROWS = 20
-"""Below so many annotated rows nothing can be proved, and a task stays where it starts."""
-
-
-MIN_GROUPS = 10
-"""The same for groups of rows, where rows come in groups: one shows more than a row."""
-
-
 ROUNDS = 4
-
-
-def unrelated(task: Task, rows: Rows, checks: Sequence[RelationCheck]) -> bool:
-    """Whether everything that could relate a task to others was weighed and gives no evidence of it.
-
-    With fewer than `MIN_ROWS` rows, or `MIN_GROUPS` groups, on a side that is no finding.
-    """
-    mine = [c for c in checks if task.name in (c.relation.source.name, c.relation.target.name)]
-    sides = {side.name: side for c in mine for side in (c.relation.source, c.relation.target)}
-    enough = all(too_few(rows, side) is None for side in sides.values())
-    return bool(mine) and enough and all(c.verdict == "unrelated" for c in mine)
-
-
-def too_few(rows: Rows, task: Task) -> str | None:
-    """What of a task's annotated rows is too little to prove anything; None where it is enough."""
-    known = rows.annotated(task)
-    if len(known) < MIN_ROWS:
-        return f"{len(known)} annotated rows"
-    if rows.group is None or (count := len(np.unique(rows.group[known]))) >= MIN_GROUPS:
-        return None
-    return f"annotated rows of {count} groups"
-
-
-def proven(task: Task, rows: Rows, active: Sequence[RelationCheck]) -> bool:
-    """Whether a supplied table beyond doubt gives this task targets on more rows than it has annotated.
-
-    An estimated one cannot be: that the tasks are related may be sure, but its cells come from the few rows.
-    """
-    known = task.annotated(rows.targets[task.name].numpy())
-    through = [
-        check
-        for check in active
-        if check.relation.source.name == task.name and check.verdict in ("kept", "calibrated")
-    ]
-    if not any(check.reverse.z > PROVEN_Z for check in through):
-        return False
-    gained = np.zeros(len(known), dtype=bool)
-    for check in through:
-        gained |= check.relation.target.annotated(rows.targets[check.relation.target.name].numpy()) & ~known
-    return int(gained.sum()) > int(known.sum())
 
 
 @dataclass(frozen=True)
@@ -125,6 +66,34 @@ class _Judge:
         difference = before - after
         return float(difference.mean()), metrics.z_score(difference, self.group)
 
+    def shown(self, losses: Mapping[str, Array], start: str, alpha: float) -> _Shown:
+        """Which losses are below that of the start, at one error level over all of them."""
+        names = [name for name in losses if name != start]
+        if not names:
+            return _Shown(start, {}, float("inf"))
+        gains = np.stack([losses[start] - losses[name] for name in names], axis=1)
+        z = dict(zip(names, studentised(gains, self.group).tolist(), strict=True))
+        return _Shown(start, z, critical_value(gains, self.group, alpha))
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a test of all candidates against one of them found.
+
+    Attributes:
+        start: The one.
+        z: Gain of every other in standard errors.
+        critical: What a gain has to pass.
+    """
+
+    start: str
+    z: Mapping[str, float]
+    critical: float
+
+    def better(self, name: str) -> bool:
+        """Whether a candidate is shown to be better than the start."""
+        return name != self.start and self.z[name] > self.critical
+
 
 @dataclass(frozen=True)
 class _Candidates:
@@ -135,25 +104,38 @@ class _Candidates:
         probabilities: By candidate, (n, C) or (n, K).
         losses: By candidate, (n,) log-losses.
         scores: By candidate, the metric.
+        refused: (n,) log-losses of what was tried to make a candidate, and counts in the test.
     """
 
     judge: _Judge
     probabilities: Mapping[str, Array]
     losses: Mapping[str, Array]
     scores: Mapping[str, float]
+    refused: Mapping[str, Array]
 
     @classmethod
-    def of(cls, judge: _Judge, everywhere: Mapping[str, Array], unseen: npt.NDArray[np.bool_]) -> _Candidates:
+    def of(
+        cls,
+        judge: _Judge,
+        everywhere: Mapping[str, Array],
+        unseen: npt.NDArray[np.bool_],
+        refused: Mapping[str, Array],
+    ) -> _Candidates:
         """Candidates by their probabilities of all rows; without a share for classes that are unseen."""
         held = {name: q[judge.known] for name, q in everywhere.items()}
         if unseen.any():
             held = {name: fill_unseen(q, unseen, np.zeros(len(unseen))) for name, q in held.items()}
         losses = {name: judge.loss(q) for name, q in held.items()}
-        return cls(judge, held, losses, {name: judge.score(q) for name, q in held.items()})
+        scores = {name: judge.score(q) for name, q in held.items()}
+        return cls(judge, held, losses, scores, refused)
 
     def mixed(self, weights: Mapping[str, float]) -> Array:
         """Probabilities of a weighted mean of candidates."""
         return _mix(weights, self.probabilities)
+
+    def shown(self, start: str, alpha: float) -> _Shown:
+        """The test of all that was tried against the start."""
+        return self.judge.shown({**self.losses, **self.refused}, start, alpha)
 
     def gain(self, base: str, after: Array) -> tuple[float, float]:
         """Gain of probabilities over a candidate in log-loss, and in standard errors."""
@@ -171,41 +153,47 @@ def guard(
     *,
     average: bool,
     start: Start,
+    alpha: float,
     base: Base = "shared",
 ) -> tuple[Choice, Array]:
     """The choice for a task, and its held-out probabilities of all rows.
 
-    It starts from the balanced shared network (the single-task one where the learner shares nothing), and
-    what is to take its place must show by evidence that it is better. A task that is related to no other
-    starts from the single-task one: there sharing has nothing to give. A scarce task whose table is beyond
-    doubt starts from the coupled one: its few rows would hardly prove again what the many rows of the other
-    task have proved.
+    What is to take the place of the start must be shown to be better, at one error level `alpha` over all
+    candidates and all strengths of decoding that were tried (`level`): the probability that a candidate
+    which does not lower the log-loss of the networks of the folds is taken is at most about `alpha`.
 
     Where some classes can only be predicted through a relation (`unseen`), no annotated row is evidence for
     them: candidates are judged on the other classes alone, from the coupled network too.
     """
     judge = _Judge.of(task, rows)
     everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
-    decoded, strength = _decoded(everywhere, judge, relations, classes, fold)
+    decoded, strength, refused = _decoded(everywhere, judge, relations, classes, fold)
     everywhere |= decoded
-    candidates = _Candidates.of(judge, everywhere, unseen)
+    candidates = _Candidates.of(judge, everywhere, unseen, refused)
     few = too_few(rows, task)
-    weights: dict[str, float] = {start: 1.0}
+    shown = candidates.shown(start.name, alpha)
+    weights: dict[str, float] = {start.name: 1.0}
     if few is None:
-        averaging = average and base == "shared" and start != "single-task" and not unseen.any()
-        weights = _chosen(candidates, start, averaging)
+        averaging = average and base == "shared" and start.name != "single-task" and not unseen.any()
+        weights = _chosen(candidates, shown, averaging, alpha)
     gain, z = candidates.gain(base, candidates.mixed(weights))
-    shown = f"{few} prove nothing" if few else _figures(candidates, weights, base)
-    chosen, why = _uncoupled(weights, start, base), ""
-    if chosen is None:
-        chosen, why = _listed(weights), f"; log-loss gain {gain:.3f} nats, z = {z:.1f}"
-        if start == "coupled" and not unseen.any() and z < MIN_GAIN_Z:
-            why += "; its own rows are too few to show a gain, and the table is beyond doubt"
+    reason = _reason(candidates, weights, shown, start, base, few, alpha)
     if unseen.any():
-        why += _not_judged(task, unseen, everywhere[next(iter(weights))][judge.known].argmax(axis=1))
+        reason += _not_judged(task, unseen, everywhere[next(iter(weights))][judge.known].argmax(axis=1))
     means = {name: float(loss.mean()) for name, loss in candidates.losses.items()}
-    reason = f"{task.name}: {chosen} ({shown}{why})"
-    choice = Choice(task.name, weights, strength, dict(candidates.scores), means, gain, z, reason)
+    choice = Choice(
+        task.name,
+        weights,
+        strength,
+        dict(candidates.scores),
+        means,
+        gain,
+        z,
+        f"{task.name}: {reason}",
+        start=start.name,
+        critical=shown.critical,
+        alpha=alpha,
+    )
     return choice, _mix(weights, everywhere)
 
 
@@ -215,30 +203,36 @@ def _decoded(
     relations: Sequence[Sequence[Relation]],
     classes: Callable[[Task], Array],
     fold: npt.NDArray[np.int64],
-) -> tuple[dict[str, Array], dict[str, float]]:
-    """Further candidates, decoded through relations wherever that helps, and the strength of each."""
+) -> tuple[dict[str, Array], dict[str, float], dict[str, Array]]:
+    """Further candidates, decoded through relations wherever that helps, with the strength of each.
+
+    Beside them, the log-losses of the strengths that were tried and not taken.
+    """
     found: dict[str, Array] = {}
     strength: dict[str, float] = {}
+    refused: dict[str, Array] = {}
     if all(relation.target.name != judge.task.name for relation in relations[0]):
-        return found, strength
+        return found, strength, refused
     for name, held in everywhere.items():
         tried = {
             s: decoded_held_out(held, judge.task, relations, classes, s, fold) if s else held
             for s in STRENGTHS
         }
-        best = best_strength({s: judge.loss(q[judge.known]) for s, q in tried.items()}, judge.group)
+        losses = {s: judge.loss(q[judge.known]) for s, q in tried.items()}
+        best = best_strength(losses, judge.group)
         if best > 0:
             found[f"{name}/decoded"], strength[f"{name}/decoded"] = tried[best], best
-    return found, strength
+        refused |= {f"{name}/decoded {s:g}": loss for s, loss in losses.items() if s not in (0, best)}
+    return found, strength, refused
 
 
-def _chosen(candidates: _Candidates, start: Start, averaging: bool) -> dict[str, float]:
+def _chosen(candidates: _Candidates, shown: _Shown, averaging: bool, alpha: float) -> dict[str, float]:
     """Weights of the candidates that take the place of the one at the start."""
     if averaging:
-        weights = _averaged(candidates)
-        if start != "coupled" or weights != {"shared": 1.0}:
+        weights = _averaged(candidates, alpha)
+        if shown.start != "coupled" or weights != {"shared": 1.0}:
             return weights
-    return {_stepwise(candidates, start): 1.0}
+    return {_stepwise(candidates, shown, alpha): 1.0}
 
 
 # -- the reason in words -----------------------------------------------------------------------------
@@ -251,16 +245,29 @@ def _figures(candidates: _Candidates, weights: Mapping[str, float], base: Base) 
     return f"out-of-fold metric {metric:.3f}, {shared}single-task {scores['single-task']:.3f}"
 
 
-def _uncoupled(weights: Mapping[str, float], start: Start, base: Base) -> str | None:
-    """What is chosen, where it owes nothing to relations; else None."""
-    if weights == {"shared": 1.0}:
-        return "the balanced shared network, no coupling"
-    if base == "single-task" and weights == {base: 1.0}:
-        return f"{base}, no coupling"
-    if base == "shared" and start == "single-task":
-        unshown = "nothing shows that it gains from tasks that it is not related to"
-        return f"{_listed(weights)}, no coupling: {unshown}"
-    return None
+def _reason(
+    candidates: _Candidates,
+    weights: Mapping[str, float],
+    shown: _Shown,
+    start: Start,
+    base: Base,
+    few: str | None,
+    alpha: float,
+) -> str:
+    """What is chosen, what was shown, and who bore the burden of proof."""
+    chosen = "the balanced shared network" if weights == {"shared": 1.0} else _listed(weights)
+    if all(name in ("shared", "single-task") for name in weights):
+        chosen += ", no coupling"
+    burden = f"the start is {start.name}: {start.reason}"
+    if few:
+        return f"{chosen} ({few} prove nothing; {burden})"
+    tried = f"of {len(shown.z)} candidates" if len(shown.z) > 1 else "of one candidate"
+    found = f"{tried} none is shown to be better"
+    if weights != {start.name: 1.0}:
+        gain, z = candidates.gain(start.name, candidates.mixed(weights))
+        found = f"{tried} it is shown to be better by {gain:.3f} nats of log-loss, z = {z:.1f}"
+    test = f"{found} at level {alpha:g} (z > {shown.critical:.1f})"
+    return f"{chosen} ({_figures(candidates, weights, base)}; {burden}; {test})"
 
 
 def _listed(weights: Mapping[str, float]) -> str:
@@ -283,35 +290,39 @@ def _mix(weights: Mapping[str, float], candidates: Mapping[str, Array]) -> Array
     return np.asarray(sum(share * candidates[name] for name, share in weights.items()))
 
 
-def _stepwise(candidates: _Candidates, start: str) -> str:
-    """From the balanced shared network (`start`) to the best coupled form, from there to a single-task one.
+def _stepwise(candidates: _Candidates, shown: _Shown, alpha: float) -> str:
+    """From the start to the best shared or coupled form, from there to a single-task one.
 
-    Each step needs a log-loss that is lower beyond noise and a metric that is no lower. Sharing comes first
-    because it seldom harms and a few rows show little: giving it up asks for evidence against whatever
-    sharing and coupling have reached, not against sharing alone.
+    Whatever is taken is shown to be better than the start, at one level for all candidates, and its metric is
+    no lower. Sharing comes first because it seldom harms and a few rows show little: giving it up asks for
+    evidence against whatever sharing and coupling have reached too, not against the start alone.
     """
-    losses, scores, chosen = candidates.losses, candidates.scores, start
+    losses, scores, chosen = candidates.losses, candidates.scores, shown.start
     alone = [name for name in losses if name.startswith("single-task")]
     for step in ([name for name in losses if name not in alone], alone):
-        better = [
-            name
-            for name in step
-            if scores[name] >= scores[chosen]
-            and candidates.judge.gain(losses[chosen], losses[name])[1] > MIN_GAIN_Z
-        ]
-        if better:
-            chosen = min(better, key=lambda name: float(losses[name].mean()))
+        able = [name for name in step if shown.better(name) and scores[name] >= scores[chosen]]
+        if chosen != shown.start and able:
+            rivals = {name: losses[name] for name in (chosen, *able)}
+            against = candidates.judge.shown(rivals, chosen, alpha)
+            able = [name for name in able if against.better(name)]
+        if able:
+            chosen = min(able, key=lambda name: float(losses[name].mean()))
     return chosen
 
 
-def _averaged(candidates: _Candidates) -> dict[str, float]:
-    """The greedy average, if it lowers the log-loss beyond noise and reaches both references' metric."""
+def _averaged(candidates: _Candidates, alpha: float) -> dict[str, float]:
+    """The greedy average, if it lowers the log-loss beyond noise and reaches both references' metric.
+
+    It is put together by the rows that judge it: the test is that of its members, and no level is exact.
+    """
     counts = _greedy(candidates)
     weights = {name: count / sum(counts.values()) for name, count in counts.items()}
     mixed = candidates.mixed(weights)
-    good = candidates.gain("shared", mixed)[1] > MIN_GAIN_Z
+    losses = {**candidates.losses, **candidates.refused, "average": candidates.judge.loss(mixed)}
+    shown = candidates.judge.shown(losses, "shared", alpha)
     bar = max(candidates.scores["shared"], candidates.scores["single-task"])
-    return weights if good and candidates.judge.score(mixed) >= bar else {"shared": 1.0}
+    good = shown.better("average") and candidates.judge.score(mixed) >= bar
+    return weights if good else {"shared": 1.0}
 
 
 def _greedy(candidates: _Candidates) -> dict[str, int]:

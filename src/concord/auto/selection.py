@@ -5,9 +5,10 @@ predictions say whether the tasks are related, and how (`estimation`). If so, a 
 class head also learns from the posterior of the class given the annotated labels, and label predictions are
 offered a second form, moved by what the class head implies (`decoding`). Classes are judged by a relation
 that knows none of the fold's. For each task the guard takes what lowers the out-of-fold log-loss beyond
-noise without lowering the metric. It starts from the balanced shared network; where the tasks turn out not
-to be related, from the single-task one; where a scarce class task is related by a supplied table beyond
-doubt, from the coupled one. What it settles on is trained once more on all rows, or stays a bag.
+noise, at one error level for all candidates, without lowering the metric. What it starts from bears no
+burden of proof (`starts`): the balanced shared network; where the tasks turn out not to be related, the
+single-task one; where a scarce class task is related by a supplied table beyond doubt, the coupled one. What
+it settles on is trained once more on all rows, or stays a bag.
 
 Networks, optimisers and devices are the business of a `Learner`; this room only decides.
 """
@@ -25,8 +26,10 @@ from concord.auto.combine import Choice, in_order, predict_in_order
 from concord.auto.cross_fitting import FirstStage, first_stage
 from concord.auto.effort import Effort
 from concord.auto.families import Family, fit_scales, shared_training, single_training, train_family
-from concord.auto.guard import Base, Start, guard, proven, unrelated
+from concord.auto.guard import guard
+from concord.auto.level import ALPHA
 from concord.auto.splits import TRAINED_ON
+from concord.auto.starts import Base, start_of
 from concord.auto.teach import class_targets, taught_targets
 from concord.auto.zero_shot import unseen_classes
 from concord.errors import RangeError, UnknownNameError
@@ -128,6 +131,7 @@ def select(
     effort: Effort,
     seed: int,
     artefact: Artefact = "distilled",
+    alpha: float = ALPHA,
     first: FirstStage | None = None,
     say: Callable[[str], None] = lambda message: None,
 ) -> Automatic:
@@ -142,17 +146,20 @@ def select(
         seed: Seeds folds and networks.
         artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds; with a
             hold-out both end with what was trained, and a bag may average candidates.
+        alpha: Error level of the guard, one-sided, over all candidates of a task, in (0, 1).
         first: The first stage, where it has been trained before, of the same learner, rows, effort and seed:
             relations have no part in it. Its cost is counted all the same.
         say: Told what is about to happen and what it costs.
 
     Raises:
         RangeError: Fewer annotated rows of a task, or groups with any, than folds or a hold-out take; a
-            first stage of another number of folds.
+            first stage of another number of folds; an error level outside (0, 1).
         UnknownNameError: An artefact of another name.
     """
     if artefact not in ("distilled", "bagged"):
         raise UnknownNameError.of("artefact", artefact, ("distilled", "bagged"))
+    if not 0 < alpha < 1:
+        raise RangeError(f"alpha lies strictly between 0 and 1, found {alpha}")
     say(_announced(learner, effort))
     first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed)
     if (folds := len(first.base.networks)) != effort.folds:
@@ -168,7 +175,8 @@ def select(
     ]
     if active and "coupled" in learner.kinds:
         families["coupled"] = _coupled_family(learner, first, active, judging, unseen, effort, seed)
-    choices, held_out = _choose(first, families, checks, judging, unseen, average=artefact == "bagged")
+    average = artefact == "bagged"
+    choices, held_out = _choose(first, families, checks, judging, unseen, average=average, alpha=alpha)
     notes = () if relations else ("no relation was given and none can be estimated; no coupling",)
     if effort.caution:
         notes = (effort.caution, *notes)
@@ -259,6 +267,7 @@ def _choose(
     unseen: Mapping[str, npt.NDArray[np.bool_]],
     *,
     average: bool,
+    alpha: float,
 ) -> tuple[dict[str, Choice], dict[str, Array]]:
     """The guard's choice for every task, and its held-out probabilities of the rows that judge.
 
@@ -278,11 +287,15 @@ def _choose(
 
     for task in in_order(first.tasks, [check.relation for check in active]):
         of_folds = judging if isinstance(task, MulticlassTask) else [active] * len(judging)
-        start: Start = base
-        if unrelated(task, rows, checks):
-            start = "single-task"
-        elif "coupled" in families and (unseen[task.name].any() or proven(task, first.rows, active)):
-            start = "coupled"
+        start = start_of(
+            task,
+            first.rows,
+            checks,
+            judging=rows,
+            base=base,
+            coupled="coupled" in families,
+            unseen=bool(unseen[task.name].any()),
+        )
         choices[task.name], done[task.name] = guard(
             task,
             families,
@@ -293,6 +306,7 @@ def _choose(
             unseen[task.name],
             average=average,
             start=start,
+            alpha=alpha,
             base=base,
         )
     return choices, done

@@ -323,6 +323,12 @@ class Stages(_Strict):
         "times the training of one network per task; holdout (experimental): at most 3.0, by networks that "
         "are trained once without a fifth of the rows, which judge, and are kept",
     )
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="auto: error level of the guard, one-sided, over all candidates of a task, in (0, 1)",
+    )
     folds: Count = Field(
         default=4,
         ge=2,
@@ -336,7 +342,7 @@ class Stages(_Strict):
 
     @model_validator(mode="after")
     def _fitting(self) -> Stages:
-        own = {"single": set(), "two-stage": {"folds", "share", "weight"}, "auto": {"effort"}}
+        own = {"single": set(), "two-stage": {"folds", "share", "weight"}, "auto": {"effort", "alpha"}}
         for name, field in type(self).model_fields.items():
             if name != "kind" and name not in own[self.kind] and getattr(self, name) != field.default:
                 having = next(kind for kind, names in own.items() if name in names)
@@ -344,11 +350,13 @@ class Stages(_Strict):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_effort(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Folders of other kinds are older than efforts, and are resumed all the same."""
+    def _of_auto_alone(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Folders are older than efforts and error levels, and are resumed all the same."""
         values = dict(dump(self))
         if self.kind != "auto":
-            del values["effort"]
+            del values["effort"], values["alpha"]
+        elif self.alpha == Stages.model_fields["alpha"].default:
+            del values["alpha"]
         return values
 
 

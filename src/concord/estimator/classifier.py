@@ -138,6 +138,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             training, lets them judge and keeps what was trained on the others: at most 3.0 times.
         artefact: What ``"auto"`` ends with: ``"distilled"`` trains what it chose once more on all rows and
             keeps that, ``"bagged"`` keeps the networks of all folds.
+        alpha: Error level of the guard of ``"auto"``, one-sided, in (0, 1): how often any of a task's
+            candidates takes the place of what the task starts from without being better.
         trunk: A module that turns inputs into features (copied for every network), or a function that
             makes one; tasks share it as a whole. None is a multilayer perceptron on standardised features,
             whose last hidden layer is each task's own.
@@ -204,6 +206,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         base: Any = None,
         effort: str = "standard",
         artefact: str = "distilled",
+        alpha: float = 0.05,
         trunk: nn.Module | Callable[[], nn.Module] | None = None,
         hidden: Sequence[int] = (128, 128),
         dropout: float = 0.2,
@@ -224,6 +227,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.base = base
         self.effort = effort
         self.artefact = artefact
+        self.alpha = alpha
         self.trunk = trunk
         self.hidden = hidden
         self.dropout = dropout
@@ -527,6 +531,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         number("learning_rate", self.learning_rate, 0, above=True)
         number("weight_decay", self.weight_decay, 0)
         number("dropout", self.dropout, 0, 1)
+        number("alpha", self.alpha, 0, 1, above=True)
         one_of("effort", self.effort, EFFORTS)
         one_of("artefact", self.artefact, get_args(Artefact))
         if not sequence_of("hidden", self.hidden, Integral, "widths"):
@@ -604,6 +609,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             effort=effort,
             seed=self._seed,
             artefact=self.artefact,  # type: ignore[arg-type]
+            alpha=self.alpha,
             say=self._say,
         )
         self.checks_, self.choices_ = self._automatic.checks, self._automatic.choices

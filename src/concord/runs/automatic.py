@@ -68,6 +68,7 @@ def decide_and_train(
             list(built.relations) or possible_pairs(built.tasks),
             effort=effort,
             seed=config.training.seed,
+            alpha=config.stages.alpha,
         )
     network, scales = _network(learner, outcome)
     run = assembled(
@@ -115,7 +116,7 @@ def account(outcome: Automatic, effort: str) -> dict[str, Any]:
         "cost": float(outcome.cost),
         "sentences": [*outcome.sentences(), *shifts],
         "choices": {
-            name: {key: asdict(choice)[key] for key in ("weights", "strength", "scores")}
+            name: {key: asdict(choice)[key] for key in ("weights", "strength", "scores", "start", "alpha")}
             for name, choice in outcome.choices.items()
         },
         "verdicts": {check.relation.name: check.verdict for check in outcome.checks},

@@ -1,0 +1,85 @@
+"""How often the guard takes what is no better, and what it still finds: its error level and power, simulated.
+
+    python benchmarks/guard_level.py [--draws 500] [--alpha .05] [--seed 0]
+
+Heads of five classes see the truth under noise, the part `rho` of which all candidates share, and half of it
+whole groups where there are any; each is temperature-scaled on the rows that judge it, as in `auto`. Candidates
+are as good as the start (the hardest case without harm), worse, or better by a share less noise. `each` is the
+rule of 1.64 standard errors for each candidate, `joint` the test of `concord.auto.level`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import product
+
+import numpy as np
+from scipy.special import softmax
+
+from concord.auto import critical_value, studentised
+from concord.decoding import temperature
+
+CLASSES = 5
+SIZES = ((50, None), (200, None), (2000, None), (200, 10), (1000, 40))
+"""Annotated rows, and their groups."""
+CANDIDATES = ((1, 0.0), (3, 0.5), (6, 0.5), (6, 0.9))
+"""How many, and the share of their noise that they have in common."""
+NOISE = {"as good": 1.0, "worse": 1.1, "better": 0.85}
+"""Spread of the candidates' noise; that of the start is 1."""
+
+
+def gains(rng, n: int, groups: int | None, candidates: int, rho: float, spread: float):
+    """Gains in log-loss of each candidate on each row, and the rows' groups."""
+    group = None if groups is None else rng.integers(0, groups, n)
+    y = rng.integers(0, CLASSES, n)
+    signal = 2.0 * np.eye(CLASSES)[y]
+
+    def noise():
+        own = rng.normal(size=(n, CLASSES))
+        if group is None:
+            return own
+        return np.sqrt(0.5) * (own + rng.normal(size=(groups, CLASSES))[group])
+
+    def judged(z):
+        p = softmax(z * temperature(z, y, True), axis=1)
+        return -np.log(p[np.arange(n), y])
+
+    common, start = noise(), judged(signal + noise())
+    heads = (np.sqrt(rho) * common + np.sqrt(1 - rho) * noise() for _ in range(candidates))
+    return np.stack([start - judged(signal + spread * each) for each in heads], axis=1), group
+
+
+def taken(rng, draws: int, alpha: float, *world) -> dict[str, float]:
+    """Share of draws in which any candidate takes the place of the start, by rule."""
+    found = {"each": 0, "joint": 0}
+    for _ in range(draws):
+        gain, group = gains(rng, *world)
+        z = studentised(gain, group)
+        found["each"] += bool((z > 1.64).any())
+        found["joint"] += bool((z > critical_value(gain, group, alpha)).any())
+    return {rule: count / draws for rule, count in found.items()}
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--alpha", type=float, default=0.05)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    print(
+        "| candidates are | rows | groups | candidates | in common | each | joint |\n|---|---|---|---|---|---|---|"
+    )
+    for (kind, spread), (n, groups), (count, rho) in product(NOISE.items(), SIZES, CANDIDATES):
+        rng = np.random.default_rng([given.seed, n, groups or 0, count, round(10 * rho)])
+        share = taken(rng, given.draws, given.alpha, n, groups, count, rho, spread)
+        print(
+            f"| {kind} | {n} | {groups or '-'} | {count} | {rho:g} | {share['each']:.3f} | {share['joint']:.3f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
