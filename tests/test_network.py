@@ -116,3 +116,17 @@ def test_each_task_asks_its_own_network() -> None:
     assert torch.equal(found["pet"], first(x)["pet"])
     assert torch.equal(found["a.trait"], second(x)["a.trait"])
     assert len(TaskwiseNetwork({"pet": first, "a.trait": first}).networks) == 1
+
+
+def test_a_task_may_take_the_mean_of_several_networks() -> None:
+    first, second = made("shared", seed=1), made("shared", seed=2)
+    both = TaskwiseNetwork({"pet": [first, second], "a.trait": second})
+    x = torch.randn(3, 5)
+    found = both(x)
+    torch.testing.assert_close(found["pet"], (first(x)["pet"] + second(x)["pet"]) / 2)
+    assert torch.equal(found["a.trait"], second(x)["a.trait"])
+    assert both.chosen == {"pet": [0, 1], "a.trait": 1}
+    assert both.members("pet") == [first, second]
+    again = TaskwiseNetwork.restored(both.chosen, lambda number: made("shared", seed=7 + number))
+    again.load_state_dict(both.state_dict())
+    assert torch.equal(again(x)["pet"], found["pet"])

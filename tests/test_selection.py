@@ -230,6 +230,31 @@ def test_too_few_rows_prove_nothing() -> None:
     assert "16 annotated rows prove nothing" in outcome.choices["kind"].reason
 
 
+def test_where_nothing_is_shown_the_start_is_half_of_each() -> None:
+    """A class head that knows nothing confirms no table and contradicts none."""
+    world = labels_world(8, n=600)
+    quality = dict.fromkeys(KINDS, (30.0, 0.6))
+    learner, rows, tasks = problem(world, quality, classes=0.1)
+    outcome = select(learner, rows, tasks, [(world.source, world.target)], effort=FAST, seed=0)
+    assert outcome.checks[0].verdict == "undecided"
+    choice = outcome.choices["kind"]
+    assert (choice.start, choice.pool) == ("average", "logits")
+    assert choice.weights == {"single-task": 0.5, "shared": 0.5}
+    assert "nothing is shown" in choice.reason
+    assert learner.spent == pytest.approx(outcome.cost)
+    parts = [
+        np.log(outcome.families[name].probabilities(world.source, learner.said[name]["kind"]))
+        for name in choice.weights
+    ]
+    found = outcome.probabilities(learner, rows)["kind"]
+    assert found == pytest.approx(softmax(sum(parts) / 2, axis=1), abs=1e-9)
+
+    better, *_ = problem(world, quality | {"single-task": (30.0, 0.0)}, classes=0.1)
+    shown = select(better, rows, tasks, [(world.source, world.target)], effort=FAST, seed=0)
+    assert shown.choices["marks"].start == "average"
+    assert chosen(shown)["marks"] == {"single-task"}
+
+
 def test_unrelated_tasks_are_not_coupled() -> None:
     world = labels_world(7, n=900, unrelated=True)
     learner, rows, tasks = problem(world, {"coupled": (0.0, 0.0)})
@@ -749,3 +774,15 @@ def test_a_source_that_is_decided_later_speaks_by_its_shared_network() -> None:
     found = outcome.probabilities(learner, Rows(torch.zeros(1, 1), {}))
     assert found["fine"][0, 0] < 0.5  # its own choice
     assert found["marks"][0, 0] > 0.5 > found["marks"][0, 1]  # through the shared network's class
+
+
+@pytest.mark.parametrize("world", [labels_world(9, n=40), classes_world(9, n=40)])
+def test_pooled_logits_are_those_of_one_network(world: World) -> None:
+    for task, logits in ((world.source, world.class_logits), (world.target, world.target_logits)):
+        family = Family("", [], {})
+        other = noisy(logits, 0.5, 0)
+        p = [(share, family.probabilities(task, z)) for share, z in ((0.5, logits), (0.5, other))]
+        expected = family.probabilities(task, (logits + other) / 2)
+        assert combine.pooled(task, p) == pytest.approx(expected, abs=1e-6)
+        same = combine.pooled(task, [(0.5, p[0][1]), (0.5, p[0][1])])
+        assert same == pytest.approx(p[0][1], abs=1e-6)

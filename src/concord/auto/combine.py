@@ -5,15 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit, logit, softmax
 
 from concord.decoding import decode_targets
 from concord.relations import Relation
-from concord.tasks import Task
+from concord.tasks import MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
+
+LEAST = 1e-12
+"""Least probability, before its logarithm."""
+
+
+Pool = Literal["probabilities", "logits"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class Choice:
         task: The task's name.
         weights: Candidate -> share in the average; `single-task`, `shared`, `coupled`, each also as
             `.../decoded`: moved by what the class head implies.
+        pool: What is averaged: probabilities, or logits (`pooled`).
         strength: Strength of the decoding, by candidate.
         scores: Out-of-fold metric of every candidate.
         losses: Out-of-fold log-loss of every candidate.
@@ -47,6 +56,7 @@ class Choice:
     start: str = "shared"
     critical: float = 1.64
     alpha: float = 0.05
+    pool: Pool = "probabilities"
 
 
 Predicted = Callable[[str, Task], Array]
@@ -78,9 +88,25 @@ def predict_in_order(
             q = predicted(family, task)
             if decoded:
                 q = decoded_targets(q, task, relations, classes, choices[task.name].strength[name])
-            parts.append(weight * q)
-        done[task.name] = np.asarray(sum(parts))
+            parts.append((weight, q))
+        done[task.name] = pooled(task, parts) if choices[task.name].pool == "logits" else mixed(parts)
     return done
+
+
+def mixed(parts: Sequence[tuple[float, Array]]) -> Array:
+    """Weighted mean of probabilities."""
+    return np.asarray(sum(weight * q for weight, q in parts))
+
+
+def pooled(task: Task, parts: Sequence[tuple[float, Array]]) -> Array:
+    """Probabilities by the weighted mean of logits: (n, C) or (n, K).
+
+    Two networks' mean logits are those of one network, and as sure as they are where they agree; a mean of
+    probabilities is less sure, and orders rows by the surer of the two.
+    """
+    if isinstance(task, MulticlassTask):
+        return np.asarray(softmax(sum(w * np.log(np.clip(q, LEAST, None)) for w, q in parts), axis=1))
+    return np.asarray(expit(sum(w * logit(np.clip(q, LEAST, 1 - LEAST)) for w, q in parts)))
 
 
 def decoded_targets(

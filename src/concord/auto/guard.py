@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord import metrics
-from concord.auto.combine import Choice, decoded_held_out
+from concord.auto.combine import Choice, decoded_held_out, pooled
 from concord.auto.families import Family
 from concord.auto.level import critical_value, studentised
 from concord.auto.starts import Base, Start, too_few
@@ -24,6 +24,14 @@ Array = npt.NDArray[np.float64]
 
 
 ROUNDS = 4
+
+
+AVERAGE = "average"
+"""The candidate whose logits are the mean of those of the single-task and of the shared network."""
+
+
+HALVES = {"single-task": 0.5, "shared": 0.5}
+"""What it is made of."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,8 @@ def guard(
     """
     judge = _Judge.of(task, rows)
     everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
+    if start.name == AVERAGE:
+        everywhere[AVERAGE] = pooled(task, [(share, everywhere[name]) for name, share in HALVES.items()])
     decoded, strength, refused = _decoded(everywhere, judge, relations, classes, fold)
     everywhere |= decoded
     candidates = _Candidates.of(judge, everywhere, unseen, refused)
@@ -174,7 +184,7 @@ def guard(
     shown = candidates.shown(start.name, alpha)
     weights: dict[str, float] = {start.name: 1.0}
     if few is None:
-        averaging = average and base == "shared" and start.name != "single-task" and not unseen.any()
+        averaging = average and start.name in ("shared", "coupled") and not unseen.any()
         weights = _chosen(candidates, shown, averaging, alpha)
     gain, z = candidates.gain(base, candidates.mixed(weights))
     reason = _reason(candidates, weights, shown, start, base, few, alpha)
@@ -183,7 +193,7 @@ def guard(
     means = {name: float(loss.mean()) for name, loss in candidates.losses.items()}
     choice = Choice(
         task.name,
-        weights,
+        HALVES if AVERAGE in weights else weights,
         strength,
         dict(candidates.scores),
         means,
@@ -193,6 +203,7 @@ def guard(
         start=start.name,
         critical=shown.critical,
         alpha=alpha,
+        pool="logits" if AVERAGE in weights else "probabilities",
     )
     return choice, _mix(weights, everywhere)
 
@@ -255,8 +266,10 @@ def _reason(
     alpha: float,
 ) -> str:
     """What is chosen, what was shown, and who bore the burden of proof."""
-    chosen = "the balanced shared network" if weights == {"shared": 1.0} else _listed(weights)
-    if all(name in ("shared", "single-task") for name in weights):
+    named = {"shared": "the balanced shared network", AVERAGE: "the average of single-task and shared"}
+    chosen = named.get(next(iter(weights)), "") if len(weights) == 1 else ""
+    chosen = chosen or _listed(weights)
+    if all(name in ("shared", "single-task", AVERAGE) for name in weights):
         chosen += ", no coupling"
     burden = f"the start is {start.name}: {start.reason}"
     if few:

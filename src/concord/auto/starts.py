@@ -69,6 +69,8 @@ def start_of(
         return Start("coupled", "the table is beyond doubt")
     if base == "single-task":
         return Start("single-task", "the learner shares nothing between tasks")
+    if nothing_shown(task, checks):
+        return Start("average", "nothing is shown of the tasks either way")
     return Start("shared", "sharing seldom harms related tasks")
 
 
@@ -81,6 +83,12 @@ def unrelated(task: Task, rows: Rows, checks: Sequence[RelationCheck]) -> bool:
     sides = {side.name: side for c in mine for side in (c.relation.source, c.relation.target)}
     enough = all(too_few(rows, side) is None for side in sides.values())
     return bool(mine) and enough and all(c.verdict == "unrelated" for c in mine)
+
+
+def nothing_shown(task: Task, checks: Sequence[RelationCheck]) -> bool:
+    """Whether relations of a task were weighed, and none of them is found to tell anything."""
+    mine = [c for c in checks if task.name in (c.relation.source.name, c.relation.target.name)]
+    return bool(mine) and all(check.exponent == 0 for check in mine)
 
 
 def too_few(rows: Rows, task: Task) -> str | None:

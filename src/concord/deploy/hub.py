@@ -444,13 +444,12 @@ def _network(
     trunk: nn.Module,
     tasks: Sequence[Task],
     example: Any,
-    chosen: Mapping[str, int],
+    chosen: Mapping[str, int | list[int]],
     weights: Mapping[str, torch.Tensor],
 ) -> MultiTaskNetwork | TaskwiseNetwork:
     if not chosen:
         return MultiTaskNetwork(trunk, tasks, example)
-    networks = [
-        MultiTaskNetwork(copy.deepcopy(trunk), tasks_of_part(weights, number, tasks), example)
-        for number in range(max(chosen.values()) + 1)
-    ]
-    return TaskwiseNetwork({task: networks[number] for task, number in chosen.items()})
+    return TaskwiseNetwork.restored(
+        chosen,
+        lambda number: MultiTaskNetwork(copy.deepcopy(trunk), tasks_of_part(weights, number, tasks), example),
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Literal, get_args
 
@@ -117,24 +117,53 @@ class MultiTaskNetwork(nn.Module):
         return {name: self.heads[_key(name)](features) for name, features in self.features(x).items()}
 
 
+Chosen = int | list[int]
+"""Number of the network of a task, or of several."""
+
+
 class TaskwiseNetwork(nn.Module):
     """Several networks in one, each asked for some of the tasks: what each task chose for itself.
 
     Args:
-        networks: By task, the network that gives its logits; the same object may serve several tasks.
+        networks: By task, the network that gives its logits, or several of which it takes the mean; the same
+            object may serve several tasks.
+
+    Attributes:
+        chosen: By task, the number of its network, or a list of numbers.
     """
 
-    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+    def __init__(self, networks: Mapping[str, nn.Module | Sequence[nn.Module]]) -> None:
         super().__init__()
-        distinct = list({id(network): network for network in networks.values()}.values())
+        of = {task: [each] if isinstance(each, nn.Module) else list(each) for task, each in networks.items()}
+        distinct = list({id(network): network for each in of.values() for network in each}.values())
         self.networks = nn.ModuleList(distinct)
         numbers = {id(network): number for number, network in enumerate(distinct)}
-        self.chosen = {task: numbers[id(network)] for task, network in networks.items()}
+        self.chosen: dict[str, Chosen] = {
+            task: numbers[id(each[0])] if len(each) == 1 else [numbers[id(network)] for network in each]
+            for task, each in of.items()
+        }
+
+    @classmethod
+    def restored(cls, chosen: Mapping[str, Chosen], build: Callable[[int], nn.Module]) -> TaskwiseNetwork:
+        """The same network anew, from its numbers and a function that builds the one of a number."""
+        wanted = {task: [each] if isinstance(each, int) else each for task, each in chosen.items()}
+        made = [build(number) for number in range(max(n for each in wanted.values() for n in each) + 1)]
+        return cls({task: [made[number] for number in each] for task, each in wanted.items()})
+
+    def members(self, task: str) -> list[nn.Module]:
+        """The networks of a task."""
+        each = self.chosen[task]
+        return [self.networks[number] for number in ([each] if isinstance(each, int) else each)]
 
     def forward(self, x: Any) -> dict[str, Tensor]:
         """Logits by task: (n, C) or (n, K)."""
         logits = [network(x) for network in self.networks]
-        return {task: logits[number][task] for task, number in self.chosen.items()}
+        return {
+            task: logits[each][task]
+            if isinstance(each, int)
+            else torch.stack([logits[number][task] for number in each]).mean(dim=0)
+            for task, each in self.chosen.items()
+        }
 
 
 def tasks_of_part(weights: Mapping[str, Tensor], number: int, tasks: Sequence[Task]) -> list[Task]:

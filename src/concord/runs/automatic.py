@@ -124,19 +124,34 @@ def account(outcome: Automatic, effort: str) -> dict[str, Any]:
     }
 
 
-def _network(learner: StreamLearner, outcome: Automatic) -> tuple[nn.Module, dict[str, float]]:
-    """The chosen networks as one, with logits at their temperatures; and the factors, by task."""
-    stored = {}
+def _network(
+    learner: StreamLearner, outcome: Automatic
+) -> tuple[nn.Module, dict[str, float | dict[str, float]]]:
+    """The chosen networks as one, with logits at their temperatures; and the factors, by task.
+
+    A task that takes the mean of several networks' logits has a factor for each of them, by family.
+    """
+    stored: dict[str, dict[str, tuple[Any, float]]] = {}
     for task in outcome.tasks:
-        (form,) = outcome.choices[task.name].weights
-        family = outcome.families[form.partition("/")[0]]
-        stored[task.name] = family.networks[0][task.name], family.scale[task.name]
-    loaded = {one.name: learner.network(one) for one, _ in stored.values()}
+        families = [outcome.families[form.partition("/")[0]] for form in outcome.choices[task.name].weights]
+        stored[task.name] = {
+            one.name: (one.networks[0][task.name], float(one.scale[task.name])) for one in families
+        }
+    loaded: dict[str, nn.Module] = {}
+    for task_name, members in stored.items():
+        for one, scale in members.values():
+            if one.name not in loaded:
+                loaded[one.name] = learner.network(one)
+            scale_heads(loaded[one.name], {task_name: scale})
     network: nn.Module = next(iter(loaded.values()))
     if len(loaded) > 1:
-        network = TaskwiseNetwork({task: loaded[one.name] for task, (one, _) in stored.items()})
-    scales = {task: float(scale) for task, (_, scale) in stored.items()}
-    scale_heads(network, scales)
+        network = TaskwiseNetwork(
+            {task: [loaded[one.name] for one, _ in each.values()] for task, each in stored.items()}
+        )
+    scales: dict[str, float | dict[str, float]] = {}
+    for task_name, each in stored.items():
+        factors = {family: scale for family, (_, scale) in each.items()}
+        scales[task_name] = next(iter(factors.values())) if len(factors) == 1 else factors
     return network, scales
 
 

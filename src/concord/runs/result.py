@@ -52,8 +52,7 @@ def assembled(
 def scale_heads(network: nn.Module, scales: Mapping[str, float]) -> None:
     """Multiply the logits of tasks by scaling the weights of their heads."""
     for task, scale in scales.items():
-        one: Any = network
-        if isinstance(network, TaskwiseNetwork):
-            one = network.networks[network.chosen[task]]
-        for parameter in one.head(task).parameters():
-            parameter.mul_(scale)
+        members: list[Any] = network.members(task) if isinstance(network, TaskwiseNetwork) else [network]
+        for one in members:
+            for parameter in one.head(task).parameters():
+                parameter.mul_(scale)

@@ -59,7 +59,7 @@ class Run:
         tokenize: Turns texts into what the network takes; None for other inputs.
         trunk: What rebuilds the trunk (`NamedTrunk.resolved`).
         standardize: Whether the network standardises feature rows.
-        chosen: By task, the number of the network that it selected; empty where one serves all.
+        chosen: By task, the number of the network that it selected, or several; empty where one serves all.
         thresholds: Where predictions are cut; None cuts labels at .5.
         facts: What else is known: steps, rows, metrics on validation rows.
     """
@@ -79,7 +79,7 @@ class Run:
     tokenize: Callable[[list[str]], Any] | None = None
     trunk: Mapping[str, Any] = field(default_factory=dict)
     standardize: bool = False
-    chosen: Mapping[str, int] = field(default_factory=dict)
+    chosen: Mapping[str, int | list[int]] = field(default_factory=dict)
     thresholds: Thresholds | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -245,13 +245,11 @@ def _network(
             blank = Standardize(torch.zeros(shape), torch.ones(shape))
         return network_of(NamedTrunk(module, trunk.kind, trunk.example), tasks, blank)
 
-    chosen: Mapping[str, int] = content["chosen"]
-    if not chosen:
+    if not content["chosen"]:
         return one(trunk.module, tasks)
     from copy import deepcopy
 
-    networks = [
-        one(deepcopy(trunk.module), tasks_of_part(weights, number, tasks))
-        for number in range(max(chosen.values()) + 1)
-    ]
-    return TaskwiseNetwork({task: networks[number] for task, number in chosen.items()})
+    return TaskwiseNetwork.restored(
+        content["chosen"],
+        lambda number: one(deepcopy(trunk.module), tasks_of_part(weights, number, tasks)),
+    )
