@@ -25,6 +25,8 @@ import concord as cc
 from page import machine, table, write_section
 
 NOISE, TEST_ROWS = 0.3, 5_000
+MEASURED = {"class": 1, "labels": 1, "seconds": 1, "mebibytes": 0}
+"""What a fit is measured by, and with how many digits it is printed."""
 FORMS = ("logistic", "single", "single x10", "shared", "auto")
 
 
@@ -119,19 +121,51 @@ def held() -> float:
 
 def apart(form: str, rows: int, seed: int) -> dict[str, Any]:
     """One fit in a process of its own."""
+    command = [sys.executable, str(Path(__file__)), "--one", form, str(rows), str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(form, rows, seed, found, file=sys.stderr, flush=True)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, and with --page write the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[500, 5_000, 50_000], help="of each task")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=900)
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--one", nargs=3, metavar=("FORM", "ROWS", "SEED"), help="a single fit, as JSON")
+    parser.add_argument("--page", action="store_true", help="write the section of docs/benchmarks.md")
+    options = parser.parse_args(arguments)
+    if options.one:
+        print(json.dumps(measure(options.one[0], int(options.one[1]), int(options.one[2]))))
+        return
+    where, lines = machine("one thread"), []
+    for rows in options.rows:
+        for form in options.forms:
+            found = [apart(form, rows, options.first_seed + i) for i in range(options.seeds)]
+            mean = {key: np.mean([each[key] for each in found]) for key in MEASURED}
+            values = [f"{mean[key]:.{digits}f}" for key, digits in MEASURED.items()]
+            lines.append([f"{rows:,} + {rows:,}", form, found[0]["steps"], *values])
+    body = page_body(where, options, lines)
+    print(body)
+    if options.page:
+        write_section("many-rows", "Many rows", body)
+
+
+def page_body(where: str, options: argparse.Namespace, lines: list[list[str]]) -> str:
+    """The section in Markdown."""
     command = " ".join(
         ["python benchmarks/many_rows.py --rows", *map(str, options.rows), "--forms"]
         + [f"'{form}'" if " " in form else form for form in options.forms]
         + [f"--seeds {options.seeds} --first-seed {options.first_seed} --page"]
     )
-    body = (
+    head = ["rows", "what is fitted", "steps", "class", "labels", "processor seconds", "MiB on top"]
+    return (
         f"`{command}`\n\n{where}.\n\nEverything by default: balanced accuracy of the class, macro-F1 of the labels "
         f"(x100; the mean of the seeds, {options.seeds} in number), time and memory of a fit.\n\n"
-    )
-    body += table(head, lines)
-    print(body)
-    if options.page:
-        write_section("many-rows", "Many rows", body)
+    ) + table(head, lines)
 
 
 if __name__ == "__main__":
