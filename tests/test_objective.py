@@ -263,12 +263,12 @@ def call(**changes):
             ["logits are tensors, found a NumPy"],
         ),
         (
-            {"soft": ("expression", np.zeros((4, 7)))},
+            {"soft": ("expression", np.full((4, 7), "no"))},
             AnnotationError,
             ["soft targets are tensors, found a Num"],
         ),
         (
-            {"sample_weight": ("expression", np.ones(4))},
+            {"sample_weight": ("expression", [1.0] * 4)},
             AnnotationError,
             ["sample weights are tensors, found"],
         ),
@@ -304,6 +304,22 @@ def test_arrays_as_targets_give_the_loss_of_tensors(dtype):
     found = objective()(logits(), arrays)
     assert found.loss.dtype == expected.loss.dtype
     assert torch.equal(found.loss, expected.loss)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, ">f4", np.int64])
+def test_arrays_as_soft_targets_and_weights_give_the_loss_of_tensors(dtype):
+    soft, weight = np.zeros((4, 7)), np.arange(4)
+    soft[:, 2] = 1
+    tensors = {"soft": torch.tensor(soft).float(), "sample_weight": torch.tensor(weight).float()}
+    arrays = {"soft": soft.astype(dtype), "sample_weight": weight.astype(dtype)}
+    expected, found = (
+        objective()(logits(), targets(), **{key: {"expression": values} for key, values in given.items()})
+        for given in (tensors, arrays)
+    )
+    assert torch.equal(found.loss, expected.loss)
+    assert found.parts.keys() == expected.parts.keys()
+    with raises(RangeError, "sample weights are finite and >= 0"):
+        objective()(logits(), targets(), sample_weight={"expression": np.array([1, 1, -1, 1])})
 
 
 def test_arrays_are_checked_like_tensors():

@@ -144,15 +144,15 @@ class CoupledObjective(nn.Module):
         logits: Mapping[str, Tensor],
         targets: Mapping[str, Tensor | Array],
         *,
-        soft: Mapping[str, Tensor] | None = None,
-        sample_weight: Mapping[str, Tensor] | None = None,
+        soft: Mapping[str, Tensor | Array] | None = None,
+        sample_weight: Mapping[str, Tensor | Array] | None = None,
     ) -> ObjectiveResult:
         """Loss of a batch.
 
         Args:
             logits: By task: (n, C) or (n, K).
-            targets: By task: (n,) int64 in -1 .. C-1, or (n, K) with 0, 1 or NaN; NumPy arrays of these
-                are copied to the device of the logits.
+            targets: By task: (n,) int64 in -1 .. C-1, or (n, K) with 0, 1 or NaN. NumPy arrays, here and
+                below, are copied to the device of the logits.
             soft: By task, where there are any: (n, C) distributions or (n, K) probabilities, NaN for
                 none: targets from a first stage, a teacher or a co-annotated file.
             sample_weight: By task, where there are any: (n,) >= 0, for the supervised losses.
@@ -166,6 +166,8 @@ class CoupledObjective(nn.Module):
             NotFiniteError: NaN or infinite logits.
         """
         targets = _as_tensors(targets, logits)
+        soft = None if soft is None else _as_tensors(soft, logits, np.float32)
+        sample_weight = None if sample_weight is None else _as_tensors(sample_weight, logits, np.float32)
         self._check_shapes(logits, targets)
         self._check_extras(logits, soft or {}, sample_weight or {})
         if self.validate:
@@ -261,18 +263,21 @@ class CoupledObjective(nn.Module):
         return f"tasks={list(self.tasks)}, relations={list(self.relations)}"
 
 
-def _as_tensors(targets: Mapping[str, Tensor | Array], logits: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Targets whose NumPy arrays are tensors where the logits are; what cannot be one is refused later."""
-    if not any(isinstance(values, np.ndarray) for values in targets.values()):
-        return targets  # type: ignore[return-value]
-    return {name: _as_tensor(values, logits.get(name)) for name, values in targets.items()}
+def _as_tensors(
+    given: Mapping[str, Tensor | Array], logits: Mapping[str, Tensor], dtype: Any = None
+) -> Mapping[str, Tensor]:
+    """Values whose NumPy arrays are tensors where the logits are; what cannot be one is refused later."""
+    if not any(isinstance(values, np.ndarray) for values in given.values()):
+        return given  # type: ignore[return-value]
+    return {name: _as_tensor(values, logits.get(name), dtype) for name, values in given.items()}
 
 
-def _as_tensor(values: Any, logits: Tensor | None) -> Any:
+def _as_tensor(values: Any, logits: Tensor | None, dtype: Any) -> Any:
     if not (isinstance(values, np.ndarray) and isinstance(logits, Tensor) and values.dtype.kind in NUMBERS):
         return values
     # Copied: torch takes neither reversed nor foreign byte orders, and warns of arrays that are read-only.
-    dtype = np.int64 if values.dtype.kind in "iu" else np.float32
+    if dtype is None:
+        dtype = np.int64 if values.dtype.kind in "iu" else np.float32
     return torch.from_numpy(np.array(values, dtype=dtype, order="C")).to(logits.device)
 
 

@@ -111,7 +111,8 @@ def test_strengths_are_fitted_by_the_groups_of_the_validation_rows(tmp_path, mon
     assert seen[0][1] is None
     for name in ("classed", "labelled"):
         manifest = read_manifest(tmp_path / f"{name}.parquet")
-        groups = [None if i % 3 == 0 else f"v{i % 7}" for i in range(len(manifest))]
+        splits = manifest.frame["split"].to_list()
+        groups = [None if i % 3 == 0 else f"{splits[i]}{i % 7}" for i in range(len(manifest))]
         write_manifest(
             replace(manifest, frame=manifest.frame.with_columns(group=pl.Series(groups))),
             tmp_path / f"{name}.parquet",

@@ -71,6 +71,7 @@ class Built:
         validation: By source, its validation rows; may be empty.
         left_out: Tasks of the sources that are not learnt, since the config's `tasks` does not list them.
         length: How long it trains, and why.
+        sources: Rows of all splits, without their inputs.
     """
 
     config: Config
@@ -86,6 +87,7 @@ class Built:
     validation: dict[str, Source]
     left_out: tuple[str, ...] = ()
     length: TrainingLength | None = None
+    sources: Sources | None = None
 
     @property
     def steps(self) -> int:
@@ -190,6 +192,7 @@ def build(config: Config) -> Built:
         sources_of(config, sources.split(config, "val"), preparation),
         sources.left_out,
         length,
+        sources,
     )
 
 

@@ -15,6 +15,7 @@ from concord.decoding import HALF, Thresholds
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, OutputError, UnknownNameError
 from concord.files import write_text
 from concord.metrics import NEED_A_LABEL, measured, metric_names
+from concord.runs.leaks import tell_leaks
 from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
 from concord.runs.run import Run
 from concord.runs.sources import Sources, named, open_sources
@@ -44,6 +45,8 @@ def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:
         raise UnknownNameError.of("split", split, SPLITS)
     sources: Sources = open_sources(config)
     parts = sources.split(config, split)
+    if split != "train":
+        tell_leaks(config, sources, [split])
     if not parts:
         raise EmptyDataError(
             f"no source has rows of split {split!r}; `concord data split` draws one, --split names another"

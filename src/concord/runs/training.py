@@ -53,6 +53,7 @@ from concord.runs.folder import (
     lengthened,
 )
 from concord.runs.grouped import GROUP, GroupedBatches
+from concord.runs.leaks import tell_leaks
 from concord.runs.outputs import device_of
 from concord.runs.result import assembled, scale_heads
 from concord.runs.run import Run, load_run, save_run
@@ -127,6 +128,8 @@ def train(
         )
     if fabric.is_global_zero:
         _tell_copies(built)
+        if built.sources is not None:
+            tell_leaks(config, built.sources, ("val", "test"))
     owner = claimed(folder, config, content, fabric, overwrite=overwrite, further=more_steps is not None)
     try:
         return _train(built, fabric, folder, owner)

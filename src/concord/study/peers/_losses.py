@@ -32,8 +32,8 @@ class CombinedLosses(CoupledObjective):
         logits: Mapping[str, Tensor],
         targets: Mapping[str, Tensor | Array],
         *,
-        soft: Mapping[str, Tensor] | None = None,
-        sample_weight: Mapping[str, Tensor] | None = None,
+        soft: Mapping[str, Tensor | Array] | None = None,
+        sample_weight: Mapping[str, Tensor | Array] | None = None,
     ) -> ObjectiveResult:
         """Loss of a batch; see `CoupledObjective`. Peers take neither soft targets nor sample weights."""
         assert not soft
