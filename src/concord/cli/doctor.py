@@ -19,7 +19,7 @@ CORE = ""
 
 
 def doctor(json_out: JsonOption = None) -> None:
-    """Say what is installed, which extras are missing and how to get them, and which accelerator is seen.
+    """Say what is installed, which extras are missing or do not fit, how to get them, and the accelerators.
 
     Ends with status 1 where something that is always needed is missing.
     """
@@ -37,6 +37,7 @@ def doctor(json_out: JsonOption = None) -> None:
         if extra not in NOT_FOR_USERS
     }
     missing = [name for name, version in core.items() if not version]
+    unfit = {extra: _unfit(versions) for extra, versions in extras.items()} if "torch" not in missing else {}
     accelerator = _accelerator() if "torch" not in missing else "unknown without torch"
     write_json(
         json_out,
@@ -46,6 +47,7 @@ def doctor(json_out: JsonOption = None) -> None:
             "platform": platform.platform(terse=True),
             "installed": core,
             "extras": extras,
+            "unfit": {extra: reason for extra, reason in unfit.items() if reason},
             "missing": missing,
             "accelerator": accelerator,
         },
@@ -53,7 +55,7 @@ def doctor(json_out: JsonOption = None) -> None:
     say(f"concord {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
     say("installed: " + ", ".join(f"{name} {version}" for name, version in core.items() if version))
     for extra, versions in extras.items():
-        say(_extra(extra, versions))
+        say(_extra(extra, versions) + unfit.get(extra, ""))
     say(f"accelerator: {accelerator}")
     if missing:
         say(f"missing: {', '.join(missing)}; pip install concord-mtl brings them")
@@ -94,6 +96,19 @@ def _extra(extra: str, versions: Mapping[str, str]) -> str:
         return f"extra {extra}: " + ", ".join(f"{name} {version}" for name, version in versions.items())
     lacking = ", ".join(name for name, version in versions.items() if not version)
     return f"extra {extra}: missing {lacking}; pip install 'concord-mtl[{extra}]'"
+
+
+def _unfit(versions: Mapping[str, str]) -> str:
+    """What to say of the first library that is installed and does not import beside this torch; or nothing."""
+    from concord.networks import unfit
+
+    for name in versions if all(versions.values()) else ():
+        reason = unfit(name)
+        if reason is not None:
+            return (
+                f"; installed, but {name} does not fit this torch ({reason}): install releases of one build"
+            )
+    return ""
 
 
 def _accelerator() -> str:

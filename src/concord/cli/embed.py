@@ -18,7 +18,12 @@ def embed(
     ],
     *,
     trunk: Annotated[
-        str, typer.Option("--trunk", help="timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER or builtin:NAME.")
+        str,
+        typer.Option(
+            "--trunk",
+            help="timm:NAME, torchvision:NAME, hf:NAME_OR_FOLDER, package:efficientnet-lite0 or "
+            "builtin:NAME.",
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder to write.")],
     pretrained: Annotated[

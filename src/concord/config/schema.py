@@ -243,8 +243,8 @@ class TrunkPlan(_Strict):
 
     name: str = Field(
         default="builtin:mlp",
-        description="builtin:mlp, builtin:resnet, builtin:bag-of-words, timm:NAME, torchvision:NAME or "
-        "hf:NAME_OR_FOLDER",
+        description="builtin:mlp, builtin:resnet, builtin:bag-of-words, timm:NAME, torchvision:NAME, "
+        "hf:NAME_OR_FOLDER or package:efficientnet-lite0",
     )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Options of the architecture, such as hidden: [512, 512]"

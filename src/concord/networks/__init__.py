@@ -10,12 +10,21 @@ from concord.networks.multitask import (
     mlp_network,
     tasks_of_part,
 )
-from concord.networks.predict import predict_logits
+from concord.networks.predict import predict_logits, rows_at_a_time
 from concord.networks.standardize import Standardize
 from concord.networks.torch_state import one_thread, reseed, seeded, usual_torch
-from concord.networks.trunks import NamedTrunk, SmallResNet, VisionTrunk, build_trunk, mlp
+from concord.networks.trunks import (
+    TRUNK_SOURCES,
+    NamedTrunk,
+    SmallResNet,
+    VisionTrunk,
+    build_trunk,
+    mlp,
+    unfit,
+)
 
 __all__ = [
+    "TRUNK_SOURCES",
     "Capacity",
     "MultiTaskNetwork",
     "NamedTrunk",
@@ -34,7 +43,9 @@ __all__ = [
     "pieces",
     "predict_logits",
     "reseed",
+    "rows_at_a_time",
     "seeded",
     "tasks_of_part",
+    "unfit",
     "usual_torch",
 ]

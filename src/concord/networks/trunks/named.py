@@ -15,7 +15,16 @@ from concord.errors import ConcordError, ConfigError, ShapeError, UnknownNameErr
 Kind = Literal["features", "images", "texts"]
 """What a trunk takes: rows of numbers, images (n, 3, size, size), or texts."""
 
-_ADAPTERS = {"builtin": "builtin", "timm": "timm", "torchvision": "torchvision", "hf": "transformers"}
+_ADAPTERS = {
+    "builtin": "builtin",
+    "timm": "timm",
+    "torchvision": "torchvision",
+    "hf": "transformers",
+    "package": "package",
+}
+
+TRUNK_SOURCES = tuple(_ADAPTERS)
+"""What may stand before the colon of a trunk's name."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +82,9 @@ def build_trunk(
     """Build a trunk by name.
 
     Args:
-        name: `SOURCE:NAME`; sources are `builtin` (mlp, resnet, bag-of-words), `timm`, `torchvision` and
-            `hf` (a name of the hub or a folder, for images and texts).
+        name: `SOURCE:NAME`; sources are `builtin` (mlp, resnet, bag-of-words), `timm`, `torchvision`,
+            `hf` (a name of the hub or a folder, for images and texts) and `package` (efficientnet-lite0, with
+            weights that a package brings).
         shape: Of one input without the row; see `TrunkRequest`.
         pretrained: Whether weights that were trained before are loaded: from a folder, or the cache of the
             library that the trunk comes from.
@@ -85,7 +95,8 @@ def build_trunk(
     Raises:
         UnknownNameError: No such source or architecture.
         ConfigError: An option that the architecture does not have.
-        MissingExtraError: The library is not installed; the message says how to get it.
+        MissingExtraError: The library is not installed, or does not import beside this torch; the message
+            says which, and what to install.
         MissingDataError: Pretrained weights that are neither in a folder nor in a cache.
         ShapeError: An input of another shape than the architecture takes.
     """

@@ -1,29 +1,35 @@
-"""`timm:NAME`, or `timm:FOLDER` of a model that timm saved."""
+"""`timm:NAME`, or `timm:FOLDER` of a model that timm saved.
+
+The option `grad_checkpointing: true` is timm's own switch: activations are computed again in the backward
+pass, which saves memory and takes a second forward pass. All other options are the architecture's.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from concord.errors import ConfigError, MissingDataError, MissingExtraError, UnknownNameError
+from concord.errors import ConfigError, MissingDataError, UnknownNameError
+from concord.networks.trunks.library import first_line, imported
 from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
 
 
 def build(request: TrunkRequest) -> NamedTrunk:
     """Build a timm model without its classifier; see `concord.trunks.build_trunk`."""
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:  # a mismatched torchvision raises RuntimeError
-        raise MissingExtraError(
-            f"trunk timm:{request.name} needs timm: pip install concord-mtl[timm] ({_first_line(error)})"
-        ) from error
+    timm = imported("timm", f"timm:{request.name}", "concord-mtl[timm]")
     name, options = _chosen(timm, request)
+    checkpointing = bool(options.pop("grad_checkpointing", False))
     try:
         module = timm.create_model(name, pretrained=request.pretrained, **options)
-    except TypeError as error:
-        raise ConfigError(f"trunk timm:{name}: {_first_line(error)}") from error
+        if checkpointing:
+            module.set_grad_checkpointing(True)
+    except (
+        TypeError,
+        AssertionError,
+    ) as error:  # an option or switch that it does not have
+        raise ConfigError(f"trunk timm:{name}: {first_line(error)}") from error
     except (OSError, RuntimeError) as error:
-        raise MissingDataError(f"trunk timm:{name} cannot be loaded: {_first_line(error)}") from error
+        raise MissingDataError(f"trunk timm:{name} cannot be loaded: {first_line(error)}") from error
     known = module.pretrained_cfg
     size = known.get("input_size", (3, 224, 224))[-1]
     mean, deviation = known.get("mean"), known.get("std")
@@ -78,7 +84,3 @@ def _cached(timm: Any, name: str) -> str:
         f"the weights of timm:{name} are not in the local cache, and nothing is fetched unasked: set "
         "download to true, or give a folder"
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

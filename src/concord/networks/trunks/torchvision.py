@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concord.errors import ConfigError, MissingDataError, MissingExtraError, UnknownNameError
+from concord.errors import ConfigError, MissingDataError, UnknownNameError
+from concord.networks.trunks.library import imported
 from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
 
 
@@ -41,13 +42,7 @@ class Headless(nn.Module):
 
 def build(request: TrunkRequest) -> NamedTrunk:
     """Build a torchvision model; see `concord.trunks.build_trunk`."""
-    try:
-        from torchvision import models
-    except (ImportError, RuntimeError) as error:  # with a torch of another build: RuntimeError
-        raise MissingExtraError(
-            f"trunk torchvision:{request.name} needs a torchvision that fits this torch: "
-            f"pip install concord-mtl[timm] ({str(error).splitlines()[0]})"
-        ) from error
+    models = imported("torchvision", f"torchvision:{request.name}", "concord-mtl[timm]").models
     if request.name not in models.list_models():
         raise UnknownNameError.of("torchvision model", request.name, models.list_models())
     weights = None

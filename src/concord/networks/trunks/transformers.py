@@ -14,10 +14,10 @@ from concord.errors import (
     CheckpointError,
     ConfigError,
     MissingDataError,
-    MissingExtraError,
     ShapeError,
     UnknownNameError,
 )
+from concord.networks.trunks.library import imported
 from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
 
 REMOTE_CODE = ("auto_map", "custom_pipelines", "custom_generate", "trust_remote_code", "use_kernels")
@@ -98,12 +98,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
     Options: `pool` (`mean`, `first`), `tokens` (most tokens of a text), and any of the architecture's
     configuration.
     """
-    try:
-        import transformers
-    except (ImportError, RuntimeError) as error:
-        raise MissingExtraError(
-            f"trunk hf:{request.name} needs transformers: pip install concord-mtl[transformers]"
-        ) from error
+    transformers = imported("transformers", f"hf:{request.name}", "concord-mtl[transformers]")
     options = dict(request.options)
     pool, tokens = options.pop("pool", "mean"), options.pop("tokens", 128)
     if pool not in get_args(Pool):
