@@ -91,6 +91,9 @@ class CoupledObjective(nn.Module):
         ['action_units', 'expression', 'posterior-coannotation:expression->action_units']
     """
 
+    takes_pieces: bool = True
+    """Whether its gradient reaches the network through the logits alone, so that a batch may be cut up."""
+
     def __init__(
         self,
         tasks: Sequence[Task],

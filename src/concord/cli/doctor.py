@@ -99,7 +99,7 @@ def _extra(extra: str, versions: Mapping[str, str]) -> str:
 
 
 def _unfit(versions: Mapping[str, str]) -> str:
-    """What to say of the first library that is installed and does not import beside this torch; or nothing."""
+    """What to say of the first library that does not import beside this torch; nothing where all do."""
     from concord.networks import unfit
 
     for name in versions if all(versions.values()) else ():

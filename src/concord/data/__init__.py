@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from concord.data.frames import from_csv, from_frame
     from concord.data.groups import group_codes
     from concord.data.images import BOX, IMAGENET, Images, Normalization, normalize
-    from concord.data.inputs import Inputs, Texts, concatenate
+    from concord.data.inputs import Inputs, Loaded, Texts, concatenate
     from concord.data.inspection import as_table, inspect
     from concord.data.joining import merge, stack
     from concord.data.loading import Collate
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from concord.data.registry import read, reader, reader_names, reads_data_set
     from concord.data.source import Source
     from concord.data.splitting import resplit, split_shares
-    from concord.data.streamed import StreamedInputs
+    from concord.data.streamed import StreamedInputs, unreadable
 
 __all__ = [
     "Augment",
@@ -89,6 +89,7 @@ __getattr__, __dir__ = lazy_door(
         "IMAGENET": "concord.data.images",
         "Images": "concord.data.images",
         "Inputs": "concord.data.inputs",
+        "Loaded": "concord.data.inputs",
         "LOCATORS": "concord.data.manifest",
         "Manifest": "concord.data.manifest",
         "Mixture": "concord.data.mixture",
@@ -96,6 +97,7 @@ __getattr__, __dir__ = lazy_door(
         "SPLITS": "concord.data.manifest",
         "Source": "concord.data.source",
         "StreamedInputs": "concord.data.streamed",
+        "unreadable": "concord.data.streamed",
         "Texts": "concord.data.inputs",
         "annotate": "concord.data.coannotation",
         "as_table": "concord.data.inspection",

@@ -72,6 +72,18 @@ class StreamedInputs:
         """(sources + 1,) number of each source's first row; the last one is how many rows there are."""
         return np.cumsum([0, *map(len, self.sources)])
 
+    @cached_property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input without the row, by reading the first one that can be read.
+
+        Raises:
+            EmptyDataError: None can be read, or there are no rows.
+        """
+        for inputs, places in self.load(np.arange(len(self))[:, None]):
+            if len(places):
+                return tuple(inputs.shape[1:])
+        raise EmptyDataError("none of the inputs can be read")
+
     # -- what is known without reading an input ------------------------------------------------------
 
     def targets(self, tasks: Sequence[Task]) -> dict[str, Tensor]:
@@ -135,6 +147,24 @@ class StreamedInputs:
                 raise result
             yield self._arranged(result, *asked.waiting.popleft(), tell)
 
+    def read(self, rows: int = 256) -> Tensor:
+        """All inputs in memory: (n, ...).
+
+        Args:
+            rows: Read at a time.
+
+        Raises:
+            EmptyDataError: An input that cannot be loaded and was to be left out: here, every row counts.
+            ConcordError: An input that cannot be loaded.
+        """
+        out: list[Tensor] = []
+        for places in _pieces(len(self), rows):
+            for inputs, found in self.load([places]):
+                if len(found) < len(places):
+                    raise EmptyDataError(unreadable(len(places) - len(found)))
+                out.append(inputs)
+        return torch.cat(out) if out else torch.empty(0)
+
     def _by_source(self, number: Numbers) -> Iterator[tuple[Numbers, int, Numbers]]:
         """Places, number of the source and rows within it, of every source that has some of the rows."""
         which = np.searchsorted(self.starts, number, side="right") - 1
@@ -157,6 +187,19 @@ class StreamedInputs:
         position = np.concatenate(came)
         order = np.argsort(position)
         return _taken(result.inputs, order), places[position[order]]
+
+
+def _pieces(n: int, size: int) -> Iterator[Numbers]:
+    """Places 0 .. n - 1, at most `size` at a time."""
+    return (np.arange(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def unreadable(rows: int) -> str:
+    """What to say of rows that were asked for and cannot be read."""
+    return (
+        f"the inputs of {rows} rows cannot be read, and every row is predicted; leave them out (where), or "
+        "see which with on_error: raise"
+    )
 
 
 Part = tuple[Numbers, int, Numbers]

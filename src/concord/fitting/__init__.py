@@ -6,6 +6,7 @@ from concord.fitting.devices import keep_freed_memory, launch, on_first
 from concord.fitting.held import HeldFeatures
 from concord.fitting.loop import fit
 from concord.fitting.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
+from concord.fitting.predict import held, row_logits
 from concord.fitting.recipe import History, Recipe, selected_network
 from concord.fitting.rows import (
     Balanced,
@@ -45,6 +46,7 @@ __all__ = [
     "collect",
     "fit",
     "freeze",
+    "held",
     "keep_freed_memory",
     "launch",
     "on_first",
@@ -52,6 +54,7 @@ __all__ = [
     "parameter_groups",
     "random_state",
     "rate_factor",
+    "row_logits",
     "scaled_log_loss",
     "selected_network",
     "set_random_state",

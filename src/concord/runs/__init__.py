@@ -4,7 +4,7 @@ from concord.runs.building import Built, build
 from concord.runs.embedding import FILES as EMBEDDING_FILES
 from concord.runs.embedding import Embedding, embed
 from concord.runs.evaluation import as_table, evaluate, write_metrics
-from concord.runs.inputs import Preparation
+from concord.runs.inputs import Preparation, trunk_kind
 from concord.runs.prediction import predict, predict_split, write_predictions
 from concord.runs.relations import relation_of
 from concord.runs.run import RUN_FILE, TOKENIZER, WEIGHTS_FILE, Run, load_run, tokenizer_files
@@ -43,6 +43,7 @@ __all__ = [
     "sources_of",
     "tokenizer_files",
     "train",
+    "trunk_kind",
     "vocabulary_across",
     "write_metrics",
     "write_predictions",

@@ -23,7 +23,19 @@ from pydantic import (
 from concord.config import RelationPlan as SourcedRelation
 from concord.config import SourcePlan, TaskPlan, as_config, read_config, training_length
 from concord.errors import MissingDataError, StudyError, UnknownNameError
-from concord.study.spec import FEWEST_STEPS, Budget, Count, Name, Network, Regime, _Strict, case_names
+from concord.study.spec import (
+    FEWEST_STEPS,
+    AnyNetwork,
+    Budget,
+    Count,
+    Name,
+    Network,
+    Regime,
+    StudyRecipe,
+    TrunkNetwork,
+    _Strict,
+    case_names,
+)
 
 BASELINES = ("single-task", "uncoupled")
 """Conditions that the others are compared with, where the plan has them."""
@@ -102,6 +114,9 @@ class Sourced(_Strict):
         relations: How tasks are related.
         rows: At most so many rows of a split, of each source; drawn once, the same for all runs.
         outputs: `all`, or `present`: classes and labels that some split has no row of are left out.
+        stream: Whether images stay in their files and are read when a network needs them, so that memory
+            does not grow with their number; results are the same, bit by bit.
+        workers: Processes that read ahead where images are streamed; 0 reads in the one that trains.
     """
 
     data: str
@@ -110,6 +125,8 @@ class Sourced(_Strict):
     relations: list[SourcedRelation] = Field(default_factory=list)
     rows: dict[Literal["train", "val", "test"], Count] = Field(default_factory=dict)
     outputs: Literal["all", "present"] = "all"
+    stream: bool = False
+    workers: int = Field(default=0, ge=0, lt=2**10)
 
 
 def _kind_of(problem: Any) -> str:
@@ -127,6 +144,11 @@ def with_steps(regime: Any, rows_per_task: Any) -> Any:
         return regime
     rows = regime.get("rows")
     counts = list(rows.values()) if isinstance(rows, dict) else []
+    if any(isinstance(n, str) for n in counts):
+        raise ValueError(
+            f"regime {regime.get('name')}: steps are counted from numbers of rows; where rows are shares or all, "
+            "give budget.steps"
+        )
     if not counts or not all(type(n) is int and n > 0 for n in (*counts, rows_per_task)):
         return regime  # which is refused for that
     length = training_length(dict(regime["rows"]), rows_per_task, FEWEST_STEPS)
@@ -180,8 +202,9 @@ class Plan(_Strict):
         conditions: What is compared; at least one of them is `single-task` or `uncoupled`.
         seeds: Each draws rows, initial weights and batches, the same for all conditions; in 0 .. 2^32-1. A
             number n means 0 .. n-1.
-        network: The trunk.
+        network: The trunk: a small one by `kind`, or any by its name.
         budget: Steps and rows.
+        recipe: How weights are changed beyond the budget; constant rates in single precision unless given.
         metrics: By task, the metric that it is judged by: `accuracy` and `mean_f1` unless given.
         margin: Non-inferiority margin in points (x100).
         level: Mass of the intervals, and 1 minus the level of the verdicts.
@@ -201,8 +224,9 @@ class Plan(_Strict):
     regimes: list[Regime] = Field(min_length=1)
     conditions: list[ConditionPlan] = Field(min_length=1)
     seeds: Annotated[list[Seed], BeforeValidator(_listed)] = Field(default=[0, 1, 2, 3, 4], min_length=1)
-    network: Network = Network()
+    network: AnyNetwork = Network()
     budget: Budget = Budget()
+    recipe: StudyRecipe | None = None
     metrics: dict[str, str] = Field(default_factory=dict)
     margin: float = Field(default=1.0, ge=0)
     level: float = Field(default=0.95, gt=0.5, lt=1)
@@ -304,10 +328,11 @@ class Plan(_Strict):
         return as_plan({**self.model_dump(), **changed})
 
     def resolved(self) -> dict[str, Any]:
-        """Plain data, without what results do not depend on: folders, and which samples are shown."""
+        """Plain data, without what results do not depend on: folders, how files are read, shown samples."""
         plain = self.model_dump(mode="json", exclude={"folder", "samples"}, exclude_none=True)
         if isinstance(self.problem, Sourced):
-            del plain["problem"]["data"]
+            for key in ("data", "stream", "workers"):
+                del plain["problem"][key]
         return plain
 
     @property
@@ -354,7 +379,7 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
         parts = [part for part in first["loc"] if part not in _BRANCHES]
         place = ".".join(str(part) for part in parts)
         if first["type"] == "extra_forbidden":
-            known = _keys_at(parts[:-1], "Sourced" in first["loc"])
+            known = _keys_at(parts[:-1], first["loc"])
             near = str(UnknownNameError.of("key", parts[-1], known)).partition("; ")[2]
             raise UnknownNameError(f"{where}: unknown key {place!r}; {near}") from None
         reason = first["msg"].removeprefix("Value error, ")
@@ -393,18 +418,19 @@ def _with_sources(values: dict[str, Any], where: str) -> dict[str, Any]:
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
-_BRANCHES = ("Data", "Sourced", "str")
+_BRANCHES = ("Data", "Sourced", "str", "Network", "TrunkNetwork", "constrained-int")
 """What pydantic puts into a place to say which side of a union it tried."""
 
 
-def _keys_at(place: Sequence[int | str], sourced: bool) -> list[str]:
-    """Fields of the part of a plan at a place."""
+def _keys_at(place: Sequence[int | str], branches: Sequence[int | str]) -> list[str]:
+    """Fields of the part of a plan at a place; `branches` says which side of a union it is."""
     kinds: dict[str, type[BaseModel]] = {
         "regimes": Regime,
         "conditions": ConditionPlan,
-        "network": Network,
+        "network": TrunkNetwork if "TrunkNetwork" in branches else Network,
         "budget": Budget,
-        "problem": Sourced if sourced else Data,
+        "recipe": StudyRecipe,
+        "problem": Sourced if "Sourced" in branches else Data,
         "relations": RelationPlan,
     }
     names = [part for part in place if isinstance(part, str)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from concord.study.plan import MOST_SEEDS, Plan
-from concord.study.spec import Network
+from concord.study.spec import Network, TrunkNetwork
 
 
 def plan_schema() -> dict[str, Any]:
@@ -32,7 +32,9 @@ def plan_schema() -> dict[str, Any]:
     fields["networks"] = {
         "description": "Several networks by name, in place of `network`: every regime is run on each.",
         "type": "object",
-        "additionalProperties": {"$ref": f"#/$defs/{Network.__name__}"},
+        "additionalProperties": {
+            "anyOf": [{"$ref": f"#/$defs/{part.__name__}"} for part in (Network, TrunkNetwork)]
+        },
         "minProperties": 1,
     }
     fields["quick"] = {

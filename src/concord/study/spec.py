@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, Literal
@@ -12,9 +13,12 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
+    Tag,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import CoreSchema
 
@@ -74,6 +78,95 @@ class Network(_Strict):
     stem_stride: Literal[1, 2] = 1
 
 
+class TrunkNetwork(_Strict):
+    """A trunk by name, as in a config of `concord train`; a head for each task stands on it.
+
+    Attributes:
+        trunk: `builtin:mlp`, `builtin:resnet`, `timm:NAME`, `torchvision:NAME`, `hf:NAME_OR_FOLDER` or
+            `package:efficientnet-lite0`; or `module:function`, a Python function of the options that returns
+            a module from inputs to features, which is looked for next to the plan first.
+        options: Options of the architecture.
+        pretrained: Whether weights that were trained before are loaded.
+        download: Whether they may be fetched when nothing local has them.
+        freeze: Modules that are not trained: `trunk` for all of it, or `trunk.LAYER`.
+        layer_decay: Factor of the learning rate from a layer to the one before it, in (0, 1].
+    """
+
+    trunk: str = Field(pattern=r"^[^:\s]+:.+$")
+    options: dict[str, Any] = Field(default_factory=dict)
+    pretrained: bool = False
+    download: bool = False
+    freeze: tuple[str, ...] = ()
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+
+
+def _kind_of_network(value: Any) -> str:
+    named = "trunk" in value if isinstance(value, dict) else isinstance(value, TrunkNetwork)
+    return "TrunkNetwork" if named else "Network"
+
+
+AnyNetwork = Annotated[
+    Annotated[Network, Tag("Network")] | Annotated[TrunkNetwork, Tag("TrunkNetwork")],
+    Discriminator(_kind_of_network),
+]
+"""Small ones of the package's own, by `kind`, or any trunk by name."""
+
+
+class StudyRecipe(_Strict):
+    """How the weights of every network of a study are changed, beyond the budget; as in a config.
+
+    Attributes:
+        schedule: Course of the learning rate after the warm-up.
+        warmup: Steps in which the learning rate rises linearly; a shorter training has its share of them.
+        decay: What weight decay applies to.
+        clip: Largest norm of the gradient.
+        average: Decay of an exponential moving average of the weights, which is then the result.
+        accumulate: Pieces that a batch is cut into, so that it fits into memory; methods that weigh gradients
+            take whole batches.
+        precision: Of the arithmetic.
+        channels_last: Whether images lie in memory channels last.
+        flip: Probability of mirroring training images left and right.
+        shift: Largest shift of training images, in pixels.
+    """
+
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    warmup: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    decay: Literal["all", "matrices"] = "all"
+    clip: float | None = Field(default=None, gt=0)
+    average: float | None = Field(default=None, ge=0, lt=1)
+    accumulate: Count = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    channels_last: bool = False
+    flip: float = Field(default=0.0, ge=0, le=1)
+    shift: Annotated[int, Field(ge=0, lt=2**15)] = 0
+
+
+ALL = "all"
+
+
+def _rows(value: Any) -> Any:
+    """A number of rows, `all`, or a share as `5 %`, written in one way."""
+    if isinstance(value, str):
+        text = "".join(value.split())
+        if text == ALL:
+            return text
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
+        if match and 0 < float(match[1]) <= 100:
+            return f"{float(match[1]):g} %"
+        raise ValueError(f"a number >= 1, all, or a share as 5 % is needed, found {value!r}")
+    return value
+
+
+RowCount = Annotated[Count | str, BeforeValidator(_rows)]
+"""So many annotated rows of a task: a number, a share of those that there are, or all."""
+
+
+def _number(rows: int | str, annotated: int) -> int | str:
+    if isinstance(rows, int) or rows == ALL:
+        return rows
+    return max(1, round(float(rows.removesuffix("%")) / 100 * annotated))
+
+
 def _share(value: Any) -> Any:
     """A share as a number, or as `50 %`."""
     if isinstance(value, str) and value.strip().endswith("%"):
@@ -89,7 +182,8 @@ class Regime(_Strict):
 
     Attributes:
         name: Its name in results.
-        rows: Annotated rows of each task, >= 1.
+        rows: Annotated rows of each task: a number >= 1, a share of the annotated training rows as `5 %`
+            (at least one row), or `all` of them that no task with a number or a share takes.
         overlap: Share of the scarcest task's rows that are annotated for all tasks, in [0, 1] or as `50 %`;
             the other rows carry one task's annotation each.
         table: The relation as given (where a config counts it from rows, all training rows are counted, more
@@ -104,21 +198,42 @@ class Regime(_Strict):
     """
 
     name: Name
-    rows: dict[str, Count]
+    rows: dict[str, RowCount]
     overlap: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] = 0.0
     table: Literal["given", "estimated", "shuffled", "partly-wrong"] = "given"
-    network: Network | None = None
+    network: AnyNetwork | None = None
     steps: Count | None = None
+
+    def numbered(self, annotated: Mapping[str, int]) -> Regime:
+        """The same regime with numbers in place of shares.
+
+        Args:
+            annotated: By task, the annotated training rows.
+        """
+        return self.model_copy(
+            update={"rows": {task: _number(rows, annotated[task]) for task, rows in self.rows.items()}}
+        )
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """Rows of the tasks that have a number."""
+        return {task: rows for task, rows in self.rows.items() if isinstance(rows, int)}
 
     @property
     def both(self) -> int:
         """Rows that are annotated for all tasks."""
-        return round(self.overlap * min(self.rows.values()))
+        return round(self.overlap * min(self.numbers.values())) if self.overlap else 0
 
     @property
     def total(self) -> int:
-        """Training rows in all."""
-        return sum(self.rows.values()) - (len(self.rows) - 1) * self.both
+        """Training rows in all, where every task has a number."""
+        return sum(self.numbers.values()) - (len(self.rows) - 1) * self.both
+
+    @model_validator(mode="after")
+    def _overlap_of_numbers(self) -> Regime:
+        if self.overlap and ALL in self.rows.values():
+            raise ValueError("overlap is a share of numbers of rows; with all, rows keep what they have")
+        return self
 
 
 class Budget(_Strict):

@@ -8,6 +8,7 @@ from concord._lazy import lazy_door
 
 if TYPE_CHECKING:
     from concord.study.conditions.base import Condition, Predictor, Setting, joined
+    from concord.study.conditions.building import network_for
     from concord.study.conditions.coupled import Coupled, Weighting
     from concord.study.conditions.registry import condition, condition_names
     from concord.study.conditions.tables import control, relations_of
@@ -22,6 +23,7 @@ __all__ = [
     "condition_names",
     "control",
     "joined",
+    "network_for",
     "relations_of",
 ]
 
@@ -37,6 +39,7 @@ __getattr__, __dir__ = lazy_door(
         "condition_names": "concord.study.conditions.registry",
         "control": "concord.study.conditions.tables",
         "joined": "concord.study.conditions.base",
+        "network_for": "concord.study.conditions.building",
         "relations_of": "concord.study.conditions.tables",
     },
 )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from concord.auto import EFFORTS, Artefact, Automatic, Choice, Effort, FirstStage, first_stage, select
+from concord.data import StreamedInputs
 from concord.errors import UnknownNameError
 from concord.estimation import RelationCheck
 from concord.fitting import Rows
@@ -66,7 +67,7 @@ class Auto(Condition):
         _note_curves(setting, learner, outcome)
         tasks = setting.tasks
 
-        def predict(inputs: Tensor) -> dict[str, Tensor]:
+        def predict(inputs: Any) -> dict[str, Tensor]:
             found = outcome.probabilities(learner, Rows(inputs, {}))
             return {task.name: _logits(task, torch.from_numpy(found[task.name])) for task in tasks}
 
@@ -110,6 +111,8 @@ def _key(setting: Setting, effort: Effort) -> str:
         setting.tasks,
         setting.network,
         setting.budget,
+        setting.recipe,
+        setting.device,
         effort,
         setting.seed,
         sorted(setting.metrics.items()),
@@ -125,7 +128,9 @@ def _key(setting: Setting, effort: Effort) -> str:
 def _tensors(rows: Rows) -> list[Tensor]:
     by_task = (rows.targets, rows.soft, rows.weights)
     group = [] if rows.group is None else [rows.group]
-    return [rows.inputs, *group, *(values[name] for values in by_task for name in sorted(values))]
+    held = rows.inputs
+    known = torch.from_numpy(held.number) if isinstance(held, StreamedInputs) else held
+    return [known, *group, *(values[name] for values in by_task for name in sorted(values))]
 
 
 def account(outcome: Automatic) -> dict[str, Any]:

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from concord.fitting import Rows, fit
+from concord.data import Augment, StreamedInputs
+from concord.fitting import Checkpoints, Recipe, Rows, fit, row_logits
 from concord.metrics import evaluate, main_metric
-from concord.networks import (
-    Capacity,
-    MultiTaskNetwork,
-    SmallResNet,
-    dry_features,
-    initialise,
-    mlp,
-    mlp_network,
-    predict_logits,
-    seeded,
-)
+from concord.networks import Capacity, MultiTaskNetwork
 from concord.objective import CoupledObjective
 from concord.relations import Relation
-from concord.study.spec import Budget, Network
+from concord.study.conditions.building import network_for
+from concord.study.conditions.curves import Curves, points
+from concord.study.conditions.identity import training_digest
+from concord.study.spec import AnyNetwork, Budget, StudyRecipe, TrunkNetwork
 from concord.tasks import Task
 
-Predictor = Callable[[Tensor], dict[str, Tensor]]
-"""Inputs to logits by task, on the CPU."""
+Predictor = Callable[[Any], dict[str, Tensor]]
+"""Inputs, in memory or in sources, to logits by task, on the CPU."""
+
+CHECKPOINT_EVERY = 100
+"""Steps between two checkpoints of a training that is kept where its run can find it again."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +39,11 @@ class Setting:
         rows: Training rows with gaps.
         validation: Validation rows.
         network: The trunk's plan.
+        recipe: How weights are changed beyond the budget; None is a constant rate in single precision.
+        folder: Where functions that the plan names are looked for first.
+        device: Where networks are trained.
+        store: Where trainings keep checkpoints until the run is done, so that a killed run goes on from
+            there; None keeps none.
         budget: Steps and rows.
         seed: Of initial weights, order of rows and dropout.
         metrics: By task, the metric it is judged by.
@@ -55,9 +56,13 @@ class Setting:
     relations: tuple[Relation, ...]
     rows: Rows
     validation: Rows
-    network: Network
+    network: AnyNetwork
     budget: Budget
     seed: int
+    recipe: StudyRecipe | None = None
+    folder: str = ""
+    device: str = "cpu"
+    store: Path | None = None
     metrics: dict[str, str] = field(default_factory=dict)
     curves: list[dict[str, Any]] = field(default_factory=list)
     account: dict[str, Any] = field(default_factory=dict)
@@ -68,21 +73,16 @@ class Setting:
 
         Raises:
             UnknownNameError: A capacity of another name, or one that the trunk does not offer.
+            ConcordError: What building a trunk by name raises.
         """
-        generator = torch.Generator().manual_seed(self.seed)
-        example = self.rows.inputs[:1]
-        if self.network.kind == "resnet":
-            # Layers draw default weights as they are made: that must leave no trace.
-            with seeded(None):
-                return _resnet(self.network, tasks, example, capacity, generator)
-        return mlp_network(
-            example.shape[1],
-            tasks,
-            hidden=self.network.hidden,
-            dropout=self.network.dropout,
-            capacity=capacity,
-            generator=generator,
-        )
+        network = network_for(self.network, tasks, self.shape, capacity, self.seed, self.folder)
+        return network.to(self.device)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input without the row."""
+        inputs = self.rows.inputs
+        return tuple(inputs.shape if isinstance(inputs, StreamedInputs) else inputs.shape[1:])
 
     def train(
         self,
@@ -100,36 +100,73 @@ class Setting:
             steps: Fewer or more steps than the budget's, for a method of several stages.
         """
         given = self.rows if rows is None else rows
+        tasks = list(objective.tasks.values())
+        count = self.budget.steps if steps is None else steps
+        options: dict[str, Any] = {}
+        if self.recipe is not None or isinstance(self.network, TrunkNetwork):
+            options = {"recipe": self._recipe(objective, count), "augment": self._augment()}
+        if self.store is None:
+            options["on_log"] = lambda record: self.curves.extend(self.points(network, tasks, record))
+            curves = None
+        else:
+            place = self.store / training_digest(network, objective, given, self, count)
+            options["checkpoints"] = Checkpoints(place, every=CHECKPOINT_EVERY, keep=1)
+            curves = Curves(lambda record: self.points(network, tasks, record))
+            options["loggers"] = [curves]
         # Rows without any annotation of these tasks would only be carried along.
         fit(
             network,
-            objective,
+            objective.to(self.device),
             given,
-            steps=self.budget.steps if steps is None else steps,
+            steps=count,
             rows_per_task=self.budget.rows_per_task,
             learning_rate=self.budget.learning_rate,
             weight_decay=self.budget.weight_decay,
             seed=self.seed,
             log_every=self.budget.log_every,
-            on_log=partial(self.note, network, list(objective.tasks.values())),
+            **options,
         )
+        if curves is not None:
+            self.curves.extend(curves.points)
         return network
 
-    def note(self, network: nn.Module, tasks: Sequence[Task], record: dict[str, float]) -> None:
-        """Add a point to the learning curves: parts of the loss, and the validation metric of each task."""
-        step = int(record["step"])
-        alone = tasks[0].name if len(tasks) == 1 else "all"
-        for part, value in record.items():
-            if part != "step":
-                owner = part if part in {task.name for task in tasks} else alone
-                metric = "loss" if part in ("loss", owner) else f"loss:{part}"
-                if not (part == "loss" and len(tasks) == 1):
-                    self.curves.append({"task": owner, "metric": metric, "step": step, "value": value})
-        logits = predict_logits(network, self.validation.inputs)
+    def points(
+        self, network: nn.Module, tasks: Sequence[Task], record: Mapping[str, float]
+    ) -> list[dict[str, Any]]:
+        """Points of the learning curves: parts of the loss, and the validation metric of each task."""
+        found = points(tasks, record)
+        logits = row_logits(network, self.validation.inputs)
         for task in tasks:
             metric = self.metrics.get(task.name, main_metric(task))
-            found = evaluate(task, self.validation.targets[task.name].numpy(), logits[task.name].numpy())
-            self.curves.append({"task": task.name, "metric": metric, "step": step, "value": found[metric]})
+            value = evaluate(task, self.validation.targets[task.name].numpy(), logits[task.name].numpy())[
+                metric
+            ]
+            found.append({"task": task.name, "metric": metric, "step": int(record["step"]), "value": value})
+        return found
+
+    def _recipe(self, objective: CoupledObjective, steps: int) -> Recipe:
+        plan, network = self.recipe or StudyRecipe(), self.network
+        layer_decay, frozen = 1.0, tuple[str, ...]()
+        if isinstance(network, TrunkNetwork):
+            layer_decay, frozen = network.layer_decay, network.freeze
+        return Recipe(
+            schedule=plan.schedule,
+            warmup=round(plan.warmup * min(1.0, steps / self.budget.steps)),
+            clip=plan.clip,
+            accumulate=plan.accumulate if objective.takes_pieces else 1,
+            average=plan.average,
+            precision=plan.precision,
+            channels_last=plan.channels_last,
+            layer_decay=layer_decay,
+            decay=plan.decay,
+            frozen=frozen,
+        )
+
+    def _augment(self) -> Augment | None:
+        plan = self.recipe
+        if plan is None or not (plan.flip or plan.shift):
+            return None
+        return Augment(flip=plan.flip, shift=plan.shift)
 
 
 class Condition(ABC):
@@ -143,33 +180,7 @@ class Condition(ABC):
 def joined(networks: Sequence[nn.Module]) -> Predictor:
     """The logits of several networks, each with tasks of its own."""
 
-    def predict(inputs: Tensor) -> dict[str, Tensor]:
-        return {
-            name: logits for network in networks for name, logits in predict_logits(network, inputs).items()
-        }
+    def predict(inputs: Any) -> dict[str, Tensor]:
+        return {name: logits for network in networks for name, logits in row_logits(network, inputs).items()}
 
     return predict
-
-
-def _resnet(
-    plan: Network, tasks: Sequence[Task], example: Tensor, capacity: Capacity, generator: torch.Generator
-) -> MultiTaskNetwork:
-    def trunk() -> SmallResNet:
-        return SmallResNet(example.shape[1], plan.width, plan.stages, plan.stem_stride)
-
-    if capacity == "shared":
-        network = MultiTaskNetwork(trunk(), tasks, example)
-    elif capacity == "shared+private":
-        own = {task.name: trunk() for task in tasks}
-        network = MultiTaskNetwork(trunk(), tasks, example, private=own, parallel=True)
-    elif capacity == "half-shared":
-        shared = trunk()
-        features = dry_features(shared, example).shape[1]
-        layers = {task.name: mlp(features, [features], dropout=plan.dropout) for task in tasks}
-        network = MultiTaskNetwork(shared, tasks, example, private=layers)
-    else:
-        from concord.errors import UnknownNameError
-
-        known = ("shared", "half-shared", "shared+private")
-        raise UnknownNameError.of("capacity of a residual net", capacity, known)
-    return initialise(network, generator)

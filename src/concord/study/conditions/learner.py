@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from concord.fitting import Rows
-from concord.learners import Kind, Learner, network_logits
+from concord.fitting import Rows, row_logits
+from concord.learners import Kind, Learner
 from concord.networks import Capacity
 from concord.objective import CoupledObjective
 from concord.study.conditions.base import Setting
+from concord.study.spec import Network
 from concord.tasks import Task
 
 
@@ -51,7 +52,9 @@ class StudyLearner(Learner):
         steps = max(1, round(setting.budget.steps * share))
         # A residual net is shared as a whole, as a user's trunk is: a layer for each task on top of it made
         # learning so slow that sharing seemed to do harm.
-        whole = kind == "single-task" or setting.network.kind == "resnet"
+        network_plan = setting.network
+        parted = isinstance(network_plan, Network) and network_plan.kind == "mlp"
+        whole = kind == "single-task" or not parted
         capacity: Capacity = "shared" if whole else "half-shared"
         network = setting.train(setting.build(tasks, capacity), objective, rows, steps)
         if share == 1:
@@ -60,4 +63,4 @@ class StudyLearner(Learner):
 
     def predict(self, model: nn.Module, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
         """Logits of all tasks of a network: by task, (n, width)."""
-        return network_logits(model, rows.inputs)
+        return {name: z.numpy().astype(np.float64) for name, z in row_logits(model, rows.inputs).items()}

@@ -97,7 +97,7 @@ def _estimated(setting: Setting, given: Relation, regime: Regime) -> Relation:
         groups = None if group is None else group.numpy()
         return Relation.from_annotations(source, target, Encoded(y), Encoded(a), groups=groups)
     # Every condition of a seed is given the same table, so it is made once for all that train here.
-    parts = (regime, setting.network, setting.budget)
+    parts = (regime, setting.network, setting.budget, *([setting.recipe] if setting.recipe else []))
     key = "/".join((*(part.model_dump_json() for part in parts), str(setting.seed)))
     made = _made.setdefault(given, {})
     if key in made:

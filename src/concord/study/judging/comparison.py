@@ -380,16 +380,22 @@ def _thresholds(results: Results) -> list[dict[str, Any]]:
 
 
 def _cost(results: Results) -> list[dict[str, Any]]:
-    """Seconds of a run, by condition: on one thread, its tuning included."""
-    return [
-        {
-            "condition": condition,
-            "seconds": _rounded(
-                [r["seconds"] for c, r in results.records.items() if c.condition == condition]
-            ),
-        }
-        for condition in results.conditions
-    ]
+    """Seconds of a run and its most memory, by condition: on one thread, its tuning included.
+
+    Memory is the greatest of all runs, in MiB; None where a system does not say, or a run is of before.
+    """
+    out = []
+    for condition in results.conditions:
+        records = [record for cell, record in results.records.items() if cell.condition == condition]
+        known = [record["memory"] for record in records if record.get("memory") is not None]
+        out.append(
+            {
+                "condition": condition,
+                "seconds": _rounded([record["seconds"] for record in records]),
+                "memory": max(known, default=None),
+            }
+        )
+    return out
 
 
 def _rounded(values: Sequence[float]) -> float:

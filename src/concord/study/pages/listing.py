@@ -144,6 +144,10 @@ def _share(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
+def _memory(mebibytes: float) -> str:
+    return f"{mebibytes:.0f} MiB" if mebibytes < 10_240 else f"{mebibytes / 1024:.1f} GiB"
+
+
 FORMS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(
         ("difference", "low", "high", "bootstrap_low", "bootstrap_high", "lowest", "gain"), points
@@ -152,6 +156,7 @@ FORMS: dict[str, Callable[[float], str]] = {
     **dict.fromkeys(("mean", "sd"), _metric),
     **dict.fromkeys(("rate", "rate_beyond_margin"), _share),
     **dict.fromkeys(("seconds", "duration"), span),
+    "memory": _memory,
 }
 
 TITLES = {

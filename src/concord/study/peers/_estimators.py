@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from concord.fitting import held
 from concord.metrics import evaluate, lower_is_better, main_metric
 from concord.study.conditions import Condition, Predictor, Setting
 from concord.tasks import MulticlassTask, Task
@@ -38,7 +39,7 @@ class Estimators(Condition):
         """Fit the estimators of every task on its annotated rows."""
         fitted = {task.name: self._best(setting, task) for task in setting.tasks}
 
-        def predict(inputs: Tensor) -> dict[str, Tensor]:
+        def predict(inputs: Any) -> dict[str, Tensor]:
             X = flat(inputs)
             return {name: torch.from_numpy(logits(X)).float() for name, logits in fitted.items()}
 
@@ -48,7 +49,7 @@ class Estimators(Condition):
         from threadpoolctl import threadpool_limits
 
         rows = setting.rows.annotated(task)
-        X, y = flat(setting.rows.inputs[rows]), setting.rows.targets[task.name][rows].numpy()
+        X, y = flat(setting.rows.take(rows).inputs), setting.rows.targets[task.name][rows].numpy()
         metric = setting.metrics.get(task.name, main_metric(task))
         held_out = setting.validation
         best: tuple[float, Callable[[Array], Array]] | None = None
@@ -67,9 +68,9 @@ class Estimators(Condition):
         return best[1]
 
 
-def flat(inputs: Tensor) -> Array:
-    """Inputs as (n, d) features."""
-    return inputs.reshape(len(inputs), -1).numpy().astype(np.float64)
+def flat(inputs: Any) -> Array:
+    """Inputs as (n, d) features; those of sources are read into memory: an estimator needs all its rows."""
+    return held(inputs).reshape(len(inputs), -1).numpy().astype(np.float64)
 
 
 def fit_task(task: Task, X: Array, y: Array, make: Callable[[], Any]) -> Callable[[Array], Array]:

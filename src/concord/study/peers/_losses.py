@@ -19,8 +19,11 @@ from concord.tasks import Task
 class CombinedLosses(CoupledObjective):
     """The supervised losses of all tasks, combined otherwise than by their sum. Abstract.
 
-    The parts of its result are the plain losses, so that learning curves can be compared.
+    The parts of its result are the plain losses, so that learning curves can be compared. What a rule
+    remembers from step to step is part of its state, so that a training that is taken up goes on alike.
     """
+
+    takes_pieces = False
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         super().__init__(tasks)
@@ -87,7 +90,9 @@ class CombinedGradients(CombinedLosses):
 
 
 def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:
-    return torch.zeros(parameter.numel()) if gradient is None else gradient.detach().flatten()
+    if gradient is None:
+        return torch.zeros(parameter.numel(), device=parameter.device)
+    return gradient.detach().flatten()
 
 
 def _own(each: Sequence[Sequence[Tensor | None]], i: int, parameter: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from concord.errors import RangeError
-from concord.networks import predict_logits
+from concord.fitting import row_logits
 from concord.objective import CoupledObjective
 from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.tasks import MulticlassTask, Task
@@ -54,7 +54,7 @@ class Distillation(Condition):
         """Train both; the student predicts. It starts from other weights than its teacher."""
         first = replace(setting, curves=[], seed=setting.seed + 1_000_003)
         teacher = first.train(first.build(setting.tasks), CoupledObjective(setting.tasks))
-        logits = predict_logits(teacher, setting.rows.inputs)
+        logits = row_logits(teacher, setting.rows.inputs)
         soft = {
             task.name: mixed_targets(
                 task, setting.rows.targets[task.name], logits[task.name], self.share

@@ -7,7 +7,8 @@ the first two epochs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,14 +57,28 @@ class DynamicLoss(CombinedLosses):
     def combined(self, losses: Sequence[Tensor]) -> Tensor:
         """The losses at the weights of this epoch."""
         each = torch.stack(list(losses))
-        loss = (torch.as_tensor(self.weights, dtype=each.dtype) * each).sum()
-        self._running.append(each.detach().double().numpy())
+        loss = (torch.as_tensor(self.weights, dtype=each.dtype, device=each.device) * each).sum()
+        self._running.append(each.detach().double().cpu().numpy())
         if len(self._running) == self.epoch:
             self._means = [*self._means[-1:], np.mean(self._running, axis=0)]
             self._running = []
             if len(self._means) == 2:
                 self.weights = weights_after(self._means[1], self._means[0], self.temperature)
         return loss
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Weights, and the losses that the next ones depend on."""
+        return {
+            "weights": self.weights.tolist(),
+            "running": [each.tolist() for each in self._running],
+            "means": [each.tolist() for each in self._means],
+        }
+
+    def set_extra_state(self, state: Mapping[str, Any]) -> None:
+        """Take up what `get_extra_state` gave."""
+        self.weights = np.array(state["weights"])
+        self._running = [np.array(each) for each in state["running"]]
+        self._means = [np.array(each) for each in state["means"]]
 
 
 class DynamicWeights(Condition):

@@ -36,7 +36,7 @@ class MGDAObjective(CombinedGradients):
     def direction(self, gradients: Tensor) -> Tensor:
         """See `least_norm_weights`."""
         wide = gradients.double()
-        weights = torch.from_numpy(least_norm_weights((wide @ wide.T).numpy()))
+        weights = torch.from_numpy(least_norm_weights((wide @ wide.T).cpu().numpy())).to(wide.device)
         return (weights @ wide).to(gradients.dtype)
 
 

@@ -7,7 +7,7 @@ gradient that it conflicts with; their sum is followed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,14 @@ class PCGradObjective(CombinedGradients):
     def direction(self, gradients: Tensor) -> Tensor:
         """See `projected`."""
         return projected(gradients, self.generator).sum(dim=0)
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """Where the random order stands."""
+        return {"generator": self.generator.get_state()}
+
+    def set_extra_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what `get_extra_state` gave."""
+        self.generator.set_state(state["generator"].cpu())
 
 
 class PCGrad(Condition):

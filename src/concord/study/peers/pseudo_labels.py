@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from concord.errors import RangeError
-from concord.networks import predict_logits
+from concord.fitting import row_logits
 from concord.objective import CoupledObjective
 from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.tasks import MulticlassTask, Task
@@ -43,7 +43,7 @@ class PseudoLabels(Condition):
         first, soft = replace(setting, curves=[]), {}
         for task in setting.tasks:
             teacher = first.train(first.build([task]), CoupledObjective([task]))
-            found = sure(task, predict_logits(teacher, setting.rows.inputs)[task.name], self.threshold)
+            found = sure(task, row_logits(teacher, setting.rows.inputs)[task.name], self.threshold)
             found[setting.rows.annotated(task)] = torch.nan
             soft[task.name] = found
         shares = {name: round(float((~values.isnan()).float().mean()), 4) for name, values in soft.items()}

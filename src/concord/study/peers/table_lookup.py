@@ -7,6 +7,8 @@ where a relation leads from the class task.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,7 +38,7 @@ class TableLookup(Condition):
             )
         first = joined([setting.train(setting.build([task]), CoupledObjective([task])) for task in trained])
 
-        def predict(inputs: Tensor) -> dict[str, Tensor]:
+        def predict(inputs: Any) -> dict[str, Tensor]:
             out = first(inputs)
             for relation in setting.relations:
                 q = probabilities(relation.target, out[relation.target.name].numpy())

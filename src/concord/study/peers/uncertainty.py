@@ -7,7 +7,6 @@ Semantics", CVPR 2018, the form for classification: sum over tasks of L / s^2 + 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,24 +14,6 @@ from torch import Tensor, nn
 from concord.study.conditions import Condition, Predictor, Setting, joined
 from concord.study.peers._losses import CombinedLosses
 from concord.tasks import Task
-
-
-class WithLogVariances(nn.Module):
-    """A network with log s^2 of every task next to it, 0 at first, so that the same optimiser trains both.
-
-    Args:
-        network: Input to logits by task.
-        tasks: Number of tasks.
-    """
-
-    def __init__(self, network: nn.Module, tasks: int) -> None:
-        super().__init__()
-        self.network = network
-        self.log_variances = nn.Parameter(torch.zeros(tasks))
-
-    def forward(self, x: Any) -> dict[str, Tensor]:
-        """Logits by task."""
-        return self.network(x)
 
 
 class UncertaintyLoss(CombinedLosses):
@@ -58,9 +39,12 @@ class Uncertainty(Condition):
 
     def train(self, setting: Setting) -> Predictor:
         """Train network and variances together; the record keeps the weights that were reached."""
-        network = WithLogVariances(setting.build(setting.tasks), len(setting.tasks))
-        setting.train(network, UncertaintyLoss(setting.tasks, network.log_variances))
-        weights = torch.exp(-network.log_variances.detach()).tolist()
+        network = setting.build(setting.tasks)
+        # Next to the network's own weights, so that the same optimiser trains both.
+        log_variances = nn.Parameter(torch.zeros(len(setting.tasks), device=setting.device))
+        network.register_parameter("log_variances", log_variances)
+        setting.train(network, UncertaintyLoss(setting.tasks, log_variances))
+        weights = torch.exp(-log_variances.detach()).tolist()
         names = [task.name for task in setting.tasks]
         setting.account.update(weights=dict(zip(names, weights, strict=True)))
         return joined([network])

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from concord.data import StreamedInputs
 from concord.errors import EmptyDataError, NotFiniteError, ShapeError, StudyError, UnknownNameError
+from concord.fitting import Rows
 from concord.relations import Relation
 from concord.study.plan import Plan
-from concord.study.spec import Network, Regime
-from concord.tasks import MISSING_CLASS, MulticlassTask, Task, task_names
+from concord.study.spec import AnyNetwork, Regime, TrunkNetwork
+from concord.tasks import MISSING_CLASS, Encoded, MulticlassTask, Task, task_names
 
 Array = npt.NDArray[Any]
 Index = npt.NDArray[np.int64]
@@ -29,7 +32,7 @@ class Problem:
     Args:
         name: What to call it.
         tasks: The tasks.
-        inputs: (n, ...) float32.
+        inputs: (n, ...) float32 in memory; or rows of sources, which are read when a network needs them.
         targets: By task, encoded (`task.encode`): (n,) or (n, K), with gaps where nobody knows.
         splits: Row indices of `train`, `val` and `test`; no row is in two of them.
         relations: Relations between pairs of the tasks.
@@ -41,13 +44,13 @@ class Problem:
     Raises:
         ShapeError: Another number of rows, or a row or a group in two splits.
         EmptyDataError: A split without rows.
-        NotFiniteError: NaN or infinite inputs.
+        NotFiniteError: NaN or infinite inputs in memory.
         UnknownNameError: A task without targets, or a split that is missing.
     """
 
     name: str
     tasks: tuple[Task, ...]
-    inputs: Array
+    inputs: Array | StreamedInputs
     targets: Mapping[str, Array]
     splits: Mapping[str, Index]
     relations: tuple[Relation, ...] = ()
@@ -57,7 +60,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         task_names(self.tasks)
-        if not np.isfinite(self.inputs).all():
+        if not isinstance(self.inputs, StreamedInputs) and not np.isfinite(self.inputs).all():
             raise NotFiniteError(f"problem {self.name!r}: inputs hold NaN or infinity")
         for task in self.tasks:
             if task.name not in self.targets:
@@ -94,6 +97,19 @@ class Problem:
                     "groups"
                 )
 
+    def rows(self, index: Index, targets: Mapping[str, Array]) -> Rows:
+        """Some rows as networks are trained on them, with targets that hide what they shall not see.
+
+        Args:
+            index: (m,) which rows.
+            targets: By task, encoded, of these rows.
+        """
+        groups = None if self.groups is None else self.groups[index]
+        if not isinstance(self.inputs, StreamedInputs):
+            return Rows.of(self.inputs[index], targets, self.tasks).in_groups(groups)
+        encoded = {t.name: torch.from_numpy(t.encode(Encoded(targets[t.name]))) for t in self.tasks}
+        return Rows(self.inputs[index], encoded).in_groups(groups)
+
     def task(self, name: str) -> Task:
         """The task of this name.
 
@@ -105,7 +121,12 @@ class Problem:
                 return task
         raise UnknownNameError.of("task", name, task_names(self.tasks))
 
-    def of(self, split: str) -> tuple[Array, dict[str, Array]]:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input without the row."""
+        return tuple(self.inputs.shape if isinstance(self.inputs, StreamedInputs) else self.inputs.shape[1:])
+
+    def of(self, split: str) -> tuple[Any, dict[str, Array]]:
         """Inputs and targets of a split."""
         rows = self.splits[split]
         return self.inputs[rows], {task.name: self.targets[task.name][rows] for task in self.tasks}
@@ -134,13 +155,20 @@ def draw(problem: Problem, regime: Regime, seed: int) -> tuple[Index, dict[str, 
     rng = np.random.default_rng([seed, 0x5EED])
     groups: dict[str, list[Index]] = {name: [] for name in names}
     pools = {name: _candidates(problem, name, rng) for name in names}
+    regime = regime.numbered({name: len(pool) for name, pool in pools.items()})
     shared = _take(problem, regime, names, regime.both, pools=pools, taken=set())
     taken = set(shared.tolist())
-    for name in names:
-        own = _take(problem, regime, [name], regime.rows[name] - regime.both, pools=pools, taken=taken)
+    for name in (each for each in names if each in regime.numbers):
+        n = regime.numbers[name] - regime.both
+        own = _take(problem, regime, [name], n, pools=pools, taken=taken)
         taken |= set(own.tolist())
         groups[name] = [shared, own]
-    rows = np.concatenate([shared, *(groups[name][1] for name in names)])
+    for name in names:
+        if name not in regime.numbers:
+            groups[name] = [_rest(problem, regime, name, pools[name], taken)]
+    rows = np.concatenate([shared, *(groups[name][-1] for name in names)])
+    if len(regime.numbers) < len(names):  # of several tasks with `all`, a row may be annotated for each
+        rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
     targets = {}
     for task in problem.tasks:
         visible = np.isin(rows, np.concatenate(groups[task.name]))
@@ -188,6 +216,17 @@ def _take(
     return np.asarray(rows[:n], dtype=np.int64)
 
 
+def _rest(problem: Problem, regime: Regime, name: str, pool: Index, taken: set[int]) -> Index:
+    """All rows annotated for a task that no task with a number takes."""
+    rows = [row for row in pool.tolist() if row not in taken]
+    if not rows:
+        raise StudyError(
+            f"regime {regime.name!r} leaves no training row annotated for {name!r} in problem "
+            f"{problem.name!r}; give the other tasks less"
+        )
+    return np.asarray(rows, dtype=np.int64)
+
+
 def check_problem(problem: Problem, plan: Plan) -> None:
     """Raise one clear error where the plan cannot be run on the problem.
 
@@ -224,12 +263,14 @@ def check_problem(problem: Problem, plan: Plan) -> None:
             draw(problem, regime, seed)
 
 
-def _check_network(problem: Problem, network: Network) -> None:
-    found, wanted = problem.inputs.ndim, {"mlp": 2, "resnet": 4}[network.kind]
+def _check_network(problem: Problem, network: AnyNetwork) -> None:
+    if isinstance(network, TrunkNetwork):
+        return  # which is built by name, and says itself what it takes
+    found, wanted = 1 + len(problem.shape), {"mlp": 2, "resnet": 4}[network.kind]
     if found != wanted:
         kinds = {2: "rows of features (mlp)", 4: "images (resnet)"}
         raise StudyError(
-            f"problem {problem.name!r} has inputs of shape {problem.inputs.shape[1:]}, which are no "
+            f"problem {problem.name!r} has inputs of shape {problem.shape}, which are no "
             f"{kinds[wanted]}; choose another network.kind"
         )
 

@@ -1,18 +1,19 @@
-"""Sources as those of `concord train` as a problem: readers, open packs and manifests, in memory."""
+"""Sources as those of `concord train` as a problem: readers, open packs and manifests, in memory or not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from concord.config import Config, as_config
-from concord.data import IMAGENET, Manifest, group_codes
+from concord.data import IMAGENET, Inputs, Loaded, Manifest, Source, StreamedInputs, group_codes
 from concord.errors import EmptyDataError, StudyError
 from concord.relations import Relation
 from concord.runs import (
@@ -23,6 +24,7 @@ from concord.runs import (
     relation_of,
     shape_across,
     sources_of,
+    trunk_kind,
     vocabulary_across,
 )
 from concord.study.plan import Sourced
@@ -32,10 +34,14 @@ from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
 Array = npt.NDArray[Any]
 ROWS_AT_A_TIME = 256
+OWN = ("rows", "outputs", "stream", "workers")
+"""What a plan says of sources and a config does not."""
 
 
 def sourced_problem(plan: Sourced) -> Problem:
     """Read what a plan says of sources; feature rows are standardised by the training rows.
+
+    Rows are in the same order, and inputs the same numbers, whether they are read now or when needed.
 
     Args:
         plan: The plan's part about data.
@@ -46,10 +52,12 @@ def sourced_problem(plan: Sourced) -> Problem:
         StudyError: Texts, a split without rows, a task of which no two classes, or no label, are left.
         ConcordError: What readers, inputs and relations raise; the message names the source.
     """
-    config = as_config(plan.model_dump(mode="json", exclude={"rows", "outputs"}, exclude_unset=True))
+    config = as_config(plan.model_dump(mode="json", exclude=set(OWN), exclude_unset=True))
     for name, source in config.sources.items():
         if source.inputs.kind == "texts":
             raise StudyError(f"sources.{name}: a study takes no texts; give features of them as a file")
+        if plan.stream and source.inputs.kind not in ("images", "arrays"):
+            raise StudyError(f"sources.{name}: stream is for images; features are held in memory")
     sources = open_sources(config)
     most = {str(split): n for split, n in plan.rows.items()}
     parts = {split: _at_most(sources.split(config, split), most.get(split)) for split in SPLITS}
@@ -60,23 +68,29 @@ def sourced_problem(plan: Sourced) -> Problem:
         if not part:
             raise StudyError(f"no source has rows of split {split!r}; sources.NAME.splits draws one")
     relations = tuple(relation_of(each, sources, config) for each in config.relations)
-    inputs, targets, splits, groups = _loaded(config, sources.tasks, parts)
+    listed = _listed(config, sources.tasks, parts, plan.workers)
+    inputs: StreamedInputs | npt.NDArray[np.float32] = listed.inputs
+    if not plan.stream:
+        inputs, listed = _read(listed)
+    streamed, targets, splits = listed.inputs, listed.targets, listed.splits
     tasks = sources.tasks
     if plan.outputs == "present":
         kept = {task.name: _present(task, targets[task.name], splits) for task in tasks}
         targets = {task.name: _restricted(task, targets[task.name], kept[task.name]) for task in tasks}
         tasks = tuple(_part_of(task, kept[task.name]) for task in tasks)
         relations = tuple(_related(each, tasks, kept) for each in relations)
-    images = inputs.ndim == 4
+    images = trunk_kind(next(iter(config.sources.values())).inputs) == "images"
+    if isinstance(inputs, np.ndarray) and not images:
+        inputs = standardised(inputs, splits["train"])
     return Problem(
         name="+".join(config.sources),
         tasks=tasks,
-        inputs=inputs if images else standardised(inputs, splits["train"]),
+        inputs=inputs,
         targets=targets,
         splits=splits,
         relations=relations,
-        picture=(lambda row: _png(inputs[row])) if images else None,
-        groups=groups,
+        picture=(lambda row: _png(streamed[[row]].read()[0].numpy())) if images else None,
+        groups=listed.groups,
         origins=tuple(dict.fromkeys(o for m in sources.manifests.values() for o in m.origins)),
     )
 
@@ -91,37 +105,77 @@ def _at_most(part: dict[str, Manifest], most: int | None) -> dict[str, Manifest]
     return out
 
 
-def _loaded(
-    config: Config, tasks: tuple[Task, ...], parts: Mapping[str, dict[str, Manifest]]
-) -> tuple[npt.NDArray[np.float32], dict[str, Array], dict[str, Index], Array | None]:
+@dataclass(frozen=True)
+class _Listed:
+    """Rows of all splits in order, with what is known without reading an input."""
+
+    inputs: StreamedInputs
+    targets: dict[str, Array]
+    splits: dict[str, Index]
+    groups: Array | None
+
+    def take(self, rows: Index) -> _Listed:
+        """Some of the rows, in their order."""
+        return _Listed(
+            self.inputs[rows],
+            {name: values[rows] for name, values in self.targets.items()},
+            {split: np.flatnonzero(np.isin(rows, own)) for split, own in self.splits.items()},
+            None if self.groups is None else self.groups[rows],
+        )
+
+
+class _Unread(Inputs):
+    """In place of inputs, where it only matters which rows come in which order."""
+
+    def keys(self, manifest: Manifest) -> Callable[[Any], Any]:
+        """How many rows are asked for."""
+        del manifest
+        return len
+
+    def load(self, keys: int) -> Loaded:
+        """As many rows without any value."""
+        return Loaded(torch.empty(keys, 0))
+
+
+def _listed(
+    config: Config, tasks: tuple[Task, ...], parts: Mapping[str, dict[str, Manifest]], workers: int
+) -> _Listed:
+    """Rows of all splits, sources mixed evenly within each, with what is known without reading an input."""
     vocabulary = vocabulary_across(config, parts["train"])
     columns = columns_across(config, parts["train"])
     shape_across(config, vocabulary, columns)
     preparation = Preparation(Path(config.data), IMAGENET, None, vocabulary, columns)
-    inputs: list[Array] = []
     targets: dict[str, list[Array]] = {task.name: [] for task in tasks}
     codes = group_codes(manifest for part in parts.values() for manifest in part.values())
-    groups: list[Array] = []
-    splits, start, before = {}, 0, 0
+    sources, number, splits, start = list[Source](), list[Array](), dict[str, Index](), 0
     for split, part in parts.items():
-        rows = 0
-        starts = before + np.cumsum([0, *(len(manifest) for manifest in part.values())])
-        before = int(starts[-1])
-        for batch in mixture_of(sources_of(config, part, preparation), tasks, ROWS_AT_A_TIME):
-            inputs.append(batch.inputs.float().numpy())
+        starts = start + np.cumsum([0, *(len(manifest) for manifest in part.values())])
+        own = sources_of(config, part, preparation)
+        unread = {name: Source(s.manifest, _Unread(), name=name) for name, s in own.items()}
+        for batch in mixture_of(unread, tasks, ROWS_AT_A_TIME):
+            number.append(starts[batch.source.numpy()] + batch.index.numpy())
             for task in tasks:
                 targets[task.name].append(batch.targets[task.name].numpy())
-            if codes is not None:
-                groups.append(codes[starts[batch.source.numpy()] + batch.index.numpy()])
-            rows += len(batch)
-        splits[split] = np.arange(start, start + rows)
-        start += rows
-    return (
-        np.concatenate(inputs),
+        sources += own.values()
+        splits[split] = np.arange(start, int(starts[-1]))
+        start = int(starts[-1])
+    every = np.concatenate(number)
+    return _Listed(
+        StreamedInputs(tuple(sources), every, workers=workers),
         {name: np.concatenate(part) for name, part in targets.items()},
         splits,
-        None if codes is None else np.concatenate(groups),
+        None if codes is None else codes[every],
     )
+
+
+def _read(listed: _Listed) -> tuple[npt.NDArray[np.float32], _Listed]:
+    """Inputs in memory, and the rows that they are of: those that can be read."""
+    n = len(listed.inputs)
+    pieces = np.split(np.arange(n), range(ROWS_AT_A_TIME, n, ROWS_AT_A_TIME))
+    read = list(listed.inputs.load(pieces))
+    places = np.concatenate([found for _, found in read])
+    inputs = np.concatenate([values.float().numpy() for values, _ in read])
+    return inputs, listed if len(places) == n else listed.take(places)
 
 
 # -- classes and labels that every split has -----------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,6 @@ import numpy.typing as npt
 import torch
 
 from concord.decoding import ThresholdMetric, choose_thresholds
-from concord.fitting import Rows
 from concord.metrics import evaluate, lower_is_better, main_metric, probabilities
 from concord.relations import Relation
 from concord.study.conditions import Predictor, Setting
@@ -21,18 +22,24 @@ from concord.study.conditions import condition as named_condition
 from concord.study.plan import Plan
 from concord.study.problems import Problem, draw
 from concord.study.running.cells import Cell, save
-from concord.study.spec import Budget, Regime
+from concord.study.running.memory import PeakMemory
+from concord.study.spec import Budget, Regime, TrunkNetwork
 
 
-def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
-    """Train one cell and write its files. Test targets are not looked at."""
-    start = time.perf_counter()
+def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path, device: str = "cpu") -> None:
+    """Train one cell on a device and write its files. Test targets are not looked at.
+
+    Trunks by name take long to train: their trainings keep checkpoints until the cell is done, so that a cell
+    whose process is killed goes on where it stopped, with the same result bit by bit.
+    """
+    start, memory = time.perf_counter(), PeakMemory(device)
+    store = out / "runs" / f"{cell.id}.training"
     regime = next(regime for regime in plan.regimes if regime.name == cell.regime)
     chosen = next(condition for condition in plan.conditions if condition.name == cell.condition)
     spared, thresholds = 0.0, {}
     best: tuple[float, Setting, Predictor, dict[str, dict[str, float]]] | None = None
     for budget in candidates(plan):
-        setting = setting_of(plan, problem, regime, cell.seed, budget)
+        setting = setting_of(plan, problem, regime, cell.seed, budget, device=device, store=store)
         predict = named_condition(chosen.use, **chosen.options).train(setting)
         spared += sum(setting.spared)
         said = {name: z.numpy() for name, z in predict(setting.validation.inputs).items()}
@@ -43,8 +50,9 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
             thresholds = _thresholds(setting, said, _groups(problem, "val"))
     assert best is not None
     _, setting, predict, found = best
-    inputs, _ = problem.of("test")
-    logits = {name: z.numpy().astype(np.float32) for name, z in predict(torch.from_numpy(inputs)).items()}
+    given, _ = problem.of("test")
+    inputs = torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+    logits = {name: z.numpy().astype(np.float32) for name, z in predict(inputs).items()}
     record = {
         "plan": plan.digest_of(cell.regime, cell.condition),
         "regime": cell.regime,
@@ -59,8 +67,10 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path) -> None:
         "account": setting.account,
         "relations": {r.name: _cells_of(r) for r in setting.relations} if regime.table != "given" else {},
         "seconds": round(time.perf_counter() - start + spared, 3),
+        "memory": memory.mebibytes(),
     }
     save(out, cell, record, logits)
+    shutil.rmtree(store, ignore_errors=True)
 
 
 def candidates(plan: Plan) -> list[Budget]:
@@ -69,23 +79,33 @@ def candidates(plan: Plan) -> list[Budget]:
     return [plan.budget.model_copy(update=dict(zip(names, v, strict=True))) for v in product(*values)]
 
 
-def setting_of(plan: Plan, problem: Problem, regime: Regime, seed: int, budget: Budget) -> Setting:
+def setting_of(
+    plan: Plan,
+    problem: Problem,
+    regime: Regime,
+    seed: int,
+    budget: Budget,
+    *,
+    device: str = "cpu",
+    store: Path | None = None,
+) -> Setting:
     """What a condition may use in one cell."""
-    index, targets = draw(problem, regime, seed)
     if regime.steps is not None:
         budget = budget.model_copy(update={"steps": regime.steps})
-    inputs, val_targets = problem.of("val")
-    groups = problem.groups
+    _, val_targets = problem.of("val")
+    network = regime.network or plan.network
     setting = Setting(
         tasks=problem.tasks,
         relations=(),
-        rows=Rows.of(problem.inputs[index], targets, problem.tasks).in_groups(
-            None if groups is None else groups[index]
-        ),
-        validation=Rows.of(inputs, val_targets, problem.tasks),
-        network=regime.network or plan.network,
+        rows=problem.rows(*draw(problem, regime, seed)),
+        validation=replace(problem.rows(problem.splits["val"], val_targets), group=None),
+        network=network,
         budget=budget,
         seed=seed,
+        recipe=plan.recipe,
+        folder=plan.folder,
+        device=device,
+        store=store if isinstance(network, TrunkNetwork) else None,
         metrics=plan.metrics,
     )
     from concord.study.conditions import relations_of

@@ -8,22 +8,25 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from concord.archive import LOOK
-from concord.data import near_copies_in_memory
+from concord.data import StreamedInputs, near_copies, near_copies_in_memory
 from concord.errors import ConcordError, ConcordWarning, StudyError
 from concord.study.conditions import condition as named_condition
+from concord.study.conditions import network_for
 from concord.study.plan import Plan
-from concord.study.problems import check_problem, problem_of
+from concord.study.problems import Problem, check_problem, problem_of
 from concord.study.running.cells import Cell, all_cells, finished, is_finished, open_folder
 from concord.study.running.claims import Claims
 from concord.study.running.engines import Engine, check_engine
 from concord.study.running.engines import engine as engine_of
 from concord.study.running.environment import is_noted, note_session
 from concord.study.running.one_cell import run_cell
+from concord.study.spec import TrunkNetwork
 
 Progress = Callable[[Cell], None]
 
@@ -67,6 +70,7 @@ def run(
     out = Path(out)
     problem = problem_of(plan)
     check_problem(problem, plan)
+    _check_trunks(plan, problem)
     for condition in plan.conditions:
         named_condition(condition.use, **condition.options)
     mine = cells_of(all_cells(plan), array)
@@ -76,8 +80,7 @@ def run(
 
     check_engine(engine)
     open_folder(out, plan)
-    copies = near_copies_in_memory(problem.inputs, problem.groups, problem.name)
-    if copies is not None:
+    for copies in _copies(problem):
         warnings.warn(copies, ConcordWarning, stacklevel=2)
     done = finished(out, plan)
     # The conditions of a seed one after the other: what they have in common is made once in a process.
@@ -98,6 +101,24 @@ def run(
         with note_session(out, 1):
             pass
     return len(set(all_cells(plan)) - finished(out, plan))
+
+
+def _check_trunks(plan: Plan, problem: Problem) -> None:
+    """Build each trunk by name once, before anything is written: what is wrong with it is told now."""
+    networks = [regime.network or plan.network for regime in plan.regimes]
+    for k, network in enumerate(networks):
+        if isinstance(network, TrunkNetwork) and network not in networks[:k]:
+            network_for(network, problem.tasks, problem.shape, folder=plan.folder)
+
+
+def _copies(problem: Problem) -> Iterator[str]:
+    """What is to be said of near-copies without a group: by the files of sources, or of rows in memory."""
+    inputs = problem.inputs
+    if isinstance(inputs, StreamedInputs):
+        found = [near_copies(replace(source.manifest, name=source.name)) for source in inputs.sources]
+    else:
+        found = [near_copies_in_memory(inputs, problem.groups, problem.name)]
+    return (each for each in found if each is not None)
 
 
 def _train(

@@ -20,6 +20,10 @@ CUT = (
     "validation rows; differences are between conditions at thresholds of their own. In points, on test rows."
 )
 NEGATIVE = "How often, over tasks and seeds, a condition is below the single-task networks."
+COST = (
+    "Seconds of one run, tuning included, and the most memory that one took, the data in memory included: of "
+    "its process, or of the accelerator that it was trained on."
+)
 DELTA = "Mean over tasks of the relative change in percent: for comparison with other papers only."
 
 
@@ -74,13 +78,14 @@ def setup(outcome: Outcome) -> dict[str, Any]:
         }
         for entry in config.get("regimes", [])
     ]
-    seconds = {row["condition"]: row["seconds"] for row in outcome.summary.get("cost") or []}
+    cost = {row["condition"]: row for row in outcome.summary.get("cost") or []}
     conditions = [
         {
             "condition": entry["name"],
             "method": entry.get("use"),
             "options": _options(entry.get("options")),
-            "seconds": seconds.get(entry["name"]),
+            "seconds": cost.get(entry["name"], {}).get("seconds"),
+            "memory": cost.get(entry["name"], {}).get("memory"),
         }
         for entry in config.get("conditions", [])
     ]
@@ -91,9 +96,7 @@ def setup(outcome: Outcome) -> dict[str, Any]:
         "versions": flat(environment.get("versions", {})),
         "listings": [
             listing("regimes", "Regimes", regimes),
-            listing(
-                "conditions", "Conditions and their cost", conditions, "Seconds of one run, tuning included."
-            ),
+            listing("conditions", "Conditions and their cost", conditions, COST),
             listing("sessions", "Sessions", environment.get("sessions", [])),
         ],
     }
