@@ -106,3 +106,13 @@ def test_an_average_follows_the_weights_and_is_lent() -> None:
     other.load_state_dict(average.state_dict())
     assert other.updates == 3
     assert other.shadow[0].item() == pytest.approx(expected)
+
+
+def test_a_wrapper_around_flat_layers_is_taken_apart():
+    """As the layers of VGG lie: in one sequence, within a model, within what takes its classifier off."""
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    trunk = nn.Sequential(nn.ModuleDict({"features": layers}))
+    found = depths(nn.ModuleDict({"trunk": trunk, "head": nn.Linear(4, 2)}))
+    weights = [found[f"trunk.0.features.{k}.weight"] for k in (0, 2, 4)]
+    assert weights == [0, 1, 2]
+    assert found["head.weight"] == 3

@@ -96,7 +96,6 @@ def test_a_family_trains_freezes_decays_saves_and_loads(name: str, pictures: dic
 
 
 EXPORTED = (
-    "timm:densenet121",
     "timm:vit_tiny_patch16_224",
     "torchvision:swin_t",
     "torchvision:mobilenet_v3_small",

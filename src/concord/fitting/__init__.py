@@ -6,7 +6,7 @@ from concord.fitting.devices import keep_freed_memory, launch, on_first
 from concord.fitting.held import HeldFeatures
 from concord.fitting.loop import fit
 from concord.fitting.optimise import Average, Decay, Schedule, freeze, parameter_groups, rate_factor
-from concord.fitting.predict import held, row_logits
+from concord.fitting.predict import in_memory, row_logits
 from concord.fitting.recipe import History, Recipe, selected_network
 from concord.fitting.rows import (
     Balanced,
@@ -46,7 +46,7 @@ __all__ = [
     "collect",
     "fit",
     "freeze",
-    "held",
+    "in_memory",
     "keep_freed_memory",
     "launch",
     "on_first",

@@ -65,13 +65,19 @@ def depths(network: nn.Module) -> dict[str, int]:
     blocks.
     """
     trunk = getattr(network, "trunk", network)
-    units = [unit for unit in _units(trunk, top=True) if any(True for _ in unit.parameters())]
+    units = _with_weights(trunk)
+    while len(units) == 1 and any(True for _ in units[0].children()):  # a wrapper around the layers
+        units = _with_weights(units[0])
     number = {
         id(parameter): i for i, unit in reversed(list(enumerate(units))) for parameter in unit.parameters()
     }
     # A parameter outside all units (a class token) is next to the input.
     own = {id(parameter): number.get(id(parameter), 0) for parameter in trunk.parameters()}
     return {name: own.get(id(parameter), len(units)) for name, parameter in network.named_parameters()}
+
+
+def _with_weights(module: nn.Module) -> list[nn.Module]:
+    return [unit for unit in _units(module, top=True) if any(True for _ in unit.parameters())]
 
 
 def _units(module: nn.Module, top: bool = False) -> Iterator[nn.Module]:

@@ -36,6 +36,6 @@ def row_logits(network: nn.Module, inputs: Any) -> dict[str, Tensor]:
     return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def held(inputs: Any) -> Tensor:
+def in_memory(inputs: Any) -> Tensor:
     """Inputs in memory: (n, ...); those of sources are read, which takes memory for all of them."""
     return inputs.read() if isinstance(inputs, StreamedInputs) else inputs

@@ -146,8 +146,8 @@ def with_steps(regime: Any, rows_per_task: Any) -> Any:
     counts = list(rows.values()) if isinstance(rows, dict) else []
     if any(isinstance(n, str) for n in counts):
         raise ValueError(
-            f"regime {regime.get('name')}: steps are counted from numbers of rows; where rows are shares or all, "
-            "give budget.steps"
+            f"regime {regime.get('name')}: steps are counted from numbers of rows; where rows are "
+            "shares or all, give budget.steps"
         )
     if not counts or not all(type(n) is int and n > 0 for n in (*counts, rows_per_task)):
         return regime  # which is refused for that

@@ -12,6 +12,9 @@ from concord.errors import ConfigError, MissingDataError, UnknownNameError
 from concord.networks.trunks.library import imported
 from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
 
+AUXILIARY = ("googlenet", "inception_v3")
+"""Models with classifiers on layers in between, for a loss of their own."""
+
 
 class Headless(nn.Module):
     """A classifier whose last linear layer is gone: images to features.
@@ -45,12 +48,15 @@ def build(request: TrunkRequest) -> NamedTrunk:
     models = imported("torchvision", f"torchvision:{request.name}", "concord-mtl[timm]").models
     if request.name not in models.list_models():
         raise UnknownNameError.of("torchvision model", request.name, models.list_models())
+    options = dict(request.options)
+    if request.name in AUXILIARY:
+        options.setdefault("aux_logits", False)  # nobody would train those heads
     weights = None
     if request.pretrained:
         weights = models.get_model_weights(request.name).DEFAULT
         _check_cached(request, weights)
     try:
-        module = models.get_model(request.name, weights=weights, **request.options)
+        module = models.get_model(request.name, weights=weights, **options)
     except TypeError as error:
         raise ConfigError(f"trunk torchvision:{request.name}: {error}") from error
     except OSError as error:

@@ -109,7 +109,7 @@ class Setting:
             options["on_log"] = lambda record: self.curves.extend(self.points(network, tasks, record))
             curves = None
         else:
-            place = self.store / training_digest(network, objective, given, self, count)
+            place = self.store / training_digest(network, objective, given, self._plain(count))
             options["checkpoints"] = Checkpoints(place, every=CHECKPOINT_EVERY, keep=1)
             curves = Curves(lambda record: self.points(network, tasks, record))
             options["loggers"] = [curves]
@@ -143,6 +143,12 @@ class Setting:
             ]
             found.append({"task": task.name, "metric": metric, "step": int(record["step"]), "value": value})
         return found
+
+    def _plain(self, steps: int) -> dict[str, Any]:
+        """What a training depends on besides its network, loss and rows."""
+        parts = {"budget": self.budget, "recipe": self.recipe, "network": self.network}
+        plain = {name: part and part.model_dump(mode="json") for name, part in parts.items()}
+        return {**plain, "seed": self.seed, "steps": steps}
 
     def _recipe(self, objective: CoupledObjective, steps: int) -> Recipe:
         plan, network = self.recipe or StudyRecipe(), self.network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,18 @@ from concord.fitting import Rows
 from concord.learners import rows_digest
 from concord.objective import CoupledObjective
 
-if TYPE_CHECKING:
-    from concord.study.conditions.base import Setting
-
 
 def training_digest(
-    network: nn.Module, objective: CoupledObjective, rows: Rows, setting: Setting, steps: int
+    network: nn.Module, objective: CoupledObjective, rows: Rows, settings: Mapping[str, Any]
 ) -> str:
-    """Rows, initial weights, loss, budget, recipe and seed of a training, as 32 hexadecimal digits."""
+    """A training by its rows, initial weights, loss and settings, as 32 hexadecimal digits.
+
+    Args:
+        network: With its initial weights.
+        objective: The loss.
+        rows: What it is trained on.
+        settings: Plain data: seed, steps, budget, recipe.
+    """
     found = hashlib.sha256(rows_digest(rows).encode())
     for part in (network.state_dict(), objective.state_dict()):
         for name, values in part.items():
@@ -32,11 +36,7 @@ def training_digest(
                 )
     plain: Mapping[str, Any] = {
         "objective": [type(objective).__qualname__, list(objective.tasks), objective.identity()],
-        "budget": setting.budget.model_dump(mode="json"),
-        "recipe": None if setting.recipe is None else setting.recipe.model_dump(mode="json"),
-        "network": setting.network.model_dump(mode="json"),
-        "seed": setting.seed,
-        "steps": steps,
+        **settings,
     }
     found.update(json.dumps(plain, sort_keys=True, default=str).encode())
     return found.hexdigest()[:32]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from concord.fitting import held
+from concord.fitting import in_memory
 from concord.metrics import evaluate, lower_is_better, main_metric
 from concord.study.conditions import Condition, Predictor, Setting
 from concord.tasks import MulticlassTask, Task
@@ -70,7 +70,7 @@ class Estimators(Condition):
 
 def flat(inputs: Any) -> Array:
     """Inputs as (n, d) features; those of sources are read into memory: an estimator needs all its rows."""
-    return held(inputs).reshape(len(inputs), -1).numpy().astype(np.float64)
+    return in_memory(inputs).reshape(len(inputs), -1).numpy().astype(np.float64)
 
 
 def fit_task(task: Task, X: Array, y: Array, make: Callable[[], Any]) -> Callable[[Array], Array]:
