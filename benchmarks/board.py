@@ -124,13 +124,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{pack}: done", flush=True)
 
 
-def plan_of(pack: str, options: argparse.Namespace) -> Plan:
-    """The board's study of a pack, with all conditions that its relations allow."""
+def values_of(pack: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Plain data of the board's study of a pack, without its conditions."""
     os.environ["CONCORD_DATA"] = str(DATA)
     if pack == "digits":
         values: dict[str, Any] = {"title": "Digits and seven segments", "problem": "digits"}
     elif pack == "mnist10k_shape":
-        values = dict(MNIST)
+        values = {
+            **MNIST,
+            "problem": {**MNIST["problem"], "relations": [dict(r) for r in MNIST["problem"]["relations"]]},
+        }
     else:
         values = read_plan(ROOT / "configs" / "studies" / f"{pack}.yaml").model_dump()
     regimes = [name for name in ROWS[pack] if not options.regimes or name in options.regimes]
@@ -138,6 +141,12 @@ def plan_of(pack: str, options: argparse.Namespace) -> Plan:
     values["seeds"] = options.seeds
     if options.steps:
         values["budget"] = {**values.get("budget", {}), "steps": options.steps}
+    return values
+
+
+def plan_of(pack: str, options: argparse.Namespace) -> Plan:
+    """The board's study of a pack, with all conditions that its relations allow."""
+    values = values_of(pack, options)
     asked = options.conditions or conditions()
     allowed, refused = _allowed(as_plan({**values, "conditions": ["single-task"]}), asked)
     options.out.mkdir(parents=True, exist_ok=True)
