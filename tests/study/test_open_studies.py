@@ -16,7 +16,9 @@ from concord.study.running.running import run
 ROOT = Path(__file__).parents[2]
 STUDIES = ROOT / "configs" / "studies"
 PACK_ROOT = Path(os.environ.get("CONCORD_DATA", ROOT.parent / "shared" / "data"))
-OPEN = ("clinc150", "clothing_fmnist", "goemotions", "grocery81", "mushroom")
+RIVALS = ("clinc150", "clothing_pretrained", "goemotions", "grocery81", "grocery81_pretrained", "mushroom")
+"""Studies of features, embeddings and columns, in which models without a network compete too."""
+OPEN = (*RIVALS, "clothing_fmnist")
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,15 @@ def test_an_open_study_runs_from_packs_to_report(tmp_path, name):
     assert "paper" in write_report(tmp_path / name).read_text()
     held = json.loads((tmp_path / name / "config.json").read_text())
     assert str(PACK_ROOT) not in json.dumps(held), "results do not depend on where data are"
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_what_one_fits_without_a_network_competes(name):
+    names = {condition.name for condition in read_plan(STUDIES / f"{name}.yaml").conditions}
+    assert {"logistic", "extra-trees", "boosting"} <= names
+    assert "logistic" in {
+        condition.name for condition in read_plan(STUDIES / f"{name}.yaml", True).conditions
+    }
 
 
 @pytest.mark.parametrize("name", OPEN)

@@ -32,7 +32,7 @@ EXAMPLE: dict[str, Any] = {
         {"name": "few-class", "rows": {"kind": 50, "traits": 600}, "overlap": 0.0, "table": "given"},
         {"name": "wrong-table", "rows": {"kind": 50, "traits": 600}, "overlap": 0.0, "table": "shuffled"},
     ],
-    "conditions": ["single-task", "uncoupled", "posterior", "auto"],
+    "conditions": ["single-task", "logistic", "uncoupled", "posterior", "auto"],
     "budget": {**Budget().model_dump(), "steps": None},
 }
 """What a starting plan says beyond the defaults."""
