@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -14,9 +16,10 @@ from study_plans import tiny
 
 from concord.errors import MissingExtraError, NotFiniteError, StudyError, UnknownNameError
 from concord.study.judging.comparison import compare
-from concord.study.running import one_cell
-from concord.study.running.cells import Cell, finished, open_folder
-from concord.study.running.engines import Here, Ray, check_engine, engine
+from concord.study.running import cells, one_cell, running
+from concord.study.running.cells import Cell, all_cells, finished, open_folder
+from concord.study.running.claims import Claims
+from concord.study.running.engines import Engine, Here, Ray, check_engine, engine
 from concord.study.running.running import run
 
 
@@ -122,6 +125,101 @@ def test_a_true_ray_gives_the_rows_of_one_process(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert results(tmp_path / "ray") == results(tmp_path / "here")
+
+
+ON_A_CLUSTER = """
+import json, sys
+import ray
+from ray.cluster_utils import Cluster
+from concord.study import as_plan
+from concord.study.running.running import run
+
+plan, out = as_plan(json.loads(open(sys.argv[1]).read())), sys.argv[2]
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+ray.init(address=cluster.address, log_to_driver=False)
+done = []
+
+
+def kill_one(cell):
+    done.append(cell.id)
+    if len(done) == 1:
+        cluster.remove_node(nodes[1], allow_graceful=False)  # whatever it is training
+
+
+left = run(plan, out, engine="ray", on_done=kill_one)
+alive = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
+print(json.dumps({"left": left, "done": done, "workers": len(alive), "still": ray.is_initialized()}))
+ray.shutdown()
+cluster.shutdown()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_a_true_cluster_of_two_workers_of_which_one_is_killed_gives_the_rows_of_one_process(tmp_path):
+    assert run(tiny(), tmp_path / "here") == 0
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(tiny().resolved()))
+    command = [sys.executable, "-c", ON_A_CLUSTER, str(plan), str(tmp_path / "ray")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert sorted(found["done"]) == sorted(cell.id for cell in all_cells(tiny()))
+    assert (found["left"], found["workers"], found["still"]) == (0, 1, True)
+    assert not list((tmp_path / "ray" / "runs").glob("*.claim"))
+    assert results(tmp_path / "ray") == results(tmp_path / "here")
+
+
+class Counting(Engine):
+    """Takes cells and finishes them at once, without training; counts what it is asked for."""
+
+    size = 8
+
+    def __init__(self, out):
+        self.out, self.asked = out, 0
+
+    def submit(self, cell):
+        self.asked += 1
+        for ending in ("json", "npz"):
+            (self.out / "runs" / f"{cell.id}.{ending}").write_text("")
+        return cell
+
+    def first(self, handles):
+        self.asked += len(handles)
+        return handles[0]
+
+    def result(self, handle):
+        self.asked += 1
+
+    def close(self, clean):
+        pass
+
+
+@pytest.mark.parametrize("runs", [100, 1_000])
+def test_scheduling_takes_a_few_steps_for_each_of_a_thousand_runs(runs, tmp_path, monkeypatch):
+    """Counted, not timed: looks at finished runs, claims, and what the engine is asked for."""
+    plan = tiny(seeds=runs // 2, conditions=["single-task", "uncoupled"])
+    engine, looks, claims = Counting(tmp_path), Counter(), Counter()
+    monkeypatch.setattr(running, "engine_of", lambda *given: engine)
+    for module in (running, cells):
+        looking = module.is_finished
+        monkeypatch.setattr(
+            module, "is_finished", lambda out, cell, look=looking: looks.update([cell]) or look(out, cell)
+        )
+    listing, listed = Path.iterdir, Counter()
+    monkeypatch.setattr(
+        Path, "iterdir", lambda self: (listed.update(["entries"]) or each for each in listing(self))
+    )
+    taking = Claims.take
+    monkeypatch.setattr(Claims, "take", lambda self, cell: claims.update([cell]) or taking(self, cell))
+    done = []
+    assert run(plan, tmp_path, on_done=done.append) == 0
+    assert len(done) == len(set(done)) == runs
+    assert max(claims.values()) == 1
+    assert max(looks.values()) <= 4
+    assert listed["entries"] <= runs
+    assert engine.asked <= (2 + engine.size) * runs
 
 
 def test_a_cluster_that_runs_is_left_running(tmp_path, monkeypatch):

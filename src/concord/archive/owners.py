@@ -145,6 +145,7 @@ class Claimant:
 
     def __init__(self) -> None:
         self._seen: dict[Path, tuple[Any, float, bool]] = {}
+        self._left: dict[Path, list[Path]] = {}
 
     def take(self, path: Path) -> Claim | None:
         """Claim a file; None where another process holds it, or may: see `watched`.
@@ -156,12 +157,21 @@ class Claimant:
             made = _make(path)
             if made is not None:
                 self._seen.pop(path, None)
-                _tidy(path)
+                self._tidy(path)
                 return Claim(path, made)
             state = self._state(path)
             if state != "gone":
                 return None
         return None
+
+    def _tidy(self, path: Path) -> None:
+        """Remove what processes left of this claim that were ended while they made theirs."""
+        folder = path.parent
+        if folder not in self._left:  # looked through once: a study claims thousands in one folder
+            self._left[folder] = [each for each in folder.iterdir() if each.name.endswith(".tmp")]
+        for left in self._left[folder]:
+            if left.name.startswith(f".{path.name}."):
+                _remove_unlocked(left)
 
     def watched(self, path: Path) -> bool:
         """Whether nobody knows yet if the holder lives: no sign was seen, and `STALE` has not passed."""
@@ -321,17 +331,15 @@ def _put_aside(path: Path, seen: bytes) -> State:
     return "alive" if overtaken else "gone"
 
 
-def _tidy(path: Path) -> None:
-    """Remove what processes left of this claim that were ended while they made theirs."""
-    for left in path.parent.iterdir():
-        if left.name.startswith(f".{path.name}.") and left.name.endswith(".tmp"):
-            with suppress(OSError):
-                descriptor = os.open(left, os.O_RDONLY)
-                try:
-                    if _lock(descriptor, shared=True) == "given":
-                        left.unlink()
-                finally:
-                    os.close(descriptor)
+def _remove_unlocked(path: Path) -> None:
+    """Remove a file that no process has locked."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            if _lock(descriptor, shared=True) == "given":
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _holder(content: bytes) -> dict[str, Any]:
