@@ -3,7 +3,7 @@
 from concord.auto.combine import Choice
 from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, first_stage
 from concord.auto.effort import EFFORTS, IN_FOLDS, Effort
-from concord.auto.families import Family, balance_weights, train_shared, train_single
+from concord.auto.families import Family, balance_weights, best_alone, train_shared, train_single
 from concord.auto.held_out import Train, held_out_probabilities
 from concord.auto.level import critical_value, studentised
 from concord.auto.posterior import posterior_targets
@@ -22,6 +22,7 @@ __all__ = [
     "FirstStage",
     "Train",
     "balance_weights",
+    "best_alone",
     "covered",
     "critical_value",
     "cross_fitted_predictions",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from concord.auto.effort import Effort
-from concord.auto.families import Family, fit_scales, out_of_sample, train_family
+from concord.auto.families import Family, best_alone, fit_scales, out_of_sample, train_family
 from concord.auto.splits import TRAINED_ON, split
 from concord.auto.zero_shot import covered, fill_unseen
 from concord.errors import RangeError
@@ -42,12 +42,21 @@ class FirstStage:
         fold: (n,) fold of each row, `TRAINED_ON` for rows in none.
         families: ``"single-task"`` and ``"shared"`` networks, one of each fold and family, as far as the
             learner offers them.
+        alone: Further families of single-task models, by kind.
     """
 
     rows: Rows
     tasks: tuple[Task, ...]
     fold: npt.NDArray[np.int64]
     families: dict[str, Family]
+    alone: dict[str, Family] = field(default_factory=dict)
+
+    def candidates(self) -> dict[str, Family]:
+        """The families, the single-task one of the best single-task models of each task."""
+        if not self.alone:
+            return dict(self.families)
+        alone = {"single-task": self.families["single-task"], **self.alone}
+        return {**self.families, "single-task": best_alone(alone, self.rows, self.tasks, self.fold)}
 
     @property
     def base(self) -> Family:
@@ -89,7 +98,7 @@ class FirstStage:
         where = np.flatnonzero(self.fold != TRAINED_ON)
         families = {name: family.of_rows(where) for name, family in self.families.items()}
         rows = self.rows.take(torch.from_numpy(where))
-        return replace(self, rows=rows, fold=self.fold[where], families=families)
+        return replace(self, rows=rows, fold=self.fold[where], families=families, alone={})
 
     def check(self, relation: Relation | tuple[MulticlassTask, Task]) -> RelationCheck:
         """Weigh a supplied relation, or, for a pair of tasks, whether the data show one.
@@ -173,8 +182,12 @@ def first_stage(
         for name in kinds
         if name in learner.kinds
     }
-    fit_scales(families, rows, tasks, fold)
-    return FirstStage(rows, tuple(tasks), fold, families)
+    others = {
+        name: train_family(learner, rows, tasks, fold, effort, seed, name, None)
+        for name in (learner.alone if "single-task" in families else ())
+    }
+    fit_scales({**families, **others}, rows, tasks, fold)
+    return FirstStage(rows, tuple(tasks), fold, families, others)
 
 
 def cross_fitted_predictions(

@@ -11,7 +11,7 @@ import torch
 from scipy.special import expit, softmax
 
 from concord.auto.effort import Effort
-from concord.decoding import temperature
+from concord.decoding import row_loss, temperature
 from concord.fitting import Rows
 from concord.learners import Kind, Learner, Model, Training, train_and_predict
 from concord.tasks import MulticlassTask, Task
@@ -46,12 +46,21 @@ def balance_soft(rows: Rows, task: str, floor: float = FLOOR) -> float:
 
 @dataclass
 class Family:
-    """The models of all folds, trained alike."""
+    """The models of all folds, trained alike.
+
+    Attributes:
+        name: What it is called as a candidate.
+        networks: Of each fold, by task.
+        logits: By task, of all rows by the network of each fold: (folds, n, width).
+        scale: By task, the inverse temperature.
+        kinds: By task, what its networks were trained for, where that is not `name`.
+    """
 
     name: str
     networks: list[dict[str, Model]]
     logits: dict[str, Array]
     scale: dict[str, float] = field(default_factory=dict)
+    kinds: dict[str, Kind] = field(default_factory=dict)
 
     def probabilities(self, task: Task, logits: Array) -> Array:
         """Temperature-scaled probabilities of any logits of this family."""
@@ -82,7 +91,7 @@ def train_family(
     soft: list[dict[str, Array]] | None,
 ) -> Family:
     """The networks of all folds of one candidate, and their logits of all rows."""
-    alone = name == "single-task"
+    alone = name == "single-task" or name in learner.alone
 
     def trainings() -> Iterator[Training]:
         for k in range(effort.folds):
@@ -94,7 +103,7 @@ def train_family(
             number = seed * 1000 + k + 1
             if alone:
                 for task in tasks:
-                    yield replace(single_training(part, task, effort.share, number), predicted=rows)
+                    yield replace(single_training(part, task, effort.share, number, name), predicted=rows)
             else:
                 yield replace(shared_training(part, tasks, effort.share, number), predicted=rows)
 
@@ -131,9 +140,45 @@ def out_of_sample(family: Family, task: Task, rows: Rows, fold: npt.NDArray[np.i
     return np.where(known, family.held_out(task, fold), family.averaged(task))
 
 
-def single_training(rows: Rows, task: Task, share: float, seed: int) -> Training:
-    """The training of the single-task model of one task."""
-    return Training(rows.of_tasks([task]), [task], "single-task", share, seed)
+def best_alone(
+    families: Mapping[str, Family], rows: Rows, tasks: Sequence[Task], fold: npt.NDArray[np.int64]
+) -> Family:
+    """For each task the single-task models of least out-of-fold log-loss: networks, unless others are better.
+
+    Args:
+        families: Of single-task models, `single-task` the first; their temperatures are fitted.
+        rows: The training rows.
+        tasks: The tasks.
+        fold: (n,) fold of each row.
+    """
+    chosen: dict[str, Family] = {}
+    for task in tasks:
+        known = rows.annotated(task).numpy()
+        known = known[fold[known] >= 0]
+        truth = rows.targets[task.name].numpy()[known]
+        losses = {
+            name: float(
+                row_loss(family.held_out(task, fold)[known], truth, isinstance(task, MulticlassTask)).mean()
+            )
+            for name, family in families.items()
+        }
+        chosen[task.name] = families[min(losses, key=lambda name: losses[name])]
+    first = next(iter(families.values()))
+    return Family(
+        first.name,
+        [
+            {name: family.networks[k][name] for name, family in chosen.items()}
+            for k in range(len(first.networks))
+        ],
+        {name: family.logits[name] for name, family in chosen.items()},
+        {name: family.scale[name] for name, family in chosen.items()},
+        {name: family.name for name, family in chosen.items() if family is not first},
+    )
+
+
+def single_training(rows: Rows, task: Task, share: float, seed: int, kind: Kind = "single-task") -> Training:
+    """The training of a single-task model of one task."""
+    return Training(rows.of_tasks([task]), [task], kind, share, seed)
 
 
 def shared_training(rows: Rows, tasks: Sequence[Task], share: float, seed: int) -> Training:

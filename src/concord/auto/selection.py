@@ -164,7 +164,7 @@ def select(
     first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed)
     if (folds := len(first.base.networks)) != effort.folds:
         raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")
-    fold, families = first.fold, dict(first.families)
+    fold, families = first.fold, first.candidates()
     checks = tuple(first.check(relation) for relation in relations)
     unseen = {task.name: unseen_classes(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
@@ -180,6 +180,7 @@ def select(
     notes = () if relations else ("no relation was given and none can be estimated; no coupling",)
     if effort.caution:
         notes = (effort.caution, *notes)
+    notes = (*notes, *_other_kinds(families["single-task"], choices))
     in_use = tuple(check.relation for check in active)
     spent = effort.folds * effort.share * (len(first.families) + ("coupled" in families))
     used = _families_in_use(choices, in_use, tasks, first.base.name)
@@ -221,6 +222,16 @@ def _announced(learner: Learner, effort: Effort) -> str:
     if "shared" not in learner.kinds:
         trained = "models, then one of each task on all rows"
     return f"auto: {effort.folds} folds x {kinds} {trained}: {cost}"
+
+
+def _other_kinds(alone: Family, choices: Mapping[str, Choice]) -> list[str]:
+    """Of which tasks the single-task model that is chosen is no network."""
+    return [
+        f"{task}: the single-task model is {kind.replace(':', ', C = ')}; on unseen rows its log-loss is the "
+        "lowest of all that were tried for this task alone"
+        for task, kind in alone.kinds.items()
+        if any(name.startswith("single-task") for name in choices[task].weights)
+    ]
 
 
 def _held_out(fold: npt.NDArray[np.int64]) -> str:
@@ -379,7 +390,10 @@ def _final(
     def trainings() -> Iterator[Training]:
         for name in used:
             if name == "single-task":
-                yield from (single_training(rows, task, 1.0, seed) for task in alone)
+                kinds = families[name].kinds
+                yield from (
+                    single_training(rows, task, 1.0, seed, kinds.get(task.name, name)) for task in alone
+                )
             elif name == "coupled":
                 soft = taught_targets(base, rows, active, tasks, unseen)
                 yield shared_training(replace(rows, soft=soft), tasks, 1.0, seed)
@@ -393,5 +407,5 @@ def _final(
             nets = {task.name: next(trained) for task in alone}
         else:
             nets = dict.fromkeys((task.name for task in tasks), next(trained))
-        out[name] = Family(name, [nets], {}, families[name].scale)
+        out[name] = replace(families[name], networks=[nets], logits={})
     return out

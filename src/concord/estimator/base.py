@@ -11,6 +11,7 @@ from scipy import sparse
 
 from concord.errors import ConfigError, EmptyDataError, ShapeError
 from concord.estimator.couplings import CHOOSING
+from concord.estimator.settings import sequence_of
 from concord.fitting import HeldFeatures
 from concord.learners import EstimatorLearner
 
@@ -60,6 +61,28 @@ def _same(value: Any, usual: Any) -> bool:
     if isinstance(usual, tuple) and isinstance(value, (list, tuple)):
         return tuple(value) == usual
     return value is usual or (type(value) is type(usual) and value == usual)
+
+
+def rival_learners(model: Any) -> tuple[bool, dict[str, EstimatorLearner]]:
+    """Whether linear models are among a model's rivals, and the learners of the others, by name.
+
+    Raises:
+        EstimatorError: Something that is neither ``"linear"`` nor an estimator with `predict_proba`.
+        ConfigError: Rivals without a choice to be made.
+    """
+    rivals = sequence_of("rivals", model.rivals, object, "'linear' and estimators of scikit-learn")
+    if rivals and not (isinstance(model.coupling, str) and model.coupling == "auto"):
+        raise ConfigError("rivals compete where coupling='auto' chooses; leave them out, or take 'auto'")
+    if rivals and model.base is not None:
+        raise ConfigError("rivals compete with networks, whose place base takes; leave out one of them")
+    found: dict[str, EstimatorLearner] = {}
+    for rival in rivals:
+        if isinstance(rival, str) and rival == "linear":
+            continue
+        learner = EstimatorLearner(rival)
+        alike = sum(name.partition(" ")[0] == learner.name for name in found)
+        found[f"{learner.name} {alike + 1}" if alike else learner.name] = learner
+    return any(isinstance(rival, str) for rival in rivals), found
 
 
 def held_features(X: Any) -> HeldFeatures:

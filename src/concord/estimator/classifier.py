@@ -50,7 +50,7 @@ from concord.errors import (
 )
 from concord.estimation import PriorShift
 from concord.estimator.annotations import SINGLE, annotations_of, check_annotated, say_missing
-from concord.estimator.base import adopt_tags, checked_base
+from concord.estimator.base import adopt_tags, checked_base, rival_learners
 from concord.estimator.couplings import checked_couplings, checked_relations
 from concord.estimator.cuts import chosen_thresholds
 from concord.estimator.features import inputs_of
@@ -131,6 +131,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             ``"auto"`` (single-task models are where it starts), ``"two-stage"`` or None (single-task models);
             what only networks have (`trunk`, `hidden`, `dropout`, `steps`, `rows_per_task`, `learning_rate`,
             `weight_decay`, `device`) is refused.
+        rivals: Further single-task models beside the network, of which ``"auto"`` takes for each task the one
+            that is best on unseen rows: ``"linear"`` (logistic regression with some penalties, kept as a
+            network) and estimators of scikit-learn with `predict_proba`, which see the features
+            standardised. So that no worse than single task means the best model for that task alone.
         effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend, at most 4.0, 7.9 and
             26.5 times the pair of single-task models (more where `steps` are below 600 and 334: the networks
             of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
@@ -204,6 +208,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         coupling: Any = "auto",
         *,
         base: Any = None,
+        rivals: Sequence[Any] | None = None,
         effort: str = "standard",
         artefact: str = "distilled",
         alpha: float = 0.05,
@@ -225,6 +230,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.relations = relations
         self.coupling = coupling
         self.base = base
+        self.rivals = rivals
         self.effort = effort
         self.artefact = artefact
         self.alpha = alpha
@@ -547,6 +553,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")
         checked_metric(self.thresholds)
         check_device(self.device)
+        rival_learners(self)
         if self.base is not None:
             checked_base(self)
 
@@ -625,7 +632,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def _learner(self) -> TorchLearner | EstimatorLearner:
         if self.base is not None:
             return EstimatorLearner(self.base, self.n_jobs or 1)
+        linear, rivals = rival_learners(self)
         return TorchLearner(
+            linear=linear,
+            rivals=rivals,
             trunk=self.trunk,
             hidden=tuple(self.hidden),
             dropout=self.dropout,

@@ -14,7 +14,14 @@ from concord.auto import Automatic, Choice, Family
 from concord.decoding import thresholds_of
 from concord.errors import CheckpointError
 from concord.estimator.tables import TableForm
-from concord.learners import FittedOutput, FittedTask, check_linear, keep_estimators, read_estimators
+from concord.learners import (
+    FittedOutput,
+    FittedTask,
+    check_linear,
+    keep_estimators,
+    linear_network,
+    read_estimators,
+)
 from concord.relations import relation_of, relation_record, task_of, task_record
 from concord.tasks import MulticlassTask, Task
 
@@ -39,7 +46,8 @@ def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
 
     With a base that is more than weights, also the content of a file by skops.
     """
-    numbered = _Numbered() if model.base is None else _NumberedModels(model.base)
+    rivals = [rival for rival in model.rivals or () if not isinstance(rival, str)]
+    numbered = _Numbered([model.base, *rivals])
     families: dict[str, Any] = {}
     if model._automatic is None:
         numbered.number(model._network)
@@ -48,7 +56,8 @@ def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
             nets = [{task: numbered.number(net) for task, net in each.items()} for each in family.networks]
             families[name] = {"networks": nets, "scale": family.scale}
     names = getattr(model, "feature_names_in_", None)
-    estimators, data = (None, None) if model.base is None else keep_estimators(numbered.estimators)
+    kept = model.base is not None or bool(rivals)
+    estimators, data = keep_estimators(numbered.estimators) if kept else (None, None)
     state = {
         "parameters": _parameters(model.get_params(deep=False)),
         "supplied": None if model.relations is None else [relation_record(r) for r in model.relations],
@@ -74,17 +83,20 @@ def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
         "thresholds": None if model._thresholds is None else model._thresholds.record(),
         "table": None if model._table is None else asdict(model._table),
     }
-    if model.base is not None:
+    if model.rivals is not None:
+        numbers = iter(range(1, len(rivals) + 1))
+        state["rivals"] = [rival if isinstance(rival, str) else next(numbers) for rival in model.rivals]
+    if kept:
         state["base"] = {"estimators": estimators}
     return state, data
 
 
 class _Numbered:
-    """Networks by number, each once, whichever tasks share it."""
+    """Models by number, each once, whichever tasks share it; and estimators by theirs, those given first."""
 
-    def __init__(self) -> None:
+    def __init__(self, given: list[Any]) -> None:
         self.states: list[dict[str, Any]] = []
-        self.estimators: list[Any] = []
+        self.estimators = given
         self._numbers: dict[int, int] = {}
 
     def number(self, network: Any) -> int:
@@ -94,22 +106,15 @@ class _Numbered:
         return self._numbers[id(network)]
 
     def state(self, network: Any) -> dict[str, Any]:
+        if isinstance(network, Mapping):
+            return {
+                "outputs": {name: [self._output(o) for o in each.outputs] for name, each in network.items()}
+            }
         return {
             "tasks": [task.name for task in network.tasks],
-            "capacity": "half-shared" if network.private else "shared",
+            "capacity": _capacity(network),
             "weights": dict(network.state_dict()),
         }
-
-
-class _NumberedModels(_Numbered):
-    """Models of estimators by number, and the estimators by theirs; the base that was given comes first."""
-
-    def __init__(self, base: Any) -> None:
-        super().__init__()
-        self.estimators.append(base)
-
-    def state(self, network: Mapping[str, FittedTask]) -> dict[str, Any]:
-        return {name: [self._output(output) for output in fitted.outputs] for name, fitted in network.items()}
 
     def _output(self, output: FittedOutput) -> dict[str, Any]:
         number = None
@@ -119,12 +124,18 @@ class _NumberedModels(_Numbered):
         return {"width": output.width, "present": list(output.present), "estimator": number}
 
 
+def _capacity(network: Any) -> str:
+    if isinstance(network.trunk, nn.Flatten):
+        return "linear"
+    return "half-shared" if network.private else "shared"
+
+
 def _parameters(params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as plain data; without a random state that is no number, and without `n_jobs`."""
     plain = {
         key: value
         for key, value in params.items()
-        if key not in ("tasks", "relations", "trunk", "base", "n_jobs")
+        if key not in ("tasks", "relations", "trunk", "base", "rivals", "n_jobs")
     }
     if not (plain["coupling"] is None or isinstance(plain["coupling"], str)):
         plain["coupling"] = "of objects, which are not saved"  # a name that no fit takes
@@ -146,12 +157,19 @@ def _array_record(values: Array) -> dict[str, Any]:
 
 def restored(cls: type[Any], state: Mapping[str, Any], data: bytes | None, trunk: Any) -> Any:
     """The fitted estimator of what `state_of` gave."""
-    kept = state.get("base")
+    kept, rivals = state.get("base"), state.get("rivals")
     estimators = [None] if kept is None else read_estimators(kept["estimators"], data)
     tasks = [task_of(each) for each in state["tasks"]]
     single, supplied = state["single"], state["supplied"]
     relations = None if supplied is None else [relation_of(each, tasks) for each in supplied]
-    model = cls(None if single else tasks, relations, trunk=trunk, base=estimators[0], **state["parameters"])
+    model = cls(
+        None if single else tasks,
+        relations,
+        trunk=trunk,
+        base=estimators[0],
+        rivals=None if rivals is None else [r if isinstance(r, str) else estimators[r] for r in rivals],
+        **state["parameters"],
+    )
     model.tasks_, model._single = tasks, single
     if single:
         model.classes_ = _array_of(state["classes"])
@@ -171,12 +189,11 @@ def restored(cls: type[Any], state: Mapping[str, Any], data: bytes | None, trunk
     model._thresholds = thresholds_of(state.get("thresholds"), tasks)
     model.thresholds_ = None if model._thresholds is None else dict(model._thresholds.values)
     model.relations_ = [relation_of(each, tasks) for each in state["relations"]]
-    networks: list[Any]
-    if kept is None:
-        networks = [_network(model, each) for each in state["networks"]]
-    else:
-        linear = kept["estimators"] is not None
-        networks = [_model(tasks, each, estimators, linear) for each in state["networks"]]
+    linear = kept is not None and kept["estimators"] is not None
+    networks = [
+        _model(tasks, each["outputs"], estimators, linear) if "outputs" in each else _network(model, each)
+        for each in state["networks"]
+    ]
     if not state["automatic"]:
         (model._network,) = networks
         return model
@@ -234,7 +251,12 @@ def _output(state: Mapping[str, Any], estimators: Sequence[Any], linear: bool) -
 def _network(model: Any, state: Mapping[str, Any]) -> nn.Module:
     known = {task.name: task for task in model.tasks_}
     of = [known[name] for name in state["tasks"]]
-    network: nn.Module = model._learner().build(of, model._example_shape, state["capacity"], 0)
+    shape, capacity = model._example_shape, state["capacity"]
+    network: nn.Module
+    if capacity == "linear":
+        network = linear_network(of, shape)
+    else:
+        network = model._learner().build(of, shape, capacity, 0)
     network.load_state_dict(state["weights"])
     return network.eval()
 

@@ -1,12 +1,14 @@
 """Learners: what can train a model on rows and predict rows, whatever the model is."""
 
 from concord.learners.kept import check_linear, keep_estimators, read_estimators
+from concord.learners.linear import LINEAR, fit_linear, linear_network, penalty_of
 from concord.learners.protocol import Kind, Learner, Model, Trained, Training, train_and_predict
-from concord.learners.sklearn import EstimatorLearner, FittedOutput, FittedTask, train_alone
+from concord.learners.sklearn import EstimatorLearner, FittedOutput, FittedTask, predict_fitted, train_alone
 from concord.learners.torch_memory import TorchLearner, network_logits
 from concord.learners.torch_stream import StoredNetwork, StreamLearner, rows_digest
 
 __all__ = [
+    "LINEAR",
     "EstimatorLearner",
     "FittedOutput",
     "FittedTask",
@@ -19,8 +21,12 @@ __all__ = [
     "Trained",
     "Training",
     "check_linear",
+    "fit_linear",
     "keep_estimators",
+    "linear_network",
     "network_logits",
+    "penalty_of",
+    "predict_fitted",
     "read_estimators",
     "rows_digest",
     "train_alone",

@@ -135,10 +135,12 @@ def _known() -> dict[str, Any]:
     return {"LogisticRegression": LogisticRegression, "StandardScaler": StandardScaler}
 
 
-def _record(estimator: Any) -> dict[str, Any]:
+def _record(estimator: Any) -> dict[str, Any] | None:
     """A linear estimator, fitted or not, as plain data and tensors."""
     from sklearn.pipeline import Pipeline
 
+    if estimator is None:  # no base was given
+        return None
     name = type(estimator).__name__
     if type(estimator) is Pipeline:
         if _settings(estimator, leave_out=("steps",)):
@@ -184,9 +186,11 @@ def _value(value: Any) -> Any:
     raise _NotLinearError
 
 
-def _estimator(record: Mapping[str, Any]) -> Any:
+def _estimator(record: Mapping[str, Any] | None) -> Any:
     from sklearn.pipeline import Pipeline
 
+    if record is None:
+        return None
     if record["class"] == "Pipeline":
         return Pipeline([(name, _estimator(step)) for name, step in record["steps"]])
     made = _known().get(record["class"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,9 @@ from concord.tasks import Task
 
 Array = npt.NDArray[np.float64]
 
-Kind = Literal["single-task", "shared", "coupled"]
-"""What a model is trained for: one task alone; several tasks; several, with soft targets in the rows."""
+Kind = str
+"""What a model is trained for: `single-task`, one task alone; `shared`, several tasks; `coupled`, several,
+with soft targets in the rows; or a further kind of single-task model that a learner names in `alone`."""
 
 Model = Any
 """What a learner trained: only the learner itself looks into it."""
@@ -67,6 +68,9 @@ class Learner(Protocol):
 
     kinds: Sequence[Kind]
     """Kinds that it offers; of what it does not offer, `auto` makes no candidate."""
+
+    alone: Sequence[Kind] = ()
+    """Further kinds of single-task models, cheap beside `single-task`, of which `auto` takes the best."""
 
     def train(
         self,

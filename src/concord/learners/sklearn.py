@@ -150,8 +150,7 @@ class EstimatorLearner(Learner):
 
     def predict(self, model: Mapping[str, FittedTask], rows: Rows) -> dict[str, Array]:
         """Logits (n, C) and log-odds (n, K) of all tasks of a model."""
-        X = features(rows.inputs).values
-        return {name: fitted.logits(X) for name, fitted in model.items()}
+        return predict_fitted(model, rows)
 
     # -- one task ------------------------------------------------------------------------------------
 
@@ -235,6 +234,12 @@ class EstimatorLearner(Learner):
 
         last, prefix = self._last()
         return f"{prefix}sample_weight" if has_fit_parameter(last, "sample_weight") else ""
+
+
+def predict_fitted(model: Mapping[str, FittedTask], rows: Rows) -> dict[str, Array]:
+    """Logits (n, C) and log-odds (n, K) of all tasks of a model of estimators."""
+    X = features(rows.inputs).values
+    return {name: fitted.logits(X) for name, fitted in model.items()}
 
 
 def train_alone(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from concord.couplings import Coupling
 from concord.errors import ShapeError
 from concord.fitting import Recipe, Rows, fit
-from concord.learners.protocol import Kind, Learner, Trained, Training
+from concord.learners.linear import LINEAR, fit_linear, penalty_of
+from concord.learners.protocol import Kind, Learner, Model, Trained, Training
 from concord.learners.side_by_side import train_side_by_side
+from concord.learners.sklearn import EstimatorLearner, predict_fitted
 from concord.networks import Capacity, MultiTaskNetwork, mlp_network, predict_logits, seeded
 from concord.objective import CoupledObjective
 from concord.relations import Relation
@@ -53,6 +55,8 @@ class TorchLearner(Learner):
         couplings: Couplings in the loss of every network.
         progress: Asked for each network that is trained; what it gives takes the network's records.
         kinds: What it trains.
+        linear: Whether logistic regression, with some penalties, is among the single-task models.
+        rivals: Estimators among them, by the name of the kind.
         n_jobs: Processes for models that do not depend on each other; -1 is one per core.
     """
 
@@ -68,7 +72,14 @@ class TorchLearner(Learner):
     couplings: Sequence[Coupling] = ()
     progress: Progress | None = None
     kinds: Sequence[Kind] = ("single-task", "shared", "coupled")
+    linear: bool = False
+    rivals: Mapping[str, EstimatorLearner] = field(default_factory=dict)
     n_jobs: int = 1
+
+    @property
+    def alone(self) -> Sequence[Kind]:  # type: ignore[override]
+        """Further kinds of single-task models."""
+        return (*(LINEAR if self.linear else ()), *self.rivals)
 
     def coupled(self, relations: Sequence[Relation], couplings: Sequence[Coupling]) -> TorchLearner:
         """The same with couplings in the loss."""
@@ -84,8 +95,13 @@ class TorchLearner(Learner):
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
-    ) -> nn.Module:
-        """A new network, trained on `rows` for a share of the steps."""
+    ) -> Model:
+        """A new network, trained on `rows` for a share of the steps; a linear one is fitted in full."""
+        if kind in LINEAR:
+            return fit_linear(rows, tasks[0], penalty_of(kind))
+        if kind in self.rivals:
+            given = {"task_weights": task_weights, "soft_weights": soft_weights}
+            return self.rivals[kind].train(rows, tasks, kind="single-task", share=1.0, seed=seed, **given)
         capacity: Capacity = "shared" if kind == "single-task" else "half-shared"
         network = self.build(tasks, tuple(rows.inputs.shape[1:]), capacity, seed).to(self.device)
         objective = CoupledObjective(
@@ -124,9 +140,11 @@ class TorchLearner(Learner):
         """Optimiser steps of a network that is trained for a share of them."""
         return max(1, round(self.steps * share))
 
-    def predict(self, model: nn.Module, rows: Rows) -> dict[str, Array]:
-        """Logits of all tasks of a network: by task, (n, width)."""
-        return network_logits(model, rows.inputs)
+    def predict(self, model: Model, rows: Rows) -> dict[str, Array]:
+        """Logits of all tasks of a network, or of estimators: by task, (n, width)."""
+        if isinstance(model, nn.Module):
+            return network_logits(model, rows.inputs)
+        return predict_fitted(model, rows)
 
     def build(
         self, tasks: Sequence[Task], shape: tuple[int, ...], capacity: Capacity, seed: int

@@ -1,0 +1,136 @@
+"""Single-task models that compete with the network: linear ones and estimators of scikit-learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit, softmax
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+import concord as cc
+from asserts import raises
+from concord.auto import best_alone
+from concord.auto.families import Family
+from concord.errors import ConfigError, EstimatorError, RangeError
+from concord.fitting import Rows
+from concord.learners import fit_linear, network_logits
+from config_worlds import MARKS, SHAPE
+from test_estimator_base import TASKS, same, world
+
+TREE = DecisionTreeClassifier(max_depth=3)
+FEW: dict[str, Any] = {"steps": 4, "hidden": (4,), "effort": "fast", "random_state": 0, "relations": []}
+"""Networks that learn next to nothing, so that everything else is better."""
+
+
+@pytest.mark.parametrize("C", [0.01, 1.0])
+def test_linear_models_are_scikit_learns_logistic_regression(C: float) -> None:
+    x, y, _ = world(300, 150)
+    x = x * np.arange(1, 9) + 5
+    y["marks"][200:210, 0] = np.nan
+    weight = np.random.default_rng(0).uniform(0, 2, 300)
+    rows = Rows.of(x.astype(np.float32), y, TASKS)
+    rows.weights["shape"] = torch.from_numpy(weight.astype(np.float32))
+    twin = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-8, max_iter=1000))
+    classed = y["shape"] >= 0
+    expected = clone(twin).fit(
+        x[classed], y["shape"][classed], logisticregression__sample_weight=weight[classed]
+    )
+    found = network_logits(fit_linear(rows, SHAPE, C), rows.inputs)["shape"]
+    np.testing.assert_allclose(softmax(found, axis=1), expected.predict_proba(x), atol=1e-3)
+    known = ~np.isnan(y["marks"][:, 1])
+    expected = clone(twin).fit(x[known], y["marks"][known, 1])
+    found = network_logits(fit_linear(rows, MARKS, C), rows.inputs)["marks"]
+    np.testing.assert_allclose(expit(found[:, 1]), expected.predict_proba(x)[:, 1], atol=2e-3)
+    with raises(RangeError, "C is a number > 0"):
+        fit_linear(rows, MARKS, 0.0)
+
+
+def test_each_task_takes_the_family_of_least_log_loss_on_unseen_rows() -> None:
+    _, y, truth = world(60, 30)
+    rows = Rows.of(np.zeros((60, 1), dtype=np.float32), y, TASKS)
+    fold = np.arange(60) % 2
+
+    def family(name: str, shape: float, marks: float) -> Family:
+        of_class = shape * np.eye(3)[truth]
+        of_labels = marks * (2 * np.nan_to_num(y["marks"]) - 1)
+        logits = {"shape": np.stack([of_class] * 2), "marks": np.stack([of_labels] * 2)}
+        models = [{"shape": f"{name}-{k}", "marks": f"{name}-{k}"} for k in range(2)]
+        return Family(name, models, logits, {"shape": 1.0, "marks": 1.0})
+
+    families = {each.name: each for each in (family("single-task", 1, 2), family("linear:1", 3, 1))}
+    found = best_alone(families, rows, TASKS, fold)
+    assert found.name == "single-task"
+    assert found.kinds == {"shape": "linear:1"}
+    assert found.networks[1] == {"shape": "linear:1-1", "marks": "single-task-1"}
+    assert found.logits["shape"] is families["linear:1"].logits["shape"]
+
+
+def chosen(fitted: cc.CoupledClassifier) -> set[str]:
+    return {name for choice in fitted.choices_.values() for name in choice.weights}
+
+
+@pytest.mark.parametrize("artefact", ["distilled", "bagged"])
+def test_a_linear_model_takes_the_place_of_networks_that_are_worse(artefact: str, tmp_path: Path) -> None:
+    x, y, truth = world(400, 200)
+    plain, fitted = (
+        cc.CoupledClassifier(TASKS, rivals=r, artefact=artefact, **FEW).fit(x, y) for r in (None, ["linear"])
+    )
+    assert any("single-task model is linear, C = " in sentence for sentence in fitted.report_)
+    assert not any("linear" in sentence for sentence in plain.report_)
+    assert "single-task" in chosen(fitted)
+    hit, before = (m.predict_proba(x)["shape"].argmax(axis=1) == truth for m in (fitted, plain))
+    assert hit.mean() > before.mean() + 0.1
+    fitted.save(tmp_path / "model")
+    assert {file.name for file in (tmp_path / "model").iterdir()} == {"model.json", "weights.safetensors"}
+    again = cc.CoupledClassifier.load(tmp_path / "model")
+    assert same(again.predict_proba(x), fitted.predict_proba(x))
+    assert again.rivals == ["linear"]
+
+
+def test_any_estimator_can_be_a_rival(tmp_path: Path) -> None:
+    x, y, truth = world(400, 200)
+    x[:, 3] = np.where(truth == 1, 1, -1) * np.random.default_rng(0).choice([-1, 1], 400)  # no use alone
+    x[:, 4] = x[:, 3] * np.where(truth == 1, 1, -1)
+    fitted = cc.CoupledClassifier(TASKS, rivals=["linear", TREE, clone(TREE)], **FEW).fit(x, y)
+    kinds = fitted._automatic.families["single-task"].kinds
+    assert kinds
+    assert set(kinds.values()) <= {
+        *(f"linear:{c:g}" for c in (0.001, 0.01, 0.1, 1)),
+        "DecisionTreeClassifier",
+    }
+    pytest.importorskip("skops")
+    fitted.save(tmp_path / "model")
+    again = cc.CoupledClassifier.load(tmp_path / "model")
+    assert same(again.predict_proba(x), fitted.predict_proba(x))
+    assert repr(again.rivals) == repr(fitted.rivals)
+
+
+def test_relations_are_judged_by_networks_whatever_the_rivals() -> None:
+    x, y, _ = world(200, 100)
+    first, second = (
+        cc.CoupledClassifier(TASKS, rivals=r, **{**FEW, "relations": None}).fit(x, y).checks_[0]
+        for r in (None, ["linear"])
+    )
+    assert (first.verdict, first.evidence) == (second.verdict, second.evidence)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"rivals": ["boosting"]}, EstimatorError, "found 'boosting'"),
+        ({"rivals": [TREE], "coupling": None}, ConfigError, "coupling='auto'"),
+        ({"rivals": [TREE], "base": TREE, "steps": 800, "hidden": (128, 128)}, ConfigError, "leave out one"),
+    ],
+)
+def test_rivals_that_cannot_compete_are_refused(changes: Any, error: Any, said: str) -> None:
+    x, y, _ = world(60, 30)
+    with raises(error, said):
+        cc.CoupledClassifier(TASKS, **{**FEW, **changes}).fit(x, y)
