@@ -174,7 +174,7 @@ def test_estimators_of_another_task_are_refused(tmp_path: Path) -> None:
 
     record = json.loads((tmp_path / "model" / "model.json").read_text())
     networks = record["networks"]
-    networks[0]["marks"] = networks[0]["marks"][:1]
+    networks[0]["outputs"]["marks"] = networks[0]["outputs"]["marks"][:1]
     forge(tmp_path / "model", "estimator", networks=networks)
     with raises(CheckpointError, "another task 'marks'"):
         CoupledClassifier.load(tmp_path / "model")

@@ -184,7 +184,8 @@ def guard(
     shown = candidates.shown(start.name, alpha)
     weights: dict[str, float] = {start.name: 1.0}
     if few is None:
-        averaging = average and start.name in ("shared", "coupled") and not unseen.any()
+        shares = base == "shared" and start.name in ("shared", "coupled")  # what an average begins with
+        averaging = average and shares and not unseen.any()
         weights = _chosen(candidates, shown, averaging, alpha)
     gain, z = candidates.gain(base, candidates.mixed(weights))
     reason = _reason(candidates, weights, shown, start, base, few, alpha)
