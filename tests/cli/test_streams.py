@@ -127,8 +127,9 @@ def test_predictions_of_images_that_standard_input_or_a_pattern_names(concord, t
         for given in (["new"], ["new/*.png"], ["-"], ["new/a.png"])
     )
     assert folder.status == 0, folder.err
-    assert folder.out == pattern.out == named.out
-    assert pl.read_csv(folder.out)["path"].to_list() == ["new/a.png", "new/b c.png"]
+    assert folder.out == pattern.out.replace(b"new/", b"")
+    assert pattern.out == named.out
+    assert pl.read_csv(pattern.out)["path"].to_list() == ["new/a.png", "new/b c.png"]
     assert pl.read_csv(single.out)["path"].to_list() == ["new/a.png"]
     none = concord("predict", "run", "none/*.png")
     assert (none.status, none.err.splitlines()[0]) == (2, "concord: no file fits the pattern 'none/*.png'")

@@ -90,7 +90,7 @@ def test_a_folder_of_images_from_the_command_line(concord, tmp_path):
     status, _, err = concord("predict", config, tmp_path / "new", "--to", to, "--out", tmp_path / "there")
     assert status == 0, err
     row = pl.read_csv(to).row(0, named=True)
-    assert row["path"] == (tmp_path / "new" / "a.jpg").as_posix()
+    assert row["path"] == "a.jpg"
     assert row["shape.head"] in SHAPE.classes
 
 

@@ -675,7 +675,7 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
         Image.new("RGB", (9, 5), (200, 10, 10)).save(folder / name)
     (folder / "notes.txt").write_text("no image")
     frame = predict(run, folder)
-    names = [f"{folder.as_posix()}/{name}" for name in ("b.png", "c.PNG", "deep/a.jpg")]
+    names = ["b.png", "c.PNG", "deep/a.jpg"]
     assert frame["path"].to_list() == names
     (folder / "b.png").write_bytes(b"no image")
     with pytest.raises(Exception, match=r"b\.png: cannot be decoded"):

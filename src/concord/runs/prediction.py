@@ -47,7 +47,7 @@ def predict(
         root: What the config's feature files are relative to; as in the config unless given.
 
     Returns:
-        A row a sample: its columns `path` (a manifest's own; of images and folders as they were given),
+        A row a sample: its columns `path` (a manifest's own; relative to a folder that is given alone; else as they were given),
         `row` or `text`, then by task `TASK.head` and `TASK.joint` (the class; or the labels from .5 on, with
         semicolons between; the joint ones from the run's thresholds on, where it has any), `TASK.head.NAME`
         and `TASK.joint.NAME`
@@ -135,7 +135,10 @@ def _found(places: Sequence[Path]) -> tuple[Manifest, str, Sequence[str] | None]
 
 
 def _images(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
-    """The images of files and folders, below the folder that all lie in; and their paths as given."""
+    """The images of files and folders, below the folder that all lie in; and the paths to show."""
+    if len(places) == 1 and places[0].is_dir():
+        alone = images_below(places[0])
+        return alone, alone.frame["path"].to_list()
     shown: list[Path] = []
     real: list[Path] = []
     for place in places:
@@ -145,8 +148,7 @@ def _images(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
         real += [path.absolute() if place.is_dir() else path.resolve() for path in inner]
     root = Path(os.path.commonpath([path.parent for path in real]))
     paths = [path.relative_to(root).as_posix() for path in real]
-    name = places[0].name if places[0].is_dir() else places[0].stem
-    return Manifest(pl.DataFrame({"path": paths}), (), root, name), [path.as_posix() for path in shown]
+    return Manifest(pl.DataFrame({"path": paths}), (), root, places[0].stem), [p.as_posix() for p in shown]
 
 
 def images_below(folder: Path) -> Manifest:
