@@ -13,6 +13,7 @@ from concord.study.pages.heat import heat_map
 from concord.study.pages.plots import Effect, Line, curves, differences, glyph, mean_ranks, points, reach
 from concord.study.pages.svg import Scale, fitted, path, spread, tag, ticks
 
+NAN = float("nan")
 numbers = st.floats(-100, 100, allow_nan=False)
 texts = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=40)
 
@@ -146,7 +147,8 @@ class TestCurves:
         picture = curves(lines, "picture", x_title="rows", log=True, marks=True, x_ticks=[1, 10, 100])
         assert {e.text for e in drawn(picture, "end")} == {"first", "second"}
         assert len(drawn(picture, "dot")) == 5
-        assert len(drawn(picture, "dashed")) == 2
+        first, second = drawn(picture, "line")
+        assert first.get("stroke-dasharray") != second.get("stroke-dasharray")
         ends = sorted(float(e.get("y")) for e in drawn(picture, "end"))
         assert ends[1] - ends[0] >= 12.9
 
@@ -154,6 +156,17 @@ class TestCurves:
         line = Line("a", 0, [(0, 0, 0, 0), (50, 90, 90, 90), (100, 91, 91, 91)])
         labels = [float(e.text) for e in drawn(curves([line], "p", x_title="steps", settled=0.2), "tick")[:3]]
         assert min(labels) > 80
+
+    def test_a_gap_is_a_gap(self):
+        gap = (20.0, NAN, NAN, NAN)
+        whole = [(10.0, 1, 0, 2), (20.0, 2, 1, 3), (30.0, 3, 2, 4), (40.0, 4, 3, 5)]
+        line = Line("a", 0, [gap if p[0] == 20 else p for p in whole])
+        picture = curves([line], "picture", x_title="steps")
+        assert drawn(picture, "line")[0].get("d").count("M") == 2
+        assert drawn(picture, "band")[0].get("d").count("M") == 2
+        assert len(drawn(picture, "dot")) == 3
+        assert "no value at 20" in str(picture)
+        assert "nan" not in str(picture).lower()
 
     def test_a_single_constant_point(self):
         picture = curves([Line("a", 0, [(5, 1, 1, 1)])], "picture", x_title="steps")
@@ -176,8 +189,10 @@ class TestHeatMap:
 
     def test_confusions_are_shares_of_their_row(self):
         picture = heat_map([[9, 1], [0, 0]], ["a", "b"], ["a", "b"], "picture", kind="confusion")
-        assert [e.text for e in drawn(picture, "cell")] == ["90", "10", "0"]
+        assert [e.text for e in drawn(picture, "cell")] == ["90", "10"]
         assert "9 of 10 (90.0%)" in str(picture)
+        assert len(drawn(picture, "unknown")) == 2
+        assert "no row of this class" in str(picture)
 
     def test_a_wide_table_grows_and_turns_its_heads(self):
         columns = [f"label {i}" for i in range(60)]

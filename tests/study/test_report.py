@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from concord.cli import app
 from concord.errors import DataFormatError, EmptyDataError, MissingDataError, StudyError
-from concord.study.pages.listing import listing, span, written
+from concord.study.pages.listing import VERDICT_WORDS, listing, span, written
 from concord.study.pages.outcome import Outcome
 from concord.study.pages.plots import points
 from concord.study.pages.report import write_comparison, write_report
@@ -130,7 +130,7 @@ class TestContent:
         assert len(on_board) == len(drawn) == len(verdicts)
         for row in verdicts:
             key = tuple(row[k] for k in keys)
-            assert on_board[key]["text"] == points(row["difference"])
+            assert on_board[key]["text"] == f"{points(row['difference'])} {VERDICT_WORDS[row['verdict']]}"
             assert on_board[key]["class"] == f"v-{row['verdict']}"
             assert drawn[key]["class"] == f"effect v-{row['verdict']}"
             assert points(row["difference"]) in drawn[key]["text"]
@@ -236,6 +236,12 @@ class TestEscaping:
         assert "example.org" not in write_report(out).read_text(encoding="utf-8")
 
 
+def _keys(page):
+    """Buttons of the conditions, each with the line and the mark of its sample."""
+    at = [i for i, e in enumerate(page.elements) if e["tag"] == "button" and "data-c" in e]
+    return [(page.elements[i], page.elements[i + 2], page.elements[i + 3]) for i in at]
+
+
 class TestShapesOfStudies:
     def test_one_seed(self, tmp_path):
         page = Page(write_report(write_study(tmp_path, seeds=1)))
@@ -247,11 +253,54 @@ class TestShapesOfStudies:
         assert "differences" not in [e["id"] for e in page.all("section")]
         assert page.having("g", "curve")
 
-    def test_many_conditions_are_dashed_and_still_named(self, tmp_path):
+    def test_many_conditions_are_named_and_no_two_look_alike_in_grey(self, tmp_path):
         names = ("single-task", "uncoupled", *(f"peer-{i}" for i in range(12)))
         page = Page(write_report(write_study(tmp_path, conditions=names, seeds=2)))
         assert {e["text"] for e in page.having("text", "end")} == set(names)
-        assert page.having("g", "dashed")
+        looks = {
+            (key["data-c"], line.get("stroke-dasharray"), mark["tag"], mark.get("d"))
+            for key, line, mark in _keys(page)
+        }
+        assert len({look[1:] for look in looks}) == len(names)
+
+    def test_a_seed_without_a_number_is_a_gap_and_told(self, tmp_path):
+        out = write_study(tmp_path, seeds=2)
+        lines = (out / "curves.csv").read_text(encoding="utf-8").splitlines()
+        for i, line in enumerate(lines):
+            cells = line.split(",")
+            if cells[:5] == ["posterior", "1", "balanced", "digit", "accuracy"] and cells[5] in (
+                "200",
+                "250",
+            ):
+                lines[i] = ",".join([*cells[:6], "nan"])
+        (out / "curves.csv").write_text("\n".join(lines), encoding="utf-8")
+        page = Page(write_report(out))
+        assert "No number: posterior at 2 of 10 points." in page.all("section", id="curves")[0]["text"]
+        broken = [line for line in page.having("path", "line") if line["d"].count("M") == 2]
+        assert len(broken) == 1
+
+    def test_groups_budgets_and_cost_are_told(self, tmp_path):
+        out = write_study(tmp_path, seeds=2)
+        splits = [{"split": "train", "rows": 650, "groups": 31}, {"split": "test", "rows": 90, "groups": 7}]
+        edit(
+            out / "summary.json",
+            lambda held: held.update(
+                splits=splits, cost=[{"condition": c, "seconds": 100.0, "memory": 512.3} for c in CONDITIONS]
+            ),
+        )
+        edit(
+            out / "config.json",
+            lambda held: held.update(tuning={"steps": [1, 2], "learning_rate": [1, 2, 3]}),
+        )
+        text = Page(write_report(out)).all("section", id="setup")[0]["text"]
+        for part in (
+            "31 in train, 7 in test",
+            "500 steps for each network",
+            "among 6 budgets",
+            "1.7 min",
+            "512 MiB",
+        ):
+            assert part in text
 
     def test_without_estimate_gallery_curves_and_extras(self, tmp_path):
         out = write_study(tmp_path, estimated=False, labels=2)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from study_folders import NASTY, write_study
@@ -60,8 +63,8 @@ def opened(browser):
     """Opens a page; at the end nothing may have been complained of and nothing fetched."""
     complaints, requests, contexts = [], [], []
 
-    def at(path, width=1280, scheme="light"):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    def at(path, width=1280, scheme="light", **more):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **more)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)
@@ -90,6 +93,118 @@ def column(page, table, name):
           return rows.map((row) => row.cells[i].textContent);
         }""",
         name,
+    )
+
+
+def axe_script():
+    """axe-core as an installed package of Python carries it."""
+    package = find_spec("axe_playwright_python")
+    if package is None or package.origin is None:
+        pytest.skip("axe-playwright-python is not installed")
+    return (Path(package.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["plain", "wide", "several"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(opened, pages, name, scheme):
+    page = opened(pages[name], scheme=scheme, bypass_csp=True)
+    page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
+    page.wait_for_function("document.querySelector('#all-rows table') !== null")
+    page.evaluate(axe_script())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    assert len(found["passes"]) > 20, "it looked"
+    assert [(v["id"], [n["target"] for n in v["nodes"]][:3]) for v in found["violations"]] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_in_pictures_stands_out_from_what_is_under_it(opened, pages, scheme):
+    """axe-core does not look into drawings."""
+    page = opened(pages["plain"], scheme=scheme)
+    lowest = page.evaluate(
+        """() => {
+          const parse = (text) => {
+            const [r, g, b] = text.match(/[\\d.]+/g).map(Number);
+            return text.startsWith("color(") ? [255 * r, 255 * g, 255 * b] : [r, g, b];
+          };
+          const light = (rgb) => {
+            const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+            const [r, g, b] = rgb.map((v) => linear(v / 255));
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+          };
+          const card = parse(getComputedStyle(document.querySelector(".panel")).backgroundColor);
+          const found = {};
+          for (const text of document.querySelectorAll("svg.plot text")) {
+            if (!text.checkVisibility()) continue;
+            let under = card;
+            if (text.classList.contains("cell")) {
+              const box = text.previousElementSibling, share = Number(box.getAttribute("fill-opacity"));
+              under = parse(getComputedStyle(box).fill).map((v, i) => share * v + (1 - share) * card[i]);
+            }
+            const [a, b] = [light(parse(getComputedStyle(text).fill)), light(under)];
+            const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+            const look = text.getAttribute("class");
+            found[look] = Math.min(found[look] ?? 99, contrast);
+          }
+          return found;
+        }"""
+    )
+    assert {"cell", "end", "tick", "name", "value", "side"} <= {
+        word for look in lowest for word in look.split()
+    }
+    assert {look: contrast for look, contrast in lowest.items() if contrast < 4.5} == {}
+
+
+def test_few_tab_stops_and_arrows_within_a_group(opened, pages):
+    page = opened(pages["plain"])
+    stops = "[...document.querySelectorAll('*')].filter((e) => e.tabIndex >= 0 && e.checkVisibility()).length"
+    assert page.evaluate(stops) <= 80
+    assert page.locator("[data-trace]").count() > 100
+    page.locator("#verdict .board:visible [data-trace]").first.focus()
+    here = "[document.activeElement.dataset.condition, document.activeElement.cellIndex]"
+    start = page.evaluate(here)
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(here) == ["paper", start[1]]
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate(here) == ["paper", start[1] + 1]
+    page.keyboard.press("Enter")
+    assert "paper against single-task" in page.locator("dialog").text_content()
+    page.keyboard.press("Escape")
+    page.locator("#table-verdicts input[type=search]").fill("segments")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.matches('tr:not([hidden])')"), (
+        "the stop moves to a shown row"
+    )
+
+
+@pytest.mark.parametrize("name", ["plain", "wide", "several"])
+def test_wide_tables_scroll_in_their_boxes_on_a_desk(opened, pages, name):
+    page = opened(pages[name], width=1280)
+    page.evaluate("document.querySelectorAll('details').forEach((part) => (part.open = true))")
+    page.wait_for_function("document.querySelector('#all-rows table') !== null")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    cut = page.eval_on_selector_all(
+        "table",
+        """all => all.filter((e) => e.checkVisibility() && e.scrollWidth > 0).filter((e) => {
+          const box = e.closest(".scroll, .card");
+          return !box || (e.offsetWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "auto");
+        }).length""",
+    )
+    assert cut == 0
+
+
+def test_paper_is_about_ten_pages(opened, pages):
+    page = opened(pages["plain"])
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    printed = len(re.findall(rb"/Type\s*/Page[^s]", page.pdf()))
+    assert 3 <= printed <= 12
+    page.emulate_media(media="print")
+    assert page.locator("details.screen:visible").count() == 0
+    long = opened(pages["wide"])
+    long.emulate_media(media="print")
+    assert long.locator("#table-verdicts tbody tr:visible").count() == 24
+    assert "more rows are in the page itself" in long.eval_on_selector(
+        "#table-verdicts", "(e) => getComputedStyle(e, '::after').content"
     )
 
 
@@ -240,7 +355,7 @@ def test_a_number_shows_the_rows_behind_it(opened, pages):
 def test_rows_of_several_studies_are_told_apart(opened, pages):
     page = opened(pages["several"])
     page.locator(".effect[data-study=second]:visible").first.click()
-    assert "second" in page.locator("dialog h3").text_content()
+    assert "second" in page.locator("dialog h2").text_content()
     assert page.locator("dialog tbody tr").count() == 4
 
 

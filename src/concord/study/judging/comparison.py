@@ -77,6 +77,7 @@ def summary(results: Results) -> dict[str, Any]:
         "calibration": _calibration(results),
         "thresholds": _thresholds(results),
         "cost": _cost(results),
+        "splits": _splits(results),
         "accounts": accounts(results),
     }
     found["sentence"] = sentence(found)
@@ -400,6 +401,19 @@ def _cost(results: Results) -> list[dict[str, Any]]:
 
 def _rounded(values: Sequence[float]) -> float:
     return round(float(np.mean(values)), 3)
+
+
+def _splits(results: Results) -> list[dict[str, Any]]:
+    """Rows of each split, and how many groups they make; None where rows stand alone."""
+    groups = results.problem.groups
+    return [
+        {
+            "split": name,
+            "rows": len(rows),
+            "groups": None if groups is None else len(set(np.asarray(groups)[rows].tolist())),
+        }
+        for name, rows in results.problem.splits.items()
+    ]
 
 
 def _number(value: Any) -> float | None:

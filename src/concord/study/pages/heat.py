@@ -19,6 +19,16 @@ DENSE = 2000
 """A table of more cells is drawn small and without a word in or on its cells: a page has to stay light."""
 
 DENSE_CELL = 5.0
+FLIPS = {
+    "p": (0.755, 0.555),
+    "right": (0.755, 0.555),
+    "plus": (0.935, 0.61),
+    "minus": (0.905, 0.695),
+    "wrong": (0.92, 0.675),
+}
+"""Strength of each colour beyond which the number on it changes from black to white by day, and from white
+to black by night: on either side its contrast is at least 4.5."""
+
 LEVELS = 16
 """Strengths of colour in a dense table."""
 
@@ -86,6 +96,7 @@ def heat_map(
                 f"{rows[i]} \N{RIGHTWARDS ARROW} {columns[j]}",
                 notes[i][j] if notes else "",
                 outlined(i, j),
+                "no row of this class" if kind == "confusion" else "unknown",
             )
             for i, j in product(range(len(rows)), range(len(columns)))
         ]
@@ -127,10 +138,10 @@ def _name(name: str, room: float, placed: dict[str, object]) -> Markup:
 
 
 def _cell(
-    shade: Shade | None, grid: Grid, at: tuple[int, int], name: str, note: str, outlined: bool
+    shade: Shade | None, grid: Grid, at: tuple[int, int], name: str, note: str, outlined: bool, gap: str
 ) -> Markup:
     if shade is None:
-        return tag("g", hover(f"{name}: unknown"), _box(grid, at, "unknown"))
+        return tag("g", hover(f"{name}: {gap}"), _box(grid, at, "unknown"))
     x, y = grid.box(*at)
     parts = [
         hover("\n".join(filter(None, (f"{name}: {shade.description}", note)))),
@@ -138,10 +149,15 @@ def _cell(
         _box(grid, at, f"{shade.colour} framed" if outlined else shade.colour, shade.strength),
     ]
     if grid.wide >= 22 and grid.high >= 14 and shade.text:
-        look = "cell on" if shade.strength > 0.55 else "cell"
+        look = _inked(shade)
         middle = (x + grid.wide / 2, y + grid.high / 2 + 3.5)
         parts.append(tag("text", shade.text, class_=look, x=middle[0], y=middle[1], text_anchor="middle"))
     return tag("g", *parts)
+
+
+def _inked(shade: Shade) -> str:
+    day, night = FLIPS[shade.colour]
+    return "cell" + " on" * (shade.strength > day) + " night" * (shade.strength > night)
 
 
 def _box(grid: Grid, at: tuple[int, int], look: str, strength: float | None = None) -> Markup:
@@ -175,7 +191,12 @@ def _shades(table: Table, kind: Kind) -> list[list[Shade | None]]:
     for i, row in enumerate(table):
         total = sum(value or 0.0 for value in row)
         out.append(
-            [None if value is None else _shade(value, kind, total, i == j) for j, value in enumerate(row)]
+            [
+                None
+                if value is None or (kind == "confusion" and not total)
+                else _shade(value, kind, total, i == j)
+                for j, value in enumerate(row)
+            ]
         )
     return out
 
@@ -187,7 +208,7 @@ def _shade(value: float, kind: Kind, total: float, diagonal: bool) -> Shade:
         text = points(value, 2).replace("0.", ".")
         colour = "plus" if value > 0 else "minus"
         return Shade(colour, min(1.0, abs(value)), points(value, 3), "" if text == ".00" else text)
-    share = value / total if total else 0.0
+    share = value / total
     description, text = f"{value:g} of {total:g} ({share:.1%})", f"{100 * share:.0f}"
     if diagonal:
         return Shade("right", 0.85 * share, description, text)

@@ -15,8 +15,11 @@ from concord.files import write_text
 from concord.study.judging import METRIC_WORDS
 from concord.study.pages.listing import VERDICT_WORDS
 from concord.study.pages.outcome import Outcome, finite
-from concord.study.pages.plots import COLOURS, glyph, points
+from concord.study.pages.plots import COLOURS, glyph, points, sample
 from concord.study.pages.views import against
+
+ON_PAPER = 24
+"""Rows of a table on paper, where nothing sorts and filters; the style sheet hides those behind them."""
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -86,7 +89,13 @@ def _environment() -> Environment:
         "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     }
     environment.filters |= filters
-    environment.globals |= {"VERDICT_WORDS": VERDICT_WORDS, "COLOURS": COLOURS, "glyph": glyph}
+    environment.globals |= {
+        "VERDICT_WORDS": VERDICT_WORDS,
+        "COLOURS": COLOURS,
+        "glyph": glyph,
+        "sample": sample,
+        "ON_PAPER": ON_PAPER,
+    }
     return environment
 
 

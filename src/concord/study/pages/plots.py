@@ -6,6 +6,7 @@ Each function gives one SVG whose colours are classes of the page's style sheet:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,14 @@ WIDTH = 352.0
 """Pixels of a panel: it fits a phone, and three fit a desk."""
 
 COLOURS = 10
-"""Colours of conditions in the style sheet; later conditions are dashed."""
+"""Colours of conditions in the style sheet."""
+
+DASHES = (None, "7 3", "2 3", "9 3 2 3", "12 4")
+MARKS = ("circle", "square", "up", "diamond", "down", "plus", "cross")
+"""A condition has one dash and one mark: with 5 and 7 of them no two of 35 conditions look alike in grey."""
+
+MOST_MARKS = 5
+"""Marks on a curve whose points are not all marked."""
 
 OFF_SCALE = 3.0
 """An effect reaching further than this many times the reach of four fifths is cut at the panel's edge."""
@@ -61,7 +69,7 @@ class Line:
     Attributes:
         label: Written at its end.
         colour: Index of the condition.
-        points: x, y, and the band's low and high, by rising x.
+        points: x, y, and the band's low and high, by rising x; y is NaN where there is a gap.
         data: What the rows behind it are found by.
     """
 
@@ -247,7 +255,7 @@ def curves(
     """Curves with bands, each named at its end.
 
     Args:
-        lines: At least one, each with at least one point.
+        lines: At least one, each with at least one known point.
         label: Says in words what the picture shows.
         x_title: Of the horizontal axis.
         log: Whether equal ratios take equal room on it.
@@ -259,13 +267,14 @@ def curves(
     """
     xs = [p[0] for line in lines for p in line.points]
     late = min(xs) + settled * (max(xs) - min(xs))
-    values = [v for line in lines for p in line.points for v in p[1:] if p[0] >= late]
+    values = [v for line in lines for p in _known(line) for v in p[1:] if p[0] >= late]
+    values = values or [v for line in lines for p in _known(line) for v in p[1:]]
     right = min(138.0, 26 + max(text_width(line.label, 11) for line in lines))
     height = max(170.0, 13.5 * len(lines))
     x = Scale(min(xs), max(xs), 38, WIDTH - right, log)
     pad = 0.04 * (max(values) - min(values)) or 0.5
     y = Scale(min(values) - pad, max(values) + pad, 10 + height, 10)
-    ends = spread([y(line.points[-1][1]) for line in lines], 13, 14, 8 + height)
+    ends = spread([y(_known(line)[-1][1]) for line in lines], 13, 14, 8 + height)
     named = sorted(zip(lines, ends, strict=True), key=lambda pair: -pair[0].colour)  # the greys on top
     parts = [
         _levels(x, y),
@@ -305,38 +314,102 @@ def _steps(x: Scale, bottom: float, title: str, at: Sequence[float]) -> Markup:
 
 
 def _styled(line: Line) -> str:
-    return f"c{line.colour % COLOURS}" + (" dashed" if line.colour >= COLOURS else "")
+    return f"c{line.colour % COLOURS}"
+
+
+def _known(line: Line) -> list[tuple[float, float, float, float]]:
+    return [p for p in line.points if not math.isnan(p[1])]
+
+
+def _pieces(line: Line) -> list[list[tuple[float, float, float, float]]]:
+    """The points between gaps."""
+    out: list[list[tuple[float, float, float, float]]] = [[]]
+    for point in line.points:
+        if math.isnan(point[1]):
+            out.append([])
+        else:
+            out[-1].append(point)
+    return [piece for piece in out if piece]
 
 
 def _band(line: Line, x: Scale, y: Scale) -> Markup:
-    upper = [(x(p[0]), y(p[3])) for p in line.points]
-    lower = [(x(p[0]), y(p[2])) for p in reversed(line.points)]
-    return tag(
-        "path", class_=f"band {_styled(line)}", d=path(upper + lower, closed=True), data={"c": line.colour}
-    )
+    around = [
+        path([(x(p[0]), y(p[3])) for p in piece] + [(x(p[0]), y(p[2])) for p in reversed(piece)], closed=True)
+        for piece in _pieces(line)
+    ]
+    return tag("path", class_=f"band {_styled(line)}", d="".join(around), data={"c": line.colour})
+
+
+def sample(colour: int) -> Markup:
+    """How a condition's curve is drawn, next to its name."""
+    line = tag("path", class_="line", d="M1,6L25,6", stroke_dasharray=_dash(colour))
+    box = {"viewBox": "0 0 26 12", "aria_hidden": "true"}
+    return tag("svg", line, _dot(colour, 13, 6), **box)
+
+
+def _dash(colour: int) -> str | None:
+    return DASHES[colour % len(DASHES)]
+
+
+def _dot(colour: int, x: float, y: float) -> Markup:
+    shape = MARKS[colour % len(MARKS)]
+    if shape == "circle":
+        return tag("circle", class_="dot", cx=x, cy=y, r=3)
+    corners = {
+        "square": [(-2.7, -2.7), (2.7, -2.7), (2.7, 2.7), (-2.7, 2.7)],
+        "up": [(-3.4, 2.8), (0, -3.4), (3.4, 2.8)],
+        "diamond": [(-3.8, 0), (0, -3.8), (3.8, 0), (0, 3.8)],
+        "down": [(-3.4, -2.8), (0, 3.4), (3.4, -2.8)],
+        "plus": _cross([(1.0, 4.0), (1.0, 1.0), (4.0, 1.0)]),
+        "cross": _cross([(0.0, 1.5), (2.2, 3.6), (3.6, 2.2)]),
+    }[shape]
+    return tag("path", class_="dot", d=path([(x + a, y + b) for a, b in corners], closed=True))
+
+
+def _cross(corner: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A shape of four corners, each the one before turned by a right angle."""
+    out, held = [], list(corner)
+    for _ in range(4):
+        out += held
+        held = [(b, -a) for a, b in held]
+    return out
 
 
 def _curve(
     line: Line, x: Scale, y: Scale, named: float, right: float, marks: bool, number: Callable[[float], str]
 ) -> Markup:
-    places = [(x(p[0]), y(p[1])) for p in line.points]
-    end, last = places[-1], line.points[-1]
-    edge = WIDTH - right
-    shown = places if marks or len(places) == 1 else places[-1:]
+    pieces = [[(x(p[0]), y(p[1])) for p in piece] for piece in _pieces(line)]
+    last, end, edge = _known(line)[-1], pieces[-1][-1], WIDTH - right
+    gaps = [f"{p[0]:g}" for p in line.points if math.isnan(p[1])]
+    told = f"{line.label}: {number(last[1])} at {last[0]:g} (band {number(last[2])} to {number(last[3])})"
     parts = [
-        hover(
-            f"{line.label}: {number(last[1])} at {last[0]:g} (band {number(last[2])} to {number(last[3])})"
+        hover(told + (f"; no value at {', '.join(gaps)}" if gaps else "")),
+        _inside(
+            x,
+            y,
+            tag("path", class_="line", d="".join(map(path, pieces)), stroke_dasharray=_dash(line.colour)),
         ),
-        _inside(x, y, tag("path", class_="line", d=path(places))),
         tag(
             "path",
             class_="lead-line",
             d=path([end, (edge + 4, end[1]), (edge + 17, named), (edge + 19, named)]),
         ),
-        *(tag("circle", class_="dot", cx=px, cy=py, r=2.6) for px, py in shown),
+        *(_dot(line.colour, px, py) for px, py in _marked(pieces, marks, y)),
         tag("text", fitted(line.label, right - 24, 11), class_="end", x=edge + 22, y=named + 3.5),
     ]
     return tag("g", *parts, class_=f"curve {_styled(line)}", data={"c": line.colour, **line.data})
+
+
+def _marked(
+    pieces: Sequence[Sequence[tuple[float, float]]], every: bool, y: Scale
+) -> list[tuple[float, float]]:
+    """The points that carry a mark: some along the curve, all that stand alone, and the last."""
+    places = [place for piece in pieces for place in piece]
+    stride = 1 if every else -(-len(places) // MOST_MARKS)
+    alone = {piece[0] for piece in pieces if len(piece) == 1}
+    kept = set(places[::-1][::stride]) | alone
+    top, bottom = sorted((y.start, y.stop))
+    return [place for place in places if place in kept and top - 3 <= place[1] <= bottom + 3]
 
 
 # -- ranks ---------------------------------------------------------------------------------------------

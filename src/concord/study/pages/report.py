@@ -32,6 +32,7 @@ from concord.study.pages.views import (
     setup,
     tallies,
     tiles,
+    told,
 )
 
 
@@ -75,6 +76,7 @@ def _parts(outcome: Outcome) -> dict[str, Any]:
         "embedded": embedded(outcome),
         "listings": listings(outcome),
         "setup": setup(outcome),
+        "told": told(outcome),
         "rows": traced([outcome]),
     }
 

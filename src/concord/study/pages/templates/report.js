@@ -10,6 +10,40 @@
   const points = (value, digits = 2) =>
     (value < 0 ? "\u2212" : "+") + Math.abs(value).toFixed(digits);
 
+  // -- a group is one tab stop; arrows move inside it
+  const GROUPS = ".keys, .switch, .panels, thead, tbody";
+  const members = (group) => all("[data-member]", group).filter((part) => part.checkVisibility());
+  const enter = (group) => {
+    const shown = members(group);
+    const stop = shown.find((part) => part.tabIndex === 0) ?? shown[0] ?? group.querySelector("[data-member]");
+    all("[data-member]", group).forEach((part) => (part.tabIndex = part === stop ? 0 : -1));
+  };
+  const gather = (parts) => {
+    parts.forEach((part) => {
+      part.setAttribute("data-member", "");
+      part.tabIndex = -1;
+    });
+    new Set(parts.map((part) => part.closest(GROUPS))).forEach(enter);
+  };
+  const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
+  const towards = (part, key) => {
+    const shown = members(part.closest(GROUPS));
+    if (key === "Home" || key === "End") return shown.at(key === "Home" ? 0 : -1);
+    if (!part.matches("td") || key === "ArrowLeft" || key === "ArrowRight") return shown[shown.indexOf(part) + STEPS[key]];
+    const column = shown.filter((other) => other.cellIndex === part.cellIndex);
+    return column[column.indexOf(part) + STEPS[key]];
+  };
+  document.addEventListener("keydown", (event) => {
+    const part = event.target.closest("[data-member]");
+    if (!part || !(event.key in STEPS || event.key === "Home" || event.key === "End")) return;
+    const next = towards(part, event.key);
+    event.preventDefault();
+    if (!next) return;
+    part.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
+
   // -- one baseline at a time; paper shows all
   const compareWith = (baseline) => {
     all("[data-against]").forEach((part) => part.classList.toggle("away", part.dataset.against !== baseline));
@@ -92,12 +126,13 @@
         shown += fits;
       }
       count.textContent = `${shown} of ${rows.length} rows`;
+      enter(table.tBodies[0]); // the row that a tab led to may be gone
     };
     tools.addEventListener("input", filter);
     if (rows.length > 6) table.closest(".scroll").before(tools);
     filter();
+    gather(all("button", table.tHead));
   };
-  all("figure.listing").forEach(equip);
 
   // -- every number leads to the rows it is made of
   const held = JSON.parse(document.getElementById("results").textContent);
@@ -155,8 +190,15 @@
   const traced = all("[data-regime][data-condition], [data-task][data-condition]");
   traced.forEach((part) => {
     part.setAttribute("data-trace", "");
-    part.setAttribute("tabindex", "0");
+    const drawing = part.closest("svg.plot");
+    if (!drawing) return;
+    drawing.setAttribute("role", "group"); // an image would hide its parts from readers of the screen
+    part.setAttribute("role", "button");
+    part.setAttribute("aria-label", part.querySelector("title").textContent.split("\n")[0]);
   });
+  gather(traced);
+  all(".keys, .switch").forEach((group) => gather(all("button", group)));
+  all("figure.listing").forEach(equip);
   document.addEventListener("click", (event) => {
     const part = event.target.closest("[data-trace]");
     if (part) trace({ ...part.dataset });
@@ -224,5 +266,5 @@
   }
 
   // -- paper shows what is folded
-  addEventListener("beforeprint", () => all("details:not(#all-rows)").forEach((part) => (part.open = true)));
+  addEventListener("beforeprint", () => all("details:not(.screen, #all-rows)").forEach((part) => (part.open = true)));
 })();

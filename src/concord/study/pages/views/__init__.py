@@ -6,7 +6,7 @@ from concord.study.pages.views.curves import colours, efficiency, learning
 from concord.study.pages.views.differences import against, pictures, ranks
 from concord.study.pages.views.galleries import embedded, gallery
 from concord.study.pages.views.relations import relation
-from concord.study.pages.views.tables import listings, setup
+from concord.study.pages.views.tables import listings, setup, told
 from concord.study.pages.views.verdict import board, facts, sentences, tiles
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "setup",
     "tallies",
     "tiles",
+    "told",
 ]

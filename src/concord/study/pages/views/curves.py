@@ -14,6 +14,8 @@ from concord.study.pages.plots import Line, curves
 SETTLED = 0.2
 """The first fifth of the training does not stretch the vertical axis."""
 
+Point = tuple[float, float, float, float]
+
 MOST_STEPS = 120
 """Points of a learning curve that are drawn; more are thinned evenly."""
 
@@ -30,15 +32,14 @@ def learning(outcome: Outcome) -> list[dict[str, Any]]:
     """A group for each task and what was logged of it: validation metrics first, then losses."""
     held: dict[tuple[str, str], dict[str, dict[str, dict[int, list[float]]]]] = {}
     for row in outcome.curves:
-        if math.isfinite(row["value"]):
-            by_step = (
-                held.setdefault((row["task"], row["metric"]), {})
-                .setdefault(row["regime"], {})
-                .setdefault(row["condition"], {})
-            )
-            by_step.setdefault(row["step"], []).append(row["value"])
+        by_step = (
+            held.setdefault((row["task"], row["metric"]), {})
+            .setdefault(row["regime"], {})
+            .setdefault(row["condition"], {})
+        )
+        by_step.setdefault(row["step"], []).append(row["value"])
     groups = [_curve_group(outcome, *key, by_regime) for key, by_regime in held.items()]
-    return sorted(groups, key=lambda group: group["loss"])
+    return sorted((group for group in groups if group["panels"]), key=lambda group: group["loss"])
 
 
 def _curve_group(
@@ -48,11 +49,16 @@ def _curve_group(
     scale = 1.0 if loss else POINTS
     colour_of, panels = colours(outcome), []
     for regime in (name for name in outcome.regimes if name in by_regime):
-        lines = [
-            Line(name, colour_of[name], _summed(by_regime[regime][name], scale))
+        found = {
+            name: _summed(by_regime[regime][name], scale)
             for name in outcome.conditions
             if name in by_regime[regime]
+        }
+        lines = [
+            Line(name, colour_of[name], points) for name, points in found.items() if not _is_empty(points)
         ]
+        if not lines:
+            continue
         picture = curves(
             lines,
             f"{metric} of {task} along training, {regime}",
@@ -60,11 +66,14 @@ def _curve_group(
             settled=SETTLED,
             number="{:.3g}".format,
         )
-        panels.append({"title": regime, "note": outcome.described(regime), "zoom": "", "svg": picture})
+        panels.append(
+            {"title": regime, "note": outcome.described(regime), "zoom": "", "svg": picture,
+             "gaps": _gaps(found)}
+        )  # fmt: skip
     return {"task": task, "metric": metric, "loss": loss, "panels": panels}
 
 
-def _summed(by_step: Mapping[int, Sequence[float]], scale: float) -> list[tuple[float, float, float, float]]:
+def _summed(by_step: Mapping[int, Sequence[float]], scale: float) -> list[Point]:
     """Step, mean, lowest and highest over seeds."""
     steps = sorted(by_step)
     stride = -(-len(steps) // MOST_STEPS)
@@ -75,8 +84,22 @@ def _summed(by_step: Mapping[int, Sequence[float]], scale: float) -> list[tuple[
     ]
 
 
-def _band(x: float, values: Sequence[float]) -> tuple[float, float, float, float]:
+def _band(x: float, values: Sequence[float]) -> Point:
+    """Mean, lowest and highest of the seeds; a gap where one of them has no number, or there is none."""
+    if not values or not all(map(math.isfinite, values)):
+        return float(x), math.nan, math.nan, math.nan
     return float(x), sum(values) / len(values), min(values), max(values)
+
+
+def _is_empty(points: Sequence[Point]) -> bool:
+    return all(math.isnan(point[1]) for point in points)
+
+
+def _gaps(found: Mapping[str, Sequence[Point]]) -> str:
+    """Which conditions have no number at some of their points, in words."""
+    counted = {name: sum(math.isnan(point[1]) for point in points) for name, points in found.items()}
+    told = [f"{name} at {n} of {len(found[name])} points" for name, n in counted.items() if n]
+    return f"No number: {', '.join(told)}." if told else ""
 
 
 def efficiency(outcome: Outcome) -> list[dict[str, Any]]:
@@ -127,12 +150,12 @@ def _efficiency_panel(outcome: Outcome, task: str, regimes: Sequence[str]) -> Ma
         for regime in regimes:
             values = outcome.values(regime, task, metric, condition).values()
             by_size.setdefault(outcome.sizes[regime][task], []).extend(POINTS * v for v in values)
-        held = [_band(size, values) for size, values in sorted(by_size.items()) if values]
+        held = [_band(size, values) for size, values in sorted(by_size.items())]
         lines.append(Line(condition, colour, held, {"condition": condition, "task": task, "metric": metric}))
     sizes = sorted({outcome.sizes[regime][task] for regime in regimes})
     label = f"{metric} of {task} against the number of its annotated rows"
     return curves(
-        [line for line in lines if line.points],
+        [line for line in lines if not _is_empty(line.points)],
         label,
         x_title=f"rows annotated for {task}",
         log=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -96,10 +97,42 @@ def setup(outcome: Outcome) -> dict[str, Any]:
         "versions": flat(environment.get("versions", {})),
         "listings": [
             listing("regimes", "Regimes", regimes),
+            listing("splits", "Splits", outcome.summary.get("splits") or []),
             listing("conditions", "Conditions and their cost", conditions, COST),
             listing("sessions", "Sessions", environment.get("sessions", [])),
         ],
     }
+
+
+def told(outcome: Outcome) -> list[str]:
+    """What each condition might spend, and what counted as one sample, in sentences."""
+    budget, tuning = outcome.config.get("budget") or {}, outcome.config.get("tuning") or {}
+    out = []
+    if "steps" in budget:
+        rows = (
+            f", with {budget['rows_per_task']} rows of each task in a step"
+            if "rows_per_task" in budget
+            else ""
+        )
+        out.append(
+            "The budget is the same for all conditions, single-task networks included: "
+            f"{budget['steps']} steps for each network{rows}."
+        )
+    if tuning:
+        tried = math.prod(len(values) for values in tuning.values())
+        out.append(
+            f"Every condition chose among {tried} budgets by validation rows ({', '.join(tuning)} varied)."
+        )
+    splits = outcome.summary.get("splits") or []
+    if any(row["groups"] for row in splits):
+        counts = ", ".join(f"{row['groups']} in {row['split']}" for row in splits)
+        out.append(
+            f"Rows belong to groups ({counts}): no group is in two splits, and intervals count groups, "
+            "not rows."
+        )
+    elif splits:
+        out.append("Rows have no groups: each counts as a sample of its own.")
+    return out
 
 
 def _options(options: Mapping[str, Any] | None) -> str | None:
