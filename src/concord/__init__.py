@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from concord import couplings, data, errors
     from concord.decoding import JointDecoder
     from concord.deploy import export_onnx, from_pretrained, save_pretrained
+    from concord.displays import CalibrationDisplay, RelationDisplay, VerdictDisplay
     from concord.estimation import audit_relation, check_relation, estimate_relation, propose_audit
     from concord.estimator import CoupledClassifier, TaskKFold, make_scorer, target_frame
     from concord.networks import MultiTaskNetwork, trunks
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from concord.tasks import MulticlassTask, MultilabelTask
 
 __all__ = [
+    "CalibrationDisplay",
     "CoupledClassifier",
     "CoupledObjective",
     "JointDecoder",
@@ -32,7 +34,9 @@ __all__ = [
     "MulticlassTask",
     "MultilabelTask",
     "Relation",
+    "RelationDisplay",
     "TaskKFold",
+    "VerdictDisplay",
     "__version__",
     "audit_relation",
     "check_relation",
@@ -55,6 +59,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_door(
     __name__,
     {
+        "CalibrationDisplay": "concord.displays",
         "CoupledClassifier": "concord.estimator",
         "CoupledObjective": "concord.objective",
         "JointDecoder": "concord.decoding",
@@ -62,6 +67,8 @@ __getattr__, __dir__ = lazy_door(
         "MulticlassTask": "concord.tasks",
         "MultilabelTask": "concord.tasks",
         "Relation": "concord.relations",
+        "RelationDisplay": "concord.displays",
+        "VerdictDisplay": "concord.displays",
         "TaskKFold": "concord.estimator",
         "make_scorer": "concord.estimator",
         "target_frame": "concord.estimator",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +12,9 @@ import numpy.typing as npt
 from concord.errors import ConfigError
 from concord.files import figure_file
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-
 FIGURES = (".svg", ".png", ".pdf")
-MOST_NUMBERS = 600
-"""A table of more cells shows colours alone."""
 MOST_NAMES = 60
-UNKNOWN = "#d9d9d9"
+"""Of more rows or columns, some are named."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +61,8 @@ def draw_panels(
         ConfigError: Another ending.
         OutputError: It cannot be written.
     """
+    from concord.displays import RelationDisplay
+
     file = check_figure(path)
     left, below = (0.09 * max(map(len, names[:MOST_NAMES])) for names in (rows, columns))
     wide = min(14.0, max(2.5, 0.36 * len(columns))) + 1.0
@@ -80,35 +75,11 @@ def draw_panels(
     with figure_file(file, *size) as figure:
         axes = figure.subplots(*shape, squeeze=False, sharex=True, sharey=True).ravel()
         for panel, place in zip(panels, axes, strict=True):
-            _draw(place, panel, rows, columns)
-
-
-def _draw(axes: Axes, panel: Panel, rows: Sequence[str], columns: Sequence[str]) -> None:
-    from matplotlib.patches import Rectangle
-
-    low = -1.0 if panel.signed else 0.0
-    axes.set_facecolor(UNKNOWN)
-    image = axes.imshow(
-        panel.table, cmap="RdBu_r" if panel.signed else "Blues", vmin=low, vmax=1, aspect="auto"
-    )
-    axes.figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-    axes.set_title(panel.title, fontsize=10)
-    step_x, step_y = (-(-len(names) // MOST_NAMES) for names in (columns, rows))
-    axes.set_xticks(range(0, len(columns), step_x), columns[::step_x], rotation=90, fontsize=8)
-    axes.set_yticks(range(0, len(rows), step_y), rows[::step_y], fontsize=8)
-    if panel.table.size <= MOST_NUMBERS:
-        for i, j in np.ndindex(panel.table.shape):
-            value = float(panel.table[i, j])
-            colour = "white" if abs(value) > 0.6 else "black"
-            axes.text(j, i, _short(value), ha="center", va="center", fontsize=7, color=colour)
-    if panel.framed is not None:
-        for i, j in np.argwhere(panel.framed):
-            frame: dict[str, Any] = {"fill": False, "edgecolor": "#c00000", "linewidth": 1.5}
-            axes.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, **frame))
-
-
-def _short(value: float) -> str:
-    if np.isnan(value):
-        return "?"
-    text = f"{value:.2f}".replace("0.", ".")
-    return {"-.00": "0", ".00": "0", "1.00": "1", "-1.00": "-1"}.get(text, text)
+            RelationDisplay(
+                panel.table,
+                rows,
+                columns,
+                title=panel.title,
+                signed=panel.signed,
+                framed=panel.framed,
+            ).plot(place)

@@ -1,0 +1,182 @@
+"""Displays: what is drawn is what the numbers say, on the axes that were given."""
+
+from __future__ import annotations
+
+import json
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import concord as cc
+from concord.errors import (
+    AnnotationError,
+    DataFormatError,
+    EmptyDataError,
+    MissingDataError,
+    NoAnnotationError,
+    ShapeError,
+    UnknownNameError,
+)
+from concord.metrics import class_metrics, label_metrics
+
+PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
+TRAIT = cc.MultilabelTask("trait", ["purrs", "swims"])
+RELATION = cc.Relation(PET, TRAIT, [[0.9, 0.1], [np.nan, 0.4], [0.0, 1.0]])
+
+
+@pytest.fixture(autouse=True)
+def _no_window():
+    import matplotlib.pyplot as plt
+
+    before = mpl.get_backend()
+    mpl.use("agg")
+    yield
+    plt.close("all")
+    mpl.use(before)
+
+
+@pytest.fixture
+def axes():
+    return Figure().subplots()
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    y = {
+        "pet": [0, 1, 2] * 10 + [-1] * 30,
+        "trait": np.where(np.arange(60)[:, None] < 30, np.nan, rng.integers(0, 2, (60, 2))),
+    }
+    model = cc.CoupledClassifier([PET, TRAIT], [RELATION], coupling="marginal", steps=3, random_state=0)
+    return model.fit(X, y), X, y
+
+
+class TestRelation:
+    def test_cells_names_and_gaps(self, axes):
+        display = cc.RelationDisplay.from_relation(RELATION, ax=axes)
+        assert display.ax_ is axes
+        assert [t.get_text() for t in axes.get_yticklabels()] == ["cat", "dog", "fish"]
+        assert [t.get_text() for t in axes.get_xticklabels()] == ["purrs", "swims"]
+        assert [t.get_text() for t in axes.texts] == [".90", ".10", "?", ".40", "0", "1"]
+        np.testing.assert_array_equal(axes.images[0].get_array().filled(np.nan), RELATION.table)
+
+    def test_of_a_model(self, fitted, axes):
+        model, _, _ = fitted
+        assert cc.RelationDisplay.from_estimator(model, ax=axes).ax_.get_title() == "pet->trait"
+        with pytest.raises(UnknownNameError, match="pet->trait"):
+            cc.RelationDisplay.from_estimator(model, "trait->pet")
+
+    def test_without_axes_it_makes_a_figure(self):
+        display = cc.RelationDisplay.from_relation(RELATION)
+        assert display.figure_ is display.ax_.figure
+        again = display.plot()
+        assert again.ax_ is not None
+
+    def test_many_cells_show_no_numbers(self, axes):
+        names = [f"c{i}" for i in range(40)]
+        display = cc.RelationDisplay(np.zeros((40, 40)), names, names).plot(axes)
+        assert not display.ax_.texts
+
+    def test_names_that_do_not_fit(self):
+        with pytest.raises(ShapeError, match=r"\(1, 2\)"):
+            cc.RelationDisplay(np.zeros((2, 2)), ["a"], ["x", "y"])
+
+
+class TestCalibration:
+    def test_the_error_is_that_of_the_metrics(self, axes):
+        rng = np.random.default_rng(1)
+        p = rng.dirichlet(np.ones(3), 200)
+        y = [PET.classes[i] if i >= 0 else None for i in rng.integers(-1, 3, 200)]
+        display = cc.CalibrationDisplay.from_predictions(PET, y, p, ax=axes)
+        assert display.error == pytest.approx(class_metrics(y, p, PET.classes)["ece"])
+        assert display.counts.sum() == sum(value is not None for value in y)
+        weighted = np.abs(display.hits - display.confidence) @ display.counts / display.counts.sum()
+        assert weighted == pytest.approx(display.error)
+
+    def test_of_labels_each_cell_counts(self, axes):
+        rng = np.random.default_rng(2)
+        q, a = rng.random((90, 2)), rng.integers(0, 2, (90, 2)).astype(float)
+        a[rng.random((90, 2)) < 0.3] = np.nan
+        display = cc.CalibrationDisplay.from_predictions(TRAIT, a, q, ax=axes)
+        assert display.counts.sum() == (~np.isnan(a)).sum()
+        assert display.error == pytest.approx(label_metrics(a, q, TRAIT.labels)["ece"])
+
+    def test_of_a_model_by_task_on_shared_axes(self, fitted, axes):
+        model, X, y = fitted
+        for task in ("pet", "trait"):
+            cc.CalibrationDisplay.from_estimator(model, X, y, task, ax=axes)
+        legend = [text.get_text() for text in axes.get_legend().get_texts()]
+        assert [text.split(" ")[0] for text in legend] == ["calibrated", "pet", "trait"]
+        with pytest.raises(UnknownNameError, match="pet"):
+            cc.CalibrationDisplay.from_estimator(model, X, y)
+        with pytest.raises(ShapeError, match="no targets of task 'trait'"):
+            cc.CalibrationDisplay.from_estimator(model, X, {"pet": y["pet"]}, "trait")
+
+    def test_of_a_model_of_one_task(self, axes):
+        X, y = np.random.default_rng(0).normal(size=(30, 2)), np.array(["b", "a", "c"] * 10)
+        model = cc.CoupledClassifier(steps=2, random_state=0).fit(X, y)
+        display = cc.CalibrationDisplay.from_estimator(model, X, y, ax=axes)
+        index = np.searchsorted(["a", "b", "c"], y)
+        wanted = class_metrics(index, model.predict_proba(X), ["0", "1", "2"])["ece"]
+        assert display.error == pytest.approx(wanted)
+        with pytest.raises(AnnotationError, match="'z'"):
+            cc.CalibrationDisplay.from_estimator(model, X[:1], ["z"])
+
+    def test_what_cannot_be_shown(self, axes):
+        with pytest.raises(NoAnnotationError):
+            cc.CalibrationDisplay.from_predictions(PET, [None], [[0.2, 0.3, 0.5]], ax=axes)
+        with pytest.raises(ShapeError, match=r"\(2, 3\)"):
+            cc.CalibrationDisplay.from_predictions(PET, ["cat", "dog"], [[0.2, 0.3, 0.5]], ax=axes)
+
+
+def verdict(condition, value, said, **more):
+    row = {"regime": "few", "task": "pet", "condition": condition, "baseline": "single-task"}
+    return row | {"difference": value, "low": value - 1, "high": value + 1, "verdict": said} | more
+
+
+ROWS = [
+    verdict("auto", 2.0, "superior"),
+    verdict("paper", -9.0, "inferior"),
+    verdict("matching", 0.5, "undecided", low=None, high=None),
+    verdict("auto", 1.0, "non-inferior", regime="many"),
+    verdict("auto", 3.0, "superior", baseline="uncoupled"),
+]
+
+
+class TestVerdict:
+    def test_rows_of_one_regime_task_and_baseline(self, axes):
+        display = cc.VerdictDisplay.from_verdicts(ROWS, ax=axes)
+        assert [row["condition"] for row in display.rows] == ["auto", "paper", "matching"]
+        assert [t.get_text() for t in axes.get_yticklabels()] == ["auto", "paper", "matching"]
+        marks = [line for line in axes.lines if line.get_marker() not in ("None", None)]
+        assert [float(line.get_xdata()[0]) for line in marks] == [2.0, -9.0, 0.5]
+        assert len({line.get_marker() for line in marks}) == 3, "verdicts differ without colour"
+        assert [t.get_text() for t in axes.get_legend().get_texts()] == [
+            "better",
+            "worse (harm)",
+            "undecided",
+        ]
+
+    def test_another_regime_or_baseline(self, axes):
+        assert cc.VerdictDisplay.from_verdicts(ROWS, regime="many", ax=axes).rows == (ROWS[3],)
+        assert cc.VerdictDisplay.from_verdicts(ROWS, baseline="uncoupled", ax=axes).rows == (ROWS[4],)
+        with pytest.raises(UnknownNameError, match="few"):
+            cc.VerdictDisplay.from_verdicts(ROWS, regime="fwe")
+
+    def test_of_a_folder(self, tmp_path, axes):
+        with pytest.raises(MissingDataError, match=r"summary\.json"):
+            cc.VerdictDisplay.from_study(tmp_path)
+        (tmp_path / "summary.json").write_text(json.dumps({"verdicts": ROWS}))
+        assert len(cc.VerdictDisplay.from_study(tmp_path, task="pet", ax=axes).rows) == 3
+        (tmp_path / "summary.json").write_text("[]")
+        with pytest.raises(DataFormatError, match="no verdicts"):
+            cc.VerdictDisplay.from_study(tmp_path)
+
+    def test_nothing_and_half_of_it(self):
+        with pytest.raises(EmptyDataError):
+            cc.VerdictDisplay.from_verdicts([])
+        with pytest.raises(DataFormatError, match="'low'"):
+            cc.VerdictDisplay.from_verdicts([{k: v for k, v in ROWS[0].items() if k != "low"}])
