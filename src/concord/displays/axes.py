@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def axes_of(ax: Any) -> Axes:
     """The axes given, or those of a new figure of `matplotlib.pyplot`."""
     if ax is not None:
-        return ax  # type: ignore[no-any-return]
+        return ax
     import matplotlib.pyplot as plt
 
     return plt.subplots(layout="constrained")[1]
