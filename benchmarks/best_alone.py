@@ -25,7 +25,7 @@ from efforts import drawn
 PACKS = ("synthetic", "goemotions", "mnist10k_shape", "digits")
 REGIMES = ("few-class", "few-label")
 TABLES = ("right", "none", "uncoupled")
-FIRST_SEED = 900
+FIRST_SEED = 910
 METRICS = ("balanced_accuracy", "mean_f1", "map")
 
 
@@ -67,7 +67,7 @@ def measured(
         key = {"pack": pack, "regime": regime, "seed": seed, "table": table, "way": way}
         return key | {"score": score, "scarce": tasks[regime == "few-label"].name} | more
 
-    effort = EFFORTS[effort_name].for_steps(steps)
+    effort = replace(EFFORTS[effort_name], share=1.0)  # as an estimator with rivals trains its folds
     first = first_stage(learner, rows, tasks, effort=effort, seed=seed)
     alone = {t.name: learner.predict(train_single(learner, rows, t, 1.0, seed), test)[t.name] for t in tasks}
     yield record("network", "", {t.name: probabilities(t, alone[t.name]) for t in tasks})

@@ -134,3 +134,9 @@ def test_rivals_that_cannot_compete_are_refused(changes: Any, error: Any, said: 
     x, y, _ = world(60, 30)
     with raises(error, said):
         cc.CoupledClassifier(TASKS, **{**FEW, **changes}).fit(x, y)
+
+
+def test_what_is_compared_with_estimators_is_trained_for_all_steps() -> None:
+    options = {**FEW, "steps": 2000}
+    assert cc.CoupledClassifier(TASKS, rivals=["linear"], **options)._effort().share == 1.0
+    assert cc.CoupledClassifier(TASKS, **options)._effort().share < 1.0
