@@ -1,9 +1,11 @@
 """What tables are worth that a language model wrote: examples/tables on every open pack, checked and used.
 
     python benchmarks/written_tables.py run --out runs/written-tables [--packs mushroom ...]   # resumable
+    python benchmarks/written_tables.py check --out runs/written-tables       # verdicts alone: minutes
     python benchmarks/written_tables.py page --out runs/written-tables        # docs/howto/written-tables.md
 
-Each pack is two studies under the folder: with the written table (and without any), and with the pack's own. The
+`check` trains the first stage of `auto` on few rows of the class, once per pack, and asks it of the written table and of the
+pack's own. For `run` each pack is two studies under the folder: with the written table (and without any), and with the pack's own. The
 page is written of finished packs alone. CONCORD_DATA names the folder of the packs.
 """
 
@@ -23,8 +25,18 @@ import numpy as np
 import numpy.typing as npt
 
 import board
-from concord import __version__
-from concord.study import METRIC_WORDS, Plan, as_plan, compare, paired, run
+from concord import CoupledClassifier, __version__
+from concord.study import (
+    METRIC_WORDS,
+    Plan,
+    as_plan,
+    compare,
+    paired,
+    problem_of,
+    run,
+    setting_of,
+    write_json,
+)
 from page import table, write_section
 
 TABLES = Path(__file__).parent.parent / "examples" / "tables"
@@ -56,7 +68,7 @@ CONDITIONS: dict[str, list[Any]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the studies, or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=("run", "page"))
+    parser.add_argument("what", choices=("run", "check", "page"))
     parser.add_argument("--out", type=Path, default=Path("runs/written-tables"))
     parser.add_argument("--packs", nargs="+", choices=sorted(TARGETS), default=sorted(TARGETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
@@ -68,7 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_page(options.out, options.page)
         return
     for pack in options.packs:
-        run_pack(pack, options)
+        if options.what == "check":
+            check_pack(pack, options)
+        else:
+            run_pack(pack, options)
 
 
 def run_pack(pack: str, options: argparse.Namespace) -> None:
@@ -80,6 +95,31 @@ def run_pack(pack: str, options: argparse.Namespace) -> None:
             if last + 1 == len(options.seeds) and not left:
                 compare(plan, folder)
                 print(f"{pack}, {kind} table: done", flush=True)
+
+
+def check_pack(pack: str, options: argparse.Namespace) -> None:
+    """What the first stage of `auto`, on features or pixels as they are, says of both tables of a pack."""
+    regime, seed = options.regimes[0], options.seeds[0]
+    plans = {kind: plan_of(pack, kind, [seed], options.steps, [regime]) for kind in CONDITIONS}
+    problems = {kind: problem_of(plan) for kind, plan in plans.items()}
+    plan = plans["own"]
+    setting = setting_of(plan, problems["own"], plan.regimes[0], seed, plan.budget)
+    model = CoupledClassifier(setting.tasks, effort="fast", steps=options.steps, random_state=seed)
+    inputs = setting.rows.inputs.flatten(start_dim=1).numpy()
+    first = model.cross_fit(inputs, {name: y.numpy() for name, y in setting.rows.targets.items()})
+    found: dict[str, Any] = {"regime": regime, "seed": seed, "steps": options.steps}
+    for kind, problem in problems.items():
+        relation = next(r for r in problem.relations if r.target.name == TARGETS[pack])
+        said = first.check(relation)
+        found[kind] = {
+            "verdict": said.verdict,
+            "trust": float(said.trust),
+            "contradicted": [str(each) for each in said.contradictions],
+            "cells": int(relation.source.width * relation.target.width),
+        }
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_json(options.out / f"{pack}-check.json", found)
+    print(f"{pack}: written {found['written']['verdict']}, own {found['own']['verdict']}", flush=True)
 
 
 def plan_of(pack: str, kind: str, seeds: Sequence[int], steps: int, regimes: Sequence[str] = REGIMES) -> Plan:
@@ -100,42 +140,71 @@ def plan_of(pack: str, kind: str, seeds: Sequence[int], steps: int, regimes: Seq
 
 
 def write_page(out: Path, page: Path) -> None:
-    """Write the section of the finished packs.
+    """Write the sections of the packs that are done.
 
     Raises:
         SystemExit: No pack is finished.
     """
+    checked = [pack for pack in TARGETS if (out / f"{pack}-check.json").is_file()]
     packs = [
         p for p in TARGETS if all((out / f"{p}-{kind}" / "summary.json").is_file() for kind in CONDITIONS)
     ]
-    if not packs:
+    if not (packs or checked):
         raise SystemExit(f"no finished pack under {out}; run `python benchmarks/written_tables.py run` first")
-    rows = [row for pack in packs for row in rows_of(out, pack)]
-    config = json.loads((out / f"{packs[0]}-written" / "config.json").read_text(encoding="utf-8"))
-    body = [
-        f"`python benchmarks/written_tables.py run`, then `page`, {datetime.now(UTC):%Y-%m-%d}, version {__version__}: "
-        f"`auto`, effort fast, {config['budget']['steps']} steps, seeds {', '.join(map(str, config['seeds']))}. "
-        "Points of the scarce task on test rows, against single-task networks on the same rows; in brackets the half "
-        "width of Student's 95 % interval over seeds. Verdict: what `auto` said of the table, by seed.",
+    made = f"{datetime.now(UTC):%Y-%m-%d}, version {__version__}"
+    if checked:
+        title = "What the check said of the tables of this repository"
+        write_section("written-tables-check", title, "\n".join(_checked(out, checked, made)), page)
+    if packs:
+        title = "What the tables of this repository bought"
+        write_section("written-tables", title, "\n".join(_bought(out, packs, made)), page)
+    print(f"wrote {page}")
+
+
+def _checked(out: Path, packs: Sequence[str], made: str) -> list[str]:
+    found = {pack: json.loads((out / f"{pack}-check.json").read_text(encoding="utf-8")) for pack in packs}
+    first = found[packs[0]]
+    lines = [
+        f"`python benchmarks/written_tables.py check`, then `page`, {made}: regime {first['regime']} of the board, seed "
+        f"{first['seed']}, {first['steps']} steps, effort fast. Trust: about 1 for a right table, about 0 for a wrong one.",
         "",
         table(
+            ["pack", "written table", "trust", "cells contradicted", "the pack's own", "trust", "cells contradicted"],
             [
-                "pack, regime",
-                "task",
-                "single task",
-                "written table",
-                "no table",
-                "the pack's own",
-                "verdict on the written",
-                "on the pack's own",
+                [pack, *(
+                    text
+                    for kind in CONDITIONS
+                    for text in (each[kind]["verdict"], f"{each[kind]['trust']:.2f}",
+                                 f"{len(each[kind]['contradicted'])} of {each[kind]['cells']:,}")
+                )]
+                for pack, each in found.items()
             ],
+        ),
+    ]  # fmt: skip
+    return [*lines, *_not_run(packs)]
+
+
+def _bought(out: Path, packs: Sequence[str], made: str) -> list[str]:
+    rows = [row for pack in packs for row in rows_of(out, pack)]
+    config = json.loads((out / f"{packs[0]}-written" / "config.json").read_text(encoding="utf-8"))
+    lines = [
+        f"`python benchmarks/written_tables.py run`, then `page`, {made}: `auto`, effort fast, {config['budget']['steps']} "
+        f"steps, seeds {', '.join(map(str, config['seeds']))}. Points of the scarce task on test rows, against single-task "
+        "networks on the same rows; in brackets the half width of Student's 95 % interval over seeds. Verdict: what `auto` "
+        "said of the table, by seed.",
+        "",
+        table(
+            ["pack, regime", "task", "single task", "written table", "no table", "the pack's own",
+             "verdict on the written", "on the pack's own"],
             rows,
         ),
-    ]
-    if missing := [pack for pack in TARGETS if pack not in packs]:
-        body += ["", f"Not run: {', '.join(missing)}."]
-    write_section("written-tables", "What the tables of this repository bought", "\n".join(body), page)
-    print(f"wrote {page}")
+    ]  # fmt: skip
+    return [*lines, *_not_run(packs)]
+
+
+def _not_run(packs: Sequence[str]) -> list[str]:
+    missing = [pack for pack in TARGETS if pack not in packs]
+    return ["", f"Not run: {', '.join(missing)}."] if missing else []
 
 
 def rows_of(out: Path, pack: str) -> list[list[str]]:

@@ -81,3 +81,34 @@ def test_the_section_says_what_the_table_bought(command: Any, tmp_path: Path) ->
         "family, accuracy", "30.0", "+10.0 (0.0)", "+0.0 (12.4)", "+20.0 (0.0)", "calibrated 3", "kept 3",
     ]  # fmt: skip
     assert "Not run: clinc150" in text
+
+
+def test_the_check_alone_is_a_section_of_its_own(command: Any, tmp_path: Path) -> None:
+    own = {"verdict": "kept", "trust": 0.98, "contradicted": [], "cells": 851}
+    written = {"verdict": "calibrated", "trust": 0.9, "contradicted": ["a", "b"], "cells": 851}
+    found = {"regime": "few-class", "seed": 900, "steps": 300, "written": written, "own": own}
+    (tmp_path / "mushroom-check.json").write_text(json.dumps(found))
+    page = tmp_path / "page.md"
+    command.main(["page", "--out", str(tmp_path), "--page", str(page)])
+    assert "| mushroom | calibrated | 0.90 | 2 of 851 | kept | 0.98 | 0 of 851 |" in page.read_text()
+
+
+def test_both_tables_are_asked_of_the_same_first_stage(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    right = {
+        "title": "t",
+        "problem": "digits",
+        "regimes": [{"name": "few-class", "rows": {"digit": 60, "segments": 120}}],
+    }
+
+    def plan(pack: str, kind: str, seeds: Any, steps: int, regimes: Any) -> Any:
+        return command.as_plan({**right, "seeds": list(seeds), "conditions": ["single-task"]})
+
+    monkeypatch.setattr(command, "plan_of", plan)
+    monkeypatch.setitem(command.TARGETS, "mushroom", "segments")
+    command.main(["check", "--out", str(tmp_path), "--packs", "mushroom", "--steps", "20"])
+    found = json.loads((tmp_path / "mushroom-check.json").read_text())
+    assert found["written"] == found["own"], "the same table gets the same verdict"
+    assert found["own"]["cells"] == 70
+    assert f"written {found['own']['verdict']}" in capsys.readouterr().out
