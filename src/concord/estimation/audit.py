@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import NoAnnotationError, RangeError, ShapeError
+from concord.estimation.assisted import assisted_intervals
 from concord.estimation.em import effective_groups, estimate_by_em
 from concord.estimation.observations import Observations, observed
 from concord.relations import Relation
@@ -34,8 +35,9 @@ class RelationAudit:
     """What co-annotated rows say of an estimated relation.
 
     Attributes:
-        relation: The corrected relation; `interval` includes the error of the estimate, `strength` says how
-            many rows a cell is worth.
+        relation: The corrected relation. The `interval` of an audited cell covers its truth whatever the error
+            of the estimate; that of a cell without an audited row supposes that its error is as those of the
+            others. `strength` says how many rows a cell is worth.
         estimate: The estimate without the audit; its intervals assume that the heads are right on average.
         rows: Number of audited rows; of groups, where rows come in groups.
         worth: How many audited rows of its class the estimate is worth in a cell, on average over what the
@@ -97,6 +99,11 @@ def audit_relation(
     beta-binomial around its estimated cell; a cell's posterior is the mixture over s of Beta distributions
     (empirical Bayes as in Efron and Morris, with s integrated out). If the estimate is good, s is large and
     the audit changes little; if it is biased, s is small and audited cells follow their own counts.
+
+    The interval of an audited cell is a confidence interval: for each truth by itself it covers with
+    probability `level` (by mid-p, so on average over the possible truths), however wrong the estimate; the
+    estimate only makes it shorter than that of the counts alone (Yu and Hoff, "Adaptive multigroup confidence
+    intervals with constant coverage", Biometrika 105, 2018).
 
     Args:
         source: The task of the rows of the table.
@@ -226,10 +233,12 @@ def _corrected(estimate: Relation, rows: Observations, level: float) -> Relation
     weight = _strength_weights(mean[known], hits[known], total[known])
     table, low, high = _mixture(mean, hits, total, weight, level)
     spread = np.maximum(high - low, 1e-9)
+    counted = assisted_intervals(mean, hits, total, STRENGTHS, weight, level)
+    low, high = np.where(total > 0, counted, np.stack([low, high]))
     relation = estimate.replace(
         table=_rows_of_one(np.where(known, table, np.nan), rows.class_to_class),
         interval=np.where(known, np.stack([np.minimum(low, table), np.maximum(high, table)]), np.nan),
-        strength=np.where(known, table * (1 - table) * (2 * 1.96 / spread) ** 2, 0.0),
+        strength=np.where(known, table * (1 - table) * (2 * _quantile(level) / spread) ** 2, 0.0),
     )
     bias = np.sqrt(
         (weight[:, None] * (mean[known] * (1 - mean[known])) / (STRENGTHS[:, None] + 1)).sum(axis=0)
@@ -240,9 +249,16 @@ def _corrected(estimate: Relation, rows: Observations, level: float) -> Relation
         len(rows.classes) if rows.group is None else len(np.unique(rows.group)),
         float(np.exp(weight @ np.log(STRENGTHS))),
         float(np.sqrt(np.mean(bias**2))),
-        *_coverage(estimate, hits, total),
+        *_coverage(estimate, hits, total, level),
         level,
     )
+
+
+def _quantile(level: float) -> float:
+    """Half the width of a normal interval of this level, in standard deviations."""
+    from scipy.stats import norm
+
+    return float(norm.ppf((1 + level) / 2))
 
 
 def _strength_weights(mean: Array, hits: Array, total: Array) -> Array:
@@ -282,7 +298,7 @@ def _rows_of_one(table: Array, class_to_class: bool) -> Array:
     return table / table.sum(axis=1, keepdims=True) if class_to_class else table
 
 
-def _coverage(estimate: Relation, hits: Array, total: Array) -> tuple[float, int]:
+def _coverage(estimate: Relation, hits: Array, total: Array, level: float) -> tuple[float, int]:
     """Share and number of cells whose audited frequency lies within the interval, plus the audit's noise."""
     assert estimate.interval is not None
     low, high = estimate.interval
@@ -291,6 +307,6 @@ def _coverage(estimate: Relation, hits: Array, total: Array) -> tuple[float, int
         return 1.0, 0
     mean = np.clip(estimate.table, EDGE, 1 - EDGE)
     noise = np.sqrt(mean * (1 - mean) / np.maximum(total, 1.0))
-    half = np.sqrt(((high - low) / 2) ** 2 + (1.96 * noise) ** 2)
+    half = np.sqrt(((high - low) / 2) ** 2 + (_quantile(level) * noise) ** 2)
     off = np.abs(hits / np.maximum(total, 1.0) - estimate.table)
     return float((off <= half)[seen].mean()), int(seen.sum())
