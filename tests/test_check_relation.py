@@ -13,6 +13,7 @@ import concord as cc
 from asserts import raises
 from concord.errors import DenseOnlyError, RangeError, ShapeError
 from concord.estimation import check_observations
+from concord.estimation.check import _rules_of
 from worlds import World, classes_world, labels_world
 
 KINDS = {"labels": labels_world, "classes": classes_world}
@@ -73,3 +74,16 @@ def test_mistakes_are_named():
     table = sparse.csr_array(world.table)
     with raises(DenseOnlyError, "weighing it against data"):
         cc.check_relation(cc.Relation(world.source, world.target, table), **given)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_right_table_stands_whatever_its_trust_and_a_wrong_one_does_not(seed):
+    world = labels_world(seed)
+    rows = world.observations()
+    rates = rows.base_rates()
+    wrong = world.table.copy()
+    wrong[:2] = wrong[[1, 0]]
+    for table, stands in ((world.table, True), (wrong, False), (np.roll(world.table, 1, axis=0), False)):
+        for trust in (0.5, 0.1):
+            assert ("kept" in _rules_of(rows, table, trust, rates, None)) is stands
+        assert "kept" in _rules_of(rows, table, 0.95, rates, None)

@@ -18,7 +18,14 @@ from concord.estimation.agreement import MIN_AGREEMENT, Evidence, cross_fitted, 
 from concord.estimation.contradictions import ANCHOR, Contradiction, find_contradictions
 from concord.estimation.em import TableRule, class_prior, free_estimate, with_intervals
 from concord.estimation.observations import Observations
-from concord.estimation.relatedness import FoldPredictions, Skill, class_direction, class_skill, target_skill
+from concord.estimation.relatedness import (
+    FoldPredictions,
+    Skill,
+    class_direction,
+    class_skill,
+    not_surpassed,
+    target_skill,
+)
 from concord.relations import Relation
 
 Array = npt.NDArray[np.float64]
@@ -33,14 +40,16 @@ class RelationCheck:
 
     Attributes:
         verdict: ``"kept"`` the table as supplied, which the annotations fit or, where the class head knows
-            too little to tell, what the other head says of annotated classes; ``"calibrated"`` on the scale
+            too little to tell, what the other head says of annotated classes (better than through the data's
+            own estimate, where the annotations fit less well); ``"calibrated"`` on the scale
             of the data; ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by
             the data's own estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and
             classes have nothing to say of each other, and no coupling should be made; ``"undecided"`` no
             relation was shown, but a head knows too little of rows that it has not seen for that to mean
             anything.
         relation: The relation to use.
-        estimate: The data's own estimate, without the table, with intervals and counts.
+        estimate: The data's own estimate, without the table, by heads as they are, with conditional
+            intervals and counts.
         exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.
         trust: Agreement with the class head of the supplied table, by that of the data's own estimate on
             the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
@@ -72,7 +81,8 @@ class RelationCheck:
         )
         skill, other = (f"{s.lift:+.2f}, z = {s.z:.1f}" for s in (self.skill, self.target_skill))
         fits = (
-            f"the table fits the data (trust {self.trust:.2f})"
+            f"the table fits the data (trust {self.trust:.2f}"
+            + (")" if self.trust >= TRUSTED else f", but classes are told through it best: {back})")
             if self.evidence.shown
             else f"the head of {self.relation.source.name} knows too little to weigh the table, but what "
             f"that of {self.relation.target.name} says of rows with a class fits it ({back})"
@@ -121,29 +131,9 @@ def check_observations(
     trust = float("nan")
     contradictions: tuple[Contradiction, ...] = ()
     if table is not None:
-        given = table
-
-        def same_cells(obs: Observations) -> Array:
-            return np.where(np.isnan(given), np.nan, free_estimate(obs))
-
-        as_it_is, on_its_scale = (
-            TableRule(given, strength=np.inf),
-            TableRule(given, scaled=True, strength=np.inf),
-        )
-        anchored = TableRule(given, scaled=True, strength=ANCHOR)
-        rules = {
-            "kept": [as_it_is, TableRule(given, strength=200.0)],
-            "calibrated": [on_its_scale, TableRule(given, scaled=True, strength=50.0), anchored],
-        }
-        own = cross_fitted(observations, same_cells, rates).agreement
-        as_given = cross_fitted(observations, as_it_is, rates).agreement
-        on_scale = cross_fitted(observations, on_its_scale, rates).agreement
-        trust = max(as_given, on_scale) / own if own > MIN_AGREEMENT else 0.0
-        contradictions = find_contradictions(observations, given, rates)
-        if trust < PARTLY_TRUSTED:
-            rules = {"dropped": [TableRule()]}
-        elif trust < TRUSTED:
-            rules = {"partly wrong": [anchored], "dropped": [TableRule()]}
+        trust = _trust(observations, table, rates)
+        contradictions = find_contradictions(observations, table, rates)
+        rules = _rules_of(observations, table, trust, rates, fold_predictions)
     verdict, rule, found = _closest_good(observations, rules, rates)
     reverse = class_direction(observations, rule, rates, _judges_of(rule, fold_predictions))
     agrees = found.shown
@@ -185,6 +175,59 @@ def check_observations(
         contradictions,
         rule,
     )
+
+
+def _trust(observations: Observations, table: Array, rates: Array) -> float:
+    """Agreement of the table, as given or on the scale of the data, by that of the data's own estimate."""
+
+    def same_cells(rows: Observations) -> Array:
+        return np.where(np.isnan(table), np.nan, free_estimate(rows))
+
+    as_it_is, on_its_scale = (TableRule(table, scaled, np.inf) for scaled in (False, True))
+    own = cross_fitted(observations, same_cells, rates).agreement
+    as_given = cross_fitted(observations, as_it_is, rates).agreement
+    on_scale = cross_fitted(observations, on_its_scale, rates).agreement
+    return max(as_given, on_scale) / own if own > MIN_AGREEMENT else 0.0
+
+
+def _rules_of(
+    observations: Observations,
+    table: Array,
+    trust: float,
+    rates: Array,
+    fold_predictions: FoldPredictions | None,
+) -> dict[Verdict, list[TableRule]]:
+    """What may become of a supplied table, the closest to it first."""
+    anchored = TableRule(table, scaled=True, strength=ANCHOR)
+    if trust < TRUSTED and not _stands(observations, table, anchored, rates, fold_predictions):
+        if trust < PARTLY_TRUSTED:
+            return {"dropped": [TableRule()]}
+        return {"partly wrong": [anchored], "dropped": [TableRule()]}
+    as_it_is, on_its_scale = (TableRule(table, scaled, np.inf) for scaled in (False, True))
+    return {
+        "kept": [as_it_is, TableRule(table, strength=200.0)],
+        "calibrated": [on_its_scale, TableRule(table, scaled=True, strength=50.0), anchored],
+    }
+
+
+def _stands(
+    observations: Observations,
+    table: Array,
+    anchored: TableRule,
+    rates: Array,
+    fold_predictions: FoldPredictions | None,
+) -> bool:
+    """Whether the other head tells annotated classes through the table better than through any estimate.
+
+    A class head that knows little makes trust a ratio of two small numbers; this reading does not need it,
+    and nothing of the table was fitted to it. A table that is wrong in part is surpassed by the data's.
+    """
+    as_supplied = TableRule(table, strength=np.inf)
+    judges = _judges_of(as_supplied, fold_predictions)
+    told = class_direction(observations, as_supplied, rates, judges)
+    if told.agreement <= MIN_AGREEMENT or told.z <= MIN_REVERSE_Z:
+        return False
+    return not_surpassed(observations, as_supplied, (TableRule(), anchored), rates, fold_predictions)
 
 
 TRUSTED, PARTLY_TRUSTED = 0.9, 0.3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,43 +74,72 @@ def class_direction(
             class heads which have not seen that fold. None: through `observations.class_proba`, which is too
             kind where those heads were trained on the very rows that judge.
     """
+    gains, group = _direct_gains(observations, build, rates, fold_predictions)
+    if not gains.shape[1]:
+        return Evidence(0.0, 0.0, 0.0)
+    means = gains.mean(axis=1)
+    best = int(means.argmax())
+    if means[best] <= 0:
+        return Evidence(0.0, 0.0, 0.0)
+    return Evidence(EXPONENTS[best + 1], float(means[best]), z_score(gains[best], group))
+
+
+def not_surpassed(
+    observations: Observations,
+    build: Builder,
+    others: Sequence[Builder],
+    rates: Array,
+    fold_predictions: FoldPredictions | None = None,
+) -> bool:
+    """Whether predicted labels tell annotated classes through a relation at least as well as through others.
+
+    Each is read at the exponent that suits it best, on the same rows. The first of the others may not be
+    ahead at all, any further one not beyond noise (one standard error).
+    """
+    mine, group = _direct_gains(observations, build, rates, fold_predictions)
+    if not mine.shape[1]:
+        return False
+    for i, other in enumerate(others):
+        ahead = _at_best(mine) - _at_best(_direct_gains(observations, other, rates, fold_predictions)[0])
+        if ahead.mean() < 0 and (i == 0 or z_score(ahead, group) < -1):
+            return False
+    return True
+
+
+def _at_best(gains: Array) -> Array:
+    means = gains.mean(axis=1)
+    return gains[means.argmax()] if means.max() > 0 else np.zeros(gains.shape[1])
+
+
+def _direct_gains(
+    observations: Observations, build: Builder, rates: Array, fold_predictions: FoldPredictions | None
+) -> tuple[Array, npt.NDArray[Any] | None]:
+    """Gains of annotated classes by exponent (exponents, n), and their groups (n,); n = 0 where too few."""
     annotated = has_class = observations.classes != MISSING_CLASS
     if fold_predictions is not None:
         has_class = has_class & (fold_predictions.fold >= 0)
     labelled = np.asarray(observations.seen.any(axis=1))
     group = None if observations.group is None else observations.group[has_class]
     if count_samples(int(has_class.sum()), group) < FEWEST or not labelled.any():
-        return Evidence(0.0, 0.0, 0.0)
+        return np.zeros((len(EXPONENTS) - 1, 0)), None
     hidden = replace(observations, classes=np.where(labelled, MISSING_CLASS, observations.classes))
     if fold_predictions is None:
         table = build(hidden.take(labelled))
-        gains = _class_gains(observations.take(has_class), table, observations.classes[has_class], rates)
-    else:
-        parts, order = [], []
-        for k, p in enumerate(fold_predictions.class_proba):
-            judged = has_class & (fold_predictions.fold == k)
-            if judged.any():
-                order.append(np.flatnonzero(judged))
-                table = build(
-                    replace(hidden, class_proba=p, target_proba=fold_predictions.target_proba).take(labelled)
-                )
-                rest = annotated & ~judged
-                others = observations.classes[rest if rest.any() else judged]
-                parts.append(
-                    _class_gains(
-                        replace(observations, target_proba=fold_predictions.target_proba).take(judged),
-                        table,
-                        others,
-                        rates,
-                    )
-                )
-        gains = np.concatenate(parts, axis=1)
-        group = None if observations.group is None else observations.group[np.concatenate(order)]
-    means = gains.mean(axis=1)
-    best = int(means.argmax())
-    if means[best] <= 0:
-        return Evidence(0.0, 0.0, 0.0)
-    return Evidence(EXPONENTS[best + 1], float(means[best]), z_score(gains[best], group))
+        judged = observations.take(has_class)
+        return _class_gains(judged, table, observations.classes[has_class], rates), group
+    parts, order = [], []
+    for k, p in enumerate(fold_predictions.class_proba):
+        in_fold = has_class & (fold_predictions.fold == k)
+        if in_fold.any():
+            order.append(np.flatnonzero(in_fold))
+            q = fold_predictions.target_proba
+            table = build(replace(hidden, class_proba=p, target_proba=q).take(labelled))
+            rest = annotated & ~in_fold
+            others = observations.classes[rest if rest.any() else in_fold]
+            judged = replace(observations, target_proba=q).take(in_fold)
+            parts.append(_class_gains(judged, table, others, rates))
+    rows = np.concatenate(order)
+    return np.concatenate(parts, axis=1), None if observations.group is None else observations.group[rows]
 
 
 @dataclass(frozen=True)
