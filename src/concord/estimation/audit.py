@@ -35,9 +35,9 @@ class RelationAudit:
     """What co-annotated rows say of an estimated relation.
 
     Attributes:
-        relation: The corrected relation. The `interval` of an audited cell covers its truth whatever the error
-            of the estimate; that of a cell without an audited row supposes that its error is as those of the
-            others. `strength` says how many rows a cell is worth.
+        relation: The corrected relation. The `interval` of an audited cell covers its truth whatever the
+            error of the estimate; that of a cell without an audited row supposes that its error is as those
+            of the others. `strength` says how many rows a cell is worth.
         estimate: The estimate without the audit; its intervals assume that the heads are right on average.
         rows: Number of audited rows; of groups, where rows come in groups.
         worth: How many audited rows of its class the estimate is worth in a cell, on average over what the

@@ -29,7 +29,8 @@ def estimate_relation(
     Without predictions only the co-annotated samples count (`Relation.from_annotations`). With predictions of
     heads that were trained without coupling, and not on the sample in question, every sample counts: a label
     whose sample has no class counts for each class by its predicted probability, and a class whose sample has
-    no label counts for as much as the label head knows beyond the base rate (EM over both).
+    no label counts for as much as the label head knows beyond the base rate (EM over both). All of the latter
+    count at most as much as the rows with a label, since that is what the label head was trained on.
     `CoupledClassifier.cross_fit` makes such predictions from features.
 
     Args:
@@ -45,8 +46,8 @@ def estimate_relation(
             row stands alone.
         pseudo_count: Weight of a label's base rate, in observations, > 0; None is 1 without
             predictions and 2 with them.
-        level: Probability mass of the intervals, in (0, 1). They hold sampling noise and doubt about
-            classes, not a bias of the predictions.
+        level: Probability mass of the intervals, in (0, 1). With predictions they are conditional: they hold
+            sampling noise and doubt about classes, not a bias of the heads; `audit_relation` makes others.
 
     Returns:
         The relation with `strength` (effective counts), `interval`, `prior` and, with predictions,

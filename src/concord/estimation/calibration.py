@@ -1,0 +1,108 @@
+"""Heads brought to the scale of the annotations before a relation is read off them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit, log_softmax, logit, softmax
+
+from concord.estimation.observations import Observations
+from concord.tasks import MISSING_CLASS
+
+Array = npt.NDArray[np.float64]
+
+Loss = Callable[[float, Array], tuple[float, Array, Array]]
+"""(inverse temperature, biases) -> (loss, its derivatives by both)."""
+
+RIDGE = 1.0
+"""Weight of staying as it is, against the log-loss of one row for each unit; few rows move a head little."""
+
+FLOOR = 1e-6
+MOST_STEPS = 200
+
+
+def calibrated(observations: Observations) -> Observations:
+    """The observations with both heads calibrated on the rows that are annotated for them.
+
+    One inverse temperature a head, and a bias for each class or label: bias-corrected temperature scaling
+    (Alexandari, Kundaje and Shrikumar, "Maximum likelihood with bias-corrected calibration is hard-to-beat at
+    label shift adaptation", ICML 2020), drawn to what the head says by a ridge. Classes and labels without
+    an annotated row keep bias 0, and a label of which the head says the same everywhere keeps its
+    probabilities. Rows of one group count as one.
+
+    Args:
+        observations: Annotated rows are predicted out of sample, so that what is fitted is not confirmed.
+    """
+    labelled = np.asarray(observations.seen.any(axis=1))
+    y = observations.classes
+    p = _classes(observations, observations.class_proba, y, y != MISSING_CLASS)
+    if observations.class_to_class:
+        q = _classes(observations, observations.target_proba, observations.targets.astype(int), labelled)
+    else:
+        q = _labels(observations, labelled)
+    return replace(observations, class_proba=p, target_proba=q)
+
+
+def _weights(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
+    """Weight of each of these rows; those of one group count as one row: (m,)."""
+    w = observations.weights[rows]
+    if observations.group is None:
+        return w
+    _, index, size = np.unique(observations.group[rows], return_inverse=True, return_counts=True)
+    return np.asarray(w / size[index])
+
+
+def _classes(
+    observations: Observations, p: Array, y: npt.NDArray[np.int64], rows: npt.NDArray[np.bool_]
+) -> Array:
+    log_p = np.log(np.clip(p, FLOOR, None))
+    if not rows.any():
+        return p
+    width = p.shape[1]
+    given, x, w = np.eye(width)[y[rows]], log_p[rows], _weights(observations, rows)[:, None]
+
+    def loss(scale: float, bias: Array) -> tuple[float, Array, Array]:
+        said = log_softmax(scale * x + bias, axis=1)
+        off = w * (np.exp(said) - given)
+        return -float((w * given * said).sum()), (off * x).sum(), off.sum(axis=0)
+
+    scale, bias = _fit(loss, given.any(axis=0))
+    return np.asarray(softmax(scale * log_p + bias, axis=1))
+
+
+def _labels(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
+    z = logit(np.clip(observations.target_proba, FLOOR, 1 - FLOOR))
+    if not rows.any():
+        return observations.target_proba
+    x, active = z[rows], observations.active[rows]
+    varies = np.ptp(z, axis=0) > 0  # who says the same of every row knows nothing that could be put right
+    w = observations.seen[rows] * varies * _weights(observations, rows)[:, None]
+
+    def loss(scale: float, bias: Array) -> tuple[float, Array, Array]:
+        said = scale * x + bias
+        off = w * (expit(said) - active)
+        return float((w * (np.logaddexp(0.0, said) - active * said)).sum()), (off * x).sum(), off.sum(axis=0)
+
+    scale, bias = _fit(loss, (w > 0).any(axis=0))
+    return np.where(varies, expit(scale * z + bias), observations.target_proba)
+
+
+def _fit(loss: Loss, seen: npt.NDArray[np.bool_]) -> tuple[float, Array]:
+    """Inverse temperature in [.05, 5] and biases that minimise the loss and the ridge."""
+    from scipy.optimize import minimize
+
+    def penalised(values: Array) -> tuple[float, Array]:
+        scale, bias = float(values[0]), np.where(seen, values[1:], 0.0)
+        value, d_scale, d_bias = loss(scale, bias)
+        value += RIDGE / 2 * ((scale - 1) ** 2 + (bias**2).sum())
+        return value, np.r_[d_scale + RIDGE * (scale - 1), np.where(seen, d_bias + RIDGE * bias, 0.0)]
+
+    start = np.r_[1.0, np.zeros(len(seen))]
+    bounds = [(0.05, 5.0), *[(None, None)] * len(seen)]
+    found = minimize(
+        penalised, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MOST_STEPS}
+    )
+    return float(found.x[0]), np.where(seen, found.x[1:], 0.0)
