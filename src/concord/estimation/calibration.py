@@ -69,7 +69,7 @@ def _classes(
         off = w * (np.exp(said) - given)
         return -float((w * given * said).sum()), (off * x).sum(), off.sum(axis=0)
 
-    scale, bias = _fit(loss, given.any(axis=0))
+    scale, bias = _fit(loss, np.asarray(given.any(axis=0)))
     return np.asarray(softmax(scale * log_p + bias, axis=1))
 
 
