@@ -22,6 +22,13 @@ PACKS = ("mushroom", "mnist10k_shape", "goemotions")
 REGIMES = ("few-class", "few-label")
 SIZES = (50, 100, 200)
 FIRST_SEED = 730
+WORDS = (
+    "Without an audit the intervals are conditional: they hold no error of the heads, and cover too little. After it",
+    "the interval of an audited cell is a confidence interval whatever the heads got wrong, which the estimate makes",
+    "shorter than that of the audit alone. Audited rows are drawn evenly over predicted classes, so that those of a",
+    "class are not quite a random sample of it, and cells without an audited row rely on the others. What else was",
+    "tried: [the research log](research-log.md).",
+)
 
 
 def observations(pack: str, regime: str, seed: int, steps: int):
@@ -139,7 +146,7 @@ def page(rows: list[dict], args) -> str:
             lines.append(
                 f"| {pack} | {n} | {mean['error']:.3f} | {mean['coverage']:.2f} | {mean['width']:.2f} | {other} |"
             )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *WORDS]) + "\n"
 
 
 if __name__ == "__main__":

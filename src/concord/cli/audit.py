@@ -133,8 +133,8 @@ def audit(
             **{name: number_or_none(v) for name, v in vars(found).items() if isinstance(v, int | float)},
             "assumptions_held": bool(found.assumptions_held),
             "sentences": found.sentences(),
-            "corrected": relation_json(found.relation, 0.0) | {"level": found.level},
-            "estimate": relation_json(found.estimate, 0.0) | {"level": found.level},
+            "corrected": relation_json(found.relation, 0.0) | {"level": found.level, "conditional": False},
+            "estimate": relation_json(found.estimate, 0.0) | {"level": found.level, "conditional": True},
         },
     )
     for line in found.sentences():

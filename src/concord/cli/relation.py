@@ -320,7 +320,7 @@ def check(
             "left_out": left_out,
             "contradictions": [asdict(cell) for cell in found.contradictions],
             "given": relation_json(given, 0.0),
-            "estimate": relation_json(own, 0.0) | {"level": level},
+            "estimate": relation_json(own, 0.0) | {"level": level, "conditional": True},
         },
     )
     for name in left_out:
