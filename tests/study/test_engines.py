@@ -234,10 +234,10 @@ def test_a_cluster_that_runs_is_left_running(tmp_path, monkeypatch):
 def test_what_a_task_raises_is_one_line_and_the_others_are_cancelled(tmp_path, ray, monkeypatch):
     kept = one_cell.run_cell
 
-    def fail(plan, problem, cell, out):
+    def fail(plan, problem, cell, out, device):
         if cell.condition == "uncoupled":
             raise NotFiniteError("the loss became nan at step 3")
-        kept(plan, problem, cell, out)
+        kept(plan, problem, cell, out, device)
 
     monkeypatch.setattr(one_cell, "run_cell", fail)
     with pytest.raises(StudyError, match="run few-class~uncoupled~1 failed: the loss became nan") as caught:

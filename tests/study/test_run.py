@@ -130,10 +130,10 @@ def test_bad_plans_leave_no_folder(tmp_path):
 
 
 def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
-    def fail(plan, given, cell, out):
+    def fail(plan, given, cell, out, device):
         if cell.condition == "posterior":
             raise NotFiniteError("the loss became nan at step 3")
-        run_cell(plan, given, cell, out)
+        run_cell(plan, given, cell, out, device)
 
     monkeypatch.setattr(run_module, "run_cell", fail)
     with pytest.raises(StudyError, match=r"run few-class~posterior~0 failed: the loss became nan"):

@@ -14,7 +14,7 @@ from study_plans import tiny
 from concord.config.load import ENVIRONMENT
 from concord.data import StreamedInputs
 from concord.data.images import IMAGENET
-from concord.errors import MissingDataError, ShapeError, StudyError, UnknownNameError
+from concord.errors import ConfigError, MissingDataError, ShapeError, StudyError, UnknownNameError
 from concord.files import read_arrays
 from concord.fitting import loop
 from concord.study.conditions import auto, base
@@ -303,3 +303,33 @@ def test_the_peak_of_memory_is_that_since_it_was_asked_for():
     assert (high is None) == (second is None)
     if high is not None and second is not None:
         assert high - second > 60
+
+
+def test_processes_take_devices_in_turn(tmp_path):
+    plan = planned(tmp_path, conditions=["uncoupled", "posterior"])
+    assert run(plan, tmp_path / "two", processes=2, devices=["cpu", "cpu:0"]) == 0
+    assert run(plan, tmp_path / "one") == 0
+    check_same(results(tmp_path / "two"), results(tmp_path / "one"))
+
+
+@pytest.mark.parametrize(
+    ("devices", "words"),
+    [
+        (["abacus"], "device 'abacus': cpu, cuda"),
+        (["meta"], "device 'meta': cpu, cuda"),
+        (["cuda:77"], "CUDA devices are seen"),
+        ([], "a device is needed"),
+    ],
+)
+def test_a_device_that_is_not_there(tmp_path, devices, words):
+    with pytest.raises(ConfigError, match=words):
+        run(planned(tmp_path), tmp_path / "out", devices=devices)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_size_for_all_images_of_a_config(tmp_path):
+    write(world(tmp_path, "images"), tmp_path / "mine.yaml")
+    plan = as_plan({**PLAN, "problem": {"config": "mine.yaml", "size": 20}, "folder": str(tmp_path)})
+    assert problem_of(plan).shape == (3, 20, 20)
+    with pytest.raises(ConfigError, match=r"inputs\.size"):
+        as_plan({**PLAN, "problem": {"config": "mine.yaml", "size": 0}, "folder": str(tmp_path)})

@@ -43,6 +43,14 @@ def study(
     engine: Annotated[
         str, typer.Option("--engine", help="processes of this machine, or ray for a Ray cluster.")
     ] = "processes",
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--device",
+            help="Where networks are trained: cpu, cuda (each one that is seen) or cuda:N. Given several "
+            "times, processes take them in turn.",
+        ),
+    ] = None,
     no_images: Annotated[
         bool,
         typer.Option("--no-images", help="No test samples in report and gallery.json (samples: none)."),
@@ -75,7 +83,7 @@ def study(
             f"concord: note: problem {chosen.problem!r} is Python code next to the plan, and is run",
             error=True,
         )
-    left = _run(shown, chosen, folder, processes, engine, _array(array_index, array_size))
+    left = _run(shown, chosen, folder, processes, engine, _array(array_index, array_size), device or ["cpu"])
     if left:
         shown.print(
             f"{left} runs are not done yet: other jobs are at them, or have yet to start; who finishes last "
@@ -130,6 +138,7 @@ def _run(
     processes: int | None,
     engine: str,
     array: tuple[int, int],
+    devices: list[str],
 ) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -164,8 +173,9 @@ def _run(
         return run(
             plan,
             folder,
-            processes=processes or (default_processes() if engine == "processes" else None),
+            processes=processes or (default_processes(devices) if engine == "processes" else None),
             engine=engine,
+            devices=devices,
             array=array,
             on_start=start,
             on_done=advance,

@@ -104,8 +104,8 @@ class Sourced(_Strict):
     """Data as `concord train` opens them: any number of sources, by readers or manifests.
 
     In a plan, `config` may name a config of `concord train`, relative to the plan; what stands next to it
-    comes in the place of the config's. The variable CONCORD_DATA, where it is set, comes in the place of
-    `data`.
+    comes in the place of the config's; `size` is the side of all images in pixels, in place of the sources'
+    own. The variable CONCORD_DATA, where it is set, comes in the place of `data`.
 
     Attributes:
         data: Folder that all paths are relative to; itself relative to the plan.
@@ -411,8 +411,19 @@ def _with_sources(values: dict[str, Any], where: str) -> dict[str, Any]:
     described["data"] = os.environ.get("CONCORD_DATA", described["data"])
     described |= {key: own.pop(key) for key in ("sources", "tasks", "relations") if key in own}
     described = json.loads(json.dumps(described))
+    if "size" in own:
+        _resize(described, own.pop("size"))
     as_config(described, f"{where}, problem")
     return values | {"problem": described | own}
+
+
+def _resize(described: dict[str, Any], size: Any) -> None:
+    """Give all images of the sources one size."""
+    sources = described.get("sources")
+    for source in sources.values() if isinstance(sources, dict) else ():
+        inputs = source.get("inputs") if isinstance(source, dict) else None
+        if isinstance(inputs, dict) and inputs.get("kind") in ("images", "arrays"):
+            inputs["size"] = size
 
 
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")

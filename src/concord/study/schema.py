@@ -52,6 +52,11 @@ def _sources_or_config(part: dict[str, Any]) -> None:
         "are used where the plan names none.",
         "type": "string",
     }
+    part["properties"]["size"] = {
+        "description": "Side of all images in pixels, in place of the sources' own.",
+        "type": "integer",
+        "minimum": 1,
+    }
     del part["required"]
     part["anyOf"] = [{"required": ["config"]}, {"required": ["sources"]}]
 

@@ -17,6 +17,7 @@ from concord.study.pages.report import write_report
 from concord.study.plan import as_plan, read_plan
 from concord.study.problems.load import problem_of
 from concord.study.running.running import run
+from concord.study.spec import TrunkNetwork
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.* annotated images are not in"),  # left out on purpose
@@ -36,6 +37,34 @@ def test_every_licensed_data_set_has_a_config_and_a_study():
     configs = [read_config(CONFIGS / "licensed" / f"{name}.yaml", environment={}) for name in NAMES]
     assert {source.reader for config in configs for source in config.sources.values()} == DATA_SETS
     assert all((CONFIGS / "studies" / f"{name}.yaml").is_file() for name in NAMES)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "paper_protocol"])
+def test_by_default_a_study_uses_all_of_the_data_and_a_real_network(name):
+    plan = read_plan(CONFIGS / "studies" / f"{name}.yaml")
+    assert plan.problem.stream
+    assert plan.problem.rows == {}, "no row is left out"
+    assert {source.inputs.size for source in plan.problem.sources.values()} == {224}
+    networks = [regime.network or plan.network for regime in plan.regimes]
+    assert all(isinstance(network, TrunkNetwork) and network.pretrained for network in networks)
+    assert plan.recipe is not None
+    assert plan.recipe.precision == "bf16-mixed"
+    quick = read_plan(CONFIGS / "studies" / f"{name}.yaml", quick=True)
+    assert quick.problem.rows["train"] <= 8000
+    assert {source.inputs.size for source in quick.problem.sources.values()} == {64}
+    assert quick.recipe is None
+
+
+def test_the_protocol_of_the_paper_is_one_plan():
+    plan = read_plan(CONFIGS / "studies" / "paper_protocol.yaml")
+    trunks = {regime.network.trunk.partition(":")[2] for regime in plan.regimes}
+    assert {"".join(filter(str.isalpha, name.partition("_")[0])) for name in trunks} == {
+        "vgg", "resnet", "densenet", "vit",
+    }  # fmt: skip
+    assert {condition.use for condition in plan.conditions} == {
+        "single-task", "uncoupled", "paper-coannotation", "paper-matching", "paper",
+    }  # fmt: skip
+    assert {regime.table for regime in plan.regimes} == {"given", "estimated"}
 
 
 @pytest.fixture

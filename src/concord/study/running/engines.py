@@ -99,15 +99,20 @@ class Processes(Engine):
         plan: The plan.
         out: The study's folder.
         size: Number of processes.
+        devices: Which each process takes one of in turn.
     """
 
-    def __init__(self, plan: Plan, out: Path, size: int) -> None:
+    def __init__(self, plan: Plan, out: Path, size: int, devices: Sequence[str] = ("cpu",)) -> None:
         self.size = size
+        context = get_context("spawn")
+        places = context.SimpleQueue()
+        for k in range(size):
+            places.put(devices[k % len(devices)])
         self.executor = ProcessPoolExecutor(
             size,
-            mp_context=get_context("spawn"),
+            mp_context=context,
             initializer=_start_worker,
-            initargs=(plan.model_dump_json(), str(out)),
+            initargs=(plan.model_dump_json(), str(out), places),
         )
 
     def submit(self, cell: Cell) -> Any:
@@ -149,22 +154,26 @@ class Ray(Engine):
     Args:
         plan: The plan.
         out: The study's folder.
-        size: Cells at a time; None for as many as the cluster has CPUs.
+        size: Cells at a time; None for as many as the cluster has CPUs, or accelerators if it trains there.
+        device: `cpu`, or `cuda`: one accelerator for each cell.
 
     Raises:
         MissingExtraError: Ray is not installed.
     """
 
-    def __init__(self, plan: Plan, out: Path, size: int | None = None) -> None:
+    def __init__(self, plan: Plan, out: Path, size: int | None = None, device: str = "cpu") -> None:
         self.ray = ray = _ray()
         # A worker has a current folder of its own.
         here = plan.model_copy(update={"folder": str(Path(plan.folder).resolve())})
-        self.payload = (here.model_dump_json(), str(out.resolve()))
+        kind = device.partition(":")[0]
+        self.payload = (here.model_dump_json(), str(out.resolve()), kind)
         self.started = not ray.is_initialized()
         if self.started:
             ray.init(log_to_driver=False)
-        self.size = size or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        self.task: Any = ray.remote(num_cpus=1)(_work_on)
+        needed = "GPU" if kind == "cuda" else "CPU"
+        self.size = size or max(1, int(ray.cluster_resources().get(needed, 1)))
+        needs = {"num_cpus": 1, "num_gpus": 1} if kind == "cuda" else {"num_cpus": 1}
+        self.task: Any = ray.remote(**needs)(_work_on)
         self.running: list[Any] = []
 
     def submit(self, cell: Cell) -> Any:
@@ -221,7 +230,13 @@ def check_engine(name: str) -> None:
 
 
 def engine(
-    name: str, plan: Plan, out: Path, processes: int | None, cells: int, work: Callable[[Cell], None]
+    name: str,
+    plan: Plan,
+    out: Path,
+    processes: int | None,
+    cells: int,
+    work: Callable[[Cell], None],
+    devices: Sequence[str] = ("cpu",),
 ) -> Engine:
     """An engine by name; see `check_engine`.
 
@@ -232,11 +247,12 @@ def engine(
         processes: Cells at a time; None for one here, and for all CPUs of a Ray cluster.
         cells: Cells that there are to train.
         work: Trains a cell in this process.
+        devices: Where cells are trained.
     """
     if name == "ray":
-        return Ray(plan, out, processes)
+        return Ray(plan, out, processes, devices[0])
     size = min(processes or 1, cells)
-    return Here(work) if size <= 1 else Processes(plan, out, size)
+    return Here(work) if size <= 1 else Processes(plan, out, size, devices)
 
 
 # -- in the processes ----------------------------------------------------------------------------------
@@ -244,7 +260,7 @@ def engine(
 _worker: dict[str, str] = {}
 
 
-def _start_worker(plan: str, out: str) -> None:
+def _start_worker(plan: str, out: str, places: Any) -> None:
     import os
     import signal
     import threading
@@ -260,21 +276,21 @@ def _start_worker(plan: str, out: str) -> None:
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    _worker.update(plan=plan, out=out)
+    _worker.update(plan=plan, out=out, device=places.get())
 
 
 def _work(cell: Cell) -> None:
-    _work_on(_worker["plan"], _worker["out"], cell)
+    _work_on(_worker["plan"], _worker["out"], _worker["device"], cell)
 
 
-def _work_on(plan: str, out: str, cell: Cell) -> None:
+def _work_on(plan: str, out: str, device: str, cell: Cell) -> None:
     from concord.study.running.one_cell import run_cell
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         loaded, problem = _loaded(plan)
-        run_cell(loaded, problem, cell, Path(out))
+        run_cell(loaded, problem, cell, Path(out), device)
     finally:
         torch.set_num_threads(threads)
 

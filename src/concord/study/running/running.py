@@ -22,6 +22,7 @@ from concord.study.plan import Plan
 from concord.study.problems import Problem, check_problem, problem_of
 from concord.study.running.cells import Cell, all_cells, finished, is_finished, open_folder
 from concord.study.running.claims import Claims
+from concord.study.running.devices import devices_of
 from concord.study.running.engines import Engine, check_engine
 from concord.study.running.engines import engine as engine_of
 from concord.study.running.environment import is_noted, note_session
@@ -40,6 +41,7 @@ def run(
     processes: int | None = None,
     engine: str = "processes",
     array: tuple[int, int] = (0, 1),
+    devices: Sequence[str] = ("cpu",),
     on_done: Progress | None = None,
     on_start: Callable[[int, int], None] | None = None,
 ) -> int:
@@ -55,6 +57,9 @@ def run(
         out: The study's folder.
         processes: Cells that run at a time; 1, or None, stays in this process.
         engine: `processes` of this machine, or `ray`.
+        devices: Where networks are trained, such as `cpu`, `cuda` (each one that is seen) or `cuda:1`: each
+            process takes one of them in turn. A run is trained on one device. Numbers of another kind of
+            device differ in their last digits.
         array: (index, size): only every size-th cell from the index-th on, counted from 0: for array jobs.
         on_done: Called with each cell that is finished.
         on_start: Called once with the number of cells of this job, and of those that were done already.
@@ -66,8 +71,10 @@ def run(
         StudyError: A plan that the data cannot serve, a folder of another plan, an index that is none, a
             cell that failed (the others are kept).
         MissingExtraError: What the engine or a condition needs is not installed.
+        ConfigError: A device that this machine does not have.
     """
     out = Path(out)
+    places = devices_of(devices)
     problem = problem_of(plan)
     check_problem(problem, plan)
     _check_trunks(plan, problem)
@@ -76,7 +83,7 @@ def run(
     mine = cells_of(all_cells(plan), array)
 
     def work(cell: Cell) -> None:
-        run_cell(plan, problem, cell, out)
+        run_cell(plan, problem, cell, out, places[0])
 
     check_engine(engine)
     open_folder(out, plan)
@@ -92,7 +99,7 @@ def run(
         on_start(len(mine), len(mine) - len(pending))
     if pending:
         with (
-            engine_of(engine, plan, out, processes, len(pending), work) as made,
+            engine_of(engine, plan, out, processes, len(pending), work, places) as made,
             note_session(out, made.size),
             Claims(out) as claims,
         ):
@@ -169,8 +176,15 @@ def cells_of(given: Sequence[Cell], array: tuple[int, int]) -> list[Cell]:
     return list(given[index::size])
 
 
-def default_processes() -> int:
-    """The cores that this process may use."""
+def default_processes(devices: Sequence[str] = ("cpu",)) -> int:
+    """Runs at a time unless said otherwise: the cores that this process may use, or one on each accelerator.
+
+    Args:
+        devices: Where networks are trained; see `run`.
+    """
+    accelerators = [device for device in devices_of(devices) if device != "cpu"]
+    if accelerators:
+        return len(accelerators)
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
