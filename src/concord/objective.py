@@ -149,6 +149,7 @@ class CoupledObjective(nn.Module):
         *,
         soft: Mapping[str, Tensor | Array] | None = None,
         sample_weight: Mapping[str, Tensor | Array] | None = None,
+        shares: Mapping[str, Tensor | Array] | None = None,
     ) -> ObjectiveResult:
         """Loss of a batch.
 
@@ -159,23 +160,30 @@ class CoupledObjective(nn.Module):
             soft: By task, where there are any: (n, C) distributions or (n, K) probabilities, NaN for
                 none: targets from a first stage, a teacher or a co-annotated file.
             sample_weight: By task, where there are any: (n,) >= 0, for the supervised losses.
+            shares: By task, where there are any: (n, C) distributions or (n, K) probabilities, NaN for none,
+                that stand in place of `targets` in the supervised loss (shares of votes, say); a row counts
+                once. Couplings know `targets`, which hold the class of most votes.
 
         Raises:
-            UnknownNameError: A task without logits or targets; soft targets or sample weights of none.
-            ShapeError: Logits, targets, soft targets or sample weights of another shape.
+            UnknownNameError: A task without logits or targets; soft targets, shares or sample weights of
+                none.
+            ShapeError: Logits, targets, soft targets, shares or sample weights of another shape.
             AnnotationError: Neither a tensor nor an array of numbers, a class index out of range, or a label
                 other than 0, 1 or NaN.
-            RangeError: Soft targets outside [0, 1], or a sample weight that is negative or not finite.
+            RangeError: Soft targets or shares outside [0, 1], or a sample weight that is negative or not
+                finite.
             NotFiniteError: NaN or infinite logits.
         """
         targets = _as_tensors(targets, logits)
         soft = None if soft is None else _as_tensors(soft, logits, np.float32)
         sample_weight = None if sample_weight is None else _as_tensors(sample_weight, logits, np.float32)
+        shares = {} if shares is None else _as_tensors(shares, logits, np.float32)
         self._check_shapes(logits, targets)
-        self._check_extras(logits, soft or {}, sample_weight or {})
+        self._check_extras(logits, soft or {}, sample_weight or {}, shares)
         if self.validate:
             self._check_values(logits, targets)
             _check_extra_values(soft or {}, sample_weight or {})
+            _check_extra_values(shares, {})
         parts: dict[str, Tensor] = {}
         for name, task in self.tasks.items():
             z = wide(logits[name])
@@ -185,7 +193,11 @@ class CoupledObjective(nn.Module):
                 else (multilabel_loss, soft_multilabel_loss)
             )
             weight = None if sample_weight is None else sample_weight.get(name)
-            hard = hard_loss(z, targets[name], sample_weight=weight, population=self._population)
+            if name in shares:
+                known = _shared(task, targets[name], shares[name])
+                hard = soft_loss(z, known, sample_weight=weight, population=self._population)
+            else:
+                hard = hard_loss(z, targets[name], sample_weight=weight, population=self._population)
             parts[name] = _weighed(self.task_weights[name], hard)
             if soft is not None and name in soft:
                 soft_part = soft_loss(z, soft[name], population=self._population)
@@ -235,15 +247,19 @@ class CoupledObjective(nn.Module):
                 raise AnnotationError(f"task {name!r}: class targets are int64, found {t.dtype}")
 
     def _check_extras(
-        self, logits: Mapping[str, Tensor], soft: Mapping[str, Tensor], sample_weight: Mapping[str, Tensor]
+        self,
+        logits: Mapping[str, Tensor],
+        soft: Mapping[str, Tensor],
+        sample_weight: Mapping[str, Tensor],
+        shares: Mapping[str, Tensor],
     ) -> None:
-        for kind, given in (("soft targets", soft), ("sample weights", sample_weight)):
+        for kind, given in (("soft targets", soft), ("shares", shares), ("sample weights", sample_weight)):
             for name, values in given.items():
                 if name not in self.tasks:
                     raise UnknownNameError.of(f"task in the {kind}", name, self.tasks)
                 _check_tensor(name, kind, values)
                 z = logits[name]
-                expected = tuple(z.shape if kind == "soft targets" else z.shape[:1])
+                expected = tuple(z.shape[:1] if kind == "sample weights" else z.shape)
                 if tuple(values.shape) != expected:
                     raise ShapeError(
                         f"task {name!r}: {kind} have shape {expected}, found {tuple(values.shape)}"
@@ -264,6 +280,15 @@ class CoupledObjective(nn.Module):
     def extra_repr(self) -> str:
         """Tasks and relations in the printed module."""
         return f"tasks={list(self.tasks)}, relations={list(self.relations)}"
+
+
+def _shared(task: Task, targets: Tensor, shares: Tensor) -> Tensor:
+    """What is known of each row: its shares, else its annotation as shares, else NaN."""
+    if not isinstance(task, MulticlassTask):
+        return torch.where(torch.isnan(shares), targets, shares.to(targets.dtype))
+    hard = torch.nn.functional.one_hot(targets.clamp(min=0), task.width).to(shares.dtype)
+    hard = hard.masked_fill((targets < 0)[:, None], torch.nan)
+    return torch.where(torch.isnan(shares).any(dim=1, keepdim=True), hard, shares)
 
 
 def _as_tensors(

@@ -129,7 +129,7 @@ def fit_scales(
             known = known[fold[known] >= 0]
             family.scale[task.name] = temperature(
                 family.logits[task.name][fold[known], known],
-                rows.targets[task.name].numpy()[known],
+                rows.learnt(task, known),
                 isinstance(task, MulticlassTask),
             )
 

@@ -43,22 +43,24 @@ class _Judge:
         known: (n,) indices of its annotated rows.
         targets: Their targets.
         group: (n,) their groups; None where rows come in none.
+        learnt: What models learn of them: the targets, or shares in their place.
     """
 
     task: Task
     known: npt.NDArray[np.int64]
     targets: npt.NDArray[Any]
     group: npt.NDArray[Any] | None
+    learnt: npt.NDArray[Any]
 
     @classmethod
     def of(cls, task: Task, rows: Rows) -> _Judge:
         known = rows.annotated(task).numpy()
         group = None if rows.group is None else rows.group.numpy()[known]
-        return cls(task, known, rows.targets[task.name].numpy()[known], group)
+        return cls(task, known, rows.targets[task.name].numpy()[known], group, rows.learnt(task, known))
 
     def loss(self, probabilities: Array) -> Array:
-        """Log-loss of each annotated row."""
-        return row_loss(probabilities, self.targets, isinstance(self.task, MulticlassTask))
+        """Log-loss of each annotated row, or its cross-entropy to the shares."""
+        return row_loss(probabilities, self.learnt, isinstance(self.task, MulticlassTask))
 
     def score(self, probabilities: Array) -> float:
         """The metric that the guard protects: balanced accuracy, or the mean of label F1 and precision."""

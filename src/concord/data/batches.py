@@ -56,6 +56,11 @@ class Batch:
             out[name] = torch.where(torch.isnan(shares).any(dim=1), out[name], MISSING_CLASS)
         return out
 
+    @property
+    def shares(self) -> dict[str, Tensor]:
+        """`soft`, by the name that a training takes votes under: rows with votes keep the class of most."""
+        return self.soft
+
     def __len__(self) -> int:
         return len(self.source)
 

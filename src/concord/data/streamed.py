@@ -96,6 +96,19 @@ class StreamedInputs:
                 out[task.name][torch.from_numpy(places)] = values
         return out
 
+    def shares(self, tasks: Sequence[Task]) -> dict[str, Tensor]:
+        """Votes of the rows, for the tasks that any has: by task, (n, C) float32, rows of NaN for none."""
+        out: dict[str, Tensor] = {}
+        for places, k, rows in self._by_source(self.number):
+            for task in tasks:
+                found = self.sources[k].targets(task)
+                if found.shares is not None:
+                    values = torch.full((len(rows), task.width), torch.nan)
+                    found.fill_shares(values, 0, rows)
+                    out.setdefault(task.name, torch.full((len(self), task.width), torch.nan))
+                    out[task.name][torch.from_numpy(places)] = values
+        return out
+
     def group(self) -> npt.NDArray[Any] | None:
         """(n,) group of each row, or None where no row has one; see `group_codes`."""
         codes = group_codes(source.manifest for source in self.sources)

@@ -18,7 +18,9 @@ MIN_Z = 1.64
 
 
 def class_loss(p: Array, y: npt.NDArray[Any]) -> Array:
-    """Log-loss of each row: (n,)."""
+    """Log-loss of each row to its class (n,), or its cross-entropy to distributions (n, C): (n,)."""
+    if y.ndim == 2:
+        return -(y * np.log(np.clip(p, 1e-12, None))).sum(axis=1)
     return -np.log(np.clip(p[np.arange(len(y)), y], 1e-12, None))
 
 
@@ -55,16 +57,20 @@ def temperature(logits: Array, targets: npt.NDArray[Any], class_target: bool) ->
 
     Args:
         logits: (n, C) or (n, K) of rows that the head was not trained on.
-        targets: (n,) indices without gaps, or (n, K) labels with NaN.
+        targets: (n,) indices or (n, C) distributions, without gaps; or (n, K) labels or probabilities with
+            NaN.
         class_target: Which of the two.
     """
     from scipy.optimize import minimize_scalar
 
     def loss(log_scale: float) -> float:
         z = logits * np.exp(log_scale)
+        if class_target and targets.ndim == 2:
+            return float(-(targets * log_softmax(z, axis=1)).sum(axis=1).mean())
         if class_target:
             return float(-log_softmax(z, axis=1)[np.arange(len(z)), targets].mean())
         seen = ~np.isnan(targets)
-        return float(np.logaddexp(0.0, -z[seen] * (2 * targets[seen] - 1)).mean())
+        a, z = targets[seen], z[seen]
+        return float((a * np.logaddexp(0.0, -z) + (1 - a) * np.logaddexp(0.0, z)).mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3.0, 1.5), method="bounded").x))

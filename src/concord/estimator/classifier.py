@@ -66,6 +66,7 @@ from concord.estimator.settings import (
     sequence_of,
     whole,
 )
+from concord.estimator.soft import with_soft
 from concord.estimator.tables import TableForm, by_task
 from concord.estimator.warned import warn_caller
 from concord.estimator.weights import row_weights
@@ -263,7 +264,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             tags.estimator_type = None
         return tags
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> CoupledClassifier:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None, soft: Any = None
+    ) -> CoupledClassifier:
         """Train.
 
         Args:
@@ -276,12 +279,20 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             sample_weight: (n,) >= 0, weights of rows in every supervised loss; or by task name, as a
                 dictionary or a table, 1 where a task is not named. Not all 0 where a task is annotated.
             groups: (n,) subjects, videos: rows of one are never divided between folds.
+            soft: By task name, soft targets: (n, C) distributions over the classes (shares of votes, say), a
+                row of NaN where there is none, or (n, K) probabilities of labels with NaN; arrays, or tables
+                whose columns are the classes or labels by name. They stand in place of y in the supervised
+                loss of every model, those of ``"auto"`` included, and a row counts once. Where y has a gap,
+                the likeliest class (of equals the first), and labels from .5 on, count as annotated.
+                Temperatures and log-losses of ``"auto"`` go by the soft targets; couplings, checks and
+                estimates of relations, decoding, metrics of the guard, thresholds, `class_weight` and
+                `score` by the annotations.
 
         Raises:
-            ShapeError: Targets, weights or groups of another number of rows than X, tasks that y does not
-                fit, or a coupling that lacks its relation.
-            RangeError: Weights that are negative or all 0; fewer annotated rows than folds or a hold-out
-                take.
+            ShapeError: Targets, weights, groups or soft targets of another number of rows than X, tasks that
+                y does not fit, or a coupling that lacks its relation.
+            RangeError: Weights that are negative or all 0; soft targets that are no distributions;
+                fewer annotated rows than folds or a hold-out take.
             AnnotationError: A class task of which a single class is annotated.
             NoAnnotationError: A task without any annotation.
             NotFiniteError: NaN or infinite inputs, with a trunk of your own.
@@ -294,7 +305,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """
         fitted = self._unfitted()
         with usual_torch():
-            fitted._fit(X, y, sample_weight, groups)
+            fitted._fit(X, y, sample_weight, groups, soft)
         self.__dict__ = fitted.__dict__
         return self
 
@@ -305,9 +316,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             delattr(other, name)
         return other
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> None:
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any, soft: Any) -> None:
         self._check_settings()
-        rows, missing = self._rows(X, y, sample_weight)
+        rows, missing = self._rows(X, y, sample_weight, soft)
         rows = rows.in_groups(group_of_rows(groups, len(rows)))
         learner = self._learner()
         relations = checked_relations(self.relations, self.tasks_)
@@ -558,7 +569,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         if self.base is not None:
             checked_base(self)
 
-    def _rows(self, X: Any, y: Any, sample_weight: Any) -> tuple[Rows, dict[str, list[str]]]:
+    def _rows(
+        self, X: Any, y: Any, sample_weight: Any, soft: Any = None
+    ) -> tuple[Rows, dict[str, list[str]]]:
         """Training rows, and what of each task is never annotated; starts the report, draws the seed."""
         if self.tasks is not None:
             by_task(y, self.tasks)  # before X is looked at, as scikit-learn would take y for one task
@@ -572,11 +585,11 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.tasks_, self._single = given.tasks, given.classes is not None
         if given.classes is not None:
             self.classes_ = given.classes
-        rows = Rows.of(inputs, given.targets, given.tasks)
+        rows = with_soft(Rows.of(inputs, given.targets, given.tasks), () if single else given.tasks, soft)
         self.report_: list[str] = []
         missing = check_annotated(rows, given.tasks, self._say)
         weights = row_weights(rows, given, sample_weight, self.class_weight)
-        rows = Rows(rows.inputs, rows.targets, {}, weights)
+        rows = replace(rows, weights=weights)
         if self.base is None:
             self._set_length({task.name: len(rows.annotated(task)) for task in given.tasks})
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003

@@ -41,6 +41,8 @@ class Rows:
         targets: By task: (n,) int64 with -1, or (n, K) float with NaN.
         soft: By task, where there are any: (n, C) or (n, K) soft targets, NaN for none.
         weights: By task, where there are any: (n,) >= 0, weights of rows in its supervised loss.
+        shares: By task, where there are any: (n, C) distributions (votes, say) or (n, K) probabilities, NaN
+            for none, which the supervised loss takes in place of `targets`; `targets` holds the likeliest.
         group: (n,) int64, equal for rows that belong together (a video, a person): no fold divides them, and
             they count as one sample wherever noise is measured. None: each row stands alone.
     """
@@ -50,6 +52,7 @@ class Rows:
     soft: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
     group: Tensor | None = None
+    shares: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, inputs: Any, targets: Mapping[str, Any], tasks: Sequence[Task]) -> Rows:
@@ -74,7 +77,7 @@ class Rows:
     @classmethod
     def streamed(cls, inputs: StreamedInputs, tasks: Sequence[Task]) -> Rows:
         """Rows of sources, with their groups and their annotations for some tasks."""
-        return cls(inputs, inputs.targets(tasks)).in_groups(inputs.group())
+        return cls(inputs, inputs.targets(tasks), shares=inputs.shares(tasks)).in_groups(inputs.group())
 
     def __len__(self) -> int:
         return length(self.inputs)
@@ -100,6 +103,7 @@ class Rows:
             targets={name: values[index] for name, values in self.targets.items()},
             soft={name: values[index] for name, values in self.soft.items()},
             weights={name: values[index] for name, values in self.weights.items()},
+            shares={name: values[index] for name, values in self.shares.items()},
             group=None if self.group is None else self.group[index],
         )
 
@@ -115,17 +119,25 @@ class Rows:
             targets={name: values.to(device) for name, values in self.targets.items()},
             soft={name: values.to(device) for name, values in self.soft.items()},
             weights={name: values.to(device) for name, values in self.weights.items()},
+            shares={name: values.to(device) for name, values in self.shares.items()},
             group=None if self.group is None else self.group.to(device),
         )
 
     def of_tasks(self, tasks: Sequence[Task]) -> Rows:
-        """The same rows with the targets, soft targets and weights of some tasks only."""
+        """The same rows with the targets, soft targets, shares and weights of some tasks only."""
         names = {task.name for task in tasks}
 
         def of(part: dict[str, Tensor]) -> dict[str, Tensor]:
             return {name: part[name] for name in part if name in names}
 
-        return Rows(self.inputs, of(self.targets), of(self.soft), of(self.weights), self.group)
+        return Rows(
+            self.inputs,
+            of(self.targets),
+            of(self.soft),
+            of(self.weights),
+            self.group,
+            of(self.shares),
+        )
 
     def in_groups(self, groups: Any) -> Rows:
         """The same rows in groups.
@@ -148,6 +160,20 @@ class Rows:
         values = self.targets[task.name]
         known = values != -1 if isinstance(task, MulticlassTask) else (~torch.isnan(values)).any(dim=1)
         return torch.nonzero(known).squeeze(1)
+
+    def learnt(self, task: Task, index: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """What a model learns of the annotated rows of `index`: their targets, or their shares.
+
+        Where any row has shares, distributions (n, C) of classes, or probabilities (n, K) of labels with NaN.
+        """
+        targets = self.targets[task.name].numpy()[index]
+        if task.name not in self.shares:
+            return targets
+        shares = self.shares[task.name].numpy()[index].astype(np.float64)
+        if isinstance(task, MulticlassTask):
+            none = np.isnan(shares).any(axis=1, keepdims=True)
+            return np.where(none, np.eye(task.width)[targets], shares)
+        return np.where(np.isnan(shares), targets, shares)
 
 
 class Balanced(Iterator[Tensor]):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from concord.fitting.checkpoints import random_state, set_random_state
 from concord.fitting.optimise import Average, freeze, parameter_groups, rate_factor
 from concord.fitting.recipe import Recipe
-from concord.fitting.rows import Samples
+from concord.fitting.rows import Rows, Samples
 from concord.networks import length, pieces
 from concord.objective import CoupledObjective, ObjectiveResult
 
@@ -108,18 +108,12 @@ class Stepper:
         for group in self.optimiser.param_groups:
             group["lr"] = group["initial_lr"] * factor
         inputs = self._prepared(step, batch.inputs)
-        soft = dict(getattr(batch, "soft", None) or {})
-        if self.soft is not None:
-            soft = _filled(soft, self.soft(batch))
-        targets = getattr(batch, "hard", batch.targets)
-        weights = dict(getattr(batch, "weights", None) or {})
+        targets, extras = batch.targets, self._extras(batch)
         if self.recipe.accumulate == 1:
-            result = self.objective(
-                self.forward(inputs), targets, soft=soft or None, sample_weight=weights or None
-            )
+            result = self.objective(self.forward(inputs), targets, **extras)
             self.fabric.backward(result.loss)
         else:
-            result = self._in_pieces(inputs, targets, soft, weights)
+            result = self._in_pieces(inputs, targets, extras)
         if self.recipe.clip is not None:
             self.fabric.clip_gradients(
                 self.module, self.wrapped, max_norm=self.recipe.clip, error_if_nonfinite=False
@@ -129,6 +123,16 @@ class Stepper:
         if self.average is not None:
             self.average.update()
         return result, length(batch.inputs)
+
+    def _extras(self, batch: Samples) -> dict[str, Any]:
+        """What the loss of a batch takes beside its targets: soft targets, weights, shares."""
+        shares = dict(getattr(batch, "shares", None) or {})
+        # A mixture's batch has votes alone; rows in memory may have a first stage's soft targets as well.
+        soft = dict(batch.soft) if isinstance(batch, Rows) else {}
+        if self.soft is not None:
+            soft = _filled(soft, _without(self.soft(batch), shares))
+        weights = dict(getattr(batch, "weights", None) or {})
+        return {"soft": soft or None, "sample_weight": weights or None, "shares": shares or None}
 
     def _prepared(self, step: int, inputs: Any) -> Any:
         if self.augment is not None and isinstance(inputs, Tensor):
@@ -144,8 +148,7 @@ class Stepper:
         self,
         inputs: Any,
         targets: Mapping[str, Tensor],
-        soft: Mapping[str, Tensor],
-        weights: Mapping[str, Tensor],
+        extras: Mapping[str, Any],
     ) -> ObjectiveResult:
         parts = pieces(inputs, max(1, -(-length(inputs) // self.recipe.accumulate)))
         states, chunks = [], []
@@ -160,9 +163,7 @@ class Stepper:
         logits = {
             name: torch.cat([chunk[name] for chunk in chunks]).detach().requires_grad_() for name in chunks[0]
         }
-        result: ObjectiveResult = self.objective(
-            logits, targets, soft=soft or None, sample_weight=weights or None
-        )
+        result: ObjectiveResult = self.objective(logits, targets, **extras)
         gradients = torch.autograd.grad(result.loss, list(logits.values()), allow_unused=True)
         by_task = dict(zip(logits, gradients, strict=True))
         start = 0
@@ -181,6 +182,14 @@ class Stepper:
                 self.fabric.backward(torch.stack(terms).sum())
                 start = stop
         return result
+
+
+def _without(soft: Mapping[str, Tensor], shares: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A teacher's soft targets for the rows that have no votes."""
+    out = dict(soft)
+    for name in soft.keys() & shares.keys():
+        out[name] = torch.where(torch.isnan(shares[name]), soft[name], torch.nan)
+    return out
 
 
 def _filled(own: Mapping[str, Tensor], further: Mapping[str, Tensor]) -> dict[str, Tensor]:

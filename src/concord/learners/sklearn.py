@@ -126,22 +126,23 @@ class EstimatorLearner(Learner):
             EstimatorError: Weights of rows that the estimator does not take, or rows that it refuses.
         """
         del kind, share
-        if rows.weights and not self.weighted:
+        if (rows.weights or rows.shares) and not self.weighted:
             raise EstimatorError(
-                f"{self.name} takes no weights of rows; leave out sample_weight and class_weight, or take "
-                "another estimator"
+                f"{self.name} takes no weights of rows; leave out sample_weight, class_weight and soft, or "
+                "take another estimator"
             )
         X = features(rows.inputs)
         out = {}
         for task in tasks:
             y = rows.targets[task.name].numpy()
             weight = rows.weights[task.name].numpy().astype(np.float64) if task.name in rows.weights else None
+            shares = rows.shares[task.name].numpy().astype(np.float64) if task.name in rows.shares else None
             if isinstance(task, MulticlassTask):
                 soft = rows.soft.get(task.name)
                 ratio = soft_weights.get(task.name, 1.0) / task_weights.get(task.name, 1.0)
-                out[task.name] = self._classes(task, X, y, weight, soft, ratio, seed)
+                out[task.name] = self._classes(task, X, y, weight, soft, ratio, seed, shares)
             else:
-                out[task.name] = self._labels(task, X, y, weight, seed)
+                out[task.name] = self._labels(task, X, y, weight, seed, shares)
         return out
 
     def train_all(self, trainings: Iterable[Training]) -> list[Trained]:
@@ -163,10 +164,17 @@ class EstimatorLearner(Learner):
         soft: Tensor | None,
         ratio: float,
         seed: int,
+        shares: Array | None,
     ) -> FittedTask:
         known = np.flatnonzero(task.annotated(y))
         index, classes = [known], [y[known]]
         weights = None if weight is None else [weight[known]]
+        if shares is not None:
+            one = np.eye(task.width)[y[known]]
+            each = np.where(np.isnan(shares[known]).any(axis=1, keepdims=True), one, shares[known])
+            each = each if weight is None else each * weight[known][:, None]
+            index, classes = [known] * task.width, [np.full(len(known), c) for c in range(task.width)]
+            weights = list(each.T)
         if soft is not None and len(taught := np.flatnonzero(~np.isnan(soft.numpy()).any(axis=1))):
             # As a network's two losses, each a mean over its rows, weigh one row against another.
             each = ratio * len(known) / len(taught) * soft.numpy()[taught].astype(np.float64)
@@ -180,13 +188,26 @@ class EstimatorLearner(Learner):
         )
         return FittedTask((found,), multiclass=True)
 
-    def _labels(self, task: Task, X: HeldFeatures, a: Array, weight: Array | None, seed: int) -> FittedTask:
+    def _labels(
+        self,
+        task: Task,
+        X: HeldFeatures,
+        a: Array,
+        weight: Array | None,
+        seed: int,
+        shares: Array | None,
+    ) -> FittedTask:
         each = []
         for k, label in enumerate(task.outputs):
             known = np.flatnonzero(~np.isnan(a[:, k]))
-            own = None if weight is None else weight[known]
+            own, present = None if weight is None else weight[known], a[known, k]
+            if shares is not None:
+                share = np.where(np.isnan(shares[known, k]), present, shares[known, k])
+                each_way = np.concatenate([1 - share, share])
+                own = each_way if own is None else each_way * np.tile(own, 2)
+                known, present = np.tile(known, 2), np.repeat([0.0, 1.0], len(known))
             what = f"label {label!r} of task {task.name!r}"
-            each.append(self._fitted(what, X, known, a[known, k].astype(np.int64), own, 2, seed))
+            each.append(self._fitted(what, X, known, present.astype(np.int64), own, 2, seed))
         return FittedTask(tuple(each), multiclass=False)
 
     def _fitted(

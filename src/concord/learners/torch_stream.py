@@ -245,7 +245,7 @@ def rows_digest(rows: Rows) -> str:
     held = rows.inputs
     known = torch.from_numpy(held.number) if isinstance(held, StreamedInputs) else held
     found = hashlib.sha256()
-    for values in ({"": known}, rows.targets, rows.soft, rows.weights):
+    for values in ({"": known}, rows.targets, rows.soft, rows.weights, rows.shares):
         for name, tensor in sorted(values.items()):
             found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             found.update(tensor.contiguous().numpy().tobytes())
