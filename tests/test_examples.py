@@ -15,6 +15,9 @@ FOLDER = Path(__file__).parents[1] / "examples"
 SAID = {
     "estimator": r"topic->tags: the table fits the data(.|\n)*^topic: \w+(.|\n)*of the tags: \(2000, 4\)",
     "images_from_csv": r"batches of shapes, parts: 5 an epoch\n\d+ of 80 annotated shapes right",
+    "loop_accelerate": r"accelerate: 0\.\d+ of the kinds right",
+    "loop_lightning": r"lightning: 0\.\d+ of the kinds right",
+    "loop_transformers": r"transformers: 0\.\d+ of the kinds right",
     "own_coupling": r"squared-matching:expression->action_units: 0\.\d+ -> 0\.\d+",
     "own_loop": r"uncoupled: 0\.\d+ of the kinds right\ncoupled: 0\.\d+",
     "own_reader": r"birds(.|\n)*no row is annotated for both 'bird' and 'marks'",
@@ -38,9 +41,23 @@ def test_every_example_is_listed_and_says_what_it_shows():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", sorted(set(SAID) - {"own_loop", "own_coupling", "images_from_csv"}))
+LOOPS = ("loop_accelerate", "loop_lightning", "loop_transformers")
+
+
+@pytest.mark.parametrize(
+    "name", sorted(set(SAID) - {"own_loop", "own_coupling", "images_from_csv"} - set(LOOPS))
+)
 def test_an_example_says_what_it_promises(name, capsys):
     assert re.search(SAID[name], run(name, capsys), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", LOOPS)
+@pytest.mark.filterwarnings("ignore")  # of trainers, which are not ours
+def test_loops_of_others_train_by_the_objective(name, capsys):
+    pytest.importorskip("accelerate" if name == "loop_transformers" else name.removeprefix("loop_"))
+    said = run(name, capsys)
+    assert re.search(SAID[name], said)
+    assert numbers(said)[-1] > 0.85
 
 
 def test_coupled_does_better_in_the_own_loop(capsys):
