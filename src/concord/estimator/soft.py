@@ -66,11 +66,11 @@ def _checked(task: Task, values: Any, n: int) -> npt.NDArray[np.float64]:
     halves = np.flatnonzero(gaps.any(axis=1) & ~gaps.all(axis=1))
     if len(halves):
         raise RangeError(f"{what}: row {halves[0]} has some classes and not others; leave out all or none")
-    total = found.sum(axis=1, keepdims=True)
-    off = np.flatnonzero(known & (np.abs(total[:, 0] - 1) > TOLERANCE))
+    total = np.where(known, found.sum(axis=1), 1.0)
+    off = np.flatnonzero(np.abs(total - 1) > TOLERANCE)
     if len(off):
-        raise RangeError(f"{what}: row {off[0]} sums to {total[off[0], 0]:g}; a distribution sums to 1")
-    return found / np.where(known[:, None], total, 1.0)
+        raise RangeError(f"{what}: row {off[0]} sums to {total[off[0]]:g}; a distribution sums to 1")
+    return found / total[:, None]
 
 
 def _filled(task: Task, targets: npt.NDArray[Any], soft: npt.NDArray[np.float64]) -> npt.NDArray[Any]:

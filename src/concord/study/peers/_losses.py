@@ -37,11 +37,17 @@ class CombinedLosses(CoupledObjective):
         *,
         soft: Mapping[str, Tensor | Array] | None = None,
         sample_weight: Mapping[str, Tensor | Array] | None = None,
+        shares: Mapping[str, Tensor | Array] | None = None,
     ) -> ObjectiveResult:
         """Loss of a batch; see `CoupledObjective`. Peers take neither soft targets nor sample weights."""
         assert not soft
         assert not sample_weight
-        losses = [objective(logits, targets).loss for objective in self._alone]
+        losses = [
+            objective(
+                logits, targets, shares={n: v for n, v in (shares or {}).items() if n in objective.tasks}
+            ).loss
+            for objective in self._alone
+        ]
         parts = {name: loss.detach() for name, loss in zip(self.tasks, losses, strict=True)}
         return ObjectiveResult(self.combined(losses), parts)
 
