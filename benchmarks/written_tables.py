@@ -187,8 +187,9 @@ def _checked(out: Path, packs: Sequence[str], made: str) -> list[str]:
 def _bought(out: Path, packs: Sequence[str], made: str) -> list[str]:
     rows = [row for pack in packs for row in rows_of(out, pack)]
     config = json.loads((out / f"{packs[0]}-written" / "config.json").read_text(encoding="utf-8"))
+    regimes = dict.fromkeys(row[0].partition(", ")[2] for row in rows)
     lines = [
-        f"`python benchmarks/written_tables.py run`, then `page`, {made}: `auto`, effort fast, {config['budget']['steps']} "
+        f"`python benchmarks/written_tables.py run --packs {' '.join(packs)} --regimes {' '.join(regimes)}`, then `page`, {made}: `auto`, effort fast, {config['budget']['steps']} "
         f"steps, seeds {', '.join(map(str, config['seeds']))}. Points of the scarce task on test rows, against single-task "
         "networks on the same rows; in brackets the half width of Student's 95 % interval over seeds. Verdict: what `auto` "
         "said of the table, by seed.",
