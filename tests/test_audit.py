@@ -195,3 +195,12 @@ def test_the_sentences_say_what_was_found():
     worth, covered = audit(*world(7, bias=0.5)).sentences()
     assert "90 audited rows" in worth
     assert "did not hold" in covered
+
+
+def test_what_too_few_rows_cannot_say_is_not_said():
+    classes, labels, p, which = world(6)
+    worth, covered = audit(classes, labels, p, which[:2]).sentences()
+    assert "2 audited rows" in worth
+    assert "nothing is known" in covered
+    with raises(NoAnnotationError, "no row is annotated besides the audited ones"):
+        audit(classes[which], labels[which], p[which], range(len(which)))

@@ -72,6 +72,8 @@ class RelationAudit:
             f"{self.estimate.name}: {self.rows} audited rows. The estimate without them is off by "
             f"{self.error:.3f} (root mean square over cells) and worth {self.worth:.1f} audited rows a class."
         )
+        if not self.cells:
+            return [worth, "No cell has three audited rows, so that nothing is known of its intervals."]
         covered = (
             f"Its conditional intervals cover {self.covered:.0%} of what was audited, where {self.level:.0%} "
             f"is promised: the assumptions about the heads {held}."
@@ -229,6 +231,11 @@ def _corrected(estimate: Relation, rows: Observations, level: float) -> Relation
         factor = np.minimum(1.0, np.divide(share, total, out=np.ones_like(total), where=total > 0))
         total, hits = total * factor, hits * factor
     known = ~np.isnan(estimate.table)
+    if not known.any():
+        raise NoAnnotationError(
+            f"{estimate.name}: no row is annotated besides the audited ones, so that there is no estimate to "
+            "correct; estimate the table from the rows annotated for both tasks"
+        )
     mean = np.clip(np.where(known, estimate.table, 0.5), EDGE, 1 - EDGE)
     weight = _strength_weights(mean[known], hits[known], total[known])
     table, low, high = _mixture(mean, hits, total, weight, level)
