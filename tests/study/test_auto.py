@@ -13,11 +13,12 @@ from study_plans import tiny
 
 from concord.auto.effort import EFFORTS
 from concord.auto.families import train_shared
-from concord.errors import StudyError, UnknownNameError
+from concord.errors import ShapeError, StudyError, UnknownNameError
 from concord.estimation.check import check_observations
 from concord.estimation.contradictions import Contradiction
 from concord.estimation.observations import Observations
 from concord.fitting import Rows
+from concord.learners.frozen import HEADS
 from concord.metrics import probabilities
 from concord.networks.predict import predict_logits
 from concord.relations.relation import Relation
@@ -153,7 +154,7 @@ def test_options_of_auto_are_checked():
         condition("two-stage", effort="quick")
     with pytest.raises(StudyError, match="does not take these options: folds"):
         condition("two-stage", folds=3)
-    assert set(EFFORTS) == {"fast", "standard", "thorough", "holdout"}
+    assert set(EFFORTS) == {"fast", "standard", "thorough", "holdout", "probe"}
 
 
 def test_a_residual_net_gives_each_task_a_layer_of_its_own():
@@ -278,3 +279,25 @@ def test_the_account_of_a_relation_has_its_estimate_and_the_cells_that_are_contr
     np.testing.assert_allclose(np.array(said["estimate"], float), found.estimate.table, atol=1e-6)
     assert said["contradicted"] == [["1", "a"]]
     assert said["contradictions"] == [str(cell)]
+
+
+@pytest.mark.filterwarnings("ignore:effort:concord.errors.ConcordWarning")
+def test_a_holdout_and_a_probe_are_conditions(monkeypatch):
+    monkeypatch.setitem(HEADS, "steps", 8)
+    one = setting(digit=60, segments=120)
+    condition("auto", effort="holdout").train(one)(TEST)
+    assert one.account["cost"] <= 3.0
+    assert "held out of all training" in " ".join(one.account["sentences"])
+    with pytest.raises(ShapeError, match="these models have none; give a trunk"):
+        condition("auto", effort="probe").train(one)
+    images = replace(setting(steps=4), network=Network(kind="resnet", width=8, stages=1))
+    images = replace(
+        images,
+        rows=replace(images.rows, inputs=images.rows.inputs.reshape(-1, 1, 8, 8)),
+        validation=replace(images.validation, inputs=images.validation.inputs.reshape(-1, 1, 8, 8)),
+    )
+    found = condition("auto", effort="probe").train(images)(TEST.reshape(-1, 1, 8, 8))
+    assert found["digit"].shape == (50, 10)
+    assert "frozen features of the trunk" in " ".join(images.account["sentences"])
+    with pytest.raises(UnknownNameError, match="effort"):
+        condition("two-stage", effort="holdout")

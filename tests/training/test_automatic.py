@@ -20,12 +20,20 @@ from concord.deploy import from_pretrained
 from concord.errors import ConcordWarning, ConfigError, RangeError
 from concord.fitting.checkpoints import Checkpoints
 from concord.learners import StreamLearner
+from concord.learners.frozen import HEADS
 from concord.networks import TaskwiseNetwork
 from concord.runs import automatic as room
 from concord.runs import build, evaluate, finished, load_run, predict_split, train
 from config_worlds import config_of, world, write
 
 AUTO = {"kind": "auto", "effort": "fast"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _brief_heads() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(HEADS, "steps", 8)
+        yield
 
 
 def automatic(folder: Path, kind: str = "features", n: int = 60, **changes: Any) -> Config:
@@ -53,20 +61,12 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 HELD = {"kind": "auto", "effort": "holdout"}
+PROBE = {"kind": "auto", "effort": "probe"}
 
 
-@pytest.mark.filterwarnings("ignore:effort holdout:concord.errors.ConcordWarning")
-@pytest.mark.parametrize(
-    ("kind", "stages"),
-    [
-        ("features", AUTO),
-        ("images", AUTO),
-        ("texts", AUTO),
-        ("features", HELD),
-        ("images", HELD),
-        ("texts", HELD),
-    ],
-)
+@pytest.mark.filterwarnings("ignore:effort (holdout|probe):concord.errors.ConcordWarning")
+@pytest.mark.parametrize("stages", [AUTO, HELD, PROBE], ids=["fast", "holdout", "probe"])
+@pytest.mark.parametrize("kind", ["features", "images", "texts"])
 def test_a_folder_predicts_what_was_decided(
     tmp_path: Path, kind: str, stages: dict[str, Any], outcomes: list[Any]
 ) -> None:
@@ -91,6 +91,10 @@ def test_a_folder_predicts_what_was_decided(
     facts = run.facts["auto"]
     assert facts["cost"] == outcomes[0][2].cost
     assert any(line.startswith("shape->marks: ") for line in facts["sentences"])
+    if stages is PROBE:
+        assert facts["cost"] <= 3.9
+        assert "heads on frozen features of the trunk, of" in " ".join(facts["sentences"])
+        assert not list((tmp_path / "out" / "auto").glob("*-*/"))
     if stages is HELD:
         assert facts["cost"] <= 3.0
         assert "held out of all training and judged" in " ".join(facts["sentences"])
@@ -188,6 +192,20 @@ def test_a_training_that_was_stopped_decides_and_ends_alike(
     stopped(tmp_path, monkeypatch, unbroken, event, AUTO)
 
 
+@pytest.fixture(scope="module")
+def unbroken_probe(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.warns(ConcordWarning, match="effort probe: experimental"):
+        return train(automatic(tmp_path_factory.mktemp("unbroken"), stages=PROBE, **BRIEF))
+
+
+@pytest.mark.filterwarnings("ignore:effort probe:concord.errors.ConcordWarning")
+@pytest.mark.parametrize("event", [1, 2, 3, 4])
+def test_a_probe_that_was_stopped_decides_and_ends_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken_probe: Any, event: int
+) -> None:
+    stopped(tmp_path, monkeypatch, unbroken_probe, event, PROBE)
+
+
 @pytest.mark.filterwarnings("ignore:effort holdout:concord.errors.ConcordWarning")
 @pytest.mark.parametrize("event", [2, 4, 9, 12])
 def test_a_holdout_that_was_stopped_keeps_what_it_had_trained(
@@ -223,6 +241,11 @@ def stopped(
     assert not list((tmp_path / "out" / "auto").glob("network-*/"))
     monkeypatch.setattr(StreamLearner, "train", lambda *_, **__: pytest.fail("trained again"))
     assert same(train(config), unbroken)
+
+
+def test_thresholds_take_predictions_that_a_probe_does_not_make(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"validation\.thresholds: with stages\.effort: probe"):
+        train(automatic(tmp_path, stages=PROBE, validation__thresholds="f1"))
 
 
 def test_without_relations_pairs_are_looked_for(tmp_path: Path, outcomes: list[Any]) -> None:

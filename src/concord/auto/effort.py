@@ -19,11 +19,13 @@ class Effort:
             training, and the networks that were trained on the others are the final ones.
         share: Steps of a fold's network, as a share of the final one's.
         caution: What a user should know before relying on it; empty where nothing.
+        on_features: Whether networks of folds are heads on frozen features of the trunk (`Learner.frozen`).
     """
 
     folds: int
     share: float
     caution: str = ""
+    on_features: bool = False
 
     @property
     def holds_out(self) -> bool:
@@ -36,14 +38,18 @@ class Effort:
         A network that has hardly begun to learn does not show what it would be worth in the end. Fewer than
         600 (fast) or 334 (standard) steps in all therefore cost more than the usual.
         """
+        if self.on_features:
+            return self  # heads have steps of their own
         return replace(self, share=min(1.0, max(self.share, FOLD_STEPS / steps)))
 
     def cost(self, families: int = 3) -> float:
         """Training cost at most, with the pair of single-task models as 1.
 
         The folds of each family, then the final networks: two shared ones and one of a single task. With a
-        hold-out each family is trained once, and that is all.
+        hold-out each family is trained once, and that is all. Heads on features count with the features.
         """
+        if self.on_features:
+            return families * ON_FEATURES
         return self.folds * self.share * families + (0.0 if self.holds_out else 2.5)
 
 
@@ -51,18 +57,28 @@ FOLD_STEPS = 150
 """Steps below which a fold's network is not taken for a sample of the final one."""
 
 
-EXPERIMENTAL = (
-    "effort {}: experimental; its gain and its harm beside effort standard are not known well enough"
-)
+ON_FEATURES = 1.3
+"""Cost of a training that heads on frozen features chose, with itself as 1."""
+
 
 EFFORTS = {
     "fast": Effort(2, 0.25),
     "standard": Effort(4, 0.45),
     "thorough": Effort(8, 1.0),
-    "holdout": Effort(1, 1.0, EXPERIMENTAL.format("holdout")),
+    "holdout": Effort(
+        1,
+        1.0,
+        "effort holdout: experimental; on small data it gains less and harms more often than effort standard",
+    ),
+    "probe": Effort(
+        4,
+        0.5,
+        "effort probe: experimental; its gain and its harm were not compared with those of effort standard",
+        on_features=True,
+    ),
 }
-"""Efforts by name: at most 4.0, 7.9, 26.5 and 3.0 pairs of single-task models; see `Effort.for_steps`."""
+"""Efforts by name: at most 4.0, 7.9, 26.5, 3.0, 3.9 pairs of single-task models; see `Effort.for_steps`."""
 
 
-IN_FOLDS = tuple(name for name, effort in EFFORTS.items() if not effort.holds_out)
+IN_FOLDS = tuple(name for name, effort in EFFORTS.items() if not effort.holds_out and not effort.on_features)
 """Efforts that predict every row by a network which has not seen it."""

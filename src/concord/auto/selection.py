@@ -10,6 +10,13 @@ burden of proof (`starts`): the balanced shared network; where the tasks turn ou
 single-task one; where a scarce class task is related by a supplied table beyond doubt, the coupled one. What
 it settles on is trained once more on all rows, or stays a bag.
 
+With a hold-out in place of folds every network is trained once, for all steps, on the rows that are not held
+out, and is kept as it is. The held-out rows judge; any other row takes part in a relation, or is taught, by
+what networks say of a task that it is not annotated for.
+
+With heads on frozen features everything up to the choice happens on features of the trunk as it is before any
+training; then the networks that were chosen are trained, and no others.
+
 Networks, optimisers and devices are the business of a `Learner`; this room only decides.
 """
 
@@ -21,6 +28,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from concord.auto.combine import Choice, in_order, predict_in_order
 from concord.auto.cross_fitting import FirstStage, first_stage
@@ -39,7 +47,7 @@ from concord.estimation import (
     prior_shift,
 )
 from concord.fitting import Rows
-from concord.learners import Learner, Training
+from concord.learners import Frozen, Learner, Training
 from concord.relations import Relation
 from concord.tasks import MulticlassTask, Task
 
@@ -160,7 +168,13 @@ def select(
         raise UnknownNameError.of("artefact", artefact, ("distilled", "bagged"))
     if not 0 < alpha < 1:
         raise RangeError(f"alpha lies strictly between 0 and 1, found {alpha}")
+    if effort.on_features and artefact == "bagged":
+        raise UnknownNameError.of("artefact of effort probe", artefact, ("distilled",))
     say(_announced(learner, effort))
+    frozen = learner.frozen(rows, tasks, seed) if effort.on_features else None
+    final, every = learner, rows
+    if frozen is not None:
+        learner, rows = frozen.learner, frozen.rows
     first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed)
     if (folds := len(first.base.networks)) != effort.folds:
         raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")
@@ -183,12 +197,19 @@ def select(
     notes = (*notes, *_other_kinds(families["single-task"], choices))
     in_use = tuple(check.relation for check in active)
     spent = effort.folds * effort.share * (len(first.families) + ("coupled" in families))
+    if frozen is not None:
+        notes, spent = (*notes, _probed(frozen, every)), frozen.cost
     used = _families_in_use(choices, in_use, tasks, first.base.name)
     shifts = _prior_shifts(first.base, rows, tasks, fold, seed)
     if effort.holds_out:
         notes = (*notes, _held_out(fold))
     elif artefact == "distilled":
-        families = _final(learner, rows, tasks, families, active, unseen, used, choices, seed, first.base)
+
+        def taught() -> dict[str, torch.Tensor]:
+            soft = taught_targets(first.base, rows, active, tasks, unseen)
+            return soft if frozen is None else _spread(soft, frozen, len(every))
+
+        families = _final(final, every, tasks, families, taught, used, choices, seed)
         spent += sum(
             1.0 if name != "single-task" else len(families[name].networks[0]) / len(tasks) for name in used
         )
@@ -203,8 +224,8 @@ def select(
         _through_a_relation_alone(tasks, choices, unseen),
         shifts,
         first.base.name,
-        held_out,
-        np.flatnonzero(fold != TRAINED_ON),
+        held_out if frozen is None else {},
+        np.flatnonzero(fold != TRAINED_ON) if frozen is None else np.zeros(0, dtype=np.int64),
     )
     for sentence in outcome.sentences():
         say(sentence)
@@ -215,6 +236,8 @@ def _announced(learner: Learner, effort: Effort) -> str:
     """What is about to be trained, and its cost."""
     kinds = " and ".join(", ".join(learner.kinds).rsplit(", ", 1))
     cost = f"about {effort.cost(len(learner.kinds)):.1f} times the pair of single-task models"
+    if effort.on_features:
+        return f"auto: heads on frozen features of the trunk choose what is trained: at most {cost[6:]}"
     if effort.holds_out:
         what = "networks" if "shared" in learner.kinds else "models"
         return f"auto: {kinds} {what}, each trained once without the rows that judge: {cost}"
@@ -232,6 +255,22 @@ def _other_kinds(alone: Family, choices: Mapping[str, Choice]) -> list[str]:
         for task, kind in alone.kinds.items()
         if any(name.startswith("single-task") for name in choices[task].weights)
     ]
+
+
+def _probed(frozen: Frozen, rows: Rows) -> str:
+    return (
+        f"heads on frozen features of the trunk, of {len(frozen.index)} of {len(rows)} rows, decided; what "
+        "was chosen was then trained on all rows, with the temperatures and strengths of those heads"
+    )
+
+
+def _spread(soft: Mapping[str, torch.Tensor], frozen: Frozen, n: int) -> dict[str, torch.Tensor]:
+    """Soft targets of all rows; NaN for those that have no features."""
+    out = {}
+    for name, values in soft.items():
+        out[name] = torch.full((n, values.shape[1]), torch.nan)
+        out[name][torch.from_numpy(frozen.index)] = values
+    return out
 
 
 def _held_out(fold: npt.NDArray[np.int64]) -> str:
@@ -372,12 +411,10 @@ def _final(
     rows: Rows,
     tasks: Sequence[Task],
     families: Mapping[str, Family],
-    active: Sequence[RelationCheck],
-    unseen: Mapping[str, npt.NDArray[np.bool_]],
+    taught: Callable[[], dict[str, torch.Tensor]],
     used: Sequence[str],
     choices: Mapping[str, Choice],
     seed: int,
-    base: Family,
 ) -> dict[str, Family]:
     """The families in use, each trained once more: on all rows, for all steps.
 
@@ -395,8 +432,7 @@ def _final(
                     single_training(rows, task, 1.0, seed, kinds.get(task.name, name)) for task in alone
                 )
             elif name == "coupled":
-                soft = taught_targets(base, rows, active, tasks, unseen)
-                yield shared_training(replace(rows, soft=soft), tasks, 1.0, seed)
+                yield shared_training(replace(rows, soft=taught()), tasks, 1.0, seed)
             else:
                 yield shared_training(rows, tasks, 1.0, seed)
 

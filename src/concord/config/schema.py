@@ -303,7 +303,7 @@ class CouplingPlan(_Strict):
         return self
 
 
-Effort = Literal["fast", "standard", "thorough", "holdout"]
+Effort = Literal["fast", "standard", "thorough", "holdout", "probe"]
 """How much `auto` may spend, as `concord.auto` has it."""
 
 
@@ -321,7 +321,8 @@ class Stages(_Strict):
         default="standard",
         description="auto: how much may be spent, at most 4.0 (fast), 7.9 (standard) or 26.5 (thorough) "
         "times the training of one network per task; holdout (experimental): at most 3.0, by networks that "
-        "are trained once without a fifth of the rows, which judge, and are kept",
+        "are trained once without a fifth of the rows, which judge, and are kept; probe (experimental): "
+        "heads on frozen features of the trunk choose what is trained, at most 1.3 times the cost of that",
     )
     alpha: float = Field(
         default=0.05,

@@ -71,6 +71,11 @@ def rival_learners(model: Any) -> tuple[bool, dict[str, EstimatorLearner]]:
         ConfigError: Rivals without a choice to be made.
     """
     rivals = sequence_of("rivals", model.rivals, object, "'linear' and estimators of scikit-learn")
+    if rivals and model.effort == "probe":
+        raise ConfigError(
+            "rivals: with effort='probe' heads on frozen features decide, and nothing else is tried; leave "
+            "rivals out, or choose another effort"
+        )
     if rivals and not (isinstance(model.coupling, str) and model.coupling == "auto"):
         raise ConfigError("rivals compete where coupling='auto' chooses; leave them out, or take 'auto'")
     if rivals and model.base is not None:

@@ -142,6 +142,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
             ``"holdout"``, experimental and for ``"auto"`` alone, holds a fifth of the rows out of all
             training, lets them judge and keeps what was trained on the others: at most 3.0 times.
+            ``"probe"``, experimental too and for a `trunk`, best a pretrained one, decides by heads on its
+            frozen features, and trains only what they chose: at most 1.3 times that training, where the trunk
+            is large beside the heads.
         artefact: What ``"auto"`` ends with: ``"distilled"`` trains what it chose once more on all rows and
             keeps that, ``"bagged"`` keeps the networks of all folds.
         alpha: Error level of the guard of ``"auto"``, one-sided, in (0, 1): how often any of a task's
@@ -563,7 +566,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             one_of('effort of coupling="two-stage"', self.effort, IN_FOLDS)
         if not (self.trunk is None or callable(self.trunk)):
             raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")
-        checked_metric(self.thresholds)
+        if checked_metric(self.thresholds) is not None and EFFORTS[self.effort].on_features:
+            one_of("effort of thresholds", self.effort, [name for name in EFFORTS if name != self.effort])
         check_device(self.device)
         rival_learners(self)
         if self.base is not None:

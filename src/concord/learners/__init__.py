@@ -2,9 +2,9 @@
 
 from concord.learners.kept import check_linear, keep_estimators, read_estimators
 from concord.learners.linear import LINEAR, fit_linear, linear_network, penalty_of
-from concord.learners.protocol import Kind, Learner, Model, Trained, Training, train_and_predict
+from concord.learners.protocol import Frozen, Kind, Learner, Model, Trained, Training, train_and_predict
 from concord.learners.sklearn import EstimatorLearner, FittedOutput, FittedTask, predict_fitted, train_alone
-from concord.learners.torch_memory import TorchLearner, network_logits
+from concord.learners.torch_memory import TorchLearner, frozen_features, network_logits
 from concord.learners.torch_stream import StoredNetwork, StreamLearner, rows_digest
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "EstimatorLearner",
     "FittedOutput",
     "FittedTask",
+    "Frozen",
     "Kind",
     "Learner",
     "Model",
@@ -22,6 +23,7 @@ __all__ = [
     "Training",
     "check_linear",
     "fit_linear",
+    "frozen_features",
     "keep_estimators",
     "linear_network",
     "network_logits",

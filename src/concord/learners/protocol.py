@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from concord.errors import ShapeError
 from concord.fitting import Rows
 from concord.tasks import Task
 
@@ -60,6 +61,23 @@ class Trained:
     logits: dict[str, Array]
 
 
+@dataclass(frozen=True, eq=False)
+class Frozen:
+    """Rows as features of a trunk that is not trained, and what trains heads on them.
+
+    Attributes:
+        learner: Trains heads.
+        rows: Features in memory, with what is annotated.
+        index: (m,) which of the rows they are.
+        cost: Of making them, with the pair of single-task models as 1.
+    """
+
+    learner: Learner
+    rows: Rows
+    index: npt.NDArray[np.int64]
+    cost: float
+
+
 class Learner(Protocol):
     """What can train a model on rows and predict rows, wherever they lie and whatever the model is.
 
@@ -97,6 +115,22 @@ class Learner(Protocol):
 
     def predict(self, model: Model, rows: Rows) -> dict[str, Array]:
         """Logits, or log-odds, of all tasks of a model, in the order of the rows: by task, (n, width)."""
+
+    def frozen(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Frozen:
+        """Frozen features of the trunk that networks begin with, of as many rows as is cheap.
+
+        Args:
+            rows: Training rows.
+            tasks: The tasks.
+            seed: Of weights that are not pretrained, and of which rows.
+
+        Raises:
+            ShapeError: Models without a trunk.
+        """
+        raise ShapeError(
+            "effort probe decides on frozen features of a trunk, and these models have none; give a trunk, "
+            "or choose another effort"
+        )
 
     def train_all(self, trainings: Iterable[Training]) -> list[Trained]:
         """Train models that do not depend on each other; here one after the other.

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from concord.couplings import Coupling
 from concord.errors import ShapeError
-from concord.fitting import Recipe, Rows, fit
+from concord.fitting import Recipe, Rows, fit, row_logits
+from concord.learners.frozen import FEATURES, HEADS, TrunkAlone, on_features, rows_worth_features
 from concord.learners.linear import LINEAR, fit_linear, penalty_of
-from concord.learners.protocol import Kind, Learner, Model, Trained, Training
+from concord.learners.protocol import Frozen, Kind, Learner, Model, Trained, Training
 from concord.learners.side_by_side import train_side_by_side
 from concord.learners.sklearn import EstimatorLearner, predict_fitted
 from concord.networks import Capacity, MultiTaskNetwork, mlp_network, predict_logits, seeded
@@ -140,6 +141,18 @@ class TorchLearner(Learner):
         """Optimiser steps of a network that is trained for a share of them."""
         return max(1, round(self.steps * share))
 
+    def frozen(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Frozen:
+        """Frozen features of the trunk, and perceptrons on them as the estimator trains by itself.
+
+        Raises:
+            ShapeError: No trunk of the user's.
+        """
+        if self.trunk is None:
+            return super().frozen(rows, tasks, seed)
+        trunk = self.build(tasks, tuple(rows.inputs.shape[1:]), "shared", seed).trunk.to(self.device)
+        row_steps = self.steps * self.rows_per_task * len(tasks)
+        return frozen_features(trunk, rows, tasks, row_steps, seed, n_jobs=self.n_jobs)
+
     def predict(self, model: Model, rows: Rows) -> dict[str, Array]:
         """Logits of all tasks of a network, or of estimators: by task, (n, width)."""
         if isinstance(model, nn.Module):
@@ -176,3 +189,26 @@ class TorchLearner(Learner):
             except RuntimeError as error:
                 sizes = ", ".join(map(str, shape))
                 raise ShapeError(f"the trunk does not take inputs of shape (n, {sizes}): {error}") from error
+
+
+def frozen_features(
+    trunk: nn.Module, rows: Rows, tasks: Sequence[Task], row_steps: int, seed: int, *, n_jobs: int = 1
+) -> Frozen:
+    """Features that a trunk gives rows, in memory or in sources, and heads on them.
+
+    Args:
+        trunk: Inputs to features, on the device to be used.
+        rows: The rows.
+        tasks: The tasks.
+        row_steps: Rows that the pair of single-task models is trained on, over all steps.
+        seed: Of the draw of rows, where not all are worth their cost.
+        n_jobs: Processes for heads.
+
+    Raises:
+        EmptyDataError: A row whose input cannot be read and was to be left out.
+    """
+    index = rows_worth_features(rows, tasks, row_steps, seed)
+    inputs = rows.inputs[torch.from_numpy(index)]
+    features = row_logits(TrunkAlone(trunk), inputs)[FEATURES]
+    heads = TorchLearner(**HEADS, n_jobs=n_jobs)  # type: ignore[arg-type]
+    return on_features(heads, rows, index, features, row_steps)

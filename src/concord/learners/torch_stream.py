@@ -27,7 +27,9 @@ from concord.fitting import (
     fit,
     on_first,
 )
-from concord.learners.protocol import Kind, Learner
+from concord.learners.frozen import FEATURES, HEADS, TrunkAlone, on_features, rows_worth_features
+from concord.learners.protocol import Frozen, Kind, Learner
+from concord.learners.torch_memory import TorchLearner
 from concord.networks import moved
 from concord.objective import CoupledObjective
 from concord.tasks import Task
@@ -150,7 +152,9 @@ class StreamLearner(Learner):
         place = self.folder / model.name / f"predictions-{rows_digest(replace(rows, soft={}))[:16]}"
         done = Checkpoints(place, every=1, keep=1)
         if (found := done.latest()) is None:
-            logits = self._predicted(self.network(model), model.tasks, rows)
+            logits = self._predicted(
+                self.network(model), {task.name: task.width for task in model.tasks}, rows
+            )
 
             def keep() -> None:
                 done.prepare()
@@ -160,6 +164,32 @@ class StreamLearner(Learner):
         else:
             logits = done.load(found)["logits"]
         return {name: z.numpy().astype(np.float64) for name, z in logits.items()}
+
+    def frozen(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Frozen:
+        """Frozen features of the trunk, made once and kept in the folder, and perceptrons on them.
+
+        Raises:
+            ConfigError: A row whose input cannot be loaded.
+            CheckpointError: Features that cannot be written.
+        """
+        row_steps = self.steps * self.rows_per_task * len(tasks)
+        index = rows_worth_features(rows, tasks, row_steps, seed)
+        some = rows.take(torch.from_numpy(index))
+        done = Checkpoints(self.folder / f"features-{rows_digest(some)[:16]}", every=1, keep=1)
+        if (found := done.latest()) is None:
+            network: Any = self.build(tasks, seed).eval()
+            width = network.head(tasks[0].name).in_features
+            features = self._predicted(TrunkAlone(network.trunk), {FEATURES: width}, some)
+
+            def keep() -> None:
+                done.prepare()
+                done.save(1, features, {})
+
+            on_first(self.fabric, keep, "features of the trunk")
+        else:
+            features = done.load(found)
+        heads = TorchLearner(**HEADS)  # type: ignore[arg-type]
+        return on_features(heads, rows, index, features[FEATURES], row_steps)
 
     def network(self, model: StoredNetwork) -> nn.Module:
         """The network itself, in evaluation mode, on the CPU."""
@@ -211,10 +241,10 @@ class StreamLearner(Learner):
         return [*loggers, Progress(steps)] if self.progress else loggers
 
     @torch.no_grad()
-    def _predicted(self, network: nn.Module, tasks: Sequence[Task], rows: Rows) -> dict[str, Tensor]:
+    def _predicted(self, network: nn.Module, widths: Mapping[str, int], rows: Rows) -> dict[str, Tensor]:
         fabric, n = self.fabric, len(rows)
         network.to(fabric.device)
-        out = {task.name: torch.zeros(n, task.width) for task in tasks}
+        out = {name: torch.zeros(n, width) for name, width in widths.items()}
         there = torch.zeros(n)
         index = torch.arange(fabric.global_rank, n, fabric.world_size)
         mine = rows.take(index) if fabric.world_size > 1 else rows

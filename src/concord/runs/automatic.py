@@ -92,8 +92,9 @@ def decide_and_train(
 
     def keep() -> None:
         save_run(run, owner)
-        for place in (folder / AUTO).glob("network-*/"):
-            shutil.rmtree(place, ignore_errors=True)
+        for what in ("network-*/", "features-*/"):
+            for place in (folder / AUTO).glob(what):
+                shutil.rmtree(place, ignore_errors=True)
 
     on_first(fabric, keep, "the run")
     return run

@@ -20,6 +20,15 @@ def check_thresholds(built: Built) -> None:
         ConfigError: They are asked for, there is no row of split val, and no folds give out-of-fold rows.
     """
     plan = built.config
+    if (
+        plan.validation.thresholds is not None
+        and plan.stages.kind == "auto"
+        and plan.stages.effort == "probe"
+    ):
+        raise ConfigError(
+            "validation.thresholds: with stages.effort: probe no row is predicted by a network that has not "
+            "seen it; choose another effort, or thresholds later"
+        )
     if plan.validation.thresholds is not None and plan.stages.kind != "auto" and not built.validation:
         raise ConfigError(
             "validation.thresholds: they are chosen on rows of split val, and there are none; "

@@ -61,7 +61,7 @@ class Auto(Condition):
             effort=effort,
             seed=setting.seed,
             artefact=self.artefact,
-            first=_first_stage(setting, learner, effort),
+            first=None if effort.on_features else _first_stage(setting, learner, effort),
         )
         setting.account.update(account(outcome))
         _note_curves(setting, learner, outcome)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import nn
 
 from concord.fitting import Rows, row_logits
-from concord.learners import Kind, Learner
+from concord.learners import Frozen, Kind, Learner, frozen_features
 from concord.networks import Capacity
 from concord.objective import CoupledObjective
 from concord.study.conditions.base import Setting
@@ -60,6 +60,18 @@ class StudyLearner(Learner):
         if share == 1:
             self.curves[id(network)] = setting.curves
         return network
+
+    def frozen(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Frozen:
+        """Frozen features of the trunk that a network of this seed begins with.
+
+        Raises:
+            ShapeError: Perceptrons on features, which have no trunk.
+        """
+        plan, budget = self.setting.network, self.setting.budget
+        if isinstance(plan, Network) and plan.kind == "mlp":
+            return super().frozen(rows, tasks, seed)
+        trunk = replace(self.setting, seed=seed).build(tasks, "shared").trunk
+        return frozen_features(trunk, rows, tasks, budget.steps * budget.rows_per_task * len(tasks), seed)
 
     def predict(self, model: nn.Module, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
         """Logits of all tasks of a network: by task, (n, width)."""
