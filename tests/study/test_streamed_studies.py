@@ -163,6 +163,16 @@ def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, name):
     assert not list((tmp_path / "killed" / "runs").glob("*.training")), "nothing is left behind"
 
 
+def test_code_of_a_plan_is_told():
+    regimes = [
+        {"name": "r", "rows": {"digit": 9, "segments": 9}, "network": {"trunk": "mine:net"}},
+        {"name": "s", "rows": {"digit": 9, "segments": 9}, "network": {"trunk": "builtin:mlp"}},
+    ]
+    assert tiny(regimes=regimes).code() == ["trunk 'mine:net'"]
+    assert tiny(problem="a:b").code() == ["problem 'a:b'"]
+    assert tiny().code() == []
+
+
 def test_a_function_next_to_the_plan_makes_the_trunk(tmp_path):
     (tmp_path / "own_small_nets.py").write_text(NETWORKS)
     network = {"trunk": "own_small_nets:small", "options": {"width": 6}, "freeze": ["trunk.0"]}

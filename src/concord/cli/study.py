@@ -78,11 +78,8 @@ def study(
     _check_folder(folder)
     check_outputs({"--json": json_out}, [Path(plan)])
     shown = console()
-    if isinstance(chosen.problem, str) and ":" in chosen.problem:
-        say(
-            f"concord: note: problem {chosen.problem!r} is Python code next to the plan, and is run",
-            error=True,
-        )
+    for what in chosen.code():
+        say(f"concord: note: {what} is Python code next to the plan, and is run", error=True)
     left = _run(shown, chosen, folder, processes, engine, _array(array_index, array_size), device or ["cpu"])
     if left:
         shown.print(

@@ -335,6 +335,16 @@ class Plan(_Strict):
                 del plain["problem"][key]
         return plain
 
+    def code(self) -> list[str]:
+        """What of the plan is code of its author's that is run: its problem, its trunks; in words."""
+        from concord.networks import TRUNK_SOURCES
+
+        found = [f"problem {self.problem!r}"] if isinstance(self.problem, str) and ":" in self.problem else []
+        networks = (self.network, *(regime.network for regime in self.regimes))
+        trunks = [network.trunk for network in networks if isinstance(network, TrunkNetwork)]
+        found += [f"trunk {trunk!r}" for trunk in trunks if trunk.partition(":")[0] not in TRUNK_SOURCES]
+        return list(dict.fromkeys(found))
+
     @property
     def digest(self) -> str:
         """Fingerprint of the plan."""
