@@ -66,6 +66,7 @@ def vision_trunk(kind: str) -> nn.Module:
 
 
 CASES = {
+    "default": Case("MLP 128-128, 64 features", lambda: mlp(64, (128, 128), dropout=0.2), (64,), 128, 8),
     "mlp": Case("MLP 512-512, 128 features", lambda: mlp(128, (512, 512)), (128,), 512, 4, goal=1.10),
     "resnet": Case("small residual net, 32 px", SmallResNet, (3, 32, 32), 64, 1),
     "resnet50": Case(

@@ -24,6 +24,8 @@ from concord.fitting.loop import fit
 from concord.fitting.validation import Validation
 from concord.fitting.watch import JsonLines
 from concord.networks.multitask import MultiTaskNetwork, mlp_network
+from concord.runs import train
+from config_worlds import config_of, world
 from coupling_reference import CASES, LABEL_CASES
 from training_problem import FULL, MARKS, SHAPE, WIDTH, relation, rows
 
@@ -160,8 +162,32 @@ def run_on_ranks(folder: str, names: Iterable[str]) -> None:
     torch.distributed.destroy_process_group()
 
 
+def auto_config(folder: Path, output: Path) -> Any:
+    """Data in a folder of its own, and a config of `auto` on them: without dropout, which each rank draws."""
+    folder.mkdir()
+    values = world(folder) | {"couplings": [], "output": str(output)}
+    stages = {"kind": "auto", "effort": "fast"}
+    return config_of(
+        values, stages=stages, training__steps=30, trunk__options={"hidden": [16], "dropout": 0.0}
+    )
+
+
+def train_auto_as_rank(folder: str, rank: int, ranks: int, port: int) -> None:
+    """`auto` from files on one rank, into `folder/ranks`."""
+    launched(rank, ranks, port)
+    torch.set_num_threads(1)
+    train(auto_config(Path(folder) / f"data{rank}", Path(folder) / "ranks"))
+    torch.distributed.destroy_process_group()
+
+
 def run_as_rank(folder: str, rank: int, world: int, port: int) -> None:
     """One rank, with the environment that torchrun gives it."""
+    launched(rank, world, port)
+    run_on_ranks(folder, FORMS_OF_EACH)
+
+
+def launched(rank: int, world: int, port: int) -> None:
+    """The environment that torchrun gives a rank."""
     os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
@@ -172,7 +198,6 @@ def run_as_rank(folder: str, rank: int, world: int, port: int) -> None:
         "MASTER_PORT": str(port),
         "TORCHELASTIC_RUN_ID": "test",
     }
-    run_on_ranks(folder, FORMS_OF_EACH)
 
 
 if __name__ == "__main__":

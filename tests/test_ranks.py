@@ -8,13 +8,24 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from rank_training import FORMS_OF_EACH, STEPS, couplings, run_as_rank, train_coupled, train_rows
+from concord.runs import load_run, train
+from rank_training import (
+    FORMS_OF_EACH,
+    STEPS,
+    auto_config,
+    couplings,
+    run_as_rank,
+    train_auto_as_rank,
+    train_coupled,
+    train_rows,
+)
 
 HERE = Path(__file__).parent
 
@@ -25,13 +36,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the weights of every training on two ranks."""
-    folder = tmp_path_factory.mktemp("ranks")
-    port = free_port()
+def on_ranks(work: Callable[..., None], folder: Path, port: int) -> None:
+    """Run on two ranks of this machine, and see that both end well."""
     context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=run_as_rank, args=(str(folder), rank, 2, port)) for rank in range(2)]
+    ranks = [context.Process(target=work, args=(str(folder), rank, 2, port)) for rank in range(2)]
     for process in ranks:
         process.start()
     for process in ranks:
@@ -40,6 +48,14 @@ def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if process.exitcode is None:
             process.kill()
     assert [process.exitcode for process in ranks] == [0, 0]
+
+
+@pytest.fixture(scope="module")
+def on_two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the weights of every training on two ranks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    port = free_port()
+    on_ranks(run_as_rank, folder, port)
     return folder
 
 
@@ -73,6 +89,20 @@ def test_rows_pieces_averages_and_selection_are_those_of_one_process(on_two_rank
 def test_ranks_resume_bit_by_bit(on_two_ranks: Path):
     unbroken, resumed = (load_file(on_two_ranks / f"{name}.safetensors") for name in ("rows", "resumed"))
     assert all(torch.equal(unbroken[name], value) for name, value in resumed.items())
+
+
+@pytest.mark.slow
+def test_auto_on_two_ranks_decides_and_trains_what_one_process_does(tmp_path: Path):
+    on_ranks(train_auto_as_rank, tmp_path, free_port())
+    two, one = load_run(tmp_path / "ranks"), train(auto_config(tmp_path / "data", tmp_path / "one"))
+    assert two.facts["auto"]["verdicts"] == one.facts["auto"]["verdicts"]
+    for task, choice in one.facts["auto"]["choices"].items():
+        other = two.facts["auto"]["choices"][task]
+        assert other["weights"].keys() == choice["weights"].keys()
+        assert other["scores"] == pytest.approx(choice["scores"], abs=1e-3)
+    alike, reference = two.network.state_dict(), one.network.state_dict()
+    assert alike.keys() == reference.keys()
+    assert all(torch.allclose(alike[name], value, atol=1e-4) for name, value in reference.items())
 
 
 @pytest.mark.slow
