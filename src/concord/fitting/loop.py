@@ -225,7 +225,9 @@ class _Loop:
             self.step += 1
             due = self._due(self.log_every)
             # Checking values waits for an accelerator, so most steps go without.
-            objective.validate = validate and (due or self.step <= checked)
+            checking = validate and (due or self.step <= checked)
+            if objective.validate != checking:  # a module's attributes are set slowly
+                objective.validate = checking
             result, rows = self.stepper.advance(self.step, self.feed.next())
             self._seen += rows
             if due:

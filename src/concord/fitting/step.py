@@ -56,6 +56,8 @@ class Stepper:
         soft: Soft | None = None,
         augment: Augmentation | None = None,
     ) -> None:
+        from lightning_fabric.strategies import SingleDeviceStrategy
+
         self.network, self.objective, self.fabric, self.recipe = network, objective, fabric, recipe
         self.steps, self.seed, self.soft, self.augment = steps, seed, soft, augment
         self.device = fabric.device
@@ -73,13 +75,14 @@ class Stepper:
         self.optimiser = torch.optim.AdamW(groups, lr=learning_rate, fused=fused, foreach=not fused)
         compiled: Any = network if recipe.compile is None else torch.compile(network, backend=recipe.compile)
         self.module, self.wrapped = fabric.setup(compiled, self.optimiser)
-        # Where Fabric adds nothing to the forward pass, its wrapper is left out: small networks feel it.
-        plain = (
-            fabric.world_size == 1
-            and recipe.compile is None
-            and fabric.strategy.precision.precision == "32-true"
+        # Where Fabric adds nothing to a step, its wrappers are left out: small networks feel them.
+        plain = fabric.world_size == 1 and fabric.strategy.precision.precision == "32-true"
+        self.forward: Callable[[Any], Mapping[str, Tensor]] = (
+            network if plain and recipe.compile is None else self.module
         )
-        self.forward: Callable[[Any], Mapping[str, Tensor]] = network if plain else self.module
+        alone = plain and isinstance(fabric.strategy, SingleDeviceStrategy)
+        self.backward: Callable[[Tensor], None] = Tensor.backward if alone else fabric.backward
+        self.stepping: Any = self.optimiser if alone else self.wrapped
         self.average = None if recipe.average is None else Average(network, recipe.average)
 
     def train_mode(self) -> None:
@@ -111,15 +114,15 @@ class Stepper:
         targets, extras = batch.targets, self._extras(batch)
         if self.recipe.accumulate == 1:
             result = self.objective(self.forward(inputs), targets, **extras)
-            self.fabric.backward(result.loss)
+            self.backward(result.loss)
         else:
             result = self._in_pieces(inputs, targets, extras)
         if self.recipe.clip is not None:
             self.fabric.clip_gradients(
                 self.module, self.wrapped, max_norm=self.recipe.clip, error_if_nonfinite=False
             )
-        self.wrapped.step()
-        self.wrapped.zero_grad()
+        self.stepping.step()
+        self.stepping.zero_grad()
         if self.average is not None:
             self.average.update()
         return result, length(batch.inputs)
