@@ -260,6 +260,8 @@ def test_thresholds_and_estimators_go_with_a_holdout() -> None:
     assert cut.thresholds_ is not None
     plain = model().fit(X, targets())
     np.testing.assert_array_equal(cut.predict_proba(X)["pet"], plain.predict_proba(X)["pet"])
-    linear = model(base=LogisticRegression(), thresholds="f1", steps=800, hidden=(128, 128)).fit(X, targets())
+    linear = model(base=LogisticRegression(), thresholds="f1", steps=None, hidden=(128, 128)).fit(
+        X, targets()
+    )
     assert linear.cost_ <= 2.0
     assert "single-task and coupled models, each trained once" in linear.report_[0]
