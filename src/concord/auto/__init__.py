@@ -1,5 +1,6 @@
 """`auto`: which coupling, if any, each task gets; and the guard that keeps it from doing harm."""
 
+from concord.auto.alignment import Alignment
 from concord.auto.combine import Choice
 from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, first_stage
 from concord.auto.effort import EFFORTS, IN_FOLDS, Effort
@@ -14,6 +15,7 @@ from concord.auto.zero_shot import covered
 __all__ = [
     "EFFORTS",
     "IN_FOLDS",
+    "Alignment",
     "Artefact",
     "Automatic",
     "Choice",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from concord.auto.alignment import Alignment, found_shifts
 from concord.auto.effort import Effort
 from concord.auto.families import Family, best_alone, fit_scales, out_of_sample, train_family
 from concord.auto.splits import TRAINED_ON, split
@@ -16,6 +17,7 @@ from concord.auto.zero_shot import covered, fill_unseen
 from concord.errors import RangeError
 from concord.estimation import (
     FoldPredictions,
+    InputShift,
     Observations,
     RelationCheck,
     check_observations,
@@ -43,6 +45,8 @@ class FirstStage:
         families: ``"single-task"`` and ``"shared"`` networks, one of each fold and family, as far as the
             learner offers them.
         alone: Further families of single-task models, by kind.
+        shifts: Pairs of tasks whose rows differ in their inputs.
+        alignment: How rows of each source were brought to one scale where they differ; `rows` are so already.
     """
 
     rows: Rows
@@ -50,6 +54,8 @@ class FirstStage:
     fold: npt.NDArray[np.int64]
     families: dict[str, Family]
     alone: dict[str, Family] = field(default_factory=dict)
+    shifts: tuple[InputShift, ...] = ()
+    alignment: Alignment | None = None
 
     def candidates(self) -> dict[str, Family]:
         """The families, the single-task one of the best single-task models of each task."""
@@ -162,8 +168,11 @@ def first_stage(
     effort: Effort,
     seed: int,
     kinds: Sequence[str] = ("single-task", "shared"),
+    align: bool = True,
 ) -> FirstStage:
     """Train single-task and balanced shared networks on all folds but one, in turn; or without a hold-out.
+
+    Where features of two sources differ (`input_shifts`), each source is standardised by itself first.
 
     Args:
         learner: Trains and applies networks.
@@ -172,10 +181,15 @@ def first_stage(
         effort: Folds, and their share of the steps, or a hold-out.
         seed: Seeds folds and networks.
         kinds: What is trained, as far as the learner offers it.
+        align: Whether sources that differ are standardised by themselves.
 
     Raises:
         RangeError: Fewer annotated rows of a task, or groups with any, than folds or a hold-out take.
     """
+    shifts = found_shifts(rows, tasks)
+    alignment = Alignment.of(rows, tasks) if align and shifts and "shared" in learner.kinds else None
+    if alignment is not None:
+        rows = alignment.by_source(rows)
     fold = split(rows, tasks, effort, seed)
     families = {
         name: train_family(learner, rows, tasks, fold, effort, seed, name, None)
@@ -187,7 +201,7 @@ def first_stage(
         for name in (learner.alone if "single-task" in families else ())
     }
     fit_scales({**families, **others}, rows, tasks, fold)
-    return FirstStage(rows, tuple(tasks), fold, families, others)
+    return FirstStage(rows, tuple(tasks), fold, families, others, shifts, alignment)
 
 
 def cross_fitted_predictions(

@@ -30,6 +30,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from concord.auto.alignment import Alignment
 from concord.auto.combine import Choice, in_order, predict_in_order
 from concord.auto.cross_fitting import FirstStage, first_stage
 from concord.auto.effort import Effort
@@ -42,6 +43,7 @@ from concord.auto.teach import class_targets, taught_targets
 from concord.auto.zero_shot import unseen_classes
 from concord.errors import RangeError, UnknownNameError
 from concord.estimation import (
+    InputShift,
     PriorShift,
     RelationCheck,
     prior_shift,
@@ -76,6 +78,8 @@ class Automatic:
         held_out: By task, probabilities of the training rows that judged, by networks that had not seen them,
             combined as was chosen: (n, C) or (n, K). Empty in what was loaded.
         judges: (n,) which rows these are: all of them, but for a hold-out.
+        input_shifts: Pairs of tasks whose rows differ in their inputs.
+        alignment: What brings rows of each source to one scale where they differ.
     """
 
     tasks: tuple[Task, ...]
@@ -90,9 +94,23 @@ class Automatic:
     base: str = "shared"
     held_out: dict[str, Array] = field(default_factory=dict)
     judges: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    input_shifts: tuple[InputShift, ...] = ()
+    alignment: Alignment | None = None
 
     def probabilities(self, learner: Learner, rows: Rows) -> dict[str, Array]:
-        """Predicted probabilities by task: (n, C) and (n, K)."""
+        """Predicted probabilities by task: (n, C) and (n, K).
+
+        Where sources are aligned, a row is taken to be of the source on which the task was annotated.
+        """
+        if self.alignment is None:
+            return self._probabilities(learner, rows)
+        out: dict[str, Array] = {}
+        for tasks in self.alignment.sources():
+            found = self._probabilities(learner, self.alignment.of_source(rows, tasks[0]))
+            out |= {name: found[name] for name in tasks}
+        return {task.name: out[task.name] for task in self.tasks}
+
+    def _probabilities(self, learner: Learner, rows: Rows) -> dict[str, Array]:
         known: dict[tuple[str, str], Array] = {}
 
         def predicted(family: str, task: Task) -> Array:
@@ -175,10 +193,12 @@ def select(
     final, every = learner, rows
     if frozen is not None:
         learner, rows = frozen.learner, frozen.rows
-    first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed)
+    # The trunk's own training sees inputs as they are, so that features of it are not aligned either.
+    first = first or first_stage(learner, rows, tasks, effort=effort, seed=seed, align=frozen is None)
     if (folds := len(first.base.networks)) != effort.folds:
         raise RangeError(f"the first stage has {folds} folds, the effort {effort.folds}")
-    fold, families = first.fold, first.candidates()
+    rows, fold, families = first.rows, first.fold, first.candidates()
+    every = rows if frozen is None else every
     checks = tuple(first.check(relation) for relation in relations)
     unseen = {task.name: unseen_classes(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
@@ -226,6 +246,8 @@ def select(
         first.base.name,
         held_out if frozen is None else {},
         np.flatnonzero(fold != TRAINED_ON) if frozen is None else np.zeros(0, dtype=np.int64),
+        first.shifts,
+        first.alignment,
     )
     for sentence in outcome.sentences():
         say(sentence)
@@ -345,6 +367,7 @@ def _choose(
             base=base,
             coupled="coupled" in families,
             unseen=bool(unseen[task.name].any()),
+            differs=any(task.name in (shift.first, shift.second) for shift in first.shifts),
         )
         choices[task.name], done[task.name] = guard(
             task,

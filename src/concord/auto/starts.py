@@ -49,6 +49,7 @@ def start_of(
     base: Base,
     coupled: bool,
     unseen: bool,
+    differs: bool,
 ) -> Start:
     """What a task starts from.
 
@@ -60,11 +61,16 @@ def start_of(
         base: The balanced shared networks, or the single-task ones of a learner that shares nothing.
         coupled: Whether there are coupled networks.
         unseen: Whether some of its classes can only be predicted through a relation.
+        differs: Whether its rows differ from those of another task in their inputs.
     """
     if unrelated(task, judging, checks):
         return Start("single-task", "its tasks are not related, so sharing has to show that it helps")
     if coupled and unseen:
         return Start("coupled", "only a relation predicts some of its classes")
+    if differs:
+        return Start(
+            "single-task", "its rows differ from another task's, so sharing has to show that it helps"
+        )
     if coupled and proven(task, rows, [check for check in checks if check.exponent > 0]):
         return Start("coupled", "the table is beyond doubt")
     if base == "single-task":

@@ -9,7 +9,7 @@ from concord.estimation.em import FREE_STRENGTH, estimate_by_em
 from concord.estimation.estimate import estimate_relation
 from concord.estimation.observations import Observations, observed
 from concord.estimation.relatedness import FoldPredictions, Skill
-from concord.estimation.shift import PriorShift, prior_shift
+from concord.estimation.shift import InputShift, PriorShift, input_shifts, prior_shift
 
 __all__ = [
     "EXPONENTS",
@@ -17,6 +17,7 @@ __all__ = [
     "Contradiction",
     "Evidence",
     "FoldPredictions",
+    "InputShift",
     "Observations",
     "PriorShift",
     "RelationAudit",
@@ -28,6 +29,7 @@ __all__ = [
     "estimate_by_em",
     "estimate_relation",
     "fit_exponent",
+    "input_shifts",
     "observed",
     "prior_shift",
     "propose_audit",

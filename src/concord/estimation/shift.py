@@ -1,8 +1,10 @@
-"""Whether two sources differ in how frequent the classes are, from class probabilities alone."""
+"""Whether two sources differ: in their inputs, or in how frequent the classes are, by class probabilities."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -128,3 +130,68 @@ def _of_groups(
 
 def _distance(first: Array, second: Array) -> float:
     return float(np.abs(first - second).sum() / 2)
+
+
+# -- inputs --------------------------------------------------------------------------------------------
+
+
+DIFFERENT = 0.75
+"""Area under the curve of telling two sources apart by their inputs from which they differ."""
+
+
+MOST_ROWS = 1000
+"""Rows of each source that are looked at."""
+
+
+@dataclass(frozen=True)
+class InputShift:
+    """Rows of two tasks that a linear model tells apart by their inputs.
+
+    Attributes:
+        first: A task.
+        second: Another one.
+        area: Area under the curve of telling rows of the one alone from rows of the other alone, in [0, 1].
+    """
+
+    first: str
+    second: str
+    area: float
+
+    def __str__(self) -> str:
+        """In a sentence."""
+        return (
+            f"rows annotated for {self.first!r} and for {self.second!r} differ in their inputs: a linear "
+            f"model tells them apart with an area under the curve of {self.area:.2f}; what is carried from "
+            "one to the other may not hold there"
+        )
+
+
+def input_shifts(
+    inputs: npt.NDArray[Any], annotated: Mapping[str, npt.NDArray[np.bool_]]
+) -> tuple[InputShift, ...]:
+    """Pairs of tasks whose rows differ in their inputs: an area above .75, on rows left out in turn.
+
+    Args:
+        inputs: (n, d) features.
+        annotated: By task, (n,) which rows are annotated; a pair with fewer than 20 rows of either task alone
+            is left out.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import cross_val_predict
+
+    found = []
+    for first, second in combinations(annotated, 2):
+        a, b = annotated[first], annotated[second]
+        sides = [np.flatnonzero(side)[:MOST_ROWS] for side in (a & ~b, b & ~a)]
+        if min(map(len, sides)) < MIN_ROWS:
+            continue
+        where = np.repeat([0, 1], [len(side) for side in sides])
+        model = LogisticRegression(C=0.01, max_iter=200, class_weight="balanced")
+        guess = cross_val_predict(
+            model, inputs[np.concatenate(sides)], where, cv=3, method="decision_function"
+        )
+        area = float(roc_auc_score(where, guess))
+        if area > DIFFERENT:
+            found.append(InputShift(first, second, area))
+    return tuple(found)

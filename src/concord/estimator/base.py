@@ -119,25 +119,3 @@ def adopt_tags(tags: Any, base: Any) -> None:
     if tags.classifier_tags is not None and own.classifier_tags is not None:
         tags.classifier_tags.multi_class = own.classifier_tags.multi_class
         tags.classifier_tags.poor_score = own.classifier_tags.poor_score
-
-
-def numeric(values: Any) -> Any:
-    """Columns of numbers among held features, (n, d): a matrix without gaps, on one scale.
-
-    Gaps are means; a sparse matrix stays one, divided by its largest absolute values.
-    """
-    if sparse.issparse(values):
-        from sklearn.preprocessing import maxabs_scale
-
-        return maxabs_scale(values.astype(np.float64))
-    if hasattr(values, "columns"):
-        columns = [np.asarray(values[name]) for name in values.columns]
-        columns = [c for c in columns if c.dtype.kind in "biuf"]
-        values = np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
-    array = np.asarray(values, dtype=np.float64)
-    known = np.isfinite(array)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, array, 0.0).sum(axis=0) / count
-    centred = np.where(known, array - mean, 0.0)
-    deviation = np.sqrt((centred**2).sum(axis=0) / count)
-    return centred / np.where(deviation > 1e-12 * np.maximum(1.0, np.abs(mean)), deviation, 1.0)

@@ -54,7 +54,7 @@ from concord.estimator.base import adopt_tags, checked_base, rival_learners
 from concord.estimator.couplings import checked_couplings, checked_relations
 from concord.estimator.cuts import chosen_thresholds
 from concord.estimator.features import inputs_of
-from concord.estimator.inputs import are_related, check_whole, input_shifts, zero_shot_classes
+from concord.estimator.inputs import are_related, check_whole, zero_shot_classes
 from concord.estimator.progress import training_bar
 from concord.estimator.saving import ESTIMATORS, WEIGHTS, one_line, restored, state_of
 from concord.estimator.settings import (
@@ -623,9 +623,6 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             self._say(
                 f"no relation was given between {'; '.join(apart[:8])}: none is estimated, none coupled"
             )
-        for message in input_shifts(rows, self.tasks_):
-            warn_caller(message, SourceShiftWarning)
-            self._say(message)
         self._automatic = select(
             learner,
             rows,
@@ -641,10 +638,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.cost_ = self._automatic.cost
         self.zero_shot_ = {name: list(each) for name, each in self._automatic.zero_shot.items()}
         self.shifts_ = self._automatic.shifts
-        for shift in self.shifts_:
-            if shift.real:
-                warn_caller(str(shift), SourceShiftWarning)
-                self._say(str(shift))
+        real = [shift for shift in self.shifts_ if shift.real]
+        for message in map(str, (*self._automatic.input_shifts, *real)):
+            warn_caller(message, SourceShiftWarning)
+            self._say(message)
         return self._automatic
 
     def _learner(self) -> TorchLearner | EstimatorLearner:

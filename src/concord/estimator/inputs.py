@@ -13,8 +13,7 @@ import torch
 from concord.arrays import as_array, is_gap
 from concord.auto import covered
 from concord.errors import AnnotationError, ConcordWarning
-from concord.estimator.base import numeric
-from concord.fitting import HeldFeatures, Rows
+from concord.fitting import Rows
 from concord.names import is_number, spelt_alike
 from concord.relations import Relation
 from concord.tasks import MISSING_CLASS, Task
@@ -74,42 +73,3 @@ def are_related(first: Task, second: Task, relations: Sequence[Relation]) -> boo
     """Whether a relation leads from one of two tasks to the other."""
     names = {first.name, second.name}
     return any({relation.source.name, relation.target.name} == names for relation in relations)
-
-
-SHIFT = 0.75
-"""Area under the curve of telling two sources apart by their inputs from which a warning is due."""
-
-
-def input_shifts(rows: Rows, tasks: Sequence[Task]) -> list[str]:
-    """How well the rows of two tasks can be told apart by their inputs, where they can."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import cross_val_predict
-
-    if isinstance(rows.inputs, HeldFeatures):
-        columns = numeric(rows.inputs.values)
-    elif rows.inputs.dim() == 2:
-        columns = rows.inputs.numpy()
-    else:
-        return []
-    if not columns.shape[1]:
-        return []
-    messages = []
-    for i, first in enumerate(tasks):
-        for second in tasks[i + 1 :]:
-            a, b = set(rows.annotated(first).tolist()), set(rows.annotated(second).tolist())
-            only_a, only_b = sorted(a - b)[:1000], sorted(b - a)[:1000]
-            if min(len(only_a), len(only_b)) < 20:
-                continue
-            x = columns[only_a + only_b]
-            where = np.array([0] * len(only_a) + [1] * len(only_b))
-            model = LogisticRegression(C=0.01, max_iter=200, class_weight="balanced")
-            guess = cross_val_predict(model, x, where, cv=3, method="decision_function")
-            area = float(roc_auc_score(where, guess))
-            if area > SHIFT:
-                messages.append(
-                    f"rows annotated for {first.name!r} and for {second.name!r} differ in their inputs: a "
-                    f"linear model tells them apart with an area under the curve of {area:.2f}; what is "
-                    "carried from one to the other may not hold there"
-                )
-    return messages

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import nn
 
-from concord.auto import Automatic, Choice, Family
+from concord.auto import Alignment, Automatic, Choice, Family
 from concord.decoding import thresholds_of
 from concord.errors import CheckpointError
 from concord.estimator.tables import TableForm
@@ -72,6 +73,7 @@ def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
         "networks": numbered.states,
         "families": families,
         "automatic": model._automatic is not None,
+        "alignment": _alignment_record(model._automatic),
         "start": None if model._automatic is None else model._automatic.base,
         "relations": [relation_record(relation) for relation in model.relations_],
         "choices": {name: asdict(choice) for name, choice in model.choices_.items()},
@@ -89,6 +91,16 @@ def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
     if kept:
         state["base"] = {"estimators": estimators}
     return state, data
+
+
+def _alignment_record(automatic: Any) -> dict[str, Any] | None:
+    """Mean and deviation of each source as plain data; None where sources are not aligned."""
+    if automatic is None or automatic.alignment is None:
+        return None
+    return {
+        task: [mean.tolist(), deviation.tolist()]
+        for task, (mean, deviation) in automatic.alignment.of_task.items()
+    }
 
 
 class _Numbered:
@@ -214,6 +226,7 @@ def restored(cls: type[Any], state: Mapping[str, Any], data: bytes | None, trunk
         model.cost_,
         relations=tuple(model.relations_),
         base=state.get("start", "shared"),
+        alignment=_alignment(state.get("alignment")),
     )
     return model
 
@@ -259,6 +272,17 @@ def _network(model: Any, state: Mapping[str, Any]) -> nn.Module:
         network = model._learner().build(of, shape, capacity, 0)
     network.load_state_dict(state["weights"])
     return network.eval()
+
+
+def _alignment(record: Mapping[str, Any] | None) -> Alignment | None:
+    if record is None:
+        return None
+    return Alignment(
+        {
+            task: (torch.tensor(mean, dtype=torch.float32), torch.tensor(deviation, dtype=torch.float32))
+            for task, (mean, deviation) in record.items()
+        }
+    )
 
 
 def _array_of(record: Mapping[str, Any]) -> Array:

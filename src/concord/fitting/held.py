@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from torch import Tensor
 
 
@@ -28,3 +29,25 @@ class HeldFeatures:
         if isinstance(rows, slice):
             rows = np.arange(len(self))[rows]
         return HeldFeatures(self.values.iloc[rows] if hasattr(self.values, "iloc") else self.values[rows])
+
+    def numbers(self) -> Any:
+        """Columns of numbers among held features, (n, d): a matrix without gaps, on one scale.
+
+        Gaps are means; a sparse matrix stays one, divided by its largest absolute values.
+        """
+        values = self.values
+        if sparse.issparse(values):
+            from sklearn.preprocessing import maxabs_scale
+
+            return maxabs_scale(values.astype(np.float64))
+        if hasattr(values, "columns"):
+            columns = [np.asarray(values[name]) for name in values.columns]
+            columns = [c for c in columns if c.dtype.kind in "biuf"]
+            values = np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
+        array = np.asarray(values, dtype=np.float64)
+        known = np.isfinite(array)
+        count = np.maximum(known.sum(axis=0), 1)
+        mean = np.where(known, array, 0.0).sum(axis=0) / count
+        centred = np.where(known, array - mean, 0.0)
+        deviation = np.sqrt((centred**2).sum(axis=0) / count)
+        return centred / np.where(deviation > 1e-12 * np.maximum(1.0, np.abs(mean)), deviation, 1.0)
