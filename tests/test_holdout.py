@@ -33,7 +33,7 @@ class Remembering(FakeLearner):
 
     def train(self, rows: Rows, tasks: Sequence[Task], **options: Any) -> Any:
         model = super().train(rows, tasks, **options)
-        number = rows.inputs[:, 0].numpy().astype(int)
+        number = rows.inputs[:, 0, 0].numpy().astype(int)
         model.number = number
         model.known = {task.name: set(number[rows.annotated(task).numpy()]) for task in tasks}
         model.taught = {
@@ -49,7 +49,7 @@ def overlapping(world: World, overlap: float, **quality: Any) -> tuple[Rememberi
     seen = world.observations(overlap=overlap)
     a = seen.targets.astype(int) if world.a.ndim == 1 else seen.targets
     given = {world.source.name: seen.classes, world.target.name: a}
-    rows = Rows.of(np.arange(len(world.y), dtype=np.float32)[:, None], given, tasks)
+    rows = Rows.of(np.arange(len(world.y), dtype=np.float32)[:, None, None], given, tasks)
     return Remembering(learner.said), rows, tasks
 
 
@@ -104,7 +104,7 @@ def test_the_held_out_rows_alone_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     real = selection.guard
 
     def spy(task: Any, families: Any, given: Any, *rest: Any, **options: Any) -> Any:
-        judged.append(given.inputs[:, 0].numpy().astype(int))
+        judged.append(given.inputs[:, 0, 0].numpy().astype(int))
         assert all(z.shape[1] == len(given) for f in families.values() for z in f.logits.values())
         return real(task, families, given, *rest, **options)
 

@@ -69,7 +69,7 @@ class FakeLearner(Learner):
         return Told(kind, tasks)
 
     def predict(self, model: Any, rows: Rows) -> dict[str, np.ndarray]:
-        number = np.asarray(rows.inputs)[:, 0].astype(int)
+        number = np.asarray(rows.inputs).reshape(len(rows.inputs), -1)[:, 0].astype(int)
         return {name: self.said[model.kind][name][number] for name in model.names}
 
     @property
@@ -102,7 +102,7 @@ def problem(
     tasks: list[Task] = [world.source, world.target]
     a = seen.targets.astype(int) if world.a.ndim == 1 else seen.targets
     rows = Rows.of(
-        np.arange(n, dtype=np.float32)[:, None],
+        np.arange(n, dtype=np.float32)[:, None, None],  # no features, of which shifts are looked for
         {world.source.name: seen.classes, world.target.name: a},
         tasks,
     )

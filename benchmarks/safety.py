@@ -1,0 +1,238 @@
+"""What `auto` costs where sharing may harm: sources that look different, and tasks that are not related.
+
+    python benchmarks/safety.py [--worlds shift-60 ...] [--seeds 340:348] [--rows val|test] [--table given]
+
+Differences to the single-task networks, in points: mean over paired seeds and its standard error. `auto` has
+two folds (`fast`), networks 300 steps of 64 rows of each task. Worlds:
+
+- `shift-60`, `shift-200`: garments on photos (so many rows), attributes on grey thumbnails (450 rows, or 600 where
+  test rows judge), features of EfficientNet-Lite0;
+- `faces-60`, `faces-250`: drawn faces of 20 people, who are groups; expressions (so many rows) and, on 250 or 60
+  rows, pose, light and glasses, which have nothing to do with them; judged on ten other people;
+- `PACK/few-class`, `PACK/few-label`: a pack of the board in a regime, `PACK_nuisance` a control.
+
+Rows that judge are training rows of the pack that no task had seen (`val`), or its test rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+
+import problems
+from concord import MulticlassTask, MultilabelTask, Relation, metrics
+from concord.auto import EFFORTS, select, train_shared, train_single
+from concord.fitting import Rows
+from concord.learners import TorchLearner
+from concord.study import drawn_faces
+
+STEPS = 300
+WORLDS = (
+    "shift-60", "shift-200", "faces-60", "faces-250", "digits_nuisance/few-label", "goemotions_nuisance/few-label",
+    "digits/few-class", "mnist10k_shape/few-class", "mnist10k_shape/few-label", "goemotions/few-label",
+)  # fmt: skip
+CONTROL = (250, 60)
+"""Rows of a control: many of the class, few with labels."""
+MOST = 1500
+"""Rows that judge, where training rows do."""
+
+
+class World:
+    """Rows of two tasks that share none, features on one scale, and the rows that judge each task."""
+
+    def __init__(
+        self, relation: Relation | None, tasks: Any, x: Any, y: Any, a: Any, judged: Any, group: Any = None
+    ):
+        self.relation, self.tasks, self.group = relation, tasks, group
+        mean, deviation = x.mean(axis=0), x.std(axis=0)
+        deviation = np.where(deviation > 1e-6, deviation, 1.0)
+
+        def scaled(values: Any) -> Any:
+            return ((values - mean) / deviation).astype(np.float32)
+
+        self.rows = Rows.of(
+            scaled(x), dict(zip([t.name for t in tasks], (y, a), strict=True)), tasks
+        ).in_groups(group)
+        self.judged = [(scaled(inputs), truth) for inputs, truth in judged]
+
+    def scores(self, predict: Any) -> dict[str, float]:
+        """Metrics in points, by task, of a function of a task's number and rows to probabilities."""
+        out = {}
+        for k, task in enumerate(self.tasks):
+            x, truth = self.judged[k]
+            found = metrics.task_metrics(task, truth, predict(task, Rows(torch.from_numpy(x), {})))
+            names = ("balanced_accuracy",) if isinstance(task, MulticlassTask) else ("mean_f1", "map")
+            out |= {name: 100 * found[name] for name in names}
+        return out
+
+
+def shifted(n: int, seed: int, test: bool) -> World:
+    """Garments on photos, attributes on grey thumbnails."""
+    _, relation, y, splits = problems._clothing_index()
+    root = problems.ROOT
+    photos, thumbs = (
+        np.load(root / pack / "features_efficientnet_lite0.npz")["x"] for pack in ("clothing10", "fmnist900")
+    )
+    data = np.load(root / "fmnist900/data.npz")
+    article = MulticlassTask("article", [str(name) for name in data["class_names"]])
+    table = Relation.from_csv(article, relation.target, root / "fmnist900/class_attribute.csv").table
+    cell = table[data["y"].astype(int)]
+    a = np.where(cell >= 0.9, 1.0, np.where(cell <= 0.1, 0.0, np.nan))
+    rng = np.random.default_rng(seed)
+    first, second = (
+        rng.permutation(splits["train"]),
+        rng.permutation(np.flatnonzero(data["split"] == "train")),
+    )
+    m = 600 if test else 450
+    judge = (splits["test"], np.flatnonzero(data["split"] == "test"))
+    if not test:
+        judge = (first[n : n + 1000], second[m:])
+    first, second = first[:n], second[:m]
+    return World(
+        relation,
+        (relation.source, relation.target),
+        np.concatenate([photos[first], thumbs[second]]),
+        np.concatenate([y[first], np.full(m, -1)]),
+        np.concatenate([np.full((n, a.shape[1]), np.nan), a[second]]),
+        [(photos[judge[0]], y[judge[0]]), (thumbs[judge[1]], a[judge[1]])],
+    )
+
+
+def faces(n: int, seed: int) -> World:
+    """Expressions, and what has nothing to do with them; people are groups."""
+    drawn = drawn_faces.identities(30, 25, 1000 + seed, size=32)
+    grey = drawn.images.astype(np.float32).mean(3).reshape(len(drawn), 16, 2, 16, 2).mean((2, 4))
+    x, seen = grey.reshape(len(drawn), -1), drawn.faces
+    y = np.unique(seen.expression.astype(int), return_inverse=True)[1]
+    a = np.column_stack([seen.pose > 0, seen.light[:, 0] > 0, seen.people.glasses == 1]).astype(float)
+    rng = np.random.default_rng(seed)
+    people = rng.permutation(30)
+    pool = rng.permutation(np.flatnonzero(np.isin(seen.person, people[:20])))[:310]
+    judge = np.flatnonzero(np.isin(seen.person, people[20:]))
+    has_class = np.arange(310) < n
+    tasks = (
+        MulticlassTask("expression", [f"e{k}" for k in range(y.max() + 1)]),
+        MultilabelTask("view", ["yaw", "pitch", "roll", "light", "glasses"]),
+    )
+    return World(
+        None,
+        tasks,
+        x[pool],
+        np.where(has_class, y[pool], -1),
+        np.where(has_class[:, None], np.nan, a[pool]),
+        [(x[judge], y[judge]), (x[judge], a[judge])],
+        seen.person[pool],
+    )
+
+
+def of_pack(name: str, regime: str, seed: int, test: bool) -> World:
+    """A pack of the board, or a control."""
+    problem = getattr(problems, name)()
+    first, second = (
+        CONTROL if "_" in name.replace("mnist10k_shape", "") else problems.regimes(name)[regime]["rows"]
+    )
+    source, target = problem.tasks
+    y, a = (problem.targets[task.name] for task in problem.tasks)
+    rng = np.random.default_rng(seed)
+    pool = rng.permutation(np.concatenate([problem.splits["train"], problem.splits["val"]]))
+    whole = pool[source.annotated(y[pool]) & target.annotated(a[pool])]
+    rows, judge = whole[: first + second], whole[first + second :][:MOST]
+    if test:
+        judge = problem.splits["test"]
+        judge = judge[source.annotated(y[judge]) & target.annotated(a[judge])]
+    has_class = np.arange(len(rows)) < first
+    labels = np.where(
+        has_class if a.ndim == 1 else has_class[:, None], -1 if a.ndim == 1 else np.nan, a[rows]
+    )
+    x = problem.inputs
+    return World(
+        problem.relations[0],
+        (source, target),
+        x[rows],
+        np.where(has_class, y[rows], -1),
+        labels,
+        [(x[judge], y[judge]), (x[judge], a[judge])],
+    )
+
+
+def drawn(world: str, seed: int, test: bool) -> World:
+    """A world by its name."""
+    if "/" in world:
+        return of_pack(*world.split("/"), seed, test)
+    kind, _, n = world.partition("-")
+    return shifted(int(n), seed, test) if kind == "shift" else faces(int(n), seed)
+
+
+def shown(world: World, table: str, seed: int) -> Any:
+    """The relation as it is shown to `auto`, or the pair of tasks."""
+    given = world.relation
+    if given is None or table == "none":
+        return tuple(world.tasks)
+    cells, rng = np.array(given.table, dtype=float), np.random.default_rng([seed, 77])
+    if table == "shuffled":
+        cells = cells[rng.permutation(len(cells))]
+    if table == "partly-wrong":
+        moved = rng.choice(len(cells), max(2, round(0.25 * len(cells))), replace=False)
+        cells[moved] = cells[np.roll(moved, 1)]
+        if not given.class_to_class:
+            cells = np.where(rng.random(cells.shape) < 0.1, 1 - cells, cells)
+    return Relation(given.source, given.target, cells)
+
+
+def one(world: World, table: str, seed: int) -> dict[str, Any]:
+    """Scores of single-task and shared networks and of `auto`, and what `auto` said."""
+    learner = TorchLearner(
+        trunk=None, hidden=(128, 128), dropout=0.2, steps=STEPS, rows_per_task=64, learning_rate=2e-3,
+        weight_decay=0.01, device="cpu",
+    )  # fmt: skip
+    rows, tasks = world.rows, world.tasks
+    alone = {task.name: train_single(learner, rows, task, 1.0, seed) for task in tasks}
+    shared = train_shared(learner, rows, tasks, 1.0, seed)
+
+    def of(task: Any, model: Any, inputs: Rows) -> Any:
+        return metrics.probabilities(task, learner.predict(model, inputs)[task.name])
+
+    effort = EFFORTS["fast"].for_steps(STEPS)
+    found = select(learner, rows, tasks, [shown(world, table, seed)], effort=effort, seed=seed)
+    return {
+        "single-task": world.scores(lambda task, inputs: of(task, alone[task.name], inputs)),
+        "shared": world.scores(lambda task, inputs: of(task, shared, inputs)),
+        "auto": world.scores(lambda task, inputs: found.probabilities(learner, inputs)[task.name]),
+        "verdict": found.checks[0].verdict,
+        "chosen": [" + ".join(found.choices[task.name].weights) for task in tasks],
+    }
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--worlds", nargs="+", default=list(WORLDS))
+    parser.add_argument("--seeds", default="340:348")
+    parser.add_argument("--rows", choices=("val", "test"), default="val")
+    parser.add_argument("--table", choices=("given", "none", "shuffled", "partly-wrong"), default="given")
+    given = parser.parse_args()
+    seeds = range(*map(int, given.seeds.split(":")))
+    print("| world | model | balanced accuracy | label F1 | average precision |\n|---|---|---|---|---|")
+    for name in given.worlds:
+        found = [one(drawn(name, seed, given.rows == "test"), given.table, seed) for seed in seeds]
+        for model in ("shared", "auto"):
+            cells = []
+            for metric in found[0][model]:
+                d = np.array([each[model][metric] - each["single-task"][metric] for each in found])
+                cells.append(f"{d.mean():+.1f} ({metrics.standard_error(d):.1f})")
+            print(f"| {name} | {model} | {' | '.join(cells)} |", flush=True)
+        said = (
+            Counter(each["verdict"] for each in found),
+            Counter(" / ".join(each["chosen"]) for each in found),
+        )
+        print(f"<!-- {name}: {dict(said[0])}; {dict(said[1])} -->", flush=True)
+
+
+if __name__ == "__main__":
+    main()
