@@ -28,7 +28,7 @@ from concord import MulticlassTask, MultilabelTask, Relation, metrics
 from concord.auto import EFFORTS, select, train_shared, train_single
 from concord.fitting import Rows
 from concord.learners import TorchLearner
-from concord.study import drawn_faces
+from concord.study import identities
 
 STEPS = 300
 WORLDS = (
@@ -104,7 +104,7 @@ def shifted(n: int, seed: int, test: bool) -> World:
 
 def faces(n: int, seed: int) -> World:
     """Expressions, and what has nothing to do with them; people are groups."""
-    drawn = drawn_faces.identities(30, 25, 1000 + seed, size=32)
+    drawn = identities(30, 25, 1000 + seed, size=32)
     grey = drawn.images.astype(np.float32).mean(3).reshape(len(drawn), 16, 2, 16, 2).mean((2, 4))
     x, seen = grey.reshape(len(drawn), -1), drawn.faces
     y = np.unique(seen.expression.astype(int), return_inverse=True)[1]

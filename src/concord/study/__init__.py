@@ -13,6 +13,7 @@ from concord._lazy import lazy_door
 
 if TYPE_CHECKING:
     from concord.study.conditions import Setting, condition, condition_names, control
+    from concord.study.drawn_faces import identities
     from concord.study.judging import (
         METRIC_WORDS,
         VERDICT_WORDS,
@@ -71,6 +72,7 @@ __all__ = [
     "draw_panels",
     "finishing",
     "holm",
+    "identities",
     "mean_ranks",
     "pack_means",
     "paired",
@@ -120,6 +122,7 @@ __getattr__, __dir__ = lazy_door(
         "draw_panels": "concord.study.pages",
         "finishing": "concord.study.running",
         "holm": "concord.study.judging",
+        "identities": "concord.study.drawn_faces",
         "mean_ranks": "concord.study.judging",
         "paired": "concord.study.judging",
         "plan_schema": "concord.study.schema",
