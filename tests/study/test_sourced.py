@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from concord.config.load import ENVIRONMENT
-from concord.data import read_manifest, write_manifest
+from concord.data import read_manifest, soft_columns, write_manifest
 from concord.data.manifest import Manifest
 from concord.errors import (
     ConfigError,
@@ -26,6 +26,7 @@ from concord.errors import (
 from concord.study.judging.comparison import compare
 from concord.study.plan import as_plan, read_plan
 from concord.study.problems.load import problem_of
+from concord.study.problems.sourced import _by_class
 from concord.study.running.running import run
 from config_worlds import SHAPE, SIDE, TABLE, world, write
 
@@ -292,3 +293,12 @@ def test_a_ready_table_gives_what_it_has_in_common(tmp_path):
         relation_of(RelationPlan(**plan, extra="ignore"), Sources({}, others), config)
     with pytest.raises(NoAnnotationError):
         relation_of(RelationPlan(**{**plan, "table": "estimate"}), Sources({}, tasks), config)
+
+
+def test_a_study_goes_by_the_class_of_most_votes_however_its_inputs_are_read():
+    rows = {"path": ["a.png", "b.png"], "shape": ["circle", None], "split": ["train", "test"]}
+    votes = {column: [0.2, None] for column in soft_columns(SHAPE)}
+    votes["shape.p.circle"] = [1 - 0.2 * (len(votes) - 1), None]
+    found = _by_class({"one": Manifest(pl.DataFrame(rows | votes), (SHAPE,))})["one"]
+    assert not found.soft_targets()
+    assert found.targets()["shape"].tolist() == [SHAPE.classes.index("circle"), -1]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from concord.data.inspection import as_table, inspect
     from concord.data.joining import merge, stack
     from concord.data.loading import Collate
-    from concord.data.manifest import LOCATORS, SPLITS, Manifest, task_columns
+    from concord.data.manifest import LOCATORS, SPLITS, Manifest, soft_columns, task_columns
     from concord.data.mixture import Mixture
     from concord.data.paths import is_clutter
     from concord.data.predictions import read_features, read_predictions
@@ -123,6 +123,7 @@ __getattr__, __dir__ = lazy_door(
         "reader_names": "concord.data.registry",
         "reads_data_set": "concord.data.registry",
         "resplit": "concord.data.splitting",
+        "soft_columns": "concord.data.manifest",
         "split_shares": "concord.data.splitting",
         "stack": "concord.data.joining",
         "step_generator": "concord.data.augment",

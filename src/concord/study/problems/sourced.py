@@ -13,7 +13,16 @@ import numpy.typing as npt
 import torch
 
 from concord.config import Config, as_config
-from concord.data import IMAGENET, Inputs, Loaded, Manifest, Source, StreamedInputs, group_codes
+from concord.data import (
+    IMAGENET,
+    Inputs,
+    Loaded,
+    Manifest,
+    Source,
+    StreamedInputs,
+    group_codes,
+    soft_columns,
+)
 from concord.errors import EmptyDataError, StudyError
 from concord.relations import Relation
 from concord.runs import (
@@ -60,7 +69,7 @@ def sourced_problem(plan: Sourced) -> Problem:
             raise StudyError(f"sources.{name}: stream is for images; features are held in memory")
     sources = open_sources(config)
     most = {str(split): n for split, n in plan.rows.items()}
-    parts = {split: _at_most(sources.split(config, split), most.get(split)) for split in SPLITS}
+    parts = {split: _at_most(_by_class(sources.split(config, split)), most.get(split)) for split in SPLITS}
     for name in config.sources:
         if name not in parts["train"]:
             raise EmptyDataError(f"sources.{name}: no training rows (split train, and train_where)")
@@ -93,6 +102,15 @@ def sourced_problem(plan: Sourced) -> Problem:
         groups=listed.groups,
         origins=tuple(dict.fromkeys(o for m in sources.manifests.values() for o in m.origins)),
     )
+
+
+def _by_class(part: dict[str, Manifest]) -> dict[str, Manifest]:
+    """Rows with votes by the class of most votes, which is what conditions and metrics of a study go by."""
+    out = {}
+    for name, manifest in part.items():
+        votes = {column for task in manifest.tasks for column in soft_columns(task)}
+        out[name] = replace(manifest, frame=manifest.frame.drop(votes.intersection(manifest.frame.columns)))
+    return out
 
 
 def _at_most(part: dict[str, Manifest], most: int | None) -> dict[str, Manifest]:
