@@ -34,7 +34,8 @@ nitpick_ignore_regex = [
     ("py:.*", r"(torch|collections|numpy|scipy|polars|pathlib|typing)\..*"),
     # Fields of documented results whose own types are private behind their doors.
     ("py:class", r"concord\.(auto\.families\.Family|fitting\.rows\.Rows|estimation\.em\.TableRule)"),
-    ("py:class", r"concord\.(config\.schema\.\w+|decoding\.decoders\.Decoders)"),
+    ("py:class", r"concord\.(config\.schema\.\w+|decoding\.(decoders\.Decoders|thresholds\.Thresholds))"),
+    ("py:class", r"concord\.(estimation\.shift\.InputShift|auto\.alignment\.Alignment)"),
 ]
 
 myst_enable_extensions = ["deflist", "dollarmath"]
