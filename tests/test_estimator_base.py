@@ -251,7 +251,7 @@ def test_the_usual_values_of_networks_are_no_mistake() -> None:
     assert same(
         *(
             model(coupling=None, **o).fit(x, y).predict_proba(x)
-            for o in ({}, {"hidden": [128, 128], "steps": 800})
+            for o in ({}, {"hidden": [128, 128], "steps": None})
         )
     )
 

@@ -43,8 +43,8 @@ atexit.register(lambda: print("operations:", count, file=sys.stderr))
 """
 """Kills this process the n-th time that it opens a file of a folder to write, renames, flushes or removes."""
 
-TIMED = {"seconds", "cost", "rate", "started", "duration", "sessions"}
-"""Fields that say when and how long."""
+TIMED = {"seconds", "memory", "cost", "rate", "started", "duration", "sessions"}
+"""Fields that say when, how long and with how much memory."""
 
 
 def untimed(value):
