@@ -112,7 +112,8 @@ def test_commands_and_options_exist(page):
         if words[0] != "concord" or words[1].startswith("-"):
             continue
         name, command = leaf(words)
-        known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+        both = [option for each in command.params for option in (*each.opts, *each.secondary_opts)]
+        known = {*both, "--help"}
         for word in words:
             assert not word.startswith("--") or word in known, f"`{name}` has no {word}"
 

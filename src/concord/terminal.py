@@ -129,8 +129,14 @@ def open_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper) and stream is getattr(sys, f"__{name}__"):
-            lines, encoding = stream.line_buffering, stream.encoding
-            made = Stream(stream.detach(), encoding=encoding, errors="replace", line_buffering=lines)
+            lines, through, encoding = stream.line_buffering, stream.write_through, stream.encoding
+            made = Stream(
+                stream.detach(),
+                encoding=encoding,
+                errors="replace",
+                line_buffering=lines,
+                write_through=through,  # standard error in the log of a job is read while the job runs
+            )
             setattr(sys, name, made)
             setattr(sys, f"__{name}__", made)
 

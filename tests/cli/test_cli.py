@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from concord import __version__, cli
 from concord.errors import ConcordWarning
+from concord.terminal import open_streams, say
 
 HEAVY = "{'torch', 'sklearn', 'scipy', 'numpy', 'matplotlib', 'polars', 'pandas'}"
 
@@ -72,6 +74,20 @@ def test_what_needs_no_numbers_imports_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.endswith("heavy: []\n")
+
+
+@pytest.mark.parametrize("through", [True, False])
+def test_what_was_written_at_once_still_is(monkeypatch, through):
+    """Standard error is in the log of a job while the job runs; standard output waits as before."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii", write_through=through)
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(sys, "__stderr__", stream)
+    open_streams()
+    say("7 of 15 runs, \u00e9", error=True)
+    assert raw.getvalue() == (b"7 of 15 runs, ?\n" if through else b"")
+    sys.stderr.flush()
+    assert raw.getvalue() == b"7 of 15 runs, ?\n"
 
 
 def test_the_version_is_the_packages(monkeypatch, capsys):

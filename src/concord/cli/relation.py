@@ -410,10 +410,13 @@ def _account(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
     if found.trust > 1:
         scale += "; above 1: better than that estimate, which few rows make unsure"
     lines = [found.sentences()[0], f"trust {found.trust:.2f} ({scale})"]
-    lines += [f"contradicted: {cell}" for cell in found.contradictions[:MOST_SENTENCES]]
-    if len(found.contradictions) > MOST_SENTENCES:
-        lines.append(f"... and {len(found.contradictions) - MOST_SENTENCES} more cells are contradicted")
-    if not found.contradictions:
+    told = found.told_contradictions
+    lines += [f"contradicted: {cell}" for cell in told[:MOST_SENTENCES]]
+    if len(told) > MOST_SENTENCES:
+        lines.append(f"... and {len(told) - MOST_SENTENCES} more cells are contradicted")
+    if found.verdict in ("unrelated", "undecided"):
+        lines.append("single cells are not judged where no relation is shown")
+    elif not told:
         lines.append("no cell is contradicted")
     if found.verdict in ("kept", "partly wrong"):
         lines += _outside(found, given, own)
@@ -448,7 +451,7 @@ def _wrong(found: RelationCheck) -> npt.NDArray[np.bool_]:
 
     source, target = found.relation.source, found.relation.target
     wrong = np.zeros((source.width, target.width), dtype=bool)
-    for cell in found.contradictions:
+    for cell in found.told_contradictions:
         wrong[source.outputs.index(cell.source), target.outputs.index(cell.target)] = True
     return wrong
 

@@ -104,7 +104,16 @@ class RelationCheck:
             f"{self.relation.source.name} {skill}; {self.relation.target.name} {other}); no coupling. More "
             "annotated rows, more steps or a better network could tell.",
         }[self.verdict]
-        return [verdict, *(f"{c}." for c in self.contradictions[:5])]
+        return [verdict, *(f"{c}." for c in self.told_contradictions[:5])]
+
+    @property
+    def told_contradictions(self) -> tuple[Contradiction, ...]:
+        """Contradictions that are worth a word: none where the data were not shown to know of any relation.
+
+        What an estimate says of single cells is then made of what heads learnt by chance, and can be as sure
+        as it is wrong.
+        """
+        return () if self.verdict in ("unrelated", "undecided") else self.contradictions
 
 
 def check_observations(
