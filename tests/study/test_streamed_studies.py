@@ -23,6 +23,7 @@ from concord.study.judging.comparison import compare
 from concord.study.plan import as_plan, read_plan
 from concord.study.problems.load import problem_of
 from concord.study.problems.problem import draw
+from concord.study.running import memory
 from concord.study.running.memory import PeakMemory
 from concord.study.running.running import run
 from concord.study.spec import Regime, TrunkNetwork
@@ -305,14 +306,29 @@ def test_shares_are_written_in_one_way():
 
 
 def test_the_peak_of_memory_is_that_since_it_was_asked_for():
-    first = PeakMemory("cpu")
     block = np.ones(100 << 20, dtype=np.uint8)
-    high = first.mebibytes()
+    before = PeakMemory(
+        "cpu"
+    ).mebibytes()  # unknown where this process once held more and the system forgets nothing
     del block
-    second = PeakMemory("cpu").mebibytes()
-    assert (high is None) == (second is None)
-    if high is not None and second is not None:
-        assert high - second > 60
+    after = PeakMemory("cpu").mebibytes()
+    if before is not None and after is not None:
+        assert before - after > 60
+
+
+@pytest.mark.parametrize(("peak", "told"), [(409600, None), (204800, 200.0)])
+def test_a_peak_that_the_system_did_not_set_back_is_not_told(tmp_path, monkeypatch, peak, told):
+    status = tmp_path / "status"
+    status.write_text(f"Name:\tpython\nVmHWM:\t{peak} kB\nVmRSS:\t204800 kB\n")
+    monkeypatch.setattr(memory, "STATUS", status)
+    monkeypatch.setattr(memory, "REFERENCES", tmp_path / "clear_refs")
+    monkeypatch.setattr(memory.sys, "platform", "linux")
+    assert PeakMemory("cpu").mebibytes() == told
+
+
+def test_a_peak_is_not_told_where_it_cannot_be_set_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "REFERENCES", tmp_path / "absent" / "clear_refs")
+    assert PeakMemory("cpu").mebibytes() is None
 
 
 def test_processes_take_devices_in_turn(tmp_path):

@@ -10,12 +10,15 @@ import torch
 
 STATUS, REFERENCES = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
+#: KiB by which a peak that was just set back may lie above what is held: pages come and go between two looks.
+SLACK = 8 << 10
+
 
 class PeakMemory:
     """The most memory since it was made: of the process, or of an accelerator where one trains.
 
-    Of the process, where the system lets its peak be set back (Linux); what it held before counts too, the
-    data above all.
+    Of the process, where the system lets its peak be set back (Linux; some sandboxes accept the order and do
+    nothing, which is noticed); what it held before counts too, the data above all.
 
     Args:
         device: Where networks are trained.
@@ -25,13 +28,15 @@ class PeakMemory:
         self.device = torch.device(device)
         self.known = self.device.type == "cuda"
         if self.known:
+            torch.cuda.init()  # type: ignore[no-untyped-call] # a process that has not used it is refused below
             torch.cuda.reset_peak_memory_stats(self.device)
         elif self.device.type == "cpu" and sys.platform == "linux":
             try:
                 REFERENCES.write_text("5", encoding="ascii")  # sets VmHWM back: proc(5)
-                self.known = True
             except OSError:
-                self.known = False
+                return
+            peak, now = _kibibytes("VmHWM"), _kibibytes("VmRSS")
+            self.known = peak is not None and now is not None and peak - now <= SLACK
 
     def mebibytes(self) -> float | None:
         """The peak in MiB; None where the system does not say."""
@@ -39,8 +44,14 @@ class PeakMemory:
             return None
         if self.device.type == "cuda":
             return round(torch.cuda.max_memory_allocated(self.device) / 2**20, 1)
-        try:
-            found = re.search(r"^VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="ascii"), flags=re.MULTILINE)
-        except OSError:
-            return None
-        return None if found is None else round(int(found[1]) / 2**10, 1)
+        peak = _kibibytes("VmHWM")
+        return None if peak is None else round(peak / 2**10, 1)
+
+
+def _kibibytes(entry: str) -> int | None:
+    """What the system says of this process's memory under a name; None where it says nothing."""
+    try:
+        found = re.search(rf"^{entry}:\s+(\d+) kB", STATUS.read_text(encoding="ascii"), flags=re.MULTILINE)
+    except OSError:
+        return None
+    return None if found is None else int(found[1])
