@@ -8,6 +8,7 @@ import torch
 
 import concord as cc
 from concord.auto.alignment import Alignment, found_shifts
+from concord.errors import SourceShiftWarning
 from concord.fitting import Rows
 
 KIND = cc.MulticlassTask("kind", ["a", "b", "c"])
@@ -93,3 +94,48 @@ def test_sources_alike_are_not_aligned():
     found = model().fit(x, targets)
     assert found._automatic.alignment is None
     assert not any("differ in their inputs" in line for line in found.report_)
+
+
+def test_subjects_are_not_told_in_place_of_sources():
+    """One population, many rows a subject: a subject is known again by its features, a source is not."""
+    found = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        group = np.repeat(np.arange(40), 15)
+        x = rng.normal(size=(40, 32))[group] + 0.3 * rng.normal(size=(600, 32))
+        first = group < 20
+        targets = {
+            "kind": np.where(first, 0, -1),
+            "marks": np.where(first[:, None], np.nan, np.zeros((600, 3))),
+        }
+        order = rng.permutation(600)
+        rows = Rows.of(x[order].astype(np.float32), {k: v[order] for k, v in targets.items()}, [KIND, MARKS])
+        assert found_shifts(rows, [KIND, MARKS])  # without groups
+        found += found_shifts(rows.in_groups(torch.from_numpy(group[order])), [KIND, MARKS])
+    assert not found
+
+
+def test_rows_in_an_order_are_looked_at_from_beginning_to_end():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 8)).astype(np.float32)
+    x[:2500] = x[:2500][np.argsort(x[:2500, 0])]
+    first = np.arange(5000) < 2500
+    targets = {"kind": np.where(first, 0, -1), "marks": np.where(first[:, None], np.nan, np.zeros((5000, 3)))}
+    assert not found_shifts(Rows.of(x, targets, [KIND, MARKS]), [KIND, MARKS])
+
+
+def test_a_trunk_of_the_users_takes_inputs_as_they_are():
+    class Tokens(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = torch.nn.Embedding(40, 8)
+
+        def forward(self, x):
+            return self.table(x.long()).mean(dim=1)
+
+    rng = np.random.default_rng(0)
+    targets = world(120)[1]
+    first = targets["kind"] >= 0
+    tokens = np.where(first[:, None], rng.integers(0, 20, (120, 6)), rng.integers(20, 40, (120, 6)))
+    with pytest.warns(SourceShiftWarning):
+        model(trunk=Tokens, steps=6).fit(tokens.astype(np.float32), targets)

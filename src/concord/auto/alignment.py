@@ -32,7 +32,8 @@ def found_shifts(rows: Rows, tasks: Sequence[Task]) -> tuple[InputShift, ...]:
         return ()
     if not columns.shape[1]:
         return ()
-    return input_shifts(columns, {task.name: _annotated(rows, task) for task in tasks})
+    groups = None if rows.group is None else rows.group.numpy()
+    return input_shifts(columns, {task.name: _annotated(rows, task) for task in tasks}, groups)
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,14 @@ class FirstStage:
         alone = {"single-task": self.families["single-task"], **self.alone}
         return {**self.families, "single-task": best_alone(alone, self.rows, self.tasks, self.fold)}
 
+    def not_taken(self, task: Task, best: Family) -> dict[str, Family]:
+        """Kinds of single-task models that were tried for a task beside the one in `best`; of all rows."""
+        if not self.alone:
+            return {}
+        tried = {"single-task": self.families["single-task"], **self.alone}
+        taken = best.kinds.get(task.name, "single-task")
+        return {kind: family for kind, family in tried.items() if kind != taken}
+
     @property
     def base(self) -> Family:
         """What everything is compared with: the balanced shared networks, or the single-task ones without."""
@@ -187,7 +195,8 @@ def first_stage(
         RangeError: Fewer annotated rows of a task, or groups with any, than folds or a hold-out take.
     """
     shifts = found_shifts(rows, tasks)
-    alignment = Alignment.of(rows, tasks) if align and shifts and "shared" in learner.kinds else None
+    aligned = align and learner.aligns and "shared" in learner.kinds
+    alignment = Alignment.of(rows, tasks) if aligned and shifts else None
     if alignment is not None:
         rows = alignment.by_source(rows)
     fold = split(rows, tasks, effort, seed)

@@ -155,7 +155,7 @@ def best_alone(
     for task in tasks:
         known = rows.annotated(task).numpy()
         known = known[fold[known] >= 0]
-        truth = rows.targets[task.name].numpy()[known]
+        truth = rows.learnt(task, known)
         losses = {
             name: float(
                 row_loss(family.held_out(task, fold)[known], truth, isinstance(task, MulticlassTask)).mean()

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord import metrics
-from concord.auto.combine import Choice, decoded_held_out, pooled
+from concord.auto.combine import Choice, decoded_held_out, mixed, pooled
 from concord.auto.families import Family
 from concord.auto.level import critical_value, studentised
 from concord.auto.starts import Base, Start, too_few
@@ -165,12 +165,16 @@ def guard(
     start: Start,
     alpha: float,
     base: Base = "shared",
+    others: Mapping[str, Array] | None = None,
 ) -> tuple[Choice, Array]:
     """The choice for a task, and its held-out probabilities of all rows.
 
     What is to take the place of the start must be shown to be better, at one error level `alpha` over all
     candidates and all strengths of decoding that were tried (`level`): the probability that a candidate
     which does not lower the log-loss of the networks of the folds is taken is at most about `alpha`.
+
+    The single-task form is the best of several kinds where there are `others`, (n, C) or (n, K) each: these
+    were tried as well, on the rows that judge, and count in the test.
 
     Where some classes can only be predicted through a relation (`unseen`), no annotated row is evidence for
     them: candidates are judged on the other classes alone, from the coupled network too.
@@ -181,6 +185,8 @@ def guard(
         everywhere[AVERAGE] = pooled(task, [(share, everywhere[name]) for name, share in HALVES.items()])
     decoded, strength, refused = _decoded(everywhere, judge, relations, classes, fold)
     everywhere |= decoded
+    if start.name != "single-task":
+        refused |= {f"single-task, {kind}": judge.loss(q[judge.known]) for kind, q in (others or {}).items()}
     candidates = _Candidates.of(judge, everywhere, unseen, refused)
     few = too_few(rows, task)
     shown = candidates.shown(start.name, alpha)
@@ -188,7 +194,7 @@ def guard(
     if few is None:
         shares = base == "shared" and start.name in ("shared", "coupled")  # what an average begins with
         averaging = average and shares and not unseen.any()
-        weights = _chosen(candidates, shown, averaging, alpha)
+        weights, shown = _chosen(candidates, shown, averaging, alpha)
     gain, z = candidates.gain(base, candidates.mixed(weights))
     reason = _reason(candidates, weights, shown, start, base, few, alpha)
     if unseen.any():
@@ -240,13 +246,15 @@ def _decoded(
     return found, strength, refused
 
 
-def _chosen(candidates: _Candidates, shown: _Shown, averaging: bool, alpha: float) -> dict[str, float]:
-    """Weights of the candidates that take the place of the one at the start."""
+def _chosen(
+    candidates: _Candidates, shown: _Shown, averaging: bool, alpha: float
+) -> tuple[dict[str, float], _Shown]:
+    """Weights of the candidates that take the place of the one at the start, and the test that decided."""
     if averaging:
-        weights = _averaged(candidates, alpha)
+        weights, against_shared = _averaged(candidates, alpha)
         if shown.start != "coupled" or weights != {"shared": 1.0}:
-            return weights
-    return {_stepwise(candidates, shown, alpha): 1.0}
+            return weights, against_shared
+    return {_stepwise(candidates, shown, alpha): 1.0}, shown
 
 
 # -- the reason in words -----------------------------------------------------------------------------
@@ -279,9 +287,10 @@ def _reason(
         return f"{chosen} ({few} prove nothing; {burden})"
     tried = f"of {len(shown.z)} candidates" if len(shown.z) > 1 else "of one candidate"
     found = f"{tried} none is shown to be better"
-    if weights != {start.name: 1.0}:
-        gain, z = candidates.gain(start.name, candidates.mixed(weights))
-        found = f"{tried} it is shown to be better by {gain:.3f} nats of log-loss, z = {z:.1f}"
+    if weights != {shown.start: 1.0}:
+        gain, z = candidates.gain(shown.start, candidates.mixed(weights))
+        than = "" if shown.start == start.name else f" than the {shown.start} network"
+        found = f"{tried} it is shown to be better{than} by {gain:.3f} nats of log-loss, z = {z:.1f}"
     test = f"{found} at level {alpha:g} (z > {shown.critical:.1f})"
     return f"{chosen} ({_figures(candidates, weights, base)}; {burden}; {test})"
 
@@ -303,7 +312,7 @@ def _not_judged(task: Task, unseen: npt.NDArray[np.bool_], predicted: npt.NDArra
 
 
 def _mix(weights: Mapping[str, float], candidates: Mapping[str, Array]) -> Array:
-    return np.asarray(sum(share * candidates[name] for name, share in weights.items()))
+    return mixed([(share, candidates[name]) for name, share in weights.items()])
 
 
 def _stepwise(candidates: _Candidates, shown: _Shown, alpha: float) -> str:
@@ -326,8 +335,10 @@ def _stepwise(candidates: _Candidates, shown: _Shown, alpha: float) -> str:
     return chosen
 
 
-def _averaged(candidates: _Candidates, alpha: float) -> dict[str, float]:
+def _averaged(candidates: _Candidates, alpha: float) -> tuple[dict[str, float], _Shown]:
     """The greedy average, if it lowers the log-loss beyond noise and reaches both references' metric.
+
+    With the test of it, against the shared network.
 
     It is put together by the rows that judge it: the test is that of its members, and no level is exact.
     """
@@ -338,7 +349,7 @@ def _averaged(candidates: _Candidates, alpha: float) -> dict[str, float]:
     shown = candidates.judge.shown(losses, "shared", alpha)
     bar = max(candidates.scores["shared"], candidates.scores["single-task"])
     good = shown.better("average") and candidates.judge.score(mixed) >= bar
-    return weights if good else {"shared": 1.0}
+    return (weights if good else {"shared": 1.0}), shown
 
 
 def _greedy(candidates: _Candidates) -> dict[str, int]:

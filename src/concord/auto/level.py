@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from concord.metrics import standard_error
+
 Array = npt.NDArray[np.float64]
 
 
@@ -126,5 +128,4 @@ def _mean_and_error(sums: Array, sizes: Array) -> tuple[Array, Array]:
     mean = sums.sum(axis=0) / sizes.sum()
     if len(sizes) < 2:
         return mean, np.zeros_like(mean)
-    rest = sums - mean * sizes[:, None]
-    return mean, np.sqrt((rest**2).sum(axis=0) * len(sizes) / (len(sizes) - 1)) / sizes.sum()
+    return mean, standard_error((sums / sizes[:, None]).T, weights=sizes)

@@ -381,6 +381,10 @@ def _choose(
             start=start,
             alpha=alpha,
             base=base,
+            others={
+                kind: family.of_rows(where).held_out(task, fold)
+                for kind, family in first.not_taken(task, families["single-task"]).items()
+            },
         )
     return choices, done
 

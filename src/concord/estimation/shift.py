@@ -143,6 +143,10 @@ MOST_ROWS = 1000
 """Rows of each source that are looked at."""
 
 
+MIN_GROUPS = 10
+"""Groups of each source, where rows come in groups."""
+
+
 @dataclass(frozen=True)
 class InputShift:
     """Rows of two tasks that a linear model tells apart by their inputs.
@@ -167,7 +171,9 @@ class InputShift:
 
 
 def input_shifts(
-    inputs: npt.NDArray[Any], annotated: Mapping[str, npt.NDArray[np.bool_]]
+    inputs: npt.NDArray[Any],
+    annotated: Mapping[str, npt.NDArray[np.bool_]],
+    groups: npt.NDArray[Any] | None = None,
 ) -> tuple[InputShift, ...]:
     """Pairs of tasks whose rows differ in their inputs: an area above .75, on rows left out in turn.
 
@@ -175,23 +181,37 @@ def input_shifts(
         inputs: (n, d) features.
         annotated: By task, (n,) which rows are annotated; a pair with fewer than 20 rows of either task alone
             is left out.
+        groups: (n,) any labels, equal for rows that belong together: no group is divided between what is
+            fitted and what is told, or subjects would be told in place of sources. A pair with fewer than 10
+            groups of either task is left out.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import cross_val_predict
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
     found = []
     for first, second in combinations(annotated, 2):
         a, b = annotated[first], annotated[second]
-        sides = [np.flatnonzero(side)[:MOST_ROWS] for side in (a & ~b, b & ~a)]
+        sides = [_evenly(np.flatnonzero(side)) for side in (a & ~b, b & ~a)]
         if min(map(len, sides)) < MIN_ROWS:
+            continue
+        if groups is not None and min(len(np.unique(groups[side])) for side in sides) < MIN_GROUPS:
             continue
         where = np.repeat([0, 1], [len(side) for side in sides])
         model = LogisticRegression(C=0.01, max_iter=200, class_weight="balanced")
-        guess = cross_val_predict(
-            model, inputs[np.concatenate(sides)], where, cv=3, method="decision_function"
-        )
+        rows = np.concatenate(sides)
+        folds: dict[str, Any] = {"cv": 3}
+        if groups is not None:
+            folds = {"cv": StratifiedGroupKFold(3), "groups": groups[rows]}
+        guess = cross_val_predict(model, inputs[rows], where, method="decision_function", **folds)
         area = float(roc_auc_score(where, guess))
         if area > DIFFERENT:
             found.append(InputShift(first, second, area))
     return tuple(found)
+
+
+def _evenly(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """At most `MOST_ROWS` of these rows, from beginning to end: their order may mean something."""
+    if len(rows) <= MOST_ROWS:
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64)]

@@ -88,6 +88,9 @@ class Learner(Protocol):
     """Kinds that it offers; of what it does not offer, `auto` makes no candidate."""
 
     alone: Sequence[Kind] = ()
+
+    aligns: bool = True
+    """Whether features may be standardised by source; not where a trunk of the user's knows its own scale."""
     """Further kinds of single-task models, cheap beside `single-task`, of which `auto` takes the best."""
 
     def train(

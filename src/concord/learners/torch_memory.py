@@ -17,7 +17,7 @@ from concord.fitting import Recipe, Rows, fit, row_logits
 from concord.learners.frozen import FEATURES, HEADS, TrunkAlone, on_features, rows_worth_features
 from concord.learners.linear import LINEAR, fit_linear, penalty_of
 from concord.learners.protocol import Frozen, Kind, Learner, Model, Trained, Training
-from concord.learners.side_by_side import train_side_by_side
+from concord.learners.side_by_side import processes, train_side_by_side
 from concord.learners.sklearn import EstimatorLearner, predict_fitted
 from concord.networks import Capacity, MultiTaskNetwork, mlp_network, predict_logits, seeded
 from concord.objective import CoupledObjective
@@ -82,6 +82,11 @@ class TorchLearner(Learner):
         """Further kinds of single-task models."""
         return (*(LINEAR if self.linear else ()), *self.rivals)
 
+    @property
+    def aligns(self) -> bool:  # type: ignore[override]
+        """Not for a trunk of the user's, which takes inputs as they are."""
+        return self.trunk is None
+
     def coupled(self, relations: Sequence[Relation], couplings: Sequence[Coupling]) -> TorchLearner:
         """The same with couplings in the loss."""
         return replace(self, relations=relations, couplings=couplings)
@@ -130,11 +135,12 @@ class TorchLearner(Learner):
     def train_all(self, trainings: Iterable[Training]) -> list[Trained]:
         """Train models that do not depend on each other, each on one thread, in `n_jobs` processes."""
 
-        def done(share: float) -> None:
-            if self.progress is not None:
+        def done(kind: Kind, share: float) -> None:
+            if self.progress is not None and kind not in self.alone:  # those are fitted, without steps
                 self.progress()({"step": float(self.steps_of(share))})
 
-        alone = self if self.n_jobs == 1 else replace(self, progress=None)
+        # In this process networks tell their steps themselves.
+        alone = self if processes(self.n_jobs) == 1 else replace(self, progress=None)
         return train_side_by_side(alone, trainings, self.n_jobs, done)
 
     def steps_of(self, share: float) -> int:
