@@ -270,3 +270,14 @@ def test_thresholds_are_chosen_on_rows_that_the_estimators_have_not_seen(couplin
     fitted = model(coupling=coupling, thresholds="f1").fit(x, y)
     found = fitted.predict_proba(x)["marks"] >= fitted.thresholds_["marks"]
     np.testing.assert_array_equal(fitted.predict(x)["marks"], found)
+
+
+def test_an_array_with_text_reaches_the_estimator_as_it_is() -> None:
+    from sklearn.preprocessing import OneHotEncoder
+    from sklearn.tree import DecisionTreeClassifier
+
+    x, y, _ = world(80, 40)
+    given = np.array([[round(v), "high" if w > 0 else "low"] for v, w in x[:, :2]], dtype=object)
+    base = make_pipeline(OneHotEncoder(handle_unknown="ignore"), DecisionTreeClassifier(max_depth=3))
+    fitted = CoupledClassifier(TASKS, base=base, effort="fast", random_state=0).fit(given, y)
+    assert fitted.predict_proba(given)["shape"].shape == (80, SHAPE.width)

@@ -377,3 +377,13 @@ def test_a_small_network_feels_little_of_it():
         by_hand = functional.cross_entropy(z["expression"], t["expression"], ignore_index=-1)
         (by_hand + (each * seen).sum() / seen.sum().clamp(min=1)).backward()
     assert ours.count <= plain.count + 20  # means over samples, the number of them over all processes
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.float64])
+def test_shares_of_labels_do_not_depend_on_the_type_of_the_labels(dtype):
+    task = cc.MultilabelTask("marks", ["a", "b"])
+    made, z = cc.CoupledObjective([task]), {"marks": torch.zeros(3, 2)}
+    labels, shares = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([[0.7, 0.6], [NAN, 0.4], [NAN, NAN]])
+    expected = made(z, {"marks": labels}, shares={"marks": shares}).loss
+    found = made(z, {"marks": labels.to(dtype)}, shares={"marks": shares}).loss
+    assert float(found) == pytest.approx(float(expected), rel=1e-6)

@@ -11,6 +11,7 @@ import torch
 from scipy.special import expit, softmax
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -19,12 +20,16 @@ import concord as cc
 from asserts import raises
 from concord.auto import best_alone
 from concord.auto.families import Family
+from concord.auto.guard import guard
+from concord.auto.starts import Start
+from concord.decoding import row_loss
 from concord.errors import ConfigError, EstimatorError, RangeError
 from concord.fitting import Rows
 from concord.learners import fit_linear, network_logits
 from config_worlds import MARKS, SHAPE
 from test_estimator_base import TASKS, same, world
 
+ONE = cc.MulticlassTask("one", ["no", "yes"])
 TREE = DecisionTreeClassifier(max_depth=3)
 FEW: dict[str, Any] = {"steps": 4, "hidden": (4,), "effort": "fast", "random_state": 0, "relations": []}
 """Networks that learn next to nothing, so that everything else is better."""
@@ -140,3 +145,55 @@ def test_what_is_compared_with_estimators_is_trained_for_all_steps() -> None:
     options = {**FEW, "steps": 2000}
     assert cc.CoupledClassifier(TASKS, rivals=["linear"], **options)._effort().share == 1.0
     assert cc.CoupledClassifier(TASKS, **options)._effort().share < 1.0
+
+
+def test_linear_models_learn_shares() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(600, 3))
+    share = softmax(x @ rng.normal(size=(3, SHAPE.width)), axis=1)
+    y = {"shape": share.argmax(axis=1), "marks": np.full((600, MARKS.width), np.nan)}
+    rows = Rows.of(x.astype(np.float32), y, TASKS)
+    rows.shares["shape"] = torch.from_numpy(share.astype(np.float32))
+    found = softmax(network_logits(fit_linear(rows, SHAPE, 1e4), rows.inputs)["shape"], axis=1)
+    np.testing.assert_allclose(found, share, atol=0.01)
+
+
+def test_of_one_task_there_is_no_choice_for_rivals_to_be_in() -> None:
+    x, y, _ = world(60, 30)
+    with raises(ConfigError, "of one task alone it does not"):
+        cc.CoupledClassifier([SHAPE], **FEW, rivals=["linear"]).fit(x, {"shape": y["shape"]})
+
+
+def test_weights_that_a_rival_does_not_take_are_refused_before_anything_is_trained(monkeypatch: Any) -> None:
+    x, y, _ = world(60, 30)
+    monkeypatch.setattr("concord.learners.torch_memory.fit", None)
+    with raises(EstimatorError, "takes no weights of rows"):
+        cc.CoupledClassifier(TASKS, **FEW, rivals=[KNeighborsClassifier()]).fit(
+            x, y, sample_weight=np.ones(60)
+        )
+
+
+def test_every_kind_that_was_tried_counts_in_the_test_of_the_guard() -> None:
+    """Five kinds of single-task models, none better than the start: the best one counts as five."""
+    taken, rng = 0, np.random.default_rng(0)
+    start = Start("shared", "")
+    for _ in range(200):
+        y = rng.integers(0, 2, 200)
+        rows = Rows.of(np.zeros((200, 1), dtype=np.float32), {"one": y}, [ONE])
+        base = 0.5 * rng.normal(size=200)
+        kinds = {f"k{i}": np.stack([-z, z], axis=1) for i in range(5) for z in [0.5 * rng.normal(size=200)]}
+        losses = {name: float(row_loss(softmax(z, axis=1), y, True).mean()) for name, z in kinds.items()}
+        best = min(losses, key=lambda name: losses[name])
+
+        def family(name: str, z: Any) -> Family:
+            return Family(name, [{}], {"one": z[None]}, {"one": 1.0})
+
+        families = {"single-task": family("single-task", kinds.pop(best))}
+        families["shared"] = family("shared", np.stack([-base, base], axis=1))
+        choice, _ = guard(
+            ONE, families, rows, np.zeros(200, dtype=int), [[]], lambda task: None, np.zeros(2, dtype=bool),
+            average=False, start=start, alpha=0.05,
+            others={name: softmax(z, axis=1) for name, z in kinds.items()},
+        )  # fmt: skip
+        taken += "single-task" in choice.weights
+    assert taken <= 19  # a twentieth, and three standard errors; 28 where the others are left out

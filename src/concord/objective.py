@@ -285,7 +285,8 @@ class CoupledObjective(nn.Module):
 def _shared(task: Task, targets: Tensor, shares: Tensor) -> Tensor:
     """What is known of each row: its shares, else its annotation as shares, else NaN."""
     if not isinstance(task, MulticlassTask):
-        return torch.where(torch.isnan(shares), targets, shares.to(targets.dtype))
+        hard = targets if targets.is_floating_point() else targets.to(shares.dtype)
+        return torch.where(torch.isnan(shares), hard, shares.to(hard.dtype))
     hard = torch.nn.functional.one_hot(targets.clamp(min=0), task.width).to(shares.dtype)
     hard = hard.masked_fill((targets < 0)[:, None], torch.nan)
     return torch.where(torch.isnan(shares).any(dim=1, keepdim=True), hard, shares)

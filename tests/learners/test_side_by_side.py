@@ -141,11 +141,11 @@ def trained(*seeds: int, learner: Any = None, **options: Any) -> list[Trained]:
 
 
 def test_results_are_in_the_order_of_what_was_asked_and_each_is_told_of():
-    told: list[float] = []
-    found = trained(7, 8, 9, 10, 11, done=told.append)
+    told: list[tuple[str, float]] = []
+    found = trained(7, 8, 9, 10, 11, done=lambda *each: told.append(each))
     assert [each.model for each in found] == [7, 8, 9, 10, 11]
     assert [each.logits["shape"][0, 0] for each in found] == [7, 8, 9, 10, 11]
-    assert told == [0.5] * 5
+    assert told == [("single-task", 0.5)] * 5
     assert {each.model for each in trained(4, 4)}.isdisjoint({os.getpid()})
 
 

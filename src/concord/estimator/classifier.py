@@ -43,6 +43,7 @@ from concord.errors import (
     CheckpointError,
     ConcordError,
     ConcordWarning,
+    ConfigError,
     MissingExtraError,
     NoAnnotationError,
     ShapeError,
@@ -324,6 +325,12 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         rows, missing = self._rows(X, y, sample_weight, soft)
         rows = rows.in_groups(group_of_rows(groups, len(rows)))
         learner = self._learner()
+        if self.rivals and len(self.tasks_) == 1:
+            raise ConfigError(
+                "rivals compete where 'auto' chooses, and of one task alone it does not; leave them out"
+            )
+        for each in [learner] if isinstance(learner, EstimatorLearner) else learner.rivals.values():
+            each.check_rows(rows)
         relations = checked_relations(self.relations, self.tasks_)
         self.checks_: tuple[Any, ...] = ()
         self.choices_: dict[str, Choice] = {}
@@ -362,10 +369,10 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, learner: TorchLearner | EstimatorLearner, rows: Rows, relations: list[Relation]) -> None:
         metric = checked_metric(self.thresholds)
-        judges = rows
+        judging = None
         if self._decides():
             found = self._fit_automatic(learner, rows, relations)
-            held_out, judges = found.held_out, rows.take(torch.from_numpy(found.judges))
+            held_out, judging = found.held_out, torch.from_numpy(found.judges)
         else:
             if metric is not None:
                 one_of('effort of thresholds without coupling="auto"', self.effort, IN_FOLDS)
@@ -376,6 +383,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations)
             held_out = {} if metric is None else self._held_out(train, learner, rows)
         if metric is not None:
+            bare = replace(rows, inputs=torch.zeros(len(rows), 0))  # inputs have no say here
+            judges = bare if judging is None else bare.take(judging)
             self._thresholds = chosen_thresholds(metric, self.tasks_, judges, held_out, self._say)
             self.thresholds_ = dict(self._thresholds.values)
 

@@ -43,7 +43,7 @@ class TaskScorer:
         targets = by_task(y, estimator.tasks_)
         if task.name not in targets:
             raise ShapeError(f"y holds no targets of task {task.name!r}")
-        cut = (estimator.thresholds_ or {}).get(task.name, 0.5)
+        cut = estimator._cut(task)
         value = metrics.task_metrics(task, targets[task.name], estimator.predict_proba(X)[task.name], cut)[
             metric
         ]

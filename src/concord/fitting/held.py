@@ -44,6 +44,9 @@ class HeldFeatures:
             columns = [np.asarray(values[name]) for name in values.columns]
             columns = [c for c in columns if c.dtype.kind in "biuf"]
             values = np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
+        elif values.dtype.kind not in "biuf":
+            columns = [c for c in map(_as_numbers, values.T) if c is not None]
+            values = np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
         array = np.asarray(values, dtype=np.float64)
         known = np.isfinite(array)
         count = np.maximum(known.sum(axis=0), 1)
@@ -51,3 +54,11 @@ class HeldFeatures:
         centred = np.where(known, array - mean, 0.0)
         deviation = np.sqrt((centred**2).sum(axis=0) / count)
         return centred / np.where(deviation > 1e-12 * np.maximum(1.0, np.abs(mean)), deviation, 1.0)
+
+
+def _as_numbers(column: Any) -> Any:
+    """A column as numbers; None for one that holds anything else."""
+    try:
+        return column.astype(np.float64)
+    except (TypeError, ValueError):
+        return None

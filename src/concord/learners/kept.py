@@ -63,7 +63,7 @@ def keep_estimators(estimators: Sequence[Any]) -> tuple[list[Any] | None, bytes 
     try:
         data = bytes(skops.dumps(list(estimators), compression=zipfile.ZIP_DEFLATED))
     except Exception as error:
-        name = type(estimators[0]).__name__
+        name = ", ".join(dict.fromkeys(type(each).__name__ for each in estimators if each is not None))
         raise CheckpointError(
             f"{name} cannot be saved without pickle: {' '.join(str(error).split())}"
         ) from error

@@ -65,7 +65,7 @@ def fit_linear(rows: Rows, task: Task, C: float) -> MultiTaskNetwork:
     mean, deviation = moments(X)
     scale = np.where(deviation > 0, deviation, 1.0)
     weight = rows.weights[task.name][known].numpy() if task.name in rows.weights else np.ones(len(known))
-    W, b = _fitted((X - mean) / scale, rows.targets[task.name][known].numpy(), weight, task, C)
+    W, b = _fitted((X - mean) / scale, rows.learnt(task, known.numpy()), weight, task, C)
     W = W / scale
     network = linear_network([task], tuple(rows.inputs.shape[1:]))
     head = network.head(task.name)
@@ -80,7 +80,7 @@ def _fitted(X: Array, y: npt.NDArray[Any], weight: Array, task: Task, C: float) 
     n, d = X.shape
     total = max(float(weight.sum()), 1.0)
     multiclass = isinstance(task, MulticlassTask)
-    truth = np.eye(task.width)[y] if multiclass else np.nan_to_num(y)
+    truth = np.eye(task.width)[y] if multiclass and y.ndim == 1 else np.nan_to_num(y)
     share = weight[:, None] * (np.ones((n, 1)) if multiclass else ~np.isnan(y)) / total
 
     def loss(flat: Array) -> tuple[float, Array]:

@@ -126,17 +126,14 @@ class EstimatorLearner(Learner):
             EstimatorError: Weights of rows that the estimator does not take, or rows that it refuses.
         """
         del kind, share
-        if (rows.weights or rows.shares) and not self.weighted:
-            raise EstimatorError(
-                f"{self.name} takes no weights of rows; leave out sample_weight, class_weight and soft, or "
-                "take another estimator"
-            )
+        self.check_rows(rows)
         X = features(rows.inputs)
         out = {}
         for task in tasks:
             y = rows.targets[task.name].numpy()
             weight = rows.weights[task.name].numpy().astype(np.float64) if task.name in rows.weights else None
-            shares = rows.shares[task.name].numpy().astype(np.float64) if task.name in rows.shares else None
+            every = np.arange(len(y))
+            shares = rows.learnt(task, every) if task.name in rows.shares else None
             if isinstance(task, MulticlassTask):
                 soft = rows.soft.get(task.name)
                 ratio = soft_weights.get(task.name, 1.0) / task_weights.get(task.name, 1.0)
@@ -144,6 +141,18 @@ class EstimatorLearner(Learner):
             else:
                 out[task.name] = self._labels(task, X, y, weight, seed, shares)
         return out
+
+    def check_rows(self, rows: Rows) -> None:
+        """Refuse rows with weights that the estimator does not take.
+
+        Raises:
+            EstimatorError: It takes none.
+        """
+        if (rows.weights or rows.shares) and not self.weighted:
+            raise EstimatorError(
+                f"{self.name} takes no weights of rows; leave out sample_weight, class_weight and soft, or "
+                "take another estimator"
+            )
 
     def train_all(self, trainings: Iterable[Training]) -> list[Trained]:
         """Train models that do not depend on each other, each on one thread, in `n_jobs` processes."""
@@ -170,8 +179,7 @@ class EstimatorLearner(Learner):
         index, classes = [known], [y[known]]
         weights = None if weight is None else [weight[known]]
         if shares is not None:
-            one = np.eye(task.width)[y[known]]
-            each = np.where(np.isnan(shares[known]).any(axis=1, keepdims=True), one, shares[known])
+            each = shares[known]
             each = each if weight is None else each * weight[known][:, None]
             index, classes = [known] * task.width, [np.full(len(known), c) for c in range(task.width)]
             weights = list(each.T)
@@ -202,7 +210,7 @@ class EstimatorLearner(Learner):
             known = np.flatnonzero(~np.isnan(a[:, k]))
             own, present = None if weight is None else weight[known], a[known, k]
             if shares is not None:
-                share = np.where(np.isnan(shares[known, k]), present, shares[known, k])
+                share = shares[known, k]
                 each_way = np.concatenate([1 - share, share])
                 own = each_way if own is None else each_way * np.tile(own, 2)
                 known, present = np.tile(known, 2), np.repeat([0.0, 1.0], len(known))
