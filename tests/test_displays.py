@@ -16,6 +16,8 @@ from concord.errors import (
     EmptyDataError,
     MissingDataError,
     NoAnnotationError,
+    NotFiniteError,
+    RangeError,
     ShapeError,
     UnknownNameError,
 )
@@ -180,3 +182,21 @@ class TestVerdict:
             cc.VerdictDisplay.from_verdicts([])
         with pytest.raises(DataFormatError, match="'low'"):
             cc.VerdictDisplay.from_verdicts([{k: v for k, v in ROWS[0].items() if k != "low"}])
+
+
+@pytest.mark.parametrize(
+    ("p", "error"),
+    [
+        ([[0.9, 0.1], [np.nan, np.nan], [0.4, 0.6]], NotFiniteError),
+        ([[9.0, -3.0], [2.0, 5.0], [4.0, 0.6]], RangeError),
+        ([[0.9, 0.1]], ShapeError),
+    ],
+)
+def test_what_is_no_probability_is_not_drawn(p, error):
+    with pytest.raises(error):
+        cc.CalibrationDisplay.from_predictions(cc.MulticlassTask("pet", ["cat", "dog"]), [0, 1, 0], p)
+
+
+def test_a_word_that_is_no_verdict_is_refused():
+    with pytest.raises(DataFormatError, match="'splendid' is no verdict"):
+        cc.VerdictDisplay.from_verdicts([verdict("auto", 1.0, "splendid")])

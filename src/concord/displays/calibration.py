@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.validation import check_is_fitted
 
-from concord.arrays import as_numbers
+from concord.arrays import as_numbers, check_probability
 from concord.displays.axes import axes_of, one_named
-from concord.errors import AnnotationError, NoAnnotationError, ShapeError
+from concord.errors import AnnotationError, ShapeError
 from concord.estimator import by_task
-from concord.metrics import contributions, finish
+from concord.metrics import contributions, measured
 from concord.tasks import Task
 
 if TYPE_CHECKING:
@@ -77,16 +77,14 @@ class CalibrationDisplay:
 
         Raises:
             ShapeError: Probabilities of another shape.
+            RangeError: Probabilities outside [0, 1].
+            NotFiniteError: A gap or infinity among them.
             NoAnnotationError: No row is annotated.
         """
         targets = task.encode(y)
         p = as_numbers(f"task {task.name!r}: probabilities", probabilities, None, task.outputs)
-        if p.shape != (len(targets), task.width):
-            raise ShapeError(
-                f"task {task.name!r}: probabilities have shape {(len(targets), task.width)}, found {p.shape}"
-            )
-        if not task.annotated(targets).any():
-            raise NoAnnotationError(f"task {task.name!r} has no annotation in {len(targets)} rows")
+        check_probability(f"task {task.name!r}", p)
+        error = measured(task, targets, p)["ece"]  # refuses another shape, gaps, and rows without annotation
         sums = contributions("ece", task, targets, p).sum(axis=0)
         confident, right, seen = sums
         held = seen > 0
@@ -94,7 +92,7 @@ class CalibrationDisplay:
             confident[held] / seen[held],
             right[held] / seen[held],
             seen[held].astype(np.int64),
-            float(finish("ece", sums)),
+            error,
             task=task.name,
         ).plot(ax=ax)
 

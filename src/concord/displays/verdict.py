@@ -84,6 +84,9 @@ class VerdictDisplay:
         for field in FIELDS:
             if any(field not in row for row in rows):
                 raise DataFormatError(f"a verdict has no {field!r}; judge again with `concord study`")
+        for row in rows:
+            if row["verdict"] not in LOOKS:
+                raise DataFormatError(f"{row['verdict']!r} is no verdict; judge again with `concord study`")
         named = []
         for field, wanted in (("task", task), ("regime", regime), ("baseline", baseline)):
             held = list(dict.fromkeys(str(row[field]) for row in rows))
