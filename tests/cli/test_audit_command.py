@@ -91,3 +91,20 @@ def test_mistakes_are_one_line(words, error, message, tmp_path):
     done = concord("data.parquet", *words)
     assert isinstance(done.exception, error)
     assert message in str(done.exception)
+
+
+def test_the_rows_that_are_proposed_are_given_as_data_too(tmp_path, monkeypatch, capsys):
+    import json
+
+    monkeypatch.chdir(tmp_path)
+    pets = "path,pet,purrs,barks\n" + "".join(f"{i}.png,{'cat' if i % 2 else 'dog'},1,0\n" for i in range(8))
+    (tmp_path / "pets.csv").write_text(pets)
+    np.savez("p.npz", pet=np.full((8, 2), 0.5), traits=np.full((8, 2), 0.5))
+    given = ["pets.csv", "--task", "pet", "--labels", "traits=purrs,barks", "--predictions", "p.npz"]
+    done = CliRunner().invoke(
+        app, ["relation", "audit", *given, "--propose", "rows.csv", "--rows", "3", "--json", "rows.json"]
+    )
+    assert done.exit_code == 0, done.output
+    lines = (tmp_path / "rows.csv").read_text().splitlines()[1:]
+    numbers = [int(line.rsplit(",", 1)[1]) for line in lines]
+    assert json.loads((tmp_path / "rows.json").read_text()) == {"proposed": numbers}

@@ -706,8 +706,17 @@ def test_images_keep_the_paths_that_they_were_given_by(tmp_path, monkeypatch):
     mixed = predict(run, ["link.png", str(tmp_path / "new"), "other/c.png", "link.png"])
     absolute = [f"{tmp_path.as_posix()}/new/{name}" for name in ("a.png", "b.png")]
     assert mixed["path"].to_list() == ["link.png", *absolute, "other/c.png", "link.png"]
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    outer = predict(run, ["../new", "../other/c.png"])
+    assert outer["path"].to_list() == ["../new/a.png", "../new/b.png", "../other/c.png"]
+    monkeypatch.chdir(tmp_path)
     values = whole.drop("path")
-    for found, rows in ((one, [1]), (mixed, [2, 0, 1, 2, 2])):  # of other batches, to rounding
+    for found, rows in (
+        (one, [1]),
+        (mixed, [2, 0, 1, 2, 2]),
+        (outer, [0, 1, 2]),
+    ):  # of other batches, to rounding
         both = (frame.select(pl.selectors.numeric()) for frame in (found, values[rows]))
         np.testing.assert_allclose(*both, rtol=1e-5)
     (tmp_path / "rows.csv").write_text("path\nnew/a.png\n")

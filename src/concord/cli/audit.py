@@ -100,6 +100,7 @@ def audit(
         locators = [name for name in ("path", "row", "text") if name in manifest.frame.columns]
         chosen = manifest.frame[which].select(locators).with_columns(number=which)
         write_csv(propose, [chosen.columns, *map(list, chosen.iter_rows())])
+        write_json(json_out, {"proposed": which.tolist()})
         say(f"wrote {len(which)} rows to {propose}; annotate them for {first.name} and {second.name}")
         return
     targets = manifest.targets()

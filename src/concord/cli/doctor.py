@@ -55,7 +55,8 @@ def doctor(json_out: JsonOption = None) -> None:
     say(f"concord {__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}")
     say("installed: " + ", ".join(f"{name} {version}" for name, version in core.items() if version))
     for extra, versions in extras.items():
-        say(_extra(extra, versions) + unfit.get(extra, ""))
+        reason = unfit.get(extra)
+        say(_extra(extra, versions) + (f"; {reason}" if reason else ""))
     say(f"accelerator: {accelerator}")
     if missing:
         say(f"missing: {', '.join(missing)}; pip install concord-mtl brings them")
@@ -105,9 +106,7 @@ def _unfit(versions: Mapping[str, str]) -> str:
     for name in versions if all(versions.values()) else ():
         reason = unfit(name)
         if reason is not None:
-            return (
-                f"; installed, but {name} does not fit this torch ({reason}): install releases of one build"
-            )
+            return f"installed, but {name} does not fit this torch ({reason}): install releases of one build"
     return ""
 
 

@@ -318,7 +318,7 @@ def check(
             "trust": number_or_none(found.trust),
             "sentence": found.sentences()[0],
             "left_out": left_out,
-            "contradictions": [asdict(cell) for cell in found.contradictions],
+            "contradictions": [asdict(cell) for cell in found.told_contradictions],
             "given": relation_json(given, 0.0),
             "estimate": relation_json(own, 0.0) | {"level": level, "conditional": True},
         },

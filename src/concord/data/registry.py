@@ -78,4 +78,4 @@ def read(name: str, root: str | Path, **options: Any) -> Manifest:
         tell(f"{module.TITLE}: read from {inner}, one folder below the one named")
         manifest = module.read(inner, **taken)
     own = module.__name__.rpartition(".")[2].replace("_", "-")
-    return manifest if own in FORMATS else replace(manifest, origins=(own,))
+    return replace(manifest, origins=(own,)) if reads_data_set(own) else manifest

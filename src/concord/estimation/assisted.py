@@ -61,14 +61,12 @@ def _intervals(
 ) -> Array:
     """Intervals for every number of hits among n: (2, n + 1)."""
     k = np.arange(n + 1)
-    choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
-    theta = np.linspace(0.0, 1.0, POINTS)[:, None]
-    likely = choose + xlogy(k, theta) + xlog1py(n - k, -theta)
+    choose, likely, probable = _binomial(n)
     strength, weight = np.asarray(mixture[0])[:, None], np.asarray(mixture[1])[:, None]
     a, b = guess * strength, (1 - guess) * strength
     expected = np.logaddexp.reduce(weight + choose + betaln(a + k, b + n - k) - betaln(a, b), axis=0)
     order = np.argsort(expected - likely, axis=1, kind="stable")
-    p = np.take_along_axis(np.exp(likely), order, axis=1)
+    p = np.take_along_axis(probable, order, axis=1)
     accepted = np.cumsum(p, axis=1) - p / 2 < level
     inside = np.zeros_like(accepted)
     np.put_along_axis(inside, order, accepted, axis=1)
@@ -77,3 +75,13 @@ def _intervals(
     first, last = inside.argmax(axis=0), POINTS - 1 - inside[::-1].argmax(axis=0)
     step = 1 / (POINTS - 1)
     return np.stack([np.maximum(first * step - step, 0.0), np.minimum(last * step + step, 1.0)])
+
+
+@lru_cache(maxsize=8)
+def _binomial(n: int) -> tuple[Array, Array, Array]:
+    """Logarithms of the coefficients (n + 1,); log-probability and probability of counts (POINTS, n + 1)."""
+    k = np.arange(n + 1)
+    choose = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+    theta = np.linspace(0.0, 1.0, POINTS)[:, None]
+    likely = choose + xlogy(k, theta) + xlog1py(n - k, -theta)
+    return choose, likely, np.exp(likely)

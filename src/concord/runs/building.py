@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +219,9 @@ def _with_length(
             if task.name in counts:
                 counts[task.name] += int(manifest.annotated(task.name).sum())
     length = training_length(counts, rows_per_task, FEWEST_STEPS)
+    if config.stages.kind != "auto":  # whose steps hold rows by source, not by task
+        rule = "as the rule counts rows, batch_size by the number of tasks; a step draws from all sources"
+        length = replace(length, reason=f"{length.reason} ({rule})")
     steps = asked.model_copy(update={"steps": length.steps})
     return config.model_copy(update={"training": steps}), length
 

@@ -142,10 +142,10 @@ def _images(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
     shown: list[Path] = []
     real: list[Path] = []
     for place in places:
-        inner = [place / name for name in images_below(place).frame["path"]] if place.is_dir() else [place]
-        shown += inner
+        names = images_below(place).frame["path"] if place.is_dir() else [""]
+        shown += [place / name for name in names]
         # A link that was named is meant; one within a folder must not lead out of it.
-        real += [path.absolute() if place.is_dir() else path.resolve() for path in inner]
+        real += [place.resolve() / name for name in names]
     root = Path(os.path.commonpath([path.parent for path in real]))
     paths = [path.relative_to(root).as_posix() for path in real]
     return Manifest(pl.DataFrame({"path": paths}), (), root, places[0].stem), [p.as_posix() for p in shown]

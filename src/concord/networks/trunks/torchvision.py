@@ -12,7 +12,7 @@ from concord.errors import ConfigError, MissingDataError, UnknownNameError
 from concord.networks.trunks.library import imported
 from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
 
-AUXILIARY = ("googlenet", "inception_v3")
+AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 """Models with classifiers on layers in between, for a loss of their own."""
 
 
@@ -49,21 +49,26 @@ def build(request: TrunkRequest) -> NamedTrunk:
     if request.name not in models.list_models():
         raise UnknownNameError.of("torchvision model", request.name, models.list_models())
     options = dict(request.options)
-    if request.name in AUXILIARY:
-        options.setdefault("aux_logits", False)  # nobody would train those heads
+    bare = request.name in AUXILIARY and "aux_logits" not in options  # nobody would train those heads
     weights = None
     if request.pretrained:
         weights = models.get_model_weights(request.name).DEFAULT
         _check_cached(request, weights)
+    elif bare:
+        options["aux_logits"] = False
     try:
         module = models.get_model(request.name, weights=weights, **options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"trunk torchvision:{request.name}: {error}") from error
     except OSError as error:
         raise MissingDataError(
             f"the weights of torchvision:{request.name} cannot be fetched: {error}; copy them to "
             f"{_cache()} yourself"
         ) from error
+    if bare and weights is not None:  # which come with these heads, and are refused without
+        module.aux_logits = False
+        for name in AUXILIARY[request.name]:
+            setattr(module, name, None)
     return NamedTrunk(
         Headless(module),
         "images",
