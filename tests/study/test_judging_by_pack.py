@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 
 from asserts import raises
-from concord.errors import RangeError, ShapeError
+from concord.errors import NotFiniteError, RangeError, ShapeError
 from concord.study.judging.packs import (
     STRENGTH,
     block_ranks,
@@ -133,3 +133,10 @@ def test_bad_input_is_named():
         signed_rank([1.0], -1.0)
     with raises(RangeError, "correlation"):
         correlated_t([1.0, 2.0], 1.0, correlation=1.0)
+
+
+def test_a_difference_that_is_not_known_is_no_equal_one():
+    with raises(NotFiniteError, "found NaN"):
+        signed_rank([3.0, np.nan], 0.5)
+    with raises(NotFiniteError, "found NaN"):
+        pack_means([1.0, np.inf], ["a", "b"])

@@ -272,3 +272,15 @@ def test_bad_input():
         paired([])
     with pytest.raises(ShapeError, match="k >= 2"):
         mean_ranks([[1.0]])
+
+
+@pytest.mark.parametrize("seeds", [[0.1, -0.2, 0.15], [0.3, 0.3, 0.3], [np.nan, 0.1, 0.2]])
+def test_noise_that_is_not_known_decides_nothing(seeds):
+    said, tests, _ = verdicts([seeds, [-d for d in seeds]], row_variance=[np.nan, np.nan])
+    assert said.tolist() == ["undecided"] * 2
+    assert np.isnan(tests.p).all()
+
+
+def test_each_comparison_has_the_degrees_of_freedom_of_its_own_test_rows():
+    found = paired(np.full((2, 5), 2.0), row_variance=[1.0, 1.0], row_units=np.array([4, 400]))
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, [3, 399]))

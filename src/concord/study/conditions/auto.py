@@ -119,6 +119,9 @@ def _key(setting: Setting, effort: Effort) -> str:
     )
     found = hashlib.sha256(repr((*parts, torch.get_num_threads())).encode())
     for rows in (setting.rows, setting.validation):
+        if isinstance(rows.inputs, StreamedInputs):
+            # What is kept holds these objects, so that no other can have their numbers meanwhile.
+            found.update(repr([id(source) for source in rows.inputs.sources]).encode())
         for values in _tensors(rows):
             found.update(repr((values.dtype, values.shape)).encode())
             found.update(values.numpy().tobytes())
@@ -126,7 +129,7 @@ def _key(setting: Setting, effort: Effort) -> str:
 
 
 def _tensors(rows: Rows) -> list[Tensor]:
-    by_task = (rows.targets, rows.soft, rows.weights)
+    by_task = (rows.targets, rows.soft, rows.weights, rows.shares)
     group = [] if rows.group is None else [rows.group]
     held = rows.inputs
     known = torch.from_numpy(held.number) if isinstance(held, StreamedInputs) else held
@@ -153,7 +156,7 @@ def _relation(check: RelationCheck) -> dict[str, Any]:
         "z": _plain(check.evidence.z),
         "table": [[_plain(cell) for cell in row] for row in _dense(check.relation)],
         "estimate": [[_plain(cell) for cell in row] for row in _dense(check.estimate)],
-        "contradictions": [str(each) for each in check.contradictions],
+        "contradictions": [str(each) for each in check.told_contradictions],
         "contradicted": [[each.source, each.target] for each in check.contradictions],
     }
 

@@ -52,7 +52,7 @@ def _estimates(results: Results, cell: Cell) -> bool:
 
 def confusion(results: Results) -> list[dict[str, Any]]:
     """Rows: the annotated class, columns: the predicted one; test rows summed over seeds."""
-    _, targets = results.problem.of("test")
+    targets = results.problem.targets_of("test")
     out = []
     for task in results.problem.tasks:
         if not isinstance(task, MulticlassTask):
@@ -95,7 +95,7 @@ def gallery(results: Results) -> list[dict[str, Any]]:
     relation = results.problem.relations[0]
     last = results.logits[Cell(regime, results.conditions[-1], seed)]
     agree = agreement(relation, last[relation.source.name], last[relation.target.name])
-    rows, (_, targets) = results.problem.splits["test"], results.problem.of("test")
+    rows, targets = results.problem.splits["test"], results.problem.targets_of("test")
     right = np.stack(
         [
             results.logits[Cell(regime, condition, seed)][relation.source.name].argmax(axis=1)

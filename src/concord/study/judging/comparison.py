@@ -116,7 +116,7 @@ def _verdicts(results: Results) -> list[dict[str, Any]]:
             level=plan.level,
             margin=plan.margin,
             row_variance=noise,
-            row_units=_test_units(results),
+            row_units=np.array([_test_units(results, task) for task, _ in family]),
         )
         for i, (task, condition) in enumerate(family):
             low, high = _bootstrap_interval(
@@ -149,7 +149,7 @@ def _bootstrap(results: Results) -> dict[tuple[str, str, str], Array]:
     plan = results.plan
     if plan.resamples == 0:
         return {}
-    _, targets = results.problem.of("test")
+    targets = results.problem.targets_of("test")
     test, groups = results.problem.splits["test"], results.problem.groups
     weights = bootstrap_weights(len(test), plan.resamples, groups=None if groups is None else groups[test])
     out = {}
@@ -168,10 +168,12 @@ def _bootstrap(results: Results) -> dict[tuple[str, str, str], Array]:
     return out
 
 
-def _test_units(results: Results) -> int:
-    """How many test rows, or groups of them, there are."""
-    test, groups = results.problem.splits["test"], results.problem.groups
-    return len(test) if groups is None else len(np.unique(groups[test]))
+def _test_units(results: Results, task: str) -> int:
+    """How many test rows, or groups of them, are annotated for a task."""
+    known = results.problem.task(task).annotated(results.problem.targets_of("test")[task])
+    rows = results.problem.splits["test"][known]
+    groups = results.problem.groups
+    return len(rows) if groups is None else len(np.unique(groups[rows]))
 
 
 def _row_variance(
@@ -335,15 +337,8 @@ def _calibration(results: Results) -> list[dict[str, Any]]:
         }
         for baseline in results.plan.baselines:
             if condition in _others(results, baseline):
-                found = paired(
-                    _difference(results, regime.name, condition, baseline, task, CALIBRATION),
-                    level=results.plan.level,
-                )
-                row["against"][baseline] = {
-                    "difference": float(found.mean),
-                    "low": _number(found.low),
-                    "high": _number(found.high),
-                }
+                differences = _difference(results, regime.name, condition, baseline, task, CALIBRATION)
+                row["against"][baseline] = _interval(differences, results.plan.level)
         out.append(row)
     return out
 
@@ -354,8 +349,10 @@ def _thresholds(results: Results) -> list[dict[str, Any]]:
     `against` holds the paired difference to each baseline, both at thresholds of their own.
     """
     out = []
-    for regime, condition, task in product(results.plan.regimes, results.conditions, results.tasks):
-        chosen = results.at_thresholds(regime.name, condition, task)
+    cells = list(product(results.plan.regimes, results.conditions, results.tasks))
+    found = {(r.name, c, task): results.at_thresholds(r.name, c, task) for r, c, task in cells}
+    for regime, condition, task in cells:
+        chosen = found[regime.name, condition, task]
         if chosen is None:
             continue
         row: dict[str, Any] = {
@@ -368,16 +365,17 @@ def _thresholds(results: Results) -> list[dict[str, Any]]:
             "against": {},
         }
         for baseline in results.plan.baselines:
-            other = results.at_thresholds(regime.name, baseline, task)
-            if other is not None and condition in _others(results, baseline):
-                found = paired(POINTS * (chosen - other), level=results.plan.level)
-                row["against"][baseline] = {
-                    "difference": float(found.mean),
-                    "low": _number(found.low),
-                    "high": _number(found.high),
-                }
+            other = found[regime.name, baseline, task] if condition in _others(results, baseline) else None
+            if other is not None:
+                row["against"][baseline] = _interval(POINTS * (chosen - other), results.plan.level)
         out.append(row)
     return out
+
+
+def _interval(differences: Array, level: float) -> dict[str, Any]:
+    """The mean of paired differences with its interval, by the seeds alone."""
+    found = paired(differences, level=level)
+    return {"difference": float(found.mean), "low": _number(found.low), "high": _number(found.high)}
 
 
 def _cost(results: Results) -> list[dict[str, Any]]:
@@ -410,7 +408,7 @@ def _splits(results: Results) -> list[dict[str, Any]]:
         {
             "split": name,
             "rows": len(rows),
-            "groups": None if groups is None else len(set(np.asarray(groups)[rows].tolist())),
+            "groups": None if groups is None else len(np.unique(groups[rows])),
         }
         for name, rows in results.problem.splits.items()
     ]

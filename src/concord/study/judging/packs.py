@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from concord.errors import RangeError, ShapeError
+from concord.errors import NotFiniteError, RangeError, ShapeError
+from concord.study.judging.statistics import bootstrap_weights
 
 Array = npt.NDArray[np.float64]
 
@@ -49,10 +50,12 @@ def pack_means(values: Any, packs: Sequence[str]) -> Array:
 
     Raises:
         ShapeError: Packs of another number than the values.
+        NotFiniteError: A value that is NaN or infinite.
     """
     x = np.asarray(values, dtype=np.float64)
     if x.ndim == 0 or len(x) != len(packs) or not len(x):
         raise ShapeError(f"values of {len(packs)} blocks have shape ({len(packs)}, ...), found {x.shape}")
+    _check_finite(x)
     named = np.asarray(packs, dtype=object)
     return np.stack([x[named == name].mean(axis=0) for name in dict.fromkeys(packs)])
 
@@ -76,8 +79,7 @@ def resampled_means(by_pack: Any, *, draws: int = DRAWS, seed: int = 0) -> Array
     """
     x = np.asarray(by_pack, dtype=np.float64)
     n = len(x)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws) / n
-    return np.asarray(np.tensordot(weights, x, axes=1))
+    return np.asarray(np.tensordot(bootstrap_weights(n, draws, seed) / n, x, axes=1))
 
 
 def signed_rank(differences: Any, rope: float, *, draws: int = DRAWS, seed: int = 0) -> Belief:
@@ -95,11 +97,13 @@ def signed_rank(differences: Any, rope: float, *, draws: int = DRAWS, seed: int 
 
     Raises:
         ShapeError: No difference, or more than one dimension.
+        NotFiniteError: A difference that is NaN or infinite: it is neither equal nor better.
         RangeError: A negative region.
     """
     z = np.asarray(differences, dtype=np.float64)
     if z.ndim != 1 or not len(z):
         raise ShapeError(f"differences have shape (packs,), with at least one, found {z.shape}")
+    _check_finite(z)
     _check(rope)
     z = np.concatenate([[0.0], z])
     pairs = z[:, None] + z[None, :]
@@ -141,6 +145,11 @@ def correlated_t(differences: Any, rope: float, *, correlation: float = 0.0) -> 
     posterior = stats.t(n - 1, loc=d.mean(), scale=max(float(scale), 1e-12))
     low, high = posterior.cdf([-rope, rope])
     return Belief(float(low), float(high - low), float(1 - high))
+
+
+def _check_finite(values: Array) -> None:
+    if not np.isfinite(values).all():
+        raise NotFiniteError("values of packs must be finite, found NaN or infinity")
 
 
 def _check(rope: float) -> None:

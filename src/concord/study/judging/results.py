@@ -74,7 +74,7 @@ class Results:
             cut = _recorded(self.records[cell], cell, of)
             if cut is None:
                 return None
-            y, p = self.problem.of("test")[1][task], self.probabilities(cell, task)
+            y, p = self.problem.targets_of("test")[task], self.probabilities(cell, task)
             values.append(finish(name, contributions(name, of, y, p, threshold=cut).sum(axis=0)))
         return np.array(values)
 
@@ -105,7 +105,7 @@ def collect(plan: Plan, problem: Problem, out: Path) -> Results:
     if missing:
         first = next(cell for cell in all_cells(plan) if cell in missing)
         raise StudyError(f"{out}: {len(missing)} runs are not done yet, {first.id} among them; run the study")
-    _, targets = problem.of("test")
+    targets = problem.targets_of("test")
     records, values, kept = {}, {}, {}
     for cell in all_cells(plan):
         records[cell], kept[cell] = load(out, plan, cell), logits(out, cell)

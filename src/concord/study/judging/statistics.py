@@ -51,7 +51,7 @@ def paired(
     level: float = 0.95,
     margin: float = 0.0,
     row_variance: Any = 0.0,
-    row_units: int | None = None,
+    row_units: Any = None,
 ) -> Paired:
     """Student's t over paired differences (last axis: the seeds), joined with the noise of the test rows.
 
@@ -67,7 +67,7 @@ def paired(
         level: Mass of the interval, in (0, 1).
         margin: Non-inferiority margin, >= 0, in the metric's unit.
         row_variance: (...) variance of the mean difference under resampling of test rows, >= 0.
-        row_units: How many test rows, or groups of them, were resampled; None for very many.
+        row_units: (...) how many test rows, or groups of them, judge a difference; None for very many.
 
     Raises:
         RangeError: A level outside (0, 1), or a negative margin.
@@ -103,20 +103,20 @@ class _Noise:
         seeds: (...) standard error by the seeds, > 0.
         n: How many seeds, >= 2.
         rows: (...) or (), standard error by the test rows, >= 0.
-        units: How many rows or groups; None for very many.
+        units: (...) or (), how many rows or groups; None for very many.
     """
 
     seeds: Array
     n: int
     rows: Array
-    units: int | None
+    units: Any
 
     def quantile(self, tail: Any) -> Array:
         """The distance that is exceeded, on one side, with this probability at most; tail in (0, 1/2]."""
         own = stats.t.isf(tail, self.n - 1) * self.seeds
         if not np.any(self.rows):
             return np.asarray(own)
-        df = np.inf if self.units is None else max(self.units - 1, 1)
+        df = np.inf if self.units is None else np.maximum(np.asarray(self.units) - 1, 1)
         return np.hypot(own, stats.t.isf(tail, df) * self.rows)
 
     def tail(self, distance: Array) -> Array:
@@ -130,7 +130,8 @@ class _Noise:
             further = self.quantile(10.0**middle) > np.abs(distance)
             low, high = np.where(further, middle, low), np.where(further, high, middle)
         p = 10.0**high
-        return np.where(distance >= 0, p, 1 - p)
+        unknown = np.isnan(distance) | np.isnan(self.seeds) | np.isnan(self.rows)
+        return np.where(unknown, np.nan, np.where(distance >= 0, p, 1 - p))
 
 
 def holm(p: Any) -> Array:
@@ -151,7 +152,7 @@ def verdicts(
     level: float = 0.95,
     margin: float = 0.01,
     row_variance: Any = 0.0,
-    row_units: int | None = None,
+    row_units: Any = None,
 ) -> tuple[npt.NDArray[np.str_], Paired, Array]:
     """A verdict on every member of a family of comparisons.
 
@@ -165,7 +166,7 @@ def verdicts(
         level: 1 minus the error that is allowed.
         margin: Non-inferiority margin in the metric's unit, >= 0.
         row_variance: (..., m) variance of each mean difference under resampling of test rows, >= 0.
-        row_units: How many test rows, or groups of them, were resampled; None for very many.
+        row_units: (..., m) how many test rows, or groups of them, judge each; None for very many.
 
     Returns:
         Verdicts (..., m), the tests they rest on, and the adjusted two-sided p-values (..., m).

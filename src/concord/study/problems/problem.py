@@ -128,8 +128,11 @@ class Problem:
 
     def of(self, split: str) -> tuple[Any, dict[str, Array]]:
         """Inputs and targets of a split."""
-        rows = self.splits[split]
-        return self.inputs[rows], {task.name: self.targets[task.name][rows] for task in self.tasks}
+        return self.inputs[self.splits[split]], self.targets_of(split)
+
+    def targets_of(self, split: str) -> dict[str, Array]:
+        """Targets of a split alone: its inputs may be large."""
+        return {task.name: self.targets[task.name][self.splits[split]] for task in self.tasks}
 
 
 def draw(problem: Problem, regime: Regime, seed: int) -> tuple[Index, dict[str, Array]]:
@@ -254,7 +257,7 @@ def check_problem(problem: Problem, plan: Plan) -> None:
         if metric not in metric_names(problem.task(name)):
             raise UnknownNameError.of(f"metric of task {name!r}", metric, metric_names(problem.task(name)))
     for split in ("val", "test"):
-        _, targets = problem.of(split)
+        targets = problem.targets_of(split)
         for task in problem.tasks:
             _check_outputs(problem, split, task, targets[task.name])
     for regime in plan.regimes:

@@ -92,7 +92,7 @@ def setting_of(
     """What a condition may use in one cell."""
     if regime.steps is not None:
         budget = budget.model_copy(update={"steps": regime.steps})
-    _, val_targets = problem.of("val")
+    val_targets = problem.targets_of("val")
     network = regime.network or plan.network
     setting = Setting(
         tasks=problem.tasks,

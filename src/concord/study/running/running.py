@@ -13,8 +13,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from concord.archive import LOOK
-from concord.data import StreamedInputs, near_copies, near_copies_in_memory
+from concord.data import Manifest, StreamedInputs, near_copies, near_copies_in_memory
 from concord.errors import ConcordError, ConcordWarning, StudyError
 from concord.study.conditions import condition as named_condition
 from concord.study.conditions import network_for
@@ -122,10 +124,19 @@ def _copies(problem: Problem) -> Iterator[str]:
     """What is to be said of near-copies without a group: by the files of sources, or of rows in memory."""
     inputs = problem.inputs
     if isinstance(inputs, StreamedInputs):
-        found = [near_copies(replace(source.manifest, name=source.name)) for source in inputs.sources]
+        # A source is there once for each split, and copies in two of them are the worst.
+        parts: dict[str, list[Manifest]] = {}
+        for source in inputs.sources:
+            parts.setdefault(source.name, []).append(source.manifest)
+        found = [near_copies(_as_one(name, manifests)) for name, manifests in parts.items()]
     else:
         found = [near_copies_in_memory(inputs, problem.groups, problem.name)]
     return (each for each in found if each is not None)
+
+
+def _as_one(name: str, manifests: Sequence[Manifest]) -> Manifest:
+    frame = pl.concat([manifest.frame for manifest in manifests], how="diagonal")
+    return replace(manifests[0], name=name, frame=frame)
 
 
 def _train(

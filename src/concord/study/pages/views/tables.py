@@ -76,6 +76,7 @@ def setup(outcome: Outcome) -> dict[str, Any]:
             **{f"rows: {task}": n for task, n in outcome.sizes.get(entry["name"], {}).items()},
             "overlap": entry.get("overlap"),
             "table": entry.get("table"),
+            "steps": entry.get("steps"),
         }
         for entry in config.get("regimes", [])
     ]
@@ -114,9 +115,16 @@ def told(outcome: Outcome) -> list[str]:
             if "rows_per_task" in budget
             else ""
         )
+        regimes = outcome.config.get("regimes") or []
+        steps = {entry["name"]: entry.get("steps") or budget["steps"] for entry in regimes}
+        each = f"{budget['steps']} steps"
+        if len(set(steps.values())) == 1:
+            each = f"{next(iter(steps.values()))} steps"
+        elif steps:
+            each = ", ".join(f"{n} steps ({name})" for name, n in steps.items())
         out.append(
             "The budget is the same for all conditions, single-task networks included: "
-            f"{budget['steps']} steps for each network{rows}."
+            f"{each} for each network{rows}."
         )
     if tuning:
         tried = math.prod(len(values) for values in tuning.values())
