@@ -24,10 +24,10 @@ SIZES = (50, 100, 200)
 FIRST_SEED = 730
 WORDS = (
     "Without an audit the intervals are conditional: they hold no error of the heads, and cover too little. After it",
-    "the interval of an audited cell is a confidence interval whatever the heads got wrong, which the estimate makes",
-    "shorter than that of the audit alone. Audited rows are drawn evenly over predicted classes, so that those of a",
-    "class are not quite a random sample of it, and cells without an audited row rely on the others. What else was",
-    "tried: [the research log](research-log.md).",
+    "the interval of an audited cell does not rest on the heads being right; the estimate makes it shorter, on",
+    "average over cells, than that of the audit alone. Coverage below .95 may come of the draw: audited rows",
+    "are drawn evenly over predicted classes, so that those of a class are not quite a random sample of it. Cells",
+    "without an audited row rely on the others. What else was tried: [the research log](research-log.md).",
 )
 
 

@@ -65,6 +65,7 @@ def measured(
             for name, each in found.items()
         }
         key = {"pack": pack, "regime": regime, "seed": seed, "table": table, "way": way}
+        key |= {"steps": steps, "effort": effort_name}
         return key | {"score": score, "scarce": tasks[regime == "few-label"].name} | more
 
     effort = replace(EFFORTS[effort_name], share=1.0)  # as an estimator with rivals trains its folds
@@ -121,18 +122,19 @@ def main() -> None:
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     lines = options.out.read_text().splitlines() if options.out.exists() else []
-    records = [json.loads(line) for line in lines]
-    done = {(r["pack"], r["regime"], r["seed"]) for r in records}
+    settings = (options.steps, options.effort)
+    records = [r for r in map(json.loads, lines) if (r.get("steps"), r.get("effort")) == settings]
+    made = {(r["pack"], r["regime"], r["seed"], r["table"]) for r in records}
     for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
         for pack in options.packs:
             for regime in REGIMES:
-                if (pack, regime, seed) in done:
+                if all((pack, regime, seed, table) in made for table in options.tables):
                     continue
                 found = list(measured(pack, regime, seed, options.steps, options.tables, options.effort))
                 records += found
                 with options.out.open("a") as file:
                     file.writelines(json.dumps(each) + "\n" for each in found)
-    show(records)
+    show([r for r in records if r["table"] in ("", *options.tables)])
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def measured(pack: str, regime: str, seed: int, steps: int) -> Iterator[dict[str
         for task in tasks:
             found = task_metrics(task, truth[task.name], predicted[task.name])
             score[task.name] = 100 * found["balanced_accuracy" if "balanced_accuracy" in found else "mean_f1"]
-        key = {"pack": pack, "regime": regime, "seed": seed, "effort": effort, "table": table}
+        key = {"pack": pack, "regime": regime, "seed": seed, "effort": effort, "table": table, "steps": steps}
         return key | {"score": score, "scarce": tasks[regime == "few-label"].name} | more
 
     shared = learner.predict(train_shared(learner, rows, tasks, 1.0, seed), test)
@@ -158,8 +158,9 @@ def page(records: list[dict[str, Any]], args: argparse.Namespace) -> str:
     lines = [
         "# Efforts side by side",
         "",
-        f"Written by `python benchmarks/efforts.py --page docs/efforts.md`: {machine()}. Seeds from "
-        f"{FIRST_SEED}, {args.steps} steps, rows annotated for one task alone, packs "
+        f"Written by `python benchmarks/efforts.py --packs {' '.join(args.packs)} --regimes "
+        f"{' '.join(args.regimes)} --seeds {args.seeds} --steps {args.steps} --page docs/efforts.md`: {machine()}. "
+        f"Seeds from {FIRST_SEED}, {args.steps} steps, rows annotated for one task alone, packs "
         f"{', '.join(dict.fromkeys(d['pack'] for d in decisions))}; a draw is a pack, a regime and a seed.",
         "",
         "Points of balanced accuracy (classes) and mean F1 (labels) on test rows. *Cost*: with a pair of single-task "
@@ -194,7 +195,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    held = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    lines = args.out.read_text().splitlines() if args.out.exists() else []
+    held = [each for each in map(json.loads, lines) if each.get("steps") == args.steps]
     done = {(r["pack"], r["regime"], r["seed"]) for r in held}
     for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
         for pack in args.packs:

@@ -28,7 +28,7 @@ from concord import MulticlassTask, MultilabelTask, Relation, metrics
 from concord.auto import EFFORTS, select, train_shared, train_single
 from concord.fitting import Rows
 from concord.learners import TorchLearner
-from concord.study import identities
+from concord.study import control, identities
 
 STEPS = 300
 WORLDS = (
@@ -172,15 +172,7 @@ def shown(world: World, table: str, seed: int) -> Any:
     given = world.relation
     if given is None or table == "none":
         return tuple(world.tasks)
-    cells, rng = np.array(given.table, dtype=float), np.random.default_rng([seed, 77])
-    if table == "shuffled":
-        cells = cells[rng.permutation(len(cells))]
-    if table == "partly-wrong":
-        moved = rng.choice(len(cells), max(2, round(0.25 * len(cells))), replace=False)
-        cells[moved] = cells[np.roll(moved, 1)]
-        if not given.class_to_class:
-            cells = np.where(rng.random(cells.shape) < 0.1, 1 - cells, cells)
-    return Relation(given.source, given.target, cells)
+    return given if table == "given" else control(given, table, seed)  # type: ignore[arg-type]
 
 
 def one(world: World, table: str, seed: int) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def check_pack(pack: str, options: argparse.Namespace) -> None:
         found[kind] = {
             "verdict": said.verdict,
             "trust": float(said.trust),
-            "contradicted": [str(each) for each in said.contradictions],
+            "contradicted": [str(each) for each in said.told_contradictions],
             "cells": int(relation.source.width * relation.target.width),
         }
     options.out.mkdir(parents=True, exist_ok=True)
