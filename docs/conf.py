@@ -7,6 +7,7 @@ from pathlib import Path
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from pydantic import BaseModel
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
@@ -23,6 +24,7 @@ release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+default_role = "literal"  # single backticks of docstrings
 html_theme = "furo"
 html_title = "Concord"
 html_show_sourcelink = False
@@ -33,8 +35,9 @@ nitpicky = True  # a reference to a name of ours that is not there is a warning,
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|collections|numpy|scipy|polars|pathlib|typing)\..*"),
     # Fields of documented results whose own types are private behind their doors.
-    ("py:class", r"concord\.(auto\.families\.Family|fitting\.rows\.Rows|estimation\.em\.TableRule)"),
+    ("py:class", r"concord\.(auto\.families\.Family|estimation\.em\.TableRule)"),
     ("py:class", r"concord\.(config\.schema\.\w+|decoding\.(decoders\.Decoders|thresholds\.Thresholds))"),
+    ("py:class", r"concord\.study\.(spec\.\w+|plan\.\w+Plan|drawn_faces\.poses\.Faces)"),
     ("py:class", r"concord\.(estimation\.shift\.InputShift|auto\.alignment\.Alignment)"),
 ]
 
@@ -55,6 +58,12 @@ def _dashed(app: Sphinx, what: str, name: str, thing: object, options: object, l
     # Of an attribute, Napoleon takes what stands before a colon for its type.
     if what in ("attribute", "property", "data") and lines:
         lines[0] = lines[0].replace(": ", " \N{EN DASH} ")
+
+
+def _untyped(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
+    # Types of a model's keys hold validators, which tell a reader nothing.
+    if isinstance(thing, type) and issubclass(thing, BaseModel):
+        lines[:] = [line for line in lines if not line.startswith(":vartype ")]
 
 
 def _mathml(formula: str, display: str) -> str:
@@ -82,5 +91,6 @@ def setup(app: Sphinx) -> None:
     app.add_css_file("site.css")
     app.connect("source-read", _add_commands)
     app.connect("autodoc-process-docstring", _dashed, priority=400)  # before Napoleon
+    app.connect("autodoc-process-docstring", _untyped, priority=600)  # after Napoleon
     for name in ("csv", "mermaid"):
         app.add_lexer(name, TextLexer)

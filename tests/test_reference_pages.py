@@ -14,7 +14,20 @@ import pytest
 
 from test_architecture import PUBLIC
 
-PAGES = sorted((Path(__file__).parents[1] / "docs" / "reference").glob("*.md"))
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs" / "reference").glob("*.md"))
+
+DOCUMENTED = (
+    *PUBLIC,
+    "concord.displays",
+    "concord.errors",
+    "concord.losses",
+    "concord.metrics",
+    "concord.study",
+)
+"""Doors whose names all stand in the reference; of other rooms, those that pages and examples import do."""
+
+IMPORT = re.compile(r"^ *from (concord(?:\.\w+)+) import (?:\(([^)]+)\)|(.+))$", flags=re.MULTILINE)
 DIRECTIVE = re.compile(r"^\.\. auto(class|function|module|data):: ([\w.]+)$", flags=re.MULTILINE)
 
 
@@ -42,12 +55,38 @@ def described() -> dict[str, object]:
 
 
 def public() -> dict[str, object]:
-    """Names of the public doors."""
+    """Names of the documented doors."""
     return {
         f"{door}.{name}": getattr(importlib.import_module(door), name)
-        for door in PUBLIC
+        for door in DOCUMENTED
         for name in names_of(importlib.import_module(door))
         if name != "__version__"
+    }
+
+
+def imported(text: str) -> set[str]:
+    """Paths of the names that `from concord.ROOM import ...` takes, in a page or a script."""
+    found = set()
+    for module, wrapped, line in IMPORT.findall(text):
+        names = re.sub(r"#.*", "", wrapped or line).replace("\n", " ").split(",")
+        found |= {f"{module}.{name.split()[0]}" for name in names if name.strip()}
+    return found
+
+
+def shown() -> dict[str, str]:
+    """Texts for users by name: pages, notebooks and examples; not those for who works on the package."""
+    docs = ROOT / "docs"
+    paths = [
+        ROOT / "README.md",
+        *docs.rglob("*.md"),
+        *docs.glob("notebooks/*.py"),
+        *ROOT.glob("examples/*.py"),
+    ]
+    left_out = {"develop", "_build"}
+    return {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+        for path in sorted(paths)
+        if not left_out & set(path.parts)
     }
 
 
@@ -77,6 +116,25 @@ def returned(value: object) -> set[type]:
 def test_every_public_name_is_in_the_reference():
     known = list(map(id, described().values()))
     assert [path for path, value in public().items() if id(value) not in known] == []
+
+
+def test_every_name_that_a_page_or_an_example_imports_is_in_the_reference():
+    known = list(map(id, described().values()))
+    taken = {(path, where) for where, text in shown().items() for path in imported(text)}
+    assert {where for _, where in taken} > {"docs/export.md", "examples/own_coupling.py"}
+    missing = []
+    for path, where in sorted(taken):
+        module, _, name = path.rpartition(".")
+        if id(getattr(importlib.import_module(module), name)) not in known:
+            missing.append(f"{path}, imported by {where}")
+    assert missing == []
+
+
+def test_imports_of_a_text_are_seen():
+    text = (
+        "from concord.study import (\n    run,  # all\n    compare as c,\n)\nfrom concord.runs import train\n"
+    )
+    assert imported(text) == {"concord.study.run", "concord.study.compare", "concord.runs.train"}
 
 
 def test_everything_that_a_public_name_returns_is_in_the_reference():

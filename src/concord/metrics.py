@@ -228,7 +228,7 @@ def contributions(metric: str, task: Task, targets: Any, p: Array, *, threshold:
         threshold: Where predictions are cut; see `decisions`.
 
     Returns:
-        (n, parts, m): sum it over rows, weighted as you like, and give the result to `finish`.
+        Shape (n, parts, m). Sum it over rows, weighted as you like, and give the result to `finish`.
 
     Raises:
         UnknownNameError: A metric that the task does not have, or `map`.
@@ -289,8 +289,8 @@ def standard_error(values: Any, group: Any = None, weights: Any = None) -> Any:
         weights: (n,) >= 0; None for ones.
 
     Returns:
-        (...) >= 0. NaN where fewer than two groups have weight: nothing is known of the noise then, and a
-        comparison with NaN is false. A float for one-dimensional values.
+        (...) >= 0. NaN where fewer than two groups have weight, since nothing is known of the noise then, and
+        a comparison with NaN is false. A float for one-dimensional values.
 
     Raises:
         ShapeError: Groups or weights of another number than the values.
@@ -335,7 +335,8 @@ def z_score(values: Any, group: Any = None, weights: Any = None) -> float:
         weights: (n,) >= 0; None for ones.
 
     Returns:
-        0 where fewer than two groups have weight: what cannot be told from noise never passes a threshold.
+        0 where fewer than two groups have weight, since what cannot be told from noise never passes a
+        threshold.
     """
     error = standard_error(values, group, weights)
     if np.isnan(error):

@@ -47,7 +47,7 @@ def predict(
         root: What the config's feature files are relative to; as in the config unless given.
 
     Returns:
-        A row a sample: its columns `path` (a manifest's own; of one folder alone, relative to it; else as it
+        One row per sample, columns `path` (a manifest's own; of one folder alone, relative to it; else as it
         was given), `row` or `text`, then by task `TASK.head` and `TASK.joint` (the class; or the labels from
         .5 on, with semicolons between; the joint ones from the run's thresholds on, where it has any),
         `TASK.head.NAME` and `TASK.joint.NAME`
