@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from concord.tasks import MISSING_CLASS
-
 
 class SkippedInputWarning(UserWarning):
     """An input could not be loaded and its row was left out of a batch."""
@@ -47,14 +45,6 @@ class Batch:
     index: Tensor
     skipped: tuple[Skipped, ...] = ()
     soft: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def hard(self) -> dict[str, Tensor]:
-        """Targets of the rows that have no soft target of the task, gaps elsewhere: a row counts once."""
-        out = dict(self.targets)
-        for name, shares in self.soft.items():
-            out[name] = torch.where(torch.isnan(shares).any(dim=1), out[name], MISSING_CLASS)
-        return out
 
     @property
     def shares(self) -> dict[str, Tensor]:

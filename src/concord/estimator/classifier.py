@@ -359,11 +359,15 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     def _decides(self) -> bool:
         """Whether ``"auto"`` has something to decide."""
-        return len(self.tasks_) > 1 and isinstance(self.coupling, str) and self.coupling == "auto"
+        return len(self.tasks_) > 1 and self._chooses("auto")
+
+    def _chooses(self, name: str) -> bool:
+        """Whether the coupling is this way of choosing one; a frame or an array has an == of its own."""
+        return isinstance(self.coupling, str) and self.coupling == name
 
     def _length(self, share: float) -> float:
         """Length of a training by anything but ``"auto"``, with that of one network as 1."""
-        first = len(self.tasks_) > 1 and isinstance(self.coupling, str) and self.coupling == "two-stage"
+        first = len(self.tasks_) > 1 and self._chooses("two-stage")
         effort = self._effort()
         return (effort.folds * effort.share if first else 0.0) + share
 
@@ -379,7 +383,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             train = partial(self._trained, learner, relations)
             self._network = train(rows, 1.0, self._seed, say=self._say)
             self.cost_ = self._length(1.0) * (1.0 if len(self.tasks_) > 1 else 0.5)
-            if len(self.tasks_) > 1 and (self.coupling == "two-stage" or checked_couplings(self.coupling)):
+            if len(self.tasks_) > 1 and (self._chooses("two-stage") or checked_couplings(self.coupling)):
                 self.zero_shot_ = zero_shot_classes(rows, self.tasks_, relations)
             held_out = {} if metric is None else self._held_out(train, learner, rows)
         if metric is not None:
@@ -401,7 +405,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         if len(self.tasks_) == 1:
             say(f"one task, {self.tasks_[0].name}: the single-task model")
             return train_single(learner, rows, self.tasks_[0], share, seed)
-        if isinstance(self.coupling, str) and self.coupling == "two-stage":
+        if self._chooses("two-stage"):
             effort = self._effort()
             return two_stage(
                 learner, rows, self.tasks_, relations, effort=effort, seed=seed, share=share, say=say
@@ -571,7 +575,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         sequence_of("tasks", self.tasks, (MulticlassTask, MultilabelTask), "tasks")
         sequence_of("relations", self.relations, Relation, "relations")
         checked_couplings(self.coupling)
-        if isinstance(self.coupling, str) and self.coupling == "two-stage":
+        if self._chooses("two-stage"):
             one_of('effort of coupling="two-stage"', self.effort, IN_FOLDS)
         if not (self.trunk is None or callable(self.trunk)):
             raise ShapeError(f"trunk is a module, or a function that makes one, found {self.trunk!r}")

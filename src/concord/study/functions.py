@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,13 @@ from types import ModuleType
 from typing import Any
 
 from concord.errors import MissingDataError, StudyError, UnknownNameError
+
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def names_function(given: str) -> bool:
+    """Whether a text reads `module:function`."""
+    return _FUNCTION.fullmatch(given) is not None
 
 
 def called(given: str, folder: str, **options: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +22,7 @@ from pydantic import (
 from concord.config import RelationPlan as SourcedRelation
 from concord.config import SourcePlan, TaskPlan, as_config, read_config, training_length
 from concord.errors import MissingDataError, StudyError, UnknownNameError
+from concord.study.functions import names_function
 from concord.study.spec import (
     FEWEST_STEPS,
     AnyNetwork,
@@ -398,7 +398,7 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
         _known(where, "condition", condition.use, condition_names)
     if isinstance(plan.problem, str) and ":" in plan.problem:
         # What it returns is for those who load it: a plan is checked without running anybody's code.
-        if not _FUNCTION.fullmatch(plan.problem):
+        if not names_function(plan.problem):
             raise StudyError(
                 f"{where}, problem: a function is named as module:function, found {plan.problem!r}"
             )
@@ -434,9 +434,6 @@ def _resize(described: dict[str, Any], size: Any) -> None:
         inputs = source.get("inputs") if isinstance(source, dict) else None
         if isinstance(inputs, dict) and inputs.get("kind") in ("images", "arrays"):
             inputs["size"] = size
-
-
-_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 _BRANCHES = ("Data", "Sourced", "str", "Network", "TrunkNetwork", "constrained-int")

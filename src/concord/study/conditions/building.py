@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
@@ -24,7 +23,7 @@ from concord.networks import (
     seeded,
     usual_torch,
 )
-from concord.study.functions import called
+from concord.study.functions import called, names_function
 from concord.study.spec import AnyNetwork, Network, TrunkNetwork
 from concord.tasks import Task
 
@@ -123,12 +122,9 @@ def _trunk(plan: TrunkNetwork, shape: Sequence[int], folder: str) -> nn.Module:
     return built.module
 
 
-_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
-
-
 def _returned(plan: TrunkNetwork, folder: str) -> nn.Module:
     """The trunk that a function returns."""
-    if not _FUNCTION.fullmatch(plan.trunk):
+    if not names_function(plan.trunk):
         raise UnknownNameError.of("source of a trunk", plan.trunk.partition(":")[0], TRUNK_SOURCES)
     if plan.pretrained or plan.download:
         raise StudyError(f"network: function {plan.trunk} loads its own weights: leave pretrained out")
