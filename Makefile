@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo check test test-fuzz test-docs test-trunks test-slow test-lowest test-pythons lint format docs clean
+.PHONY: help setup demo check test test-fuzz test-docs test-trunks test-slow test-lowest test-pythons lint format docs evidence clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -81,6 +81,11 @@ docs: setup ## build the site in docs/_build/html, every warning an error, and r
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	$(BIN)/pytest tests/test_docstrings.py -k examples
+
+# What is asked for: make evidence ARGUMENTS="list", "run method-digits", "run --quick", "run --budget 120", "marks".
+ARGUMENTS ?= run
+evidence: setup ## measure everything again and write its pages: a day and a half on 2 cores, resumable (ARGUMENTS=list)
+	$(BIN)/python benchmarks/evidence.py $(ARGUMENTS)
 
 clean: ## remove .venv and all caches
 	rm -rf .venv .venv-* .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* docs/_build

@@ -1,14 +1,16 @@
 """A small audit of an estimated relation: error and coverage of its intervals, before and after.
 
-    python benchmarks/audit.py [--packs mushroom ...] [--seeds 5] [--page docs/audit.md]
+    python benchmarks/audit.py [--packs mushroom ...] [--seeds 5] [--out FILE] [--page]
 
-By default the packs with real labels; `synthetic` are drawn faces whose relation is known. Rows annotated for one task alone; heads by `CoupledClassifier.cross_fit`; the truth is the frequency over all
-rows of the pack. Audited rows are drawn by `propose_audit`.
+By default the packs with real labels; `synthetic` are drawn faces whose relation is known. Rows annotated for one
+task alone; heads by `CoupledClassifier.cross_fit`; the truth is the frequency over all rows of the pack. Audited
+rows are drawn by `propose_audit`. Draws that --out holds are not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,8 @@ from scipy import stats
 
 import concord as cc
 import problems
-from page import machine
+from held import Held
+from page import DOCS, machine, page_option, table
 
 PACKS = ("mushroom", "mnist10k_shape", "goemotions")
 REGIMES = ("few-class", "few-label")
@@ -100,43 +103,39 @@ def alone(source, target, y, a):
     )
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--packs", nargs="+", default=PACKS)
     parser.add_argument("--regimes", nargs="+", default=REGIMES)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED)
     parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--page", type=Path)
-    args = parser.parse_args()
+    parser.add_argument("--out", type=Path, help="where draws are kept, so that none is made twice")
+    page_option(parser, DOCS / "audit.md")
+    args = parser.parse_args(arguments)
+    held = Held(args.out)
+    where = held.once({"what": "machine"}, machine)
     rows = [
         row
         for pack in args.packs
         for regime in args.regimes
         for seed in range(args.first_seed, args.first_seed + args.seeds)
-        for row in one(pack, regime, seed, args.steps)
+        for row in held.once(
+            {"pack": pack, "regime": regime, "seed": seed, "steps": args.steps},
+            partial(one, pack, regime, seed, args.steps),
+        )
     ]
-    text = page(rows, args)
+    text = page(rows, args, where)
     print(text)
     if args.page:
+        args.page.parent.mkdir(parents=True, exist_ok=True)
         args.page.write_text(text, encoding="utf-8")
 
 
-def page(rows: list[dict], args) -> str:
+def page(rows: list[dict], args, where: str) -> str:
     """The page, means over regimes and seeds."""
-    lines = [
-        "# A small audit of an estimated relation",
-        "",
-        f"Written by `python benchmarks/audit.py --page docs/audit.md`: {machine()}. "
-        f"{args.seeds} seeds from {args.first_seed}, {args.steps} steps, regimes {', '.join(args.regimes)}; no row "
-        "is annotated for both tasks but the audited ones. Error: mean absolute difference of all cells to the "
-        "frequency over all rows of the pack. Coverage and width: 95 % intervals of cells whose true value lies "
-        "between .05 and .95. *Audit alone*: the exact interval (Clopper and Pearson) from the audited rows.",
-        "",
-        "| pack | rows | error | coverage | width | width, audit alone |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = []
     for pack in args.packs:
         for n in (0, *SIZES):
             mine = [r for r in rows if r["pack"] == pack and r["rows"] == n and r["kind"] != "audit alone"]
@@ -144,9 +143,27 @@ def page(rows: list[dict], args) -> str:
             mean = {key: np.mean([r[key] for r in mine]) for key in ("error", "coverage", "width")}
             other = f"{np.mean([r['width'] for r in alone_]):.2f}" if alone_ else ""
             lines.append(
-                f"| {pack} | {n} | {mean['error']:.3f} | {mean['coverage']:.2f} | {mean['width']:.2f} | {other} |"
+                [
+                    pack,
+                    str(n),
+                    f"{mean['error']:.3f}",
+                    f"{mean['coverage']:.2f}",
+                    f"{mean['width']:.2f}",
+                    other,
+                ]
             )
-    return "\n".join([*lines, "", *WORDS]) + "\n"
+    text = [
+        "# A small audit of an estimated relation",
+        "",
+        f"Written by `python benchmarks/audit.py --page`: {where}. "
+        f"{args.seeds} seeds from {args.first_seed}, {args.steps} steps, regimes {', '.join(args.regimes)}; no row "
+        "is annotated for both tasks but the audited ones. Error: mean absolute difference of all cells to the "
+        "frequency over all rows of the pack. Coverage and width: 95 % intervals of cells whose true value lies "
+        "between .05 and .95. *Audit alone*: the exact interval (Clopper and Pearson) from the audited rows.",
+        "",
+        table(["pack", "rows", "error", "coverage", "width", "width, audit alone"], lines),
+    ]
+    return "\n".join([*text, "", *WORDS]) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ average precision, with its standard error over seeds. Every draw is kept in the
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from concord.auto import EFFORTS, first_stage, select, train_single
 from concord.learners import TorchLearner, train_and_predict
 from concord.metrics import probabilities, task_metrics
 from efforts import drawn
+from held import Held
 
 PACKS = ("synthetic", "goemotions", "mnist10k_shape", "digits")
 REGIMES = ("few-class", "few-label")
@@ -120,21 +121,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--out", type=Path, default=Path("runs/best_alone.jsonl"))
     options = parser.parse_args()
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    lines = options.out.read_text().splitlines() if options.out.exists() else []
-    settings = (options.steps, options.effort)
-    records = [r for r in map(json.loads, lines) if (r.get("steps"), r.get("effort")) == settings]
-    made = {(r["pack"], r["regime"], r["seed"], r["table"]) for r in records}
-    for seed in range(FIRST_SEED, FIRST_SEED + options.seeds):
-        for pack in options.packs:
-            for regime in REGIMES:
-                if all((pack, regime, seed, table) in made for table in options.tables):
-                    continue
-                found = list(measured(pack, regime, seed, options.steps, options.tables, options.effort))
-                records += found
-                with options.out.open("a") as file:
-                    file.writelines(json.dumps(each) + "\n" for each in found)
-    show([r for r in records if r["table"] in ("", *options.tables)])
+    held = Held(options.out)
+    records: list[dict[str, Any]] = []
+    for seed, pack, regime in product(range(FIRST_SEED, FIRST_SEED + options.seeds), options.packs, REGIMES):
+        key = {"pack": pack, "regime": regime, "seed": seed, "steps": options.steps}
+        key |= {"tables": options.tables, "effort_name": options.effort}
+        records += held.once(key, lambda given=key: list(measured(**given)))
+    show(records)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """How fast data is: opening a large manifest, starting an epoch, batches of features and of images.
 
-    python benchmarks/data.py [--quick] [--tiny-files 400000] [--only manifest features images tiny] [--page]
+    python benchmarks/data.py [--quick] [--tiny-files 400000] [--only manifest features images tiny]
+                              [--out FILE] [--page]
 
 Everything is made in a temporary folder and removed again. Each part runs in a process of its own, so that
 peak memory is that part's. Ratios to plain pillow hold on other machines, too; times hold on this one.
+Parts that --out holds are not measured again.
 """
 
 from __future__ import annotations
@@ -11,24 +13,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import page
 from concord.data import read_manifest, write_manifest
+from held import Held
 
 EXPRESSIONS = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger")
 UNITS = tuple(f"AU{number}" for number in (1, 2, 4, 6, 7, 10, 12, 15, 23, 24, 25, 26))
 SHARES = {"frames": 0.6, "units": 0.3, "photos": 0.1}
 WIDTH = 64
+SIZES = ("rows", "images", "tiny_files")
 GOALS = {
     "open_s": "<= 10",
     "open_peak_gb": "<= 1",
@@ -39,8 +44,8 @@ GOALS = {
 }
 
 
-def main() -> None:
-    """Run the parts and print what was measured, as JSON on the last line."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run the parts, print what was measured, and write it where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a tenth of the sizes or less")
     parser.add_argument("--rows", type=int, help="rows of the manifest (5,000,000; quick: 500,000)")
@@ -50,43 +55,48 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=sorted(PARTS), default=list(PARTS))
     parser.add_argument("--folder", type=Path, help="where to make the data (a temporary folder)")
-    parser.add_argument("--page", action="store_true", help="write the section of docs/benchmarks.md")
+    parser.add_argument("--out", type=Path, help="where parts are kept, so that none is measured twice")
+    page.page_option(parser, page.PAGE)
     parser.add_argument("--part", choices=sorted(STEPS), help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.rows = options.rows or (500_000 if options.quick else 5_000_000)
     options.images = options.images or (500 if options.quick else 4_000)
     options.tiny_files = options.tiny_files or (4_000 if options.quick else 40_000)
     if options.part:
         print(json.dumps(STEPS[options.part](options)))
         return
-    results: dict[str, Any] = {"machine": machine(), "rows": options.rows, "tiny_files": options.tiny_files}
+    held, results = Held(options.out), {}
+    where = held.once({"what": "machine"}, where_and_with_what)
+    sizes = {name: getattr(options, name) for name in SIZES}
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for name in options.only:
-            for step in PARTS[name]:
-                results[step] = child(step, Path(folder), options)
-                show(step, results[step])
-    print(f"machine: {results['machine']}")
-    print(json.dumps(results))
+            results |= held.once({"part": name, **sizes}, partial(measured, name, Path(folder), options))
     if options.page:
-        write_page(results, options)
+        write_page(results, where, options)
 
 
-def machine() -> str:
-    """What the numbers were measured on."""
+def measured(part: str, folder: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """The steps of a part, one after the other: by step, what was measured."""
+    found = {}
+    for step in PARTS[part]:
+        found[step] = child(step, folder, options)
+        show(step, found[step])
+    return found
+
+
+def where_and_with_what() -> str:
+    """The machine and the versions."""
     import polars as pl
     import torch
     from PIL import __version__ as pillow
 
-    return (
-        f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, "
-        f"torch {torch.__version__}, polars {pl.__version__}, pillow {pillow}"
-    )
+    return page.machine(f"torch {torch.__version__}", f"polars {pl.__version__}", f"pillow {pillow}")
 
 
 def child(step: str, folder: Path, options: argparse.Namespace) -> dict[str, float]:
     """Run one step in a process of its own."""
     command = [sys.executable, __file__, "--part", step, "--folder", str(folder)]
-    for name in ("rows", "images", "tiny_files"):
+    for name in SIZES:
         command += [f"--{name.replace('_', '-')}", str(getattr(options, name))]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -99,23 +109,19 @@ def show(step: str, values: dict[str, float]) -> None:
         print(f"{step:>16}  {name:<28} {value:>14,.3f}{goal}", flush=True)
 
 
-def write_page(results: dict[str, Any], options: argparse.Namespace) -> None:
-    """Write what was measured as a section of docs/benchmarks.md."""
-    import page
-
+def write_page(results: dict[str, dict[str, float]], where: str, options: argparse.Namespace) -> None:
+    """Write what was measured as a section of a page."""
     rows = [
         [step, name, f"{value:,.3f}", GOALS.get(name, "")]
         for step, values in results.items()
-        if isinstance(values, dict)
         for name, value in values.items()
     ]
     command = (
         f"python benchmarks/data.py --rows {options.rows} --images {options.images} "
         f"--tiny-files {options.tiny_files} --only {' '.join(options.only)} --page"
     )
-    body = f"`{command}`\n\n{page.machine(results['machine'].split(', ', 3)[-1])}."
-    body += "\n\n" + page.table(["part", "what", "measured", "asked"], rows)
-    page.write_section("data", "How fast data is", body)
+    body = f"`{command}`\n\n{where}.\n\n" + page.table(["part", "what", "measured", "asked"], rows)
+    page.write_section("data", "How fast data is", body, options.page)
 
 
 def peak_gb() -> float:

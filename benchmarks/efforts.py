@@ -1,6 +1,7 @@
 """Efforts of `auto` side by side on the same rows: choices, gain and harm beside `standard`.
 
-    python benchmarks/efforts.py [--packs digits ...] [--seeds 5] [--out runs/efforts.jsonl] [--page docs/efforts.md]
+    python benchmarks/efforts.py [--packs digits ...] [--seeds 5] [--out runs/efforts.jsonl]
+                                 [--page docs/efforts.md]
 
 Each draw has rows annotated for one task alone. Each effort is shown the right table, two wrong ones and none.
 Every draw that is measured is kept in the file of `--out`, and is not measured again.
@@ -9,8 +10,8 @@ Every draw that is measured is kept in the file of `--out`, and is not measured 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from concord.fitting import Rows
 from concord.learners import TorchLearner
 from concord.metrics import probabilities, task_metrics
 from concord.study import control
+from held import Held
 from page import machine
 
 PACKS = ("mnist10k_shape", "goemotions", "digits", "clothing10", "synthetic")
@@ -194,20 +196,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/efforts.jsonl"))
     parser.add_argument("--page", type=Path)
     args = parser.parse_args()
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    lines = args.out.read_text().splitlines() if args.out.exists() else []
-    held = [each for each in map(json.loads, lines) if each.get("steps") == args.steps]
-    done = {(r["pack"], r["regime"], r["seed"]) for r in held}
-    for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
-        for pack in args.packs:
-            for regime in args.regimes:
-                if (pack, regime, seed) not in done:
-                    new = list(measured(pack, regime, seed, args.steps))
-                    with args.out.open("a") as file:
-                        file.writelines(json.dumps(r) + "\n" for r in new)
-                    held += new
-                    print(pack, regime, seed, flush=True)
-    text = page(held, args)
+    held = Held(args.out)
+    records: list[dict[str, Any]] = []
+    for seed, pack, regime in product(range(FIRST_SEED, FIRST_SEED + args.seeds), args.packs, args.regimes):
+        key = {"pack": pack, "regime": regime, "seed": seed, "steps": args.steps}
+        records += held.once(key, lambda given=key: list(measured(**given)))
+        print(pack, regime, seed, flush=True)
+    text = page(records, args)
     print(text)
     if args.page:
         args.page.write_text(text, encoding="utf-8")

@@ -1,23 +1,28 @@
 """How often the guard takes what is no better, and what it still finds: its error level and power, simulated.
 
-    python benchmarks/guard_level.py [--draws 500] [--alpha .05] [--seed 0]
+    python benchmarks/guard_level.py [--draws 500] [--alpha .05] [--seed 0] [--out FILE] [--page]
 
 Heads of five classes see the truth under noise, the part `rho` of which all candidates share, and half of it
 whole groups where there are any; each is temperature-scaled on the rows that judge it, as in `auto`. Candidates
 are as good as the start (the hardest case without harm), worse, or better by a share less noise. `each` is the
-rule of 1.64 standard errors for each candidate, `joint` the test of `concord.auto.level`.
+rule of 1.64 standard errors for each candidate, `joint` the test of `concord.auto.level`. Worlds that --out holds
+are not drawn again.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 from scipy.special import softmax
 
 from concord.auto import critical_value, studentised
 from concord.decoding import temperature
+from held import Held
+from page import HARM, machine, page_option, table, write_section
 
 CLASSES = 5
 SIZES = ((50, None), (200, None), (2000, None), (200, 10), (1000, 40))
@@ -60,25 +65,45 @@ def taken(rng, draws: int, alpha: float, *world) -> dict[str, float]:
     return {rule: count / draws for rule, count in found.items()}
 
 
-def main() -> None:
-    """Print a table."""
+def main(arguments: list[str] | None = None) -> None:
+    """Print a table, and write it where that is asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--draws", type=int, default=500)
     parser.add_argument("--alpha", type=float, default=0.05)
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    print(
-        "| candidates are | rows | groups | candidates | in common | each | joint |\n|---|---|---|---|---|---|---|"
-    )
+    parser.add_argument("--out", type=Path, help="where shares are kept, so that none is drawn twice")
+    page_option(parser, HARM)
+    given = parser.parse_args(arguments)
+    held, lines = Held(given.out), []
+    where = held.once({"what": "machine"}, machine)
+    settings = {"draws": given.draws, "alpha": given.alpha, "seed": given.seed}
     for (kind, spread), (n, groups), (count, rho) in product(NOISE.items(), SIZES, CANDIDATES):
         rng = np.random.default_rng([given.seed, n, groups or 0, count, round(10 * rho)])
-        share = taken(rng, given.draws, given.alpha, n, groups, count, rho, spread)
-        print(
-            f"| {kind} | {n} | {groups or '-'} | {count} | {rho:g} | {share['each']:.3f} | {share['joint']:.3f} |",
-            flush=True,
+        share = held.once(
+            {"world": [kind, n, groups, count, rho], **settings},
+            partial(taken, rng, given.draws, given.alpha, n, groups, count, rho, spread),
         )
+        lines.append(
+            [
+                kind,
+                str(n),
+                str(groups or "-"),
+                str(count),
+                f"{rho:g}",
+                *(f"{share[rule]:.3f}" for rule in ("each", "joint")),
+            ]
+        )
+        print(" | ".join(lines[-1]), flush=True)
+    body = (
+        f"`python benchmarks/guard_level.py --draws {given.draws} --alpha {given.alpha:g} --seed {given.seed} --page`: {where}.\n\n"
+        f"Share of {given.draws} draws in which a candidate takes the place of the start, which has the burden of "
+        "proof on its side. Where candidates are as good or worse that is an error; where they are better it is what "
+        "the guard is for. `each`: 1.64 standard errors for each candidate by itself; `joint`: the guard's test.\n\n"
+    ) + table(["candidates are", "rows", "groups", "candidates", "in common", "each", "joint"], lines)
+    if given.page:
+        write_section("guard-level", "How often the guard's test errs", body, given.page)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,32 @@
 """What the defaults reach with many rows, and what `auto` takes in time and memory: from 1,000 to 100,000 rows.
 
-    python benchmarks/many_rows.py [--rows 500 5000 50000] [--seeds 1] [--forms logistic single auto] [--page]
+    python benchmarks/many_rows.py [--rows 500 5000 50000] [--seeds 1] [--forms logistic single auto]
+                                   [--out runs/many_rows.jsonl] [--page]
 
 Synthetic expressions and action units as those of the board, with less noise: `--rows` rows with a class and as
 many others with labels, 64 features, 5,000 test rows, the right table. Every fit is a process of its own, on one
 thread: seconds are of its processor, memory is the most that it held, without what Python and the libraries take.
-`single x10` is the single-task models with ten times the steps.
+`single x10` is the single-task models with ten times the steps. What --out holds is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import concord as cc
-from page import machine, table, write_section
+from held import Held
+from page import PAGE, machine, page_option, table, write_section
 
 NOISE, TEST_ROWS = 0.3, 5_000
 MEASURED = {"class": 1, "labels": 1, "seconds": 1, "mebibytes": 0}
@@ -136,22 +140,50 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=900)
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--one", nargs=3, metavar=("FORM", "ROWS", "SEED"), help="a single fit, as JSON")
-    parser.add_argument("--page", action="store_true", help="write the section of docs/benchmarks.md")
+    parser.add_argument("--measured", action="store_true", help="only what --out holds; the rest is left out")
+    parser.add_argument("--out", type=Path, help="where fits are kept, so that none is made twice")
+    page_option(parser, PAGE)
     options = parser.parse_args(arguments)
     if options.one:
         print(json.dumps(measure(options.one[0], int(options.one[1]), int(options.one[2]))))
         return
-    where, lines = machine("one thread"), []
+    held, lines = Held(options.out), []
+    where = held.once({"what": "machine"}, lambda: machine("one thread"))
+    costs: dict[str, dict[int, dict[str, float]]] = {}
     for rows in options.rows:
         for form in options.forms:
-            found = [apart(form, rows, options.first_seed + i) for i in range(options.seeds)]
-            mean = {key: np.mean([each[key] for each in found]) for key in MEASURED}
+            keys = [
+                {"form": form, "rows": rows, "seed": seed}
+                for seed in range(options.first_seed, options.first_seed + options.seeds)
+            ]
+            if options.measured and not all(key in held for key in keys):
+                continue
+            found = [held.once(key, partial(apart, form, rows, key["seed"])) for key in keys]
+            mean = {key: float(np.mean([each[key] for each in found])) for key in MEASURED}
+            costs.setdefault(form, {})[rows] = mean
             values = [f"{mean[key]:.{digits}f}" for key, digits in MEASURED.items()]
             lines.append([f"{rows:,} + {rows:,}", form, found[0]["steps"], *values])
-    body = page_body(where, options, lines)
+    body = page_body(where, options, lines) + slopes(costs)
     print(body)
     if options.page:
-        write_section("many-rows", "Many rows", body)
+        write_section("many-rows", "Many rows", body, options.page)
+
+
+def slopes(costs: dict[str, dict[int, dict[str, float]]]) -> str:
+    """By how much more rows cost more: the slope of log cost on log rows, between the least and the most rows."""
+    said = []
+    for form, by_rows in costs.items():
+        few, many = min(by_rows), max(by_rows)
+        if few < many:
+            of = {
+                key: math.log(by_rows[many][key] / by_rows[few][key]) / math.log(many / few)
+                for key in ("seconds", "mebibytes")
+                if min(by_rows[few][key], by_rows[many][key]) > 0
+            }
+            said.append(f"{form} " + ", ".join(f"{key} {value:.2f}" for key, value in of.items()))
+    if not said:
+        return ""
+    return f"\n\nSlope of log cost on log rows, from the least rows to the most (1 is linear): {'; '.join(said)}."
 
 
 def page_body(where: str, options: argparse.Namespace, lines: list[list[str]]) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 import problems
 from concord.auto import EFFORTS
 from concord.study import Cell, Plan, Problem, as_plan, compare, run, write_json
+from origin import commit
 from problems import CONTROLS, IMAGE_PROBLEMS, PROBLEMS, SCARCE
 
 HERE = Path(__file__).resolve().parent
@@ -57,11 +57,11 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
 """Packs, regimes and tables of each kind of run."""
 
 
-def plan_of(kind: str, pack: str, regime: str, seeds: int) -> Plan:
+def plan_of(kind: str, pack: str, regime: str, seeds: int, steps: int | None = None) -> Plan:
     """The study of one pack and regime."""
     problem: Problem = getattr(problems, pack)()
     first, second = (task.name for task in problem.tasks)
-    sizes = problems.regimes(_base(pack))[regime]
+    sizes = problems.regimes(base(pack))[regime]
     images = kind == "images"
     shared = {"capacity": "shared" if images else "half-shared", "weighting": "rows"}
     conditions: list[Any] = [
@@ -74,7 +74,7 @@ def plan_of(kind: str, pack: str, regime: str, seeds: int) -> Plan:
         conditions += [_with_table(name, name, table) for name in FIXED for table in ("right", "shuffled")]
     two_classes = problem.relations[0].class_to_class
     metrics = {first: "balanced_accuracy", second: "balanced_accuracy" if two_classes else "mean_f1"}
-    steps = STEPS["images" if images else "features"]
+    steps = steps or STEPS["images" if images else "features"]
     return as_plan(
         {
             "title": f"{pack}, {regime}",
@@ -97,7 +97,7 @@ def _with_table(name: str, use: str, table: str, **options: Any) -> dict[str, An
     return {"name": f"{name}.{table}", "use": use, "options": {**options, "table": TABLES[table]}}
 
 
-def _base(pack: str) -> str:
+def base(pack: str) -> str:
     """The pack that a control is made of."""
     name, _, control = pack.rpartition("_")
     return name if control in CONTROLS else pack
@@ -107,24 +107,21 @@ def note_code(path: Path, cells: int, done: int) -> None:
     """Add the commit that runs, where it has anything to do, to those that made the studies beside."""
     if done == cells:
         return
-    told = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
-    )
     held = json.loads(path.read_text())["code"] if path.exists() else []
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"code": list(dict.fromkeys([*held, told.stdout.strip() or "unknown"]))})
+    write_json(path, {"code": list(dict.fromkeys([*held, commit()]))})
 
 
 def run_all(args: argparse.Namespace) -> None:
     """Run what is missing, a study for each regime and pack."""
     packs, names, _ = KINDS[args.kind]
     if args.quick:
-        packs = tuple(pack for pack in packs if _base(pack) in QUICK) or packs[:1]
+        packs = tuple(pack for pack in packs if base(pack) in QUICK) or packs[:1]
         names = tuple(name for name in names if name in SCARCE)
     packs, names = args.packs or packs, args.regimes or names
     for regime in names:
         for pack in packs:
-            plan = plan_of(args.kind, pack, regime, 2 if args.quick else args.seeds)
+            plan = plan_of(args.kind, pack, regime, 2 if args.quick else args.seeds, args.steps)
             out = args.out / args.kind / f"{pack}.{regime}"
             trained: list[Cell] = []
             left = run(
@@ -154,6 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--packs", nargs="+")
     parser.add_argument("--regimes", nargs="+", choices=tuple(problems.regimes("digits")))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--steps", type=int, help="of a final network; 600 of features, 350 of images unless given"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--page", type=Path, default=PAGE)
     args = parser.parse_args(arguments)

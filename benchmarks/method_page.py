@@ -14,6 +14,7 @@ from scipy import stats
 
 import problems
 from concord.study import Cell, control, holm, paired
+from page import table as markdown
 from problems import SCARCE
 
 REAL = ("mnist10k_shape", "goemotions")
@@ -180,11 +181,6 @@ def better_of_two(frame: pl.DataFrame, condition: str, table: str) -> pl.DataFra
     return pl.concat(parts)
 
 
-def _table(rows: list[list[str]], header: list[str]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def _packs_of(frame: pl.DataFrame, regime: str, packs: list[str]) -> str:
     found = sorted(frame.filter(pl.col("regime") == regime)["pack"].unique())
     return "all" if found == packs else ", ".join(found)
@@ -221,7 +217,7 @@ def tables_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[st
     text = [
         "## What it said of the tables",
         "",
-        _table([[t, *(str(said[t][v]) for v in verdicts)] for t in tables], ["table", *verdicts]),
+        markdown(["table", *verdicts], [[t, *(str(said[t][v]) for v in verdicts)] for t in tables]),
         "",
     ]
     trust = {t: runs.filter(pl.col("table") == t)["trust"].drop_nulls().to_numpy() for t in tables}
@@ -254,7 +250,7 @@ def tables_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[st
             "Mean absolute error of the relation that the data give without a co-annotated row, against counts over "
             f"all training rows (mean over packs {apart['estimate_error'].mean():.3f}):",
             "",
-            _table(rows, ["pack", "few-class", "few-label", "balanced"]),
+            markdown(["pack", "few-class", "few-label", "balanced"], rows),
             "",
         ]
     return text
@@ -284,7 +280,7 @@ def cells_section(frame: pl.DataFrame, main: str) -> list[str]:
         "right table were named wrongly (a run). goemotions' table says what may occur: there a frequency can "
         "contradict a cell that says never, and no other, so that hardly any of its cells can be named.",
         "",
-        _table(rows, ["pack", "regime", "precision", "recall", "wrong cells", "named of a right table"]),
+        markdown(["pack", "regime", "precision", "recall", "wrong cells", "named of a right table"], rows),
         "",
     ]
 
@@ -338,7 +334,7 @@ def cost_section(frame: pl.DataFrame, others: list[tuple[str, pl.DataFrame]], ma
         f"`{main}` in points with scarce classes and scarce labels, right table and none, mean over packs (standard "
         "error): `--kind fast`, `--kind thorough`.",
         "",
-        _table(rows, ["effort", "packs", "mean", "most", "class", "label F1", "label AP"]),
+        markdown(["effort", "packs", "mean", "most", "class", "label F1", "label AP"], rows),
         "",
     ]
 
@@ -372,10 +368,10 @@ def images_section(out: Path) -> list[str]:
         f"{said_of(out)}: {len(seeds)} paired seeds "
         f"({seeds[0]} to {seeds[-1]}), residual net of width 16, {steps_of(out)} steps. {_of_clothes(frame)}`{main}`, differences in points with 95 % t-intervals.",
         "",
-        _table(
-            rows,
+        markdown(
             ["pack", "regime", "table", "verdicts"]
             + [f"{m} vs {b}" for b in ("single-task", "shared") for m in ("class", "label F1")],
+            rows,
         ),
         "",
     ]
@@ -420,8 +416,7 @@ def controls_section(out: Path) -> list[str]:
         "labels that live in the class's own features and are independent of the class only once these are known. "
         "Table `right` is the pack's own, which says nothing of these labels.",
         "",
-        _table(
-            rows,
+        markdown(
             [
                 "control",
                 "table",
@@ -429,6 +424,7 @@ def controls_section(out: Path) -> list[str]:
                 "below single task (Holm)",
                 "below balanced shared (Holm)",
             ],
+            rows,
         ),
         "",
     ]
@@ -494,7 +490,7 @@ def write(out: Path, page: Path) -> None:
     head = ["table", "regime"] + [
         f"{m} vs {b}" for b in ("single-task", "shared") for m in ("class", "label F1", "label AP")
     ]
-    text += [_table(rows, head), "", "## Harm", ""]
+    text += [markdown(head, rows), "", "## Harm", ""]
     rows = []
     conditions = [(main, t) for t in tables] + [
         (c, t)
@@ -525,9 +521,9 @@ def write(out: Path, page: Path) -> None:
         "The last column is what the worst cell of a method without any effect would be, at the median and at 5 %,",
         "drawn with each cell's own standard error (a cell whose differences are exactly zero adds none).",
         "",
-        _table(
-            rows,
+        markdown(
             ["condition", "table", "against", "significantly below 0", "worst cell", "worst cell by chance"],
+            rows,
         ),
         "",
         "## Against the better of the two references",
@@ -544,7 +540,7 @@ def write(out: Path, page: Path) -> None:
         row.append(mean_se(found))
         rows.append(row)
     text += [
-        _table(rows, ["table", "class", "label F1", "label AP", "all"]),
+        markdown(["table", "class", "label F1", "label AP", "all"], rows),
         "",
         "## Packs with real labels",
         "",
@@ -563,7 +559,7 @@ def write(out: Path, page: Path) -> None:
     text += [
         f"`{main}`, right table; 95 % t-intervals over paired seeds.",
         "",
-        _table(rows, ["pack", "regime", "against", "class", "label F1", "label AP"]),
+        markdown(["pack", "regime", "against", "class", "label F1", "label AP"], rows),
         "",
         *tables_section(frame, main, tables),
         *cells_section(frame, main),

@@ -1,18 +1,36 @@
-"""docs/benchmarks.md: a page of sections, each rewritten by the command that measures it."""
+"""Pages of Markdown: sections, each rewritten by the command that measures it; tables; the line of a machine."""
 
 from __future__ import annotations
 
 import os
-import platform
+from argparse import ArgumentParser
 from datetime import UTC, datetime
 from pathlib import Path
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-HEAD = """# How fast, and on what
+import origin
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = DOCS / "benchmarks.md"
+HARM = DOCS / "harm.md"
+HEADS = {
+    "benchmarks.md": """# How fast, and on what
 
 Each section is written by the command that it names; numbers are of the machine that it names. On a busy
 machine times say little, ratios within one run still do.
-"""
+""",
+    "harm.md": """# Whether it harms
+
+Each section is written by the command that it names: what `auto` costs where sharing or a table may do harm, and
+how often the test behind it errs.
+""",
+}
+"""How a page begins that does not exist yet, by its file's name."""
+
+
+def page_option(parser: ArgumentParser, default: Path) -> None:
+    """Add `--page [FILE]`."""
+    told = f"write the page; {default.name} of the documentation unless a file is named"
+    parser.add_argument("--page", type=Path, nargs="?", const=default, help=told)
 
 
 def write_section(name: str, title: str, body: str, page: Path = PAGE) -> None:
@@ -25,7 +43,8 @@ def write_section(name: str, title: str, body: str, page: Path = PAGE) -> None:
         page: The file; made where it does not exist.
     """
     begin, end = f"<!-- section: {name} -->", f"<!-- end: {name} -->"
-    text = page.read_text(encoding="utf-8") if page.exists() else HEAD
+    fallback = f"# {page.stem.replace('-', ' ').capitalize()}\n"
+    text = page.read_text(encoding="utf-8") if page.exists() else HEADS.get(page.name, fallback)
     section = f"{begin}\n## {title}\n\n{body.strip()}\n{end}"
     if begin in text:
         before, rest = text.split(begin, 1)
@@ -38,16 +57,11 @@ def write_section(name: str, title: str, body: str, page: Path = PAGE) -> None:
 
 def machine(*further: str) -> str:
     """One line: processor, cores, Python, date, load, and what else is given."""
-    load = f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores when it began"
+    found = origin.machine()
+    load = f"load {os.getloadavg()[0]:.1f} on {found['cores']} cores when it began"
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    return ", ".join([_processor(), f"Python {platform.python_version()}", *further, load, today])
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return f"{named or platform.machine()}, {os.cpu_count()} cores"
+    where = f"{found['processor']}, {found['cores']} cores"
+    return ", ".join([where, f"Python {found['python']}", *further, load, today])
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:

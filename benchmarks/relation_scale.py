@@ -1,11 +1,12 @@
 """What a large relation costs: CPU time and memory against the number of known cells.
 
-    python benchmarks/relation_scale.py [--quick] [--only SERIES ...] [--out docs/relation-scale.md]
+    python benchmarks/relation_scale.py [--quick] [--only SERIES ...] [--out FILE] [--page]
 
 Three series grow by doubling: `dense` in classes (to 10,000 x 400, every cell known, most of them 0 or 1),
 `sparse` in classes (to 100,000 x 1,000 with 40 known cells each), and `filled` in known cells at 100,000 x 1,000.
 Every size runs in a process of its own, on one thread. The slope is that of log cost on log known cells: 1 is
-linear, less means that something else (such as the logits of a batch) still weighs more than the cells.
+linear, less means that something else (such as the logits of a batch) still weighs more than the cells. Sizes that
+--out holds are not measured again.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import ctypes
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import page
+from held import Held
 
 BATCH = 256
 EVIDENCE_ROWS = 1000
@@ -43,29 +46,31 @@ TITLES = {
 }
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the series, print their tables, and write them where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "--quick", action="store_true", help="two sizes of each series, an eighth of the classes"
     )
     parser.add_argument("--only", nargs="+", choices=SERIES, default=list(SERIES))
-    parser.add_argument("--out", type=Path, help="write a page here")
+    parser.add_argument("--out", type=Path, help="where sizes are kept, so that none is measured twice")
+    page.page_option(parser, page.DOCS / "relation-scale.md")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     if asked.one:
         print(json.dumps(measure(asked.one[0], int(asked.one[1]), int(asked.one[2]))))
         return
-    parts = []
+    held, parts = Held(asked.out), []
+    where = held.once({"what": "machine"}, where_and_with_what)
     for name in asked.only:
         sizes = [(c // 8, k) for c, k in SERIES[name][:2]] if asked.quick else SERIES[name]
-        rows = [_elsewhere(name, *size) for size in sizes]
+        rows = [held.once({"series": name, "size": size}, partial(_elsewhere, name, *size)) for size in sizes]
         parts.append(f"## {TITLES[name]}\n\n{table(rows)}")
         print(parts[-1] + "\n", flush=True)
-        if asked.out:  # after each series: the last one may take long
-            asked.out.write_text("\n\n".join([head(), *parts]) + "\n", encoding="utf-8")
-    if asked.out:
-        print(f"wrote {asked.out}")
+    if asked.page:
+        asked.page.parent.mkdir(parents=True, exist_ok=True)
+        asked.page.write_text("\n\n".join([head(asked, where), *parts]) + "\n", encoding="utf-8")
+        print(f"wrote {asked.page}")
 
 
 def _elsewhere(name: str, classes: int, each: int) -> dict[str, Any]:
@@ -166,34 +171,35 @@ def slope(cells: list[int], costs: list[float]) -> float:
 def table(rows: list[dict[str, Any]]) -> str:
     """Seconds and MiB of each step at each size, with both slopes."""
     cells = [row["cells"] for row in rows]
-    lines = [
-        "| known cells | " + " | ".join(f"{c:,}" for c in cells) + " | slope of time | slope of memory |",
-        "|" + "---|" * (len(cells) + 3),
-    ]
+    lines = []
     for what in rows[0]["steps"]:
         both = [row["steps"][what] for row in rows]
         seconds, mib = [s for s, _ in both], [m for _, m in both]
-        numbers = " | ".join(f"{s:.3f} s, {m:,.0f} MiB" for s, m in both)
+        numbers = [f"{s:.3f} s, {m:,.0f} MiB" for s, m in both]
         # Below 1 ms and 1 MiB a clock and an allocator tell of themselves.
         slopes = (
             f"{slope(cells, values):.2f}" if min(values) >= least else "-"
             for values, least in ((seconds, 1e-3), (mib, 1.0))
         )
-        lines.append(f"| {what} | {numbers} | {' | '.join(slopes)} |")
-    return "\n".join(lines)
+        lines.append([what, *numbers, *slopes])
+    return page.table(["known cells", *(f"{c:,}" for c in cells), "slope of time", "slope of memory"], lines)
 
 
-def head() -> str:
-    """Title, how and where it was measured."""
+def where_and_with_what() -> str:
+    """The machine and the versions."""
     import numpy as np
     import scipy
     import torch
 
+    versions = (f"torch {torch.__version__}", f"NumPy {np.__version__}", f"SciPy {scipy.__version__}")
+    return page.machine("one thread of each process", *versions)
+
+
+def head(asked: argparse.Namespace, where: str) -> str:
+    """Title, how and where it was measured."""
     return f"""# What a large relation costs
 
-Written by `python {" ".join(sys.argv)}` on {date.today().isoformat()}: {os.cpu_count()} cores
-({platform.machine()}), of which each process uses one thread; Python {platform.python_version()},
-torch {torch.__version__}, NumPy {np.__version__}, SciPy {scipy.__version__}.
+Written by `python benchmarks/relation_scale.py --only {" ".join(asked.only)} --page`: {where}.
 
 Time is CPU time of the process, the less of {REPEATS} runs; memory is the peak above what was held before. A
 coupling's step is forward and backward at batch {BATCH}, its logits included: at 100,000 classes these are

@@ -2,6 +2,7 @@
 
     concord study configs/studies/mushroom.yaml            # to runs/mushroom; and others
     python benchmarks/results.py runs/mushroom runs/goemotions [--page docs/results.md]
+    python benchmarks/results.py runs                      # all finished studies of a folder
 
 Each study gives its sentence, a figure of the differences to single-task networks with their intervals, and a
 table of means and verdicts. Studies without an interval (one seed) are refused.
@@ -28,7 +29,9 @@ COLOURS = {"superior": "#1b7837", "inferior": "#b2182b", "non-inferior": "#4d4d4
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("studies", nargs="+", type=Path, help="folders of finished studies")
+    parser.add_argument(
+        "studies", nargs="+", type=Path, help="folders of finished studies, or of several of them"
+    )
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
     lines = [
@@ -41,11 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "Each study is one command of [the case studies](case-studies.md), with `--seeds` where fewer than five are named; a "
         "study that is not here has not been run. In figures green is better, red worse, dark grey not worse, light grey undecided.",
     ]
-    for folder in options.studies:
+    for folder in studies_in(options.studies):
         lines += ["", *section(folder, options.page.parent / "figures")]
     options.page.parent.mkdir(parents=True, exist_ok=True)
     options.page.write_text("\n".join(lines) + "\n", encoding="utf-8")
     print(f"wrote {options.page}")
+
+
+def studies_in(folders: Sequence[Path]) -> list[Path]:
+    """The folders themselves, or the finished studies in them."""
+    found = []
+    for folder in folders:
+        inside = sorted(path.parent for path in folder.glob("*/summary.json"))
+        found += [folder] if (folder / "summary.json").exists() or not inside else inside
+    return found
 
 
 def section(folder: Path, figures: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """What `auto` costs where sharing may harm: sources that look different, and tasks that are not related.
 
     python benchmarks/safety.py [--worlds shift-60 ...] [--seeds 340:348] [--rows val|test] [--table given]
+                                [--out FILE] [--page]
 
 Differences to the single-task networks, in points: mean over paired seeds and its standard error. `auto` has
 two folds (`fast`), networks 300 steps of 64 rows of each task. Worlds:
@@ -11,13 +12,16 @@ two folds (`fast`), networks 300 steps of 64 rows of each task. Worlds:
   rows, pose, light and glasses, which have nothing to do with them; judged on ten other people;
 - `PACK/few-class`, `PACK/few-label`: a pack of the board in a regime, `PACK_nuisance` a control.
 
-Rows that judge are training rows of the pack that no task had seen (`val`), or its test rows.
+Rows that judge are training rows of the pack that no task had seen (`val`), or its test rows. Draws that --out
+holds are not made again.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +33,8 @@ from concord.auto import EFFORTS, select, train_shared, train_single
 from concord.fitting import Rows
 from concord.learners import TorchLearner
 from concord.study import control, identities
+from held import Held
+from page import HARM, machine, page_option, table, write_section
 
 STEPS = 300
 WORLDS = (
@@ -175,8 +181,9 @@ def shown(world: World, table: str, seed: int) -> Any:
     return given if table == "given" else control(given, table, seed)  # type: ignore[arg-type]
 
 
-def one(world: World, table: str, seed: int) -> dict[str, Any]:
-    """Scores of single-task and shared networks and of `auto`, and what `auto` said."""
+def one(name: str, seed: int, test: bool, table: str) -> dict[str, Any]:
+    """Scores of single-task and shared networks and of `auto` in a world, and what `auto` said."""
+    world = drawn(name, seed, test)
     learner = TorchLearner(
         trunk=None, hidden=(128, 128), dropout=0.2, steps=STEPS, rows_per_task=64, learning_rate=2e-3,
         weight_decay=0.01, device="cpu",
@@ -199,8 +206,8 @@ def one(world: World, table: str, seed: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Print a table."""
+def main(arguments: list[str] | None = None) -> None:
+    """Print a table, and write it where that is asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -208,22 +215,47 @@ def main() -> None:
     parser.add_argument("--seeds", default="340:348")
     parser.add_argument("--rows", choices=("val", "test"), default="val")
     parser.add_argument("--table", choices=("given", "none", "shuffled", "partly-wrong"), default="given")
-    given = parser.parse_args()
-    seeds = range(*map(int, given.seeds.split(":")))
-    print("| world | model | balanced accuracy | label F1 | average precision |\n|---|---|---|---|---|")
+    parser.add_argument("--out", type=Path, help="where draws are kept, so that none is made twice")
+    page_option(parser, HARM)
+    given = parser.parse_args(arguments)
+    held, lines, test = Held(given.out), [], given.rows == "test"
+    where = held.once({"what": "machine"}, machine)
     for name in given.worlds:
-        found = [one(drawn(name, seed, given.rows == "test"), given.table, seed) for seed in seeds]
-        for model in ("shared", "auto"):
-            cells = []
-            for metric in found[0][model]:
-                d = np.array([each[model][metric] - each["single-task"][metric] for each in found])
-                cells.append(f"{d.mean():+.1f} ({metrics.standard_error(d):.1f})")
-            print(f"| {name} | {model} | {' | '.join(cells)} |", flush=True)
-        said = (
-            Counter(each["verdict"] for each in found),
-            Counter(" / ".join(each["chosen"]) for each in found),
-        )
-        print(f"<!-- {name}: {dict(said[0])}; {dict(said[1])} -->", flush=True)
+        found = [
+            held.once(
+                {"world": name, "seed": seed, "rows": given.rows, "table": given.table, "steps": STEPS},
+                partial(one, name, seed, test, given.table),
+            )
+            for seed in range(*map(int, given.seeds.split(":")))
+        ]
+        lines += rows_of(name, found)
+        print("\n".join(" | ".join(line) for line in lines[-2:]), flush=True)
+    body = (
+        f"`python benchmarks/safety.py --seeds {given.seeds} --rows {given.rows} --table {given.table} --page`: {where}.\n\n"
+        "Sources that look different, tasks that are not related, and packs of the board: differences to single-task "
+        "networks in points, the mean over seeds, in brackets its standard error. `auto` has two folds, networks "
+        f"{STEPS} steps of 64 rows of each task. The worlds: `python benchmarks/safety.py --help`.\n\n"
+    ) + table(
+        ["world", "model", "balanced accuracy", "label F1", "average precision", "verdicts", "chosen"], lines
+    )
+    if given.page:
+        write_section("safety", "Where sharing may harm", body, given.page)
+
+
+def rows_of(name: str, found: list[dict[str, Any]]) -> list[list[str]]:
+    """A line for the shared networks and one for `auto`, with what it said."""
+    lines = []
+    for model in ("shared", "auto"):
+        cells = []
+        for metric in found[0][model]:
+            d = np.array([each[model][metric] - each["single-task"][metric] for each in found])
+            cells.append(f"{d.mean():+.1f} ({metrics.standard_error(d):.1f})")
+        said = ["", ""]
+        if model == "auto":
+            counts = Counter(e["verdict"] for e in found), Counter(" / ".join(e["chosen"]) for e in found)
+            said = [", ".join(f"{value} {n}" for value, n in each.most_common()) for each in counts]
+        lines.append([name, model, *cells, *said])
+    return lines
 
 
 if __name__ == "__main__":

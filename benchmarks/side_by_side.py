@@ -16,7 +16,7 @@ import numpy as np
 
 import concord as cc
 from many_rows import faces
-from page import machine, table, write_section
+from page import PAGE, machine, page_option, table, write_section
 
 
 def fit(rows: int, n_jobs: int) -> tuple[float, dict[str, np.ndarray]]:
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=600, help="of each task")
-    parser.add_argument("--page", action="store_true", help="write the section of docs/benchmarks.md")
+    page_option(parser, PAGE)
     options = parser.parse_args(arguments)
     where = machine()
     fit(60, options.jobs)  # begins the processes
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     ) + table(["n_jobs=1", f"n_jobs={options.jobs}", "ratio", "range"], [rows])
     print(body)
     if options.page:
-        write_section("side-by-side", "Side by side", body)
+        write_section("side-by-side", "Side by side", body, options.page)
 
 
 if __name__ == "__main__":

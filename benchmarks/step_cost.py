@@ -1,11 +1,12 @@
 """What a training step costs with and without each coupling, and our loop beside a plain one.
 
-    python benchmarks/step_cost.py [--threads 2] [--pairs 60] [--only mlp resnet] [--page]
+    python benchmarks/step_cost.py [--threads 2] [--pairs 60] [--only mlp resnet] [--out FILE] [--page]
 
 Every coupling is timed in pairs within one run, plain and coupled steps in turn on the same network. With one
 thread the clock is the processor time of this process, so that ratios hold on a busy machine, too; with more,
 and on a GPU, it is the time that passes. Memory is what autograd keeps for the backward pass (on a GPU: the
-peak of what is allocated). Networks for a GPU are skipped where there is none.
+peak of what is allocated). Networks for a GPU are skipped where there is none. What
+--out holds is not measured again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +29,8 @@ from torch.nn import functional
 import concord as cc
 from concord.fitting import Recipe, Rows, fit
 from concord.networks import MultiTaskNetwork, SmallResNet, mlp
-from page import machine, table, write_section
+from held import Held
+from page import PAGE, machine, page_option, table, write_section
 
 
 @dataclass(frozen=True)
@@ -84,25 +88,34 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--loop-pairs", type=int, default=15, help="pairs of our loop and a plain one")
     parser.add_argument("--loop-steps", type=int, default=100, help="steps of a training in these pairs")
     parser.add_argument("--only", nargs="+", choices=sorted(CASES), default=list(CASES))
-    parser.add_argument("--page", action="store_true", help="write the section of docs/benchmarks.md")
+    parser.add_argument("--measured", action="store_true", help="only what --out holds; the rest is left out")
+    parser.add_argument("--out", type=Path, help="where networks are kept, so that none is measured twice")
+    page_option(parser, PAGE)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    told = [f"torch {torch.__version__}", f"{options.threads} threads"]
-    if torch.cuda.is_available():
-        told.append(torch.cuda.get_device_name())
-    where = machine(*told)
-    rows, loops, skipped = [], [], []
+    held, found, skipped = Held(options.out), {}, []
+    settings = {"pairs": options.pairs, "loops": [options.loop_pairs, options.loop_steps]}
     for name in options.only:
-        case = CASES[name]
-        if case.gpu and not torch.cuda.is_available():
-            skipped.append(case.title)
+        key = {"case": name, **settings}
+        if key not in held and (options.measured or (CASES[name].gpu and not torch.cuda.is_available())):
+            skipped.append(CASES[name].title)
             continue
-        rows += step_costs(case, options.pairs)
-        loops.append(loop_rate(case, options.loop_pairs, options.loop_steps))
-    body = page_body(where, options, rows, loops, skipped)
+        found[name] = held.once(key, partial(measured, CASES[name], options))
+    body = page_body(options, found, skipped)
     print(body)
     if options.page:
-        write_section("step-cost", "What a coupling costs", body)
+        write_section("step-cost", "What a coupling costs", body, options.page)
+
+
+def measured(case: Case, options: argparse.Namespace) -> dict[str, Any]:
+    """Steps and loops of a network, and where they ran."""
+    told = [f"torch {torch.__version__}", f"{options.threads} threads"]
+    if case.gpu:
+        told.append(torch.cuda.get_device_name())
+    where = machine(*told)
+    steps = step_costs(case, options.pairs)
+    loop = loop_rate(case, options.loop_pairs, options.loop_steps)
+    return {"where": where, "steps": steps, "loop": loop}
 
 
 # -- a step, with and without ----------------------------------------------------------------------
@@ -306,14 +319,15 @@ def plain_loop(
 # -- the page --------------------------------------------------------------------------------------
 
 
-def page_body(
-    where: str,
-    options: argparse.Namespace,
-    rows: list[list[str]],
-    loops: list[list[str]],
-    skipped: list[str],
-) -> str:
+def page_body(options: argparse.Namespace, found: dict[str, dict[str, Any]], skipped: list[str]) -> str:
     """The section in Markdown."""
+    rows = [row for each in found.values() for row in each["steps"]]
+    loops = [each["loop"] for each in found.values()]
+    places = dict.fromkeys(each["where"] for each in found.values())
+    where = "; ".join(
+        f"{', '.join(name for name, each in found.items() if each['where'] == place)}: {place}"
+        for place in places
+    )
     command = (
         f"python benchmarks/step_cost.py --threads {options.threads} --pairs {options.pairs} "
         f"--loop-pairs {options.loop_pairs} --loop-steps {options.loop_steps} "
@@ -341,7 +355,7 @@ def page_body(
         table(["network", "fit", "plain loop", "ratio", "quartiles", "goal"], loops),
     ]
     if skipped:
-        parts.append(f"Not measured, for want of a GPU: {'; '.join(skipped)}.")
+        parts.append(f"Not measured, for want of a GPU or of time: {'; '.join(skipped)}.")
     return "\n\n".join(parts)
 
 

@@ -1,0 +1,343 @@
+"""The parts of `make evidence`: what is measured, for which page, by which commands, how long, and what it needs.
+
+Commands name the run folder `{run}`, the folder of pages `{docs}` and the number of `{processes}`; `python` is this
+interpreter, and a script lies in this folder. A step can be started again at any time and goes on where it stopped;
+a page can be written of what is there. The pages of one folder share what was run (`Page.folder`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import board
+import method
+import origin
+import problems
+
+DATA = Path(os.environ.get("CONCORD_DATA", board.DATA))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is run at one go, on one machine.
+
+    Attributes:
+        name: By which it is asked for.
+        steps: Commands, one after the other.
+        quick: The same in small.
+        minutes: About how long the steps take on two cores; two hours at most.
+        needs: Packs of the data folder (`pack:NAME`), packages (`package:NAME`), or `gpu`.
+        quick_packs: Packs that the small commands need; packages and GPU they need alike.
+    """
+
+    name: str
+    steps: tuple[str, ...]
+    quick: tuple[str, ...]
+    minutes: float
+    needs: tuple[str, ...] = ()
+    quick_packs: tuple[str, ...] = ()
+
+    def commands(self, quick: bool) -> tuple[str, ...]:
+        """What is run; nothing where a quick run leaves the part out."""
+        return self.quick if quick else self.steps
+
+    def missing(self, quick: bool = False) -> str:
+        """Why it cannot run here; empty where it can."""
+        needs = self.needs
+        if quick:
+            needs = (*(need for need in needs if not need.startswith("pack:")), *self.quick_packs)
+        return "; ".join(reason for need in needs if (reason := _missing(need)))
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the documentation, or a section of one, with the parts that it is made of.
+
+    Attributes:
+        name: Of the page in records and marks; a section's name.
+        file: Under docs.
+        write: The command that writes it of what was run.
+        quick_write: The same in small, where it differs.
+        parts: What it shows.
+        code: Scripts of this folder that measure: a change of them makes the page one of older settings.
+        rooms: Rooms of the package that it rests on.
+        section: Whether it is a section of the file, and not the whole.
+    """
+
+    name: str
+    file: str
+    write: str
+    parts: tuple[Part, ...]
+    code: tuple[str, ...]
+    quick_write: str = ""
+    rooms: tuple[str, ...] = origin.ROOMS
+    section: bool = False
+
+    def settings(self, quick: bool = False) -> str:
+        """A digest of the benchmark itself: its commands and the scripts that measure."""
+        steps = [(part.name, part.commands(quick)) for part in self.parts]
+        code = origin.digest(origin.ROOT / "benchmarks" / name for name in self.code)
+        return hashlib.sha256(json.dumps([steps, code]).encode()).hexdigest()[:12]
+
+    def version(self, quick: bool = False, root: Path = origin.ROOT) -> dict[str, str]:
+        """Digests of all code that its numbers rest on, as it is now."""
+        return {**origin.rooms(self.rooms, root), "settings": self.settings(quick)}
+
+
+def _missing(need: str) -> str:
+    kind, _, name = need.partition(":")
+    if kind == "pack":
+        return "" if (DATA / name).is_dir() else f"no pack {name} under {DATA} (CONCORD_DATA)"
+    if kind == "package":
+        return "" if importlib.util.find_spec(name) else f"{name} is not installed"
+    import torch
+
+    return "" if torch.cuda.is_available() else "no GPU is seen"
+
+
+PACK_FILES = {
+    "clothing_fmnist": ("clothing10", "fmnist900"),
+    "clothing_pretrained": ("clothing10", "fmnist900"),
+    "clothing_to_fmnist": ("clothing10", "fmnist900"),
+    "grocery81_pretrained": ("grocery81",),
+    "mnist_images": ("mnist10k_shape",),
+    **dict.fromkeys(("digits", "digits_images", "synthetic", "faces", "identities"), ()),
+}
+"""Packs of the data folder that a problem reads, where it is not the one of its name."""
+
+
+def _packs(*names: str) -> tuple[str, ...]:
+    """What a part needs, of names of problems."""
+    packs = (pack for name in names for pack in PACK_FILES.get(name, (name,)))
+    return tuple(f"pack:{pack}" for pack in dict.fromkeys(packs))
+
+
+# -- the method ----------------------------------------------------------------------------------------
+
+RUN = "python method.py run --out {run} --processes {processes}"
+LONG = {"grocery81": 100, "clinc150": 100, "goemotions": 60, "mushroom": 60}
+"""Packs of many labels or classes take longer than others."""
+
+METHOD = Page(
+    "method",
+    "method.md",
+    "python method.py page --out {run} --page {docs}/method.md",
+    (
+        *(
+            Part(
+                f"method-{pack}",
+                (f"{RUN} --kind features --packs {pack}",),
+                (f"{RUN} --quick --steps 20 --kind features --packs {pack} --regimes few-class",)
+                if pack == "digits"
+                else (),
+                LONG.get(pack, 40),
+                _packs(pack),
+            )
+            for pack in problems.PROBLEMS
+        ),
+        *(
+            Part(
+                f"method-{pack.replace('_', '-')}",
+                (f"{RUN} --kind images --packs {pack}",),
+                (),
+                60,
+                _packs(pack),
+            )
+            for pack in problems.IMAGE_PROBLEMS
+        ),
+        *(
+            Part(
+                f"method-{kind}",
+                (f"{RUN} --kind {kind}",),
+                (f"{RUN} --quick --steps 20 --kind {kind} --packs {small} --regimes few-class",)
+                if small
+                else (),
+                minutes,
+                _packs(*(method.base(pack) for pack in method.KINDS[kind][0])),
+            )
+            for kind, minutes, small in (
+                ("fast", 60, "digits"),
+                ("thorough", 90, ""),
+                ("controls", 60, "digits_nuisance"),
+            )
+        ),
+    ),
+    ("method.py", "problems.py"),
+)
+
+# -- rivals --------------------------------------------------------------------------------------------
+
+BOARD = Page(
+    "board",
+    "board.md",
+    "python board.py page --out {run} --page {docs}/board.md",
+    tuple(
+        Part(
+            f"board-{pack}",
+            (f"python board.py run --out {{run}} --processes {{processes}} --packs {pack}",),
+            (
+                "python board.py run --out {run} --processes {processes} --packs digits --regimes few-class --seeds 2 "
+                "--steps 20 --conditions single-task uncoupled auto logistic extra-trees",
+            )
+            if pack == "digits"
+            else (),
+            {"clinc150": 120, "grocery81": 120}.get(pack, 80),
+            _packs(pack),
+        )
+        for pack in board.ROWS
+    ),
+    ("board.py",),
+    rooms=(*origin.ROOMS, "study/peers"),
+)
+
+STUDIES = {
+    "faces": 14, "identities": 16, "goemotions": 10, "mushroom": 10, "clothing_fmnist": 12, "clothing_pretrained": 12,
+    "grocery81": 10, "grocery81_pretrained": 10, "clinc150": 10,
+}  # fmt: skip
+"""Case studies on drawn and on open data, and their minutes."""
+
+
+def _study(name: str) -> str:
+    plan = name if name in ("faces", "identities") else f"configs/studies/{name}.yaml"
+    return f"concord study {plan} --out {{run}}/{name} --processes {{processes}}"
+
+
+RESULTS = Page(
+    "results",
+    "results.md",
+    "python results.py {run} --page {docs}/results.md",
+    tuple(
+        Part(
+            f"study-{name}",
+            (_study(name),),
+            (f"{_study(name)} --quick --seeds 2",) if name == "faces" else (),
+            minutes,
+            _packs(name),
+        )
+        for name, minutes in STUDIES.items()
+    ),
+    (),
+)
+
+LIBMTL = Page(
+    "libmtl",
+    "libmtl.md",
+    "python against_libmtl.py --beside {run}/study --out {run}/libmtl.csv --page {docs}/libmtl.md",
+    (
+        Part(
+            "libmtl",
+            (
+                "concord study benchmarks/libmtl.yaml --out {run}/study --processes {processes}",
+                "python against_libmtl.py --beside {run}/study --out {run}/libmtl.csv",
+            ),
+            (
+                "concord study benchmarks/libmtl.yaml --out {run}/study --processes {processes} --quick --seeds 2",
+                "python against_libmtl.py --beside {run}/study --out {run}/libmtl.csv --weightings EW",
+            ),
+            30,
+            ("package:LibMTL",),
+        ),
+    ),
+    ("against_libmtl.py",),
+    "python against_libmtl.py --beside {run}/study --out {run}/libmtl.csv --weightings EW --page {docs}/libmtl.md",
+)
+
+WRITTEN_PACKS = _packs("clinc150", "clothing_fmnist", "goemotions", "grocery81", "mnist10k_shape", "mushroom")
+WRITTEN = tuple(
+    Page(
+        name,
+        "howto/written-tables.md",
+        "python written_tables.py page --out {run} --page {docs}/howto/written-tables.md",
+        (Part(name, (f"python written_tables.py {command}",), (f"python written_tables.py {quick}",), minutes,
+              WRITTEN_PACKS, ("pack:mushroom",)),),
+        ("written_tables.py", "board.py"),
+        section=True,
+    )
+    for name, command, quick, minutes in (
+        ("written-tables-check", "check --out {run}", "check --out {run} --packs mushroom --steps 20", 10),
+        ("written-tables", "run --out {run}",
+         "run --out {run} --packs mushroom --regimes few-class --seeds 900 901 --steps 20", 110),
+    )
+)  # fmt: skip
+
+# -- measured by one script each -----------------------------------------------------------------------
+
+
+def _alone(
+    name: str,
+    file: str,
+    script: str,
+    settings: str,
+    quick: str,
+    minutes: float,
+    needs: tuple[str, ...] = (),
+    rooms: tuple[str, ...] = origin.ROOMS,
+    more: Sequence[Part] = (),
+    code: tuple[str, ...] = (),
+    written: str = "",
+) -> Page:
+    """A page or section that one script measures, keeps in a file, and writes."""
+    command = f"python {script} --out {{run}}/{name}.jsonl"
+    page = f"--page {{docs}}/{file}"
+    part = Part(name, (f"{command} {settings}",), (f"{command} {quick}",), minutes, needs)
+    return Page(
+        name,
+        file,
+        f"{command} {written or settings} {page}",
+        (part, *more),
+        (script, *code),
+        f"{command} {quick} {page}",
+        rooms,
+        file != f"{name}.md",
+    )
+
+
+AUDIT = _alone(
+    "audit", "audit.md", "audit.py", "", "--packs synthetic --regimes few-class --seeds 1 --steps 20", 60,
+    _packs("mushroom", "mnist10k_shape", "goemotions"), code=("problems.py",),
+)  # fmt: skip
+SAFETY = _alone(
+    "safety", "harm.md", "safety.py", "--rows test", "--worlds faces-60 --seeds 340:341", 60,
+    _packs("clothing_to_fmnist", "mnist10k_shape", "goemotions"), code=("problems.py",),
+)  # fmt: skip
+LEVEL = _alone(
+    "guard-level", "harm.md", "guard_level.py", "--draws 500", "--draws 2", 90, rooms=("auto", "decoding")
+)
+SCALE = _alone(
+    "relation-scale", "relation-scale.md", "relation_scale.py", "", "--quick --only dense", 20,
+    rooms=("couplings", "relations"),
+)  # fmt: skip
+GIVEN = "--threads 1 --pairs 16 --loop-pairs 9 --loop-steps 100"
+STEP = _alone(
+    "step-cost", "benchmarks.md", "step_cost.py", f"{GIVEN} --only default mlp resnet",
+    "--threads 1 --pairs 2 --loop-pairs 1 --loop-steps 10 --only default", 30,
+    rooms=("couplings", "fitting", "objective"), written=f"{GIVEN} --only default mlp resnet resnet50 vit --measured",
+    more=(Part("step-cost-gpu", (f"python step_cost.py --out {{run}}/step-cost.jsonl {GIVEN} --only resnet50 vit",), (), 8,
+               ("gpu", "package:transformers")),),
+)  # fmt: skip
+ROWS = _alone(
+    "many-rows", "benchmarks.md", "many_rows.py", "--rows 500 5000 50000", "--rows 200 400 --forms logistic auto", 60,
+    written="--rows 500 5000 50000 500000 --measured",
+    more=(Part("many-rows-million", ("python many_rows.py --out {run}/many-rows.jsonl --rows 500000 --forms logistic auto",), (), 120),),
+)  # fmt: skip
+DATA_PAGE = _alone(
+    "data", "benchmarks.md", "data.py", "", "--rows 50000 --images 100 --tiny-files 400", 20, rooms=("data",)
+)
+START = _alone(
+    "start", "benchmarks.md", "performance.py", "--only start", "--only start --repeats 1", 2, rooms=("cli",)
+)
+IMAGES = _alone(
+    "images", "benchmarks.md", "performance.py", "--only images", "--only images --images 128 --steps 4 --repeats 1", 20,
+    rooms=("data", "fitting", "runs"),
+)  # fmt: skip
+
+PAGES: tuple[Page, ...] = (
+    METHOD, BOARD, RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, START, IMAGES,
+)  # fmt: skip
+"""In the order in which they are run: what decides most comes first."""

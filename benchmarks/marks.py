@@ -1,0 +1,103 @@
+"""What stands below the heading of a measured page or section: which code made it, where, when, and whether it still holds.
+
+`docs/evidence.json` keeps a record for each page and section that a command makes; the mark is written of it, and of
+the code at hand. So a page of an older version says so until it is run again, and nobody writes that by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+RECORDS = "evidence.json"
+QUICK = "> **Quick: proves that it runs, not evidence.** Few rows, seeds and steps."
+
+
+def read_records(docs: Path) -> dict[str, Any]:
+    """The records of a folder of pages, by page; empty where there are none yet."""
+    path = docs / RECORDS
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return found
+
+
+def write_records(docs: Path, records: Mapping[str, Any]) -> None:
+    """Write them, sorted, one value a line, so that changes are seen."""
+    docs.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(records, indent=1, sort_keys=True, ensure_ascii=False)
+    (docs / RECORDS).write_text(text + "\n", encoding="utf-8")
+
+
+def changed(record: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    """Rooms whose code is not what it was when a page was made; `settings` for the benchmark itself."""
+    before = record.get("rooms", {})
+    return [name for name, value in now.items() if before.get(name) != value]
+
+
+def words(record: Mapping[str, Any] | None, now: Mapping[str, str], command: str) -> str:
+    """The mark of a page.
+
+    Args:
+        record: What is known of its making; None where nothing is.
+        now: Digests of the code that it rests on, as it is today.
+        command: What makes it again.
+    """
+    again = f"`{command}` makes it again."
+    if record is None:
+        return f"> **Of unknown code.** No record tells what made this page. {again}"
+    if record.get("quick"):
+        return f"{QUICK} {_made(record)}"
+    other = changed(record, now)
+    parts = [f"{_made(record)}"]
+    if missing := record.get("missing"):
+        parts.append(f"Not run: {', '.join(missing)}.")
+    if not other:
+        return f"*{' '.join(parts)} {again}*"
+    since = listed([f"`{name}`" for name in other if name != "settings"])
+    what = f"the code of {since} has" if since else "the benchmark's own settings have"
+    return f"> **Not run again yet.** {' '.join(parts)} Since then {what} changed. {again}"
+
+
+def _made(record: Mapping[str, Any]) -> str:
+    """By which code, where and when."""
+    codes = ", ".join(record.get("code", [])) or "unknown"
+    dates = sorted(record["dates"])
+    when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
+    places = "; ".join(dict.fromkeys(place(each) for each in record.get("machines", [])))
+    return f"Made by version {record['version']} (code {codes}), {when}{f', on {places}' if places else ''}."
+
+
+def place(machine: Mapping[str, Any]) -> str:
+    """A machine in words."""
+    parts = [str(machine["processor"]), f"{machine['cores']} cores"]
+    if machine.get("memory"):
+        parts.append(f"{machine['memory']} GiB")
+    parts += [f"Python {machine['python']}", f"torch {machine['torch']}"]
+    if "threads" in machine:
+        parts.append(f"{machine['processes']} processes of {machine['threads']} threads")
+    return ", ".join(parts)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
+
+
+def marked(text: str, name: str, mark: str) -> str:
+    """A page with the mark of this name in its place: below the heading of the section so named, else of the page."""
+    begin, end = f"<!-- made: {name} -->", f"<!-- end of made: {name} -->"
+    text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}\n*", "", text, flags=re.DOTALL)
+    section = f"<!-- section: {name} -->\n"
+    at = text.index(section) + len(section) if section in text else 0
+    heading = re.compile(r"^#+ .*\n", flags=re.MULTILINE).search(text, at)
+    at = heading.end() if heading else 0
+    return f"{text[:at]}\n{begin}\n{mark}\n{end}\n\n{text[at:].lstrip(chr(10))}"
+
+
+def write_mark(page: Path, name: str, mark: str, *, section: bool) -> None:
+    """Put a mark into a page, or a section of one, that is there."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    if text and (not section or f"<!-- section: {name} -->" in text):
+        page.write_text(marked(text, name, mark), encoding="utf-8")

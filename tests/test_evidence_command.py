@@ -1,0 +1,360 @@
+"""`make evidence`: what is run, claimed, resumed and marked, with parts that take no time."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from concord.archive.owners import own
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = ROOT / "benchmarks"
+
+SCRIPT = """
+import argparse, os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {benchmarks!r})
+from held import Held
+from page import write_section
+parser = argparse.ArgumentParser()
+parser.add_argument("name"), parser.add_argument("--out", type=Path), parser.add_argument("--page", type=Path)
+given = parser.parse_args()
+held, here = Held(given.out), Path({here!r})
+def measure(number):
+    with open(here / "measured", "a") as file:
+        print(given.name, number, file=file)
+    return number
+values = [held.once({{"number": 1}}, lambda: measure(1))]
+if (here / "kill").exists():
+    os.kill(os.getpid(), signal.SIGKILL)
+if (here / "fail").exists():
+    sys.exit("the oven is cold")
+values.append(held.once({{"number": 2}}, lambda: measure(2)))
+if given.page:
+    write_section(given.name, given.name.title(), f"measured: {{values}}", given.page)
+"""
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setenv("CONCORD_DATA", "nowhere")
+    import evidence
+    import evidence_page
+    import evidence_parts
+    import held
+    import marks
+    import origin
+    import search_table
+
+    modules = (evidence, evidence_page, evidence_parts, held, marks, origin, search_table)
+    yield SimpleNamespace(**{module.__name__: module for module in modules})
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(BENCHMARKS)):
+            sys.modules.pop(name)
+
+
+@pytest.fixture
+def oven(command: Any, tmp_path: Path) -> Any:
+    """Two pages of one part each, a place for them, and what was measured."""
+    script = tmp_path / "bake.py"
+    script.write_text(SCRIPT.format(benchmarks=str(BENCHMARKS), here=str(tmp_path)))
+
+    def page(name: str, **more: Any) -> Any:
+        step = f"python {script} {name} --out {{run}}/{name}.jsonl"
+        part = command.evidence_parts.Part(name, (step,), (f"{step} ",), 1, **more)
+        return command.evidence_parts.Page(
+            name, "baked.md", f"{step} --page {{docs}}/baked.md", (part,), (), section=True
+        )
+
+    pages = [page("bread"), page("cake")]
+    out, docs = tmp_path / "out", tmp_path / "docs"
+
+    def main(*words: str, pages: Any = pages) -> int:
+        return command.evidence.main([*words, "--out", str(out), "--docs", str(docs)], pages)
+
+    def measured() -> list[str]:
+        path = tmp_path / "measured"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def state(name: str) -> str:
+        found = next(each for each in pages if each.name == name)
+        return command.evidence.state(found, found.parts[0], command.evidence.Place(out, docs))
+
+    return SimpleNamespace(
+        page=page, pages=pages, out=out, docs=docs, main=main, measured=measured, state=state, here=tmp_path
+    )
+
+
+def test_what_is_done_is_not_run_again_and_its_page_says_what_made_it(oven: Any, command: Any) -> None:
+    assert oven.main("run") == 0
+    assert oven.measured() == ["bread 1", "bread 2", "cake 1", "cake 2"]
+    text = (oven.docs / "baked.md").read_text()
+    assert text.count("measured: [1, 2]") == 2
+    record = json.loads((oven.docs / "evidence.json").read_text())["bread"]
+    mark = re.search(r"<!-- made: bread -->\n(.*)\n<!-- end of made: bread -->", text).group(1)
+    for said in (record["code"][0], record["dates"][0], "`python benchmarks/evidence.py run bread`",
+                 f"{record['machines'][0]['cores']} cores", "processes of 1 threads"):  # fmt: skip
+        assert said in mark
+    assert "Not run again yet" not in mark
+    assert text.index("## Bread") < text.index("made: bread") < text.index("measured")
+    assert oven.main("run", "bread") == 0
+    assert len(oven.measured()) == 4
+    assert (oven.docs / "baked.md").read_text() == text
+    assert oven.state("cake") == "done"
+
+
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_a_part_that_ended_halfway_goes_on_and_the_others_do_not_wait(
+    oven: Any, capsys: Any, how: str
+) -> None:
+    (oven.here / how).touch()
+    assert oven.main("run") == 1
+    assert oven.measured() == ["bread 1", "cake 1"]
+    assert oven.state("bread").startswith("partial: failed with status")
+    said = capsys.readouterr().out
+    assert how == "kill" or "the oven is cold" in said
+    assert "failed: bread, cake" in said
+    assert not (oven.docs / "baked.md").exists()
+    (oven.here / how).unlink()
+    assert oven.main("run", "bread") == 0
+    assert oven.measured() == ["bread 1", "cake 1", "bread 2"], "what was measured is kept"
+    assert [oven.state(name)[:7] for name in ("bread", "cake")] == ["done", "partial"]
+    assert len(list(oven.out.rglob("*.claim"))) == 0
+
+
+def test_a_part_that_another_process_runs_is_left_to_it(oven: Any, command: Any, capsys: Any) -> None:
+    place = command.evidence.Place(oven.out, oven.docs)
+    folder = place.folder(oven.pages[0])
+    folder.mkdir(parents=True)
+    with own(folder, "bread.claim"):
+        assert oven.main("run") == 0
+    assert "bread: another process runs it" in capsys.readouterr().out
+    assert oven.measured() == ["cake 1", "cake 2"]
+
+
+def test_what_cannot_run_says_why_and_the_rest_goes_on(oven: Any, capsys: Any) -> None:
+    needs = ("pack:flour", "package:no_such_oven")
+    pages = [oven.page("bread", needs=needs), oven.page("cake")]
+    assert oven.main("run", pages=pages) == 0
+    said = capsys.readouterr().out
+    assert (
+        "bread: cannot run: no pack flour under nowhere (CONCORD_DATA); no_such_oven is not installed" in said
+    )
+    assert oven.measured() == ["cake 1", "cake 2"]
+    assert oven.main("list", pages=pages) == 0
+    assert "cannot run: no pack flour" in capsys.readouterr().out
+
+
+def test_other_code_begins_anew_and_the_page_is_marked_until_then(oven: Any, command: Any) -> None:
+    assert oven.main("run", "bread") == 0
+    other = oven.page("bread")
+    part = command.evidence_parts.Part("bread", (f"{other.parts[0].steps[0]} ",), (), 1)
+    pages = [command.evidence_parts.Page("bread", "baked.md", other.write, (part,), (), section=True)]
+    place = command.evidence.Place(oven.out, oven.docs)
+    assert command.evidence.state(pages[0], part, place) == "stale: done by other code"
+    assert oven.main("marks", pages=pages) == 0
+    text = (oven.docs / "baked.md").read_text()
+    assert "**Not run again yet.** Made by version" in text
+    assert "Since then the benchmark's own settings have changed." in text
+    assert oven.main("run", pages=pages) == 0
+    assert oven.measured() == ["bread 1", "bread 2"] * 2, "numbers of two versions are not mixed"
+    assert "Not run again yet" not in (oven.docs / "baked.md").read_text()
+
+
+def test_code_that_changes_while_a_part_runs_makes_no_evidence(
+    oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    digests = iter(range(1000))
+    folder = command.evidence.Place(oven.out, oven.docs).folder(oven.pages[0])
+    monkeypatch.setattr(command.evidence.Place, "folder", lambda *_: folder)
+    monkeypatch.setattr(command.origin, "rooms", lambda *_: {"auto": str(next(digests))})
+    assert oven.main("run", "bread") == 1
+    assert "the code changed while it ran" in capsys.readouterr().out
+
+
+def test_quick_pages_lie_beside_the_runs_and_say_what_they_are(oven: Any, command: Any) -> None:
+    assert command.evidence.main(["run", "bread", "--quick", "--out", str(oven.out)], oven.pages) == 0
+    assert not oven.docs.exists()
+    for name in ("baked.md", "evidence.md"):
+        assert "**Quick: proves that it runs, not evidence.**" in (oven.out / "pages" / name).read_text()
+    assert oven.state("bread") == "stale: done by other code", "a quick run counts for nothing"
+
+
+def test_no_part_begins_after_its_time_and_one_that_runs_is_stopped(
+    oven: Any, command: Any, capsys: Any
+) -> None:
+    assert oven.main("run", "--budget", "0") == 0
+    assert oven.measured() == []
+    assert "bread: left for the next time" in capsys.readouterr().out
+    log = oven.here / "log"
+    waits = [sys.executable, "-c", "import threading; print('begun', flush=True); threading.Event().wait()"]
+    assert command.evidence.execute(waits, log, 0.2) is None
+    assert log.read_text().startswith("$ ")
+
+
+def test_an_unknown_part_is_refused(oven: Any, capsys: Any) -> None:
+    with pytest.raises(SystemExit) as stop:
+        oven.main("run", "pie")
+    assert stop.value.code == 2
+    assert "no part 'pie'" in capsys.readouterr().err
+
+
+# -- marks ---------------------------------------------------------------------------------------------
+
+
+def test_words_about_code_are_no_code(command: Any, tmp_path: Path) -> None:
+    room = tmp_path / "src" / "concord" / "auto"
+    room.mkdir(parents=True)
+
+    def digest(text: str) -> str:
+        (room / "a.py").write_text(text)
+        # A file system may keep times too coarsely for two writes of a test.
+        command.origin._code_at.cache_clear()
+        return command.origin.rooms(["auto"], tmp_path)["auto"]
+
+    first = digest('"""Words."""\n\nx = 1\n')
+    assert digest('"""Other\n\nwords."""\n# why\nx = 1\n"""Of x."""\n') == first
+    assert digest('"""Words."""\n\nx = "Words."\n') != first
+    assert digest('"""Words."""\n\nx = 2\n') != first
+
+
+def test_a_mark_names_the_rooms_that_have_changed(command: Any) -> None:
+    made = {"version": "0.1.0", "code": ["abc"], "dates": ["2026-01-01", "2026-01-03"]}
+    record = {**made, "rooms": {"auto": "1", "data": "2"}}
+    words = command.marks.words
+    fresh = words(record, {"auto": "1", "data": "2"}, "make it")
+    assert fresh == "*Made by version 0.1.0 (code abc), 2026-01-01 to 2026-01-03. `make it` makes it again.*"
+    stale = words(record, {"auto": "3", "data": "2", "learners": "1"}, "make it")
+    assert "Since then the code of `auto` and `learners` has changed." in stale
+    assert "Not run: a, b." in words({**record, "missing": ["a", "b"]}, {"auto": "1"}, "x")
+    assert words(None, {}, "make it").startswith("> **Of unknown code.**")
+
+
+def test_a_mark_is_put_once_and_takes_the_place_of_the_last(command: Any) -> None:
+    marked = command.marks.marked
+    page = "# Title\n\ntext\n\n<!-- section: a -->\n## A\n\nbody\n<!-- end: a -->\n"
+    once = marked(marked(page, "a", "first"), "page", "of the page")
+    assert marked(once, "page", "of the page") == once
+    again = marked(once, "a", "second")
+    assert "first" not in again
+    assert again.index("# Title") < again.index("of the page") < again.index("text") < again.index("## A")
+    assert again.index("## A") < again.index("second") < again.index("body")
+
+
+def test_a_line_that_was_cut_off_is_measured_again(command: Any, tmp_path: Path) -> None:
+    path = tmp_path / "held.jsonl"
+    held = command.held.Held(path)
+    assert held.once({"a": 1}, lambda: [1, 2]) == [1, 2]
+    held.once({"a": 2}, lambda: 5)
+    path.write_text(path.read_text()[:-8])
+    again = command.held.Held(path)
+    assert {"a": 1} in again
+    assert {"a": 2} not in again
+    again.once({"a": 2}, lambda: 7)
+    assert command.held.Held(path).all() == [({"a": 1}, [1, 2]), ({"a": 2}, 7)]
+
+
+# -- the table of parts, and what the pages say --------------------------------------------------------
+
+
+def test_parts_fit_two_hours_and_name_what_there_is(command: Any) -> None:
+    pages = command.evidence_parts.PAGES
+    parts = [part for page in pages for part in page.parts]
+    names = [part.name for part in parts]
+    assert len(set(names)) == len(names)
+    assert all(0 < part.minutes <= 120 for part in parts)
+    commands = [c for part in parts for c in (*part.steps, *part.quick)] + [p.write for p in pages]
+    for words in map(str.split, commands):
+        assert words[0] in ("python", "concord")
+        assert words[0] == "concord" or (BENCHMARKS / words[1]).is_file(), words[1]
+        assert "{run}" in " ".join(words)
+    assert all((BENCHMARKS / script).is_file() for page in pages for script in page.code)
+    assert all(page.version() for page in pages), "rooms that there are"
+    quick = {page.name for page in pages for part in page.parts if part.quick}
+    assert quick == {page.name for page in pages}, "each page is written in small, too"
+
+
+def test_every_measured_page_of_the_documentation_is_marked(command: Any) -> None:
+    for page in command.evidence_parts.PAGES:
+        path = ROOT / "docs" / page.file
+        text = path.read_text() if path.exists() else ""
+        if f"<!-- section: {page.name} -->" in text or (text and not page.section):
+            assert f"<!-- made: {page.name} -->" in text, page.name
+            assert page.name in json.loads((ROOT / "docs" / "evidence.json").read_text()), page.name
+
+
+def test_without_runs_the_page_names_what_makes_each_section(command: Any, tmp_path: Path) -> None:
+    pages = {page.name: page for page in command.evidence_parts.PAGES}
+    command.evidence_page.write(tmp_path, {}, pages, "RUN")
+    text = (tmp_path / "evidence.md").read_text()
+    heads = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
+    assert heads[:3] == ["Does it help?", "Does it harm?", "Against what you would use instead"]
+    assert heads[3:] == ["What it costs", "Where it does not help"]
+    assert all(f"`RUN {name}`" in text for name in pages)
+    assert not re.search(r"[+-]\d", text), "no number of which no record tells"
+
+
+def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> None:
+    pages = {page.name: page for page in command.evidence_parts.PAGES}
+    version = pages["method"].version()
+    made = {"version": "0", "code": ["abc"], "dates": ["2026-01-01"], "rooms": version, "missing": []}
+    method = {
+        "seeds": 5, "real": ["b"], "cost": 6.5, "significantly worse": [1, 4],
+        "gains": [{"pack": "a", "task": "class", "points": [10.0, 5.0, 15.0]},
+                  {"pack": "b", "task": "class", "points": [2.0, -1.0, 5.0]}],
+        "wrong": [{"where": "shuffled/a", "points": [1.0, 0.0, 2.0]},
+                  {"where": "shuffled/b", "points": [-3.0, -4.0, -2.0]}],
+    }  # fmt: skip
+    board = {
+        "standing": ["`auto` is number 1."], "blocks": 9, "behind": [["a", "few", "t", "x", 1.5]],
+        "against": [{"other": "x", "packs": 3, "points": [2.0, 1.0, 3.0]}],
+    }  # fmt: skip
+    records = {"method": {**made, "facts": method}, "board": {**made, "rooms": {}, "facts": board}}
+    command.evidence_page.write(tmp_path, records, pages, "RUN")
+    text = (tmp_path / "evidence.md").read_text()
+    assert "gains +6.0 points on scarce classes (2 packs)" in text
+    assert "lies above zero in 1 and below it in 0" in text
+    assert "the mean gain is +2.0 points" in text
+    assert "1 of 4 cells" in text
+    assert "-3.0 points (shuffled/b)" in text
+    assert "| `x` | 3 | +2.0 | +1.0 to +3.0 |" in text
+    assert "in 1 of 9 blocks" in text
+    assert "b (class, +2.0)" in text
+    assert "as much as 6.5 pairs" in text
+    line = {name: next(x for x in text.splitlines() if x.startswith(f"- [{name}]")) for name in records}
+    assert "by today's code (2026-01-01, code abc)" in line["method"]
+    assert "**not run again yet**" in line["board"]
+    for name in ("helps", "harms"):
+        assert "<svg" in (tmp_path / "figures" / f"evidence-{name}.svg").read_text()
+
+
+def test_a_long_table_can_be_searched_without_any_other_file(command: Any, tmp_path: Path) -> None:
+    frame = pl.DataFrame({"pack": ["</script><b>", "other"], "points": [1.23456, None]})
+    command.search_table.write(frame, tmp_path / "tables" / "all", "All & more", "A row is a row.")
+    assert pl.read_parquet(tmp_path / "tables" / "all.parquet").equals(frame)
+    page = (tmp_path / "tables" / "all.html").read_text()
+    assert page.count("</script>") == 2, "a name ends no script"
+    assert not re.search(r"(src|href)=", page)
+    rows = json.loads(re.search(r'<script id="rows"[^>]*>(.*?)</script>', page, flags=re.DOTALL).group(1))
+    assert rows == {"columns": ["pack", "points"], "rows": [["</script><b>", 1.235], ["other", None]]}
+
+
+def test_the_claims_of_the_readme_lead_to_what_measured_them() -> None:
+    text = (ROOT / "README.md").read_text()
+    claims = text.split("## What it does, and what it does not")[1].split("\n## ")[0]
+    page = (ROOT / "docs" / "evidence.md").read_text()
+    heads = {
+        re.sub(r"[^\w -]", "", head).lower().replace(" ", "-")
+        for head in re.findall(r"^## (.*)$", page, re.M)
+    }
+    led = set(re.findall(r"\(docs/evidence\.md#([\w-]+)\)", claims))
+    assert led <= heads
+    assert {"does-it-help", "does-it-harm", "what-it-costs", "where-it-does-not-help"} <= led
