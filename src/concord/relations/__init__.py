@@ -1,6 +1,7 @@
 """How tasks are related: tables P(label | class) and P(class | class), their evidence, files and records."""
 
 from concord.relations.alignment import aligned
+from concord.relations.checking import check_ends, row_weights
 from concord.relations.evidence import EvidenceTable, least_probability
 from concord.relations.literature import ACTION_UNITS, BUILTIN, EXPRESSIONS, expressions
 from concord.relations.records import (
@@ -12,7 +13,7 @@ from concord.relations.records import (
     task_of,
     task_record,
 )
-from concord.relations.relation import Relation, check_ends, row_weights
+from concord.relations.relation import Relation
 from concord.relations.table_file import read_table
 
 __all__ = [

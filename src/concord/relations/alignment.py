@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from concord.errors import UnknownNameError
-from concord.relations.relation import Extra, Relation
+from concord.relations.reading import Extra
+from concord.relations.relation import Relation
 from concord.tasks import MulticlassTask, Task
 
 SHOWN = 3

@@ -1,16 +1,115 @@
-"""How many observations a cell's rows are worth, where rows come in groups."""
+"""Cells counted from rows that carry both annotations, and how many observations these rows are worth."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from concord.errors import NoAnnotationError, RangeError, ShapeError
+from concord.relations.checking import row_weights
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task
+
 Array = npt.NDArray[np.float64]
 
 FEWEST_GROUPS = 2.0
 """Effective number of groups below which nothing is known of how alike their rows are."""
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """What annotations say of every cell.
+
+    Attributes:
+        mean: (C, K) posterior means, NaN for a label without an annotation.
+        strength: (C, K) rows that each cell is worth.
+        interval: (2, C, K) lower and upper bounds.
+        prior: (C,) shares of the classes.
+    """
+
+    mean: Array
+    strength: Array
+    interval: Array
+    prior: Array
+
+
+def counted(
+    source: MulticlassTask,
+    target: Task,
+    classes: Any,
+    targets: Any,
+    *,
+    weights: Any,
+    groups: Any,
+    pseudo_count: float,
+    level: float,
+) -> Counted:
+    """The cells (C, K): see `Relation.from_annotations`, whose arguments and errors these are."""
+    if not 0 < pseudo_count < np.inf:
+        raise RangeError(f"the weight of the prior is finite and > 0, found {pseudo_count}")
+    if not 0 < level < 1:
+        raise RangeError(f"the level of an interval lies in (0, 1), found {level}")
+    y, a, w, both = _encoded(source, target, classes, targets, weights, groups)
+    from scipy import sparse, stats
+
+    n = int(both.sum())
+    member = sparse.csr_array((w[both], (y[both], np.arange(n))), shape=(source.width, n))
+    if isinstance(target, MulticlassTask):
+        present = np.eye(target.width)[a[both]]
+        seen = np.ones_like(present)
+    else:
+        seen = (~np.isnan(a[both])).astype(np.float64)
+        present = np.nan_to_num(a[both].astype(np.float64))
+    hits, counts = member @ present, member @ seen
+    total = counts.sum(axis=0)
+    base = np.divide(hits.sum(axis=0) + 0.5, total + 1.0)
+    if isinstance(target, MulticlassTask):
+        base = (hits.sum(axis=0) + 1.0) / (hits.sum() + target.width)
+    if groups is not None:
+        worth = effective_counts(
+            y[both],
+            present,
+            seen,
+            w[both],
+            np.asarray(groups)[both],
+            width=source.width,
+            exclusive=isinstance(target, MulticlassTask),
+        )
+        hits = np.divide(hits, counts, out=np.zeros_like(hits), where=counts > 0) * worth
+        counts = worth
+    alpha = hits + pseudo_count * base
+    beta = counts - hits + pseudo_count * (1 - base)
+    unseen = np.broadcast_to(total == 0, counts.shape)
+    mean = np.where(unseen, np.nan, alpha / (alpha + beta))
+    tail = (1 - level) / 2
+    interval = np.stack([stats.beta.ppf(tail, alpha, beta), stats.beta.ppf(1 - tail, alpha, beta)])
+    classed = np.bincount(y[y != MISSING_CLASS], w[y != MISSING_CLASS], minlength=source.width)
+    prior = (classed + 1.0) / (classed.sum() + source.width)
+    return Counted(mean=mean, strength=counts, interval=np.where(unseen, np.nan, interval), prior=prior)
+
+
+def _encoded(
+    source: MulticlassTask, target: Task, classes: Any, targets: Any, weights: Any, groups: Any
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Array, npt.NDArray[np.bool_]]:
+    """Classes, targets, weights, and which rows carry both annotations."""
+    y, a = source.encode(classes), target.encode(targets)
+    if len(y) != len(a):
+        raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
+    w = np.ones(len(y)) if weights is None else row_weights(weights, len(y))
+    if groups is not None and np.shape(groups) != (len(y),):
+        raise ShapeError(f"groups of {len(y)} rows have shape ({len(y)},), found {np.shape(groups)}")
+    both = (y != MISSING_CLASS) & target.annotated(a) & (w > 0)
+    if not both.any():
+        raise NoAnnotationError(
+            f"no sample is annotated for both {source.name!r} and {target.name!r}; "
+            "a relation of disjoint annotations needs out-of-sample predictions of heads that were "
+            "trained without coupling: give them to estimate_relation as class_proba and "
+            "target_proba, or the features to "
+            "`concord relation estimate --features`"
+        )
+    return y, a, w, both
 
 
 def effective_counts(

@@ -14,40 +14,36 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from concord.arrays import as_numbers, check_probability
-from concord.errors import (
-    DenseOnlyError,
-    DuplicateNameError,
-    MissingDataError,
-    NoAnnotationError,
-    RangeError,
-    ShapeError,
-    UnknownNameError,
-)
+from concord.arrays import check_probability
+from concord.errors import DenseOnlyError, MissingDataError, RangeError, ShapeError
 from concord.files import write_csv
-from concord.names import Names
-from concord.relations.counting import effective_counts
+from concord.relations.checking import (
+    array_of,
+    base_rate_of,
+    check_distributions,
+    check_ends,
+    is_sparse,
+    prior_of,
+    table_of,
+)
+from concord.relations.counting import counted
 from concord.relations.evidence import EvidenceTable
 from concord.relations.html import relation_html
-from concord.relations.table_file import TableFile, read_table
-from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
+from concord.relations.listed import listed_cells
+from concord.relations.reading import Extra, read_cells
+from concord.relations.telling import alike, spread
+from concord.tasks import MulticlassTask, MultilabelTask, Task
 
 Array = npt.NDArray[np.float64]
 
 
 Table = Any
 """An `Array`, or a `csr_array` of SciPy, which has no types."""
-
-
-ROW_SUM_TOLERANCE = 1e-6
-
-
-Extra = Literal["error", "ignore"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,40 +100,22 @@ class Relation:
         object.__setattr__(self, "_name", f"{self.source.name}->{self.target.name}")
         owner, shape = f"relation {self.name}", (self.source.width, self.target.width)
         names = self.source.outputs, self.target.outputs
-        table = _table(owner, "table", self.table, shape, *names)
+        table = table_of(owner, "table", self.table, shape, *names)
         check_probability(owner, table.data if self.sparse else table)
         if isinstance(self.target, MulticlassTask):
-            _check_rows(owner, self.source, table)
+            check_distributions(owner, self.source, table)
         object.__setattr__(self, "table", table)
         if self.strength is not None:
-            strength = _table(owner, "strength", self.strength, shape, *names)
-            if not ((strength.data if _is_sparse(strength) else strength) >= 0).all():
+            strength = table_of(owner, "strength", self.strength, shape, *names)
+            if not ((strength.data if is_sparse(strength) else strength) >= 0).all():
                 raise RangeError(f"{owner}: strengths are counts >= 0")
             object.__setattr__(self, "strength", strength)
         if self.interval is not None:
-            object.__setattr__(self, "interval", _array(owner, "interval", self.interval, (2, *shape)))
+            object.__setattr__(self, "interval", array_of(owner, "interval", self.interval, (2, *shape)))
         if self.prior is not None:
-            prior = _array(owner, "prior", self.prior, shape[:1], names[0])
-            if not (prior >= 0).all() or abs(prior.sum() - 1) > ROW_SUM_TOLERANCE:
-                raise RangeError(
-                    f"{owner}: the prior is a distribution over {shape[0]} classes, it sums to "
-                    f"{prior.sum():.6g}"
-                )
-            object.__setattr__(self, "prior", prior)
+            object.__setattr__(self, "prior", prior_of(owner, self.prior, names[0]))
         if self.base_rate is not None:
-            rate = _array(owner, "base_rate", self.base_rate, shape[1:], names[1])
-            check_probability(f"{owner}, base_rate", rate)
-            if np.isnan(rate).any():
-                raise RangeError(
-                    f"{owner}: the base_rate of {names[1][int(np.isnan(rate).argmax())]!r} is NaN; leave out "
-                    "base_rate as a whole where it is not known"
-                )
-            if self.class_to_class and abs(rate.sum() - 1) > ROW_SUM_TOLERANCE:
-                raise RangeError(
-                    f"{owner}: the base_rate is a distribution over {shape[1]} classes, it sums to "
-                    f"{rate.sum():.6g}"
-                )
-            object.__setattr__(self, "base_rate", rate)
+            object.__setattr__(self, "base_rate", base_rate_of(owner, self.base_rate, self.target))
 
     # -- making one ------------------------------------------------------------------------------
 
@@ -175,34 +153,8 @@ class Relation:
             RangeError: A cell outside [0, 1] (with `normalize`, below 0).
         """
         check_ends(source, target)
-        if extra not in get_args(Extra):
-            raise UnknownNameError.of("value of extra", extra, get_args(Extra))
-        file = read_table(path)
-        of_rows, of_columns = (target, source) if transpose else (source, target)
-        if _turned(file, of_rows, of_columns):
-            raise UnknownNameError(
-                f"{path}: its rows are {_kind(of_columns)} names of {of_columns.name!r} and its columns "
-                f"{_kind(of_rows)} names of {of_rows.name!r}; read it with transpose={not transpose}"
-            )
-        rows = _positions([file.place(i) for i in range(len(file.rows))], file.rows, of_rows, extra)
-        columns = _positions([file.place(None)] * len(file.columns), file.columns, of_columns, extra)
-        read = np.ix_(list(rows), list(columns))
-        cells = file.cells[read]
-        wrong = np.argwhere((cells < 0) | ((cells > 1) & (not normalize)))
-        if len(wrong):
-            i, j = list(rows)[wrong[0][0]], list(columns)[wrong[0][1]]
-            percent = "; percentages divide by 100" if 1 < file.cells[i, j] <= 100 else ""
-            raise RangeError(
-                f"{file.place(i)}: {file.cells[i, j]:g} in column {file.columns[j]!r} is no probability; "
-                f"these lie in [0, 1]{percent}"
-            )
-        table = np.full((of_rows.width, of_columns.width), np.nan)
-        table[np.ix_(list(rows.values()), list(columns.values()))] = cells
-        table = np.ascontiguousarray(table.T) if transpose else table
-        if normalize:
-            total = np.nansum(table, axis=1, keepdims=True)
-            table = np.divide(np.nan_to_num(table), total, out=np.full_like(table, np.nan), where=total > 0)
-        return cls(source, target, table)
+        cells = read_cells(source, target, path, transpose=transpose, normalize=normalize, extra=extra)
+        return cls(source, target, cells)
 
     @classmethod
     def from_prototypes(
@@ -228,21 +180,7 @@ class Relation:
             ShapeError: A text in place of a list of labels.
         """
         check_ends(source, target)
-        observational = observational or {}
-        table = np.full((source.width, target.width), np.nan)
-        rows, columns = Names(source.classes), Names(target.labels)
-        for name in (*prototypical, *observational):
-            table[_place(rows, "class", name)] = 0.0
-        for name, weights in (
-            *((n, dict.fromkeys(_once(n, labels), 1.0)) for n, labels in prototypical.items()),
-            *observational.items(),
-        ):
-            for label, weight in weights.items():
-                cell = _place(rows, "class", name), _place(columns, "label", label)
-                if table[cell] != 0:
-                    raise DuplicateNameError(f"class {name!r} lists label {label!r} twice")
-                table[cell] = weight
-        return cls(source, target, table)
+        return cls(source, target, listed_cells(source, target, prototypical, observational or {}))
 
     @classmethod
     def from_annotations(
@@ -282,67 +220,23 @@ class Relation:
             NoAnnotationError: No sample carries both annotations.
         """
         check_ends(source, target)
-        if not 0 < pseudo_count < np.inf:
-            raise RangeError(f"the weight of the prior is finite and > 0, found {pseudo_count}")
-        if not 0 < level < 1:
-            raise RangeError(f"the level of an interval lies in (0, 1), found {level}")
-        y, a = source.encode(classes), target.encode(targets)
-        if len(y) != len(a):
-            raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
-        w = np.ones(len(y)) if weights is None else row_weights(weights, len(y))
-        if groups is not None and np.shape(groups) != (len(y),):
-            raise ShapeError(f"groups of {len(y)} rows have shape ({len(y)},), found {np.shape(groups)}")
-        both = (y != MISSING_CLASS) & target.annotated(a) & (w > 0)
-        if not both.any():
-            raise NoAnnotationError(
-                f"no sample is annotated for both {source.name!r} and {target.name!r}; "
-                "a relation of disjoint annotations needs out-of-sample predictions of heads that were "
-                "trained without coupling: give them to estimate_relation as class_proba and "
-                "target_proba, or the features to "
-                "`concord relation estimate --features`"
-            )
-        from scipy import sparse, stats
-
-        n = int(both.sum())
-        member = sparse.csr_array((w[both], (y[both], np.arange(n))), shape=(source.width, n))
-        if isinstance(target, MulticlassTask):
-            present = np.eye(target.width)[a[both]]
-            seen = np.ones_like(present)
-        else:
-            seen = (~np.isnan(a[both])).astype(np.float64)
-            present = np.nan_to_num(a[both].astype(np.float64))
-        hits, counts = member @ present, member @ seen
-        total = counts.sum(axis=0)
-        base = np.divide(hits.sum(axis=0) + 0.5, total + 1.0)
-        if isinstance(target, MulticlassTask):
-            base = (hits.sum(axis=0) + 1.0) / (hits.sum() + target.width)
-        if groups is not None:
-            worth = effective_counts(
-                y[both],
-                present,
-                seen,
-                w[both],
-                np.asarray(groups)[both],
-                width=source.width,
-                exclusive=isinstance(target, MulticlassTask),
-            )
-            hits = np.divide(hits, counts, out=np.zeros_like(hits), where=counts > 0) * worth
-            counts = worth
-        alpha = hits + pseudo_count * base
-        beta = counts - hits + pseudo_count * (1 - base)
-        unseen = np.broadcast_to(total == 0, counts.shape)
-        mean = np.where(unseen, np.nan, alpha / (alpha + beta))
-        tail = (1 - level) / 2
-        interval = np.stack([stats.beta.ppf(tail, alpha, beta), stats.beta.ppf(1 - tail, alpha, beta)])
-        classed = np.bincount(y[y != MISSING_CLASS], w[y != MISSING_CLASS], minlength=source.width)
-        prior = (classed + 1.0) / (classed.sum() + source.width)
+        found = counted(
+            source,
+            target,
+            classes,
+            targets,
+            weights=weights,
+            groups=groups,
+            pseudo_count=pseudo_count,
+            level=level,
+        )
         return cls(
             source,
             target,
-            mean,
-            strength=counts,
-            interval=np.where(unseen, np.nan, interval),
-            prior=prior,
+            found.mean,
+            strength=found.strength,
+            interval=found.interval,
+            prior=found.prior,
         )
 
     # -- what it says ----------------------------------------------------------------------------
@@ -360,7 +254,7 @@ class Relation:
     @property
     def sparse(self) -> bool:
         """Whether the table is sparse."""
-        return _is_sparse(self.table)
+        return is_sparse(self.table)
 
     @property
     def known(self) -> Table:
@@ -408,7 +302,7 @@ class Relation:
         table = np.where(np.broadcast_to(rows, self.table.shape), 0.0, np.nan)
         table[self.row_index, self.table.indices] = self.table.data
         strength: Any = self.strength
-        strength = strength.toarray() if _is_sparse(strength) else strength
+        strength = strength.toarray() if is_sparse(strength) else strength
         return self.replace(table=table, strength=strength)
 
     def row(self, index: int) -> Array:
@@ -479,38 +373,21 @@ class Relation:
         Raises:
             DenseOnlyError: The table is sparse.
         """
-        table = self.cells("to find classes that it cannot tell apart")
-        distinct, first, kind = np.unique(
-            np.where(self.known, table, -1.0) + 0.0, axis=0, return_index=True, return_inverse=True
-        )
-        component = np.arange(len(distinct))
-        if tolerance > 0 or not self.known.all():  # else distinct rows are told apart
-            rows = table[first]
-            for i in range(len(rows) - 1):
-                alike = ~(np.abs(rows[i + 1 :] - rows[i]) > tolerance).any(axis=1)
-                touched = np.unique(component[i + 1 :][alike])
-                component[np.isin(component, touched)] = component[i]
+        cells = self.cells("to find classes that it cannot tell apart")
+        kind = alike(cells, tolerance)
         groups: dict[int, list[str]] = {}
-        for name, group in zip(self.source.classes, component[kind.reshape(-1)], strict=True):
-            groups.setdefault(int(group), []).append(name)
+        for name, group in zip(self.source.classes, kind.tolist(), strict=True):
+            groups.setdefault(group, []).append(name)
         return tuple(tuple(members) for members in groups.values() if len(members) > 1)
 
     def uninformative(self, tolerance: float = 0.0) -> tuple[str, ...]:
         """Labels that say nothing of the class: no two known cells differ by more than `tolerance`."""
-        if self.sparse:
-            high, low = np.full(self.target.width, -np.inf), np.full(self.target.width, np.inf)
-            if self.class_to_class:  # a row that is known holds 0 wherever it stores nothing
-                stored = np.bincount(self.table.indices, minlength=self.target.width)
-                high[stored < self.known_rows.sum()] = low[stored < self.known_rows.sum()] = 0.0
-            np.maximum.at(high, self.table.indices, self.table.data)
-            np.minimum.at(low, self.table.indices, self.table.data)
-        else:
-            high = np.where(self.known, self.table, -np.inf).max(axis=0)
-            low = np.where(self.known, self.table, np.inf).min(axis=0)
+        whole = self.known_rows if self.sparse and self.class_to_class else None
+        spreads = spread(self.table, whole)
         return tuple(
             name
-            for name, spread in zip(self.target.outputs, high - low, strict=True)
-            if not spread > tolerance
+            for name, width in zip(self.target.outputs, spreads.tolist(), strict=True)
+            if not width > tolerance
         )
 
     def _repr_html_(self) -> str:
@@ -573,156 +450,3 @@ class Relation:
             for name, row in zip(self.source.classes, table, strict=True)
         ]
         write_csv(path, [[self.source.name, *self.target.outputs], *rows])
-
-
-def check_ends(source: object, target: object) -> None:
-    """Check what a relation leads from and to.
-
-    Raises:
-        ShapeError: A source that is no multiclass task, or a target that is no task.
-        DuplicateNameError: One task as both.
-    """
-    if not isinstance(source, MulticlassTask):
-        swapped = isinstance(source, Task) and isinstance(target, MulticlassTask)
-        raise ShapeError(
-            f"the source of a relation is a multiclass task, found {_shown(source)}"
-            + ("; source and target are swapped" if swapped else "")
-        )
-    if not isinstance(target, Task):
-        raise ShapeError(
-            f"the target of a relation is a multilabel or multiclass task, found {_shown(target)}"
-        )
-    if source == target:
-        raise DuplicateNameError(
-            f"a relation leads from one task to another, found {source.name!r} as source and target"
-        )
-
-
-def _shown(value: object) -> str:
-    name = value.name if isinstance(value, Task) else value
-    return type(value).__name__ + (f" {name!r}" if isinstance(name, str) else "")
-
-
-def row_weights(weights: Any, n: int) -> Array:
-    """Weights of n rows, checked: (n,).
-
-    Raises:
-        ShapeError: What is no number.
-        RangeError: Another shape, or a weight that is negative or not finite, or none above 0.
-    """
-    w = as_numbers("weights", weights)
-    if w.shape != (n,) or not ((w >= 0) & np.isfinite(w)).all() or not w.any():
-        raise RangeError(f"weights have shape ({n},), are finite and >= 0, and not all 0")
-    return w
-
-
-def _is_sparse(values: Any) -> bool:
-    return hasattr(values, "tocsr")  # SciPy's mark of a sparse array, without importing it
-
-
-def _table(owner: str, what: str, values: Any, shape: tuple[int, ...], *names: Sequence[str]) -> Any:
-    if _is_sparse(values):
-        return _csr(owner, what, values, shape)
-    return _array(owner, what, values, shape, *names)
-
-
-def _csr(owner: str, what: str, values: Any, shape: tuple[int, ...]) -> Any:
-    from scipy import sparse
-
-    if values.shape != shape:
-        raise ShapeError(f"{owner}: {what} has shape {shape}, found {values.shape}")
-    _check_indices(owner, what, values)
-    array = sparse.csr_array(values, dtype=np.float64, copy=True)
-    _check_indices(owner, what, array)  # of kinds that keep none of their own
-    array.sum_duplicates()
-    if array.nnz != values.nnz:
-        raise DuplicateNameError(f"{owner}: the sparse {what} stores a cell twice")
-    unknown = np.isnan(array.data)
-    if unknown.any():
-        kept = np.repeat(np.arange(shape[0]), np.diff(array.indptr))[~unknown]
-        where = (array.data[~unknown], (kept, array.indices[~unknown]))
-        array = sparse.csr_array(where, shape=shape)
-    for part in (array.data, array.indices, array.indptr):
-        part.setflags(write=False)
-    return array
-
-
-def _check_indices(owner: str, what: str, values: Any) -> None:
-    """Refuse indices beyond the shape: SciPy looks at none, and reads and writes outside its memory."""
-    try:
-        if values.format in ("csr", "csc", "bsr"):
-            values.check_format(full_check=True)
-        elif values.format == "coo":
-            for index, size in zip((values.row, values.col), values.shape, strict=True):
-                if len(index) != values.nnz or (len(index) and not 0 <= index.min() <= index.max() < size):
-                    raise ValueError(f"an index lies outside 0 .. {size - 1}")
-    except ValueError as error:
-        raise ShapeError(f"{owner}: the sparse {what} is damaged: {error}") from error
-
-
-def _array(owner: str, what: str, values: Any, shape: tuple[int, ...], *names: Sequence[str]) -> Array:
-    array = np.array(as_numbers(f"{owner}: {what}", values, *names))
-    if array.shape != shape:
-        raise ShapeError(f"{owner}: {what} has shape {shape}, found {array.shape}")
-    array.setflags(write=False)
-    return array
-
-
-def _check_rows(owner: str, source: MulticlassTask, table: Any) -> None:
-    if _is_sparse(table):
-        count, total = np.diff(table.indptr), table.sum(axis=1)
-        whole = count > 0
-    else:
-        known = ~np.isnan(table)
-        count, total, whole = known.sum(axis=1), table.sum(axis=1), known.all(axis=1)
-    wrong = np.flatnonzero((count > 0) & ~(whole & (np.abs(total - 1) <= ROW_SUM_TOLERANCE)))
-    if len(wrong) and not whole[wrong[0]]:
-        raise RangeError(
-            f"{owner}: the row of class {source.classes[wrong[0]]!r} is known in part; a class-to-class row "
-            "is a distribution, known or unknown as a whole"
-        )
-    if len(wrong):
-        raise RangeError(
-            f"{owner}: the row of class {source.classes[wrong[0]]!r} must sum to 1, found "
-            f"{total[wrong[0]]:.6g}"
-        )
-
-
-def _once(owner: str, labels: Iterable[str]) -> list[str]:
-    if isinstance(labels, str):
-        raise ShapeError(f"class {owner!r}: prototypical labels are a list of names, found {labels!r}")
-    out = list(labels)
-    seen: set[str] = set()
-    for label in out:
-        if label in seen:
-            raise DuplicateNameError(f"class {owner!r} lists label {label!r} twice")
-        seen.add(label)
-    return out
-
-
-def _place(names: Names, kind: str, name: object) -> int:
-    place = names.find(name)
-    if place is None:
-        raise UnknownNameError.of(kind, name, names.place)
-    return place
-
-
-def _kind(task: Task) -> str:
-    return "class" if isinstance(task, MulticlassTask) else "label"
-
-
-def _turned(file: TableFile, of_rows: Task, of_columns: Task) -> bool:
-    """Whether rows and columns are the other way round: a file that could be read in no other way."""
-    rows, columns = set(file.rows), set(file.columns)
-    other_way = rows & set(of_columns.outputs) and columns & set(of_rows.outputs)
-    return bool(other_way) and not rows & set(of_rows.outputs)
-
-
-def _positions(places: Sequence[str], names: Sequence[str], task: Task, extra: Extra) -> dict[int, int]:
-    index, out = {name: i for i, name in enumerate(task.outputs)}, {}
-    for i, name in enumerate(names):
-        if name in index:
-            out[i] = index[name]
-        elif extra == "error":
-            raise UnknownNameError(f"{places[i]}: {UnknownNameError.of(_kind(task), name, task.outputs)}")
-    return out

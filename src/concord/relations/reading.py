@@ -1,0 +1,78 @@
+"""The cells of a relation out of a table file, whose rows and columns stand in any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from concord.errors import RangeError, UnknownNameError
+from concord.relations.table_file import TableFile, read_table
+from concord.tasks import MulticlassTask, Task
+
+Extra = Literal["error", "ignore"]
+"""What names that the tasks do not have are: a mistake, or of no interest."""
+
+
+def read_cells(
+    source: MulticlassTask,
+    target: Task,
+    path: str | Path,
+    *,
+    transpose: bool,
+    normalize: bool,
+    extra: Extra,
+) -> npt.NDArray[np.float64]:
+    """The cells (C, K), NaN where unknown: see `Relation.from_csv`, whose arguments and errors these are."""
+    if extra not in get_args(Extra):
+        raise UnknownNameError.of("value of extra", extra, get_args(Extra))
+    file = read_table(path)
+    of_rows, of_columns = (target, source) if transpose else (source, target)
+    if _turned(file, of_rows, of_columns):
+        raise UnknownNameError(
+            f"{path}: its rows are {_kind(of_columns)} names of {of_columns.name!r} and its columns "
+            f"{_kind(of_rows)} names of {of_rows.name!r}; read it with transpose={not transpose}"
+        )
+    rows = _positions([file.place(i) for i in range(len(file.rows))], file.rows, of_rows, extra)
+    columns = _positions([file.place(None)] * len(file.columns), file.columns, of_columns, extra)
+    read = np.ix_(list(rows), list(columns))
+    cells = file.cells[read]
+    wrong = np.argwhere((cells < 0) | ((cells > 1) & (not normalize)))
+    if len(wrong):
+        i, j = list(rows)[wrong[0][0]], list(columns)[wrong[0][1]]
+        percent = "; percentages divide by 100" if 1 < file.cells[i, j] <= 100 else ""
+        raise RangeError(
+            f"{file.place(i)}: {file.cells[i, j]:g} in column {file.columns[j]!r} is no probability; "
+            f"these lie in [0, 1]{percent}"
+        )
+    table = np.full((of_rows.width, of_columns.width), np.nan)
+    table[np.ix_(list(rows.values()), list(columns.values()))] = cells
+    table = np.ascontiguousarray(table.T) if transpose else table
+    if normalize:
+        total = np.nansum(table, axis=1, keepdims=True)
+        table = np.divide(np.nan_to_num(table), total, out=np.full_like(table, np.nan), where=total > 0)
+    return table
+
+
+def _kind(task: Task) -> str:
+    return "class" if isinstance(task, MulticlassTask) else "label"
+
+
+def _turned(file: TableFile, of_rows: Task, of_columns: Task) -> bool:
+    """Whether rows and columns are the other way round: a file that could be read in no other way."""
+    rows, columns = set(file.rows), set(file.columns)
+    other_way = rows & set(of_columns.outputs) and columns & set(of_rows.outputs)
+    return bool(other_way) and not rows & set(of_rows.outputs)
+
+
+def _positions(places: Sequence[str], names: Sequence[str], task: Task, extra: Extra) -> dict[int, int]:
+    index, out = {name: i for i, name in enumerate(task.outputs)}, {}
+    for i, name in enumerate(names):
+        if name in index:
+            out[i] = index[name]
+        elif extra == "error":
+            raise UnknownNameError(f"{places[i]}: {UnknownNameError.of(_kind(task), name, task.outputs)}")
+    return out
