@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from native_trees import make
+from typer.testing import CliRunner
 
+import concord as cc
+from concord.cli import app
 from concord.config.load import read_config
 from concord.data.registry import reader
 from concord.errors import MissingDataError
@@ -67,6 +71,21 @@ def test_the_protocol_of_the_paper_is_one_plan():
     assert {regime.table for regime in plan.regimes} == {"given", "estimated"}
 
 
+@pytest.mark.parametrize("pair", ["rafdb_disfa", "rafdb_bp4d", "affectnet_bp4d_plus", "affwild2"])
+def test_the_protocol_takes_another_pair_by_its_name_alone(tmp_path, pair):
+    text = (CONFIGS / "studies" / "paper_protocol.yaml").read_text(encoding="utf-8")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "licensed").symlink_to(CONFIGS / "licensed")
+    path = tmp_path / "studies" / "mine.yaml"
+    path.write_text(text.replace("affectnet_emotionet", pair), encoding="utf-8")
+    config = read_config(CONFIGS / "licensed" / f"{pair}.yaml", environment={})
+    for quick in (False, True):
+        plan = read_plan(path, quick=quick)
+        assert [source.reader for source in plan.problem.sources.values()] == [
+            source.reader for source in config.sources.values()
+        ]
+
+
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("CONCORD_DATA", str(tmp_path / "data"))
@@ -102,6 +121,41 @@ def test_from_a_native_tree_to_network_and_report(tmp_path, data, name):
     summary = compare(plan, tmp_path / "study")
     assert {row["condition"] for row in summary["verdicts"]} == {"uncoupled", "paper"}
     assert "paper" in write_report(tmp_path / "study").read_text()
+
+
+def command(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.slow
+def test_the_protocol_runs_with_a_table_counted_on_another_set(tmp_path, data):
+    """The commands and the plan of docs/paper.md."""
+    for name in ("affectnet", "emotionet", "affwild2"):
+        make(name, data / name)
+    frames, training = tmp_path / "frames.parquet", tmp_path / "train.parquet"
+    command("data", "index", "affwild2", data / "affwild2", "--option", "conflicts=val", "--out", frames)
+    command("data", "filter", frames, "--where", "split = 'train'", "--out", training)
+    command("relation", "estimate", training, "--out", data / "counted.csv")
+
+    values = read_plan(CONFIGS / "studies" / "paper_protocol.yaml", quick=True).model_dump()
+    values["problem"]["relations"] = [
+        {"source": "expression", "target": "action_units", "table": "counted.csv", "extra": "ignore"}
+    ]
+    for source in values["problem"]["sources"].values():
+        source["inputs"]["size"] = SIZE
+    (regime,) = values["regimes"]
+    regime["rows"] = dict.fromkeys(regime["rows"], 12)
+    regime["network"]["options"] |= {"width": 8, "stages": 1}
+    values |= {"budget": {"steps": 2, "rows_per_task": 8, "log_every": 1}, "resamples": 10}
+    plan = as_plan(values)
+    (relation,) = problem_of(plan).relations
+    counted = cc.Relation.from_csv(relation.source, relation.target, data / "counted.csv", extra="ignore")
+    np.testing.assert_array_equal(relation.table, counted.table)
+    assert 0 < relation.known.sum() < relation.known.size, "labels that only one of the sets has are unknown"
+    assert run(plan, tmp_path / "study") == 0
+    found = {row["condition"] for row in compare(plan, tmp_path / "study")["verdicts"]}
+    assert found == {"uncoupled", "paper-coannotation", "paper-matching", "paper"}
 
 
 @pytest.mark.parametrize("name", NAMES)
