@@ -4,7 +4,7 @@ BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
-.PHONY: help setup demo check test test-fuzz test-docs test-trunks test-slow test-lowest test-pythons lint format docs evidence clean
+.PHONY: help setup demo check test coverage test-fuzz test-docs test-trunks test-slow test-lowest test-pythons lint format docs evidence clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -28,7 +28,12 @@ check: setup ## the inner loop, within a minute: lint, types, and the tests of a
 	$(MAKE) --no-print-directory lint
 	$(BIN)/pytest -n 2 --no-cov $(QUICK)
 
+# Without coverage, which costs about a third of the time: a change must pass within minutes (.ci/run). The hosted
+# workflow and a release run `make coverage`.
 test: setup ## run the tests (the long ones: make test-slow, the pages: make test-docs)
+	$(BIN)/pytest -n 2
+
+coverage: setup ## run the same tests; at least 95 % of the lines and branches of the package must be passed through
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=95 -n 2
 
 test-docs: setup ## run every block of README, docs and examples, and look at reports in a browser

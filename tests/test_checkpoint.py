@@ -80,7 +80,7 @@ def check_resumed(folder: Path, unbroken: tuple[Any, Any, str]) -> None:
     assert not list((folder / "checkpoints").glob(".*"))
 
 
-@pytest.mark.parametrize("event", [9, 30, 71])
+@pytest.mark.parametrize("event", [30, *(pytest.param(event, marks=pytest.mark.slow) for event in (9, 71))])
 def test_killed_and_resumed_is_unbroken(
     event: int, tmp_path: Path, processes: Any, unbroken: tuple[Any, Any, str]
 ):

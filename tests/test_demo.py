@@ -83,6 +83,7 @@ def test_the_demo_in_small(tmp_path):
     assert "://" not in page.replace("http://www.w3.org/", "")  # asks nothing of the network
 
 
+@pytest.mark.slow
 def test_killed_while_it_writes_it_goes_on_and_ends_the_same(tmp_path):
     short = {
         **PLAN,

@@ -42,7 +42,7 @@ def model(coupling=None, **more):
         {},
         {"coupling": "posterior", "steps": 250},
         {"coupling": "two-stage", "effort": "fast", "steps": 250},
-        {"coupling": "auto", "effort": "fast", "steps": 250},
+        pytest.param({"coupling": "auto", "effort": "fast", "steps": 250}, marks=pytest.mark.slow),
         {"base": LogisticRegression(C=100.0)},
     ],
     ids=["shared", "posterior", "two-stage", "auto", "base"],

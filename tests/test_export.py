@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 from torch import nn
@@ -36,7 +36,6 @@ def decoder(made: cc.Relation | None = None, target: float = 0.5, classes: float
 # -- the decoding as a module ----------------------------------------------------------------------
 
 
-@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**31),
     class_to_class=st.booleans(),
@@ -130,9 +129,11 @@ def test_a_file_decodes_thousands_of_target_classes_as_the_decoder_does(tmp_path
 @pytest.mark.parametrize(
     ("name", "shape", "options", "inputs"),
     [
-        ("builtin:mlp", (WIDTH,), {"hidden": [7, 9]}, "features"),
+        pytest.param("builtin:mlp", (WIDTH,), {"hidden": [7, 9]}, "features", marks=pytest.mark.slow),
         ("builtin:resnet", (1, 8, 8), {"width": 8, "stages": 2}, "images"),
-        ("builtin:bag-of-words", None, {"width": 6, "buckets": 50}, "tokens"),
+        pytest.param(
+            "builtin:bag-of-words", None, {"width": 6, "buckets": 50}, "tokens", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_builtin_trunks_give_the_same_in_onnxruntime(
@@ -183,6 +184,7 @@ def test_builtin_trunks_give_the_same_in_onnxruntime(
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
+@pytest.mark.slow
 def test_texts_of_transformers_keep_their_two_inputs(tmp_path: Path):
     transformers = pytest.importorskip("transformers")
     from concord.networks.trunks.transformers import TextTrunk

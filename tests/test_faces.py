@@ -259,7 +259,7 @@ def test_the_studies_are_plans_and_quick_is_smaller(name):
 @pytest.mark.parametrize(
     ("name", "sizes", "small"),
     [
-        ("faces", "ROWS", {"train": 60, "val": 100, "test": 100}),
+        pytest.param("faces", "ROWS", {"train": 60, "val": 100, "test": 100}, marks=pytest.mark.slow),
         ("identities", "PICTURES", {"train": 4, "val": 6, "test": 6}),
     ],
 )

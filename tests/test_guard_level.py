@@ -28,7 +28,10 @@ def taken(rng, n, groups, candidates, mean, alpha=0.05):
     return found / DRAWS
 
 
-@pytest.mark.parametrize(("n", "groups", "candidates"), [(50, None, 6), (200, None, 1), (150, 15, 3)])
+@pytest.mark.parametrize(
+    ("n", "groups", "candidates"),
+    [(50, None, 6), pytest.param(200, None, 1, marks=pytest.mark.slow), (150, 15, 3)],
+)
 def test_no_gain_is_taken_more_often_than_the_level(n, groups, candidates):
     noise = 3 * np.sqrt(0.05 * 0.95 / DRAWS)
     assert taken(np.random.default_rng(0), n, groups, candidates, 0.0) < 0.05 + noise

@@ -63,7 +63,7 @@ def learner(**options: Any) -> TorchLearner:
     return TorchLearner(**{**HEADS, "trunk": Counting, "steps": 30, "rows_per_task": 32, **options})
 
 
-@pytest.mark.parametrize("given", [[RELATION], [(KIND, MARKS)]])
+@pytest.mark.parametrize("given", [[RELATION], pytest.param([(KIND, MARKS)], marks=pytest.mark.slow)])
 def test_only_what_was_chosen_is_trained_on_the_trunk(given: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[str] = []
     fit = TorchLearner.train

@@ -282,7 +282,7 @@ def test_unrelated_tasks_share_where_that_is_shown_to_help() -> None:
     assert chosen(outcome) == {"kind": {"shared"}, "marks": {"shared"}}
 
 
-@pytest.mark.parametrize("artefact", ["distilled", "bagged"])
+@pytest.mark.parametrize("artefact", ["distilled", pytest.param("bagged", marks=pytest.mark.slow)])
 def test_a_scarce_class_whose_table_is_beyond_doubt_is_coupled_unless_that_harms(artefact: Any) -> None:
     world = labels_world(7, n=2400)
     for classes, coupled, expected in ((0.1, 0.65, "coupled"), (0.1, 2.0, "shared"), (0.6, 0.65, "shared")):
@@ -403,7 +403,7 @@ def test_weights_balance_scarce_tasks() -> None:
 # -- invariants -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("artefact", ["distilled", "bagged"])
+@pytest.mark.parametrize("artefact", ["distilled", pytest.param("bagged", marks=pytest.mark.slow)])
 def test_the_order_of_rows_tasks_and_relations_changes_nothing_but_order(artefact: str) -> None:
     world = labels_world(8, n=900)
     fine = classes_world(8, n=900)

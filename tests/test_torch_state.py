@@ -77,7 +77,7 @@ def test_modes_of_the_caller_change_no_model_and_no_generator(seed: int, modes: 
     assert states() == before
 
 
-@pytest.mark.parametrize("coupling", ["auto", "posterior"])
+@pytest.mark.parametrize("coupling", [pytest.param("auto", marks=pytest.mark.slow), "posterior"])
 def test_fits_in_threads_are_those_of_one_thread(coupling: str) -> None:
     seeds = [0, 1, 2, 0, 1, 2]
     alone = [fitted(seed, coupling) for seed in seeds[:3]]

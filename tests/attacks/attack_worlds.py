@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import polars as pl
 
 from concord import MulticlassTask, MultilabelTask, Relation
 from concord.data import Manifest, write_manifest
+from warm import run_warm
 
 CONFIG = """
 data: .
@@ -69,15 +66,7 @@ def make_world(folder):
 
 def command(folder, *arguments, before="", environment=None):
     """Run `concord` in a folder, in a process of its own; `before` is code that it runs first."""
-    code = f"{before}\nfrom concord.cli import main\nmain()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        cwd=folder,
-        capture_output=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})},
-    )
+    return run_warm(f"{before}\nfrom concord.cli import main\nmain()", arguments, folder, environment or {})
 
 
 def told(done):

@@ -142,7 +142,7 @@ def killed_saves(what, work, first, every):
     return found
 
 
-@pytest.mark.parametrize("what", ["hub", "estimator"])
+@pytest.mark.parametrize("what", ["hub", pytest.param("estimator", marks=pytest.mark.slow)])
 def test_a_killed_save_leaves_the_older_model_or_the_new_one(tmp_path, what):
     found = killed_saves(what, tmp_path, 5, 14)
     assert {"old", "new"} >= set(found.get("old", []))
@@ -157,6 +157,7 @@ def test_wherever_a_save_is_killed(tmp_path, what):
     assert "new" in found["none"]
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_a_study_at_once_and_leaves_it_resumable(tmp_path):
     make_world(tmp_path)
     plan = tmp_path / "plan.yaml"

@@ -68,6 +68,7 @@ def test_onnx_lies_beside_the_run_unless_told_otherwise(run: Run):
     assert "at most on 100 random inputs" in out
 
 
+@pytest.mark.slow
 def test_what_differs_too_much_is_not_written(run: Run, tmp_path: Path):
     with raises(ExportError, "was not written"):
         call(str(run.folder), "--out", str(tmp_path / "here.onnx"), "--tolerance", "1e-30")
@@ -94,7 +95,7 @@ def test_mistakes_are_one_line(run: Run, tmp_path: Path):
         call(str(tmp_path))
 
 
-@pytest.mark.parametrize("kind", ["features", "texts"])
+@pytest.mark.parametrize("kind", ["features", pytest.param("texts", marks=pytest.mark.slow)])
 def test_a_training_from_a_config_serves_what_it_predicts(kind: str, tmp_path: Path):
     """Standardised features or tokens, weights selected by task: all of it lies in the graph."""
     onnxruntime = pytest.importorskip("onnxruntime")

@@ -15,6 +15,7 @@ from concord.cli import app, main
 from concord.study.plan import read_plan
 from concord.study.problems.cases import case_names
 from concord.study.running.cells import open_folder
+from warm import run_warm
 
 PLAN = {
     "title": "mine",
@@ -90,16 +91,14 @@ def test_array_jobs_work_on_one_plan(plan, tmp_path):
         (["digits", "--out", "."], "holds no study"),
     ],
 )
-def test_mistakes_are_one_line(arguments, message):
-    done = subprocess.run(
-        [sys.executable, "-c", "from concord.cli import main; main()", "study", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["concord", "more"]
+def test_mistakes_are_one_line(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["concord", "study", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert [line.partition(": ")[0] for line in said.splitlines()] == ["concord", "more"]
 
 
 LACKING = {"manifest": "m.csv", "features": "x.npz"}
@@ -170,12 +169,7 @@ def test_a_plan_whose_problem_is_code_says_so_before_it_runs(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(PLAN | {"problem": "a_module:make"}))
     (tmp_path / "a_module.py").write_text("import sys\nprint('it runs', file=sys.stderr)\nmake = len\n")
-    ended = subprocess.run(
-        [sys.executable, "-c", "from concord.cli import main; main()", "study", path, "--out", tmp_path],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    lines = ended.stderr.splitlines()
+    ended = run_warm("from concord.cli import main; main()", ["study", path, "--out", tmp_path], tmp_path, {})
+    lines = ended.stderr.decode().splitlines()
     assert lines[0] == "concord: note: problem 'a_module:make' is Python code next to the plan, and is run"
     assert lines[1] == "it runs"

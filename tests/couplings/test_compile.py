@@ -64,10 +64,9 @@ CASES = [
 ]
 
 
-QUICK = [
-    pytest.param(*case, marks=() if case[1] == "labels" and case[0] != "paper" else pytest.mark.slow)
-    for case in CASES
-]
+REPRESENTATIVES = {("posterior", "labels"), ("matching", "labels"), ("population", "labels")}
+QUICK = [pytest.param(*case, marks=() if case in REPRESENTATIVES else pytest.mark.slow) for case in CASES]
+"""One each that works row by row, on a batch, and with what it remembers; tracing takes a second a case."""
 
 
 @pytest.mark.parametrize(("name", "kind"), QUICK)

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -265,7 +265,6 @@ FILES = {name: encoded(name) for name in ("JPEG", "PNG", "GIF", "WEBP", "TIFF", 
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # pillow's, on metadata
-@settings(max_examples=150)
 @given(st.sampled_from(sorted(FILES)), st.data())
 def test_damaged_files_are_named_or_read_and_nothing_else(tmp_path_factory, format_, data):
     content = bytearray(FILES[format_])

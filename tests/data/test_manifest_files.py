@@ -29,7 +29,7 @@ from concord.errors import (
 PET = MulticlassTask("pet", ["cat", "dog"])
 TRAITS = MultilabelTask("traits", ["furry", "barks"])
 
-SHARED_FOLDER = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def pets(root: Path | None = None) -> Manifest:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from concord import MulticlassTask, MultilabelTask
@@ -134,7 +134,6 @@ def test_temperature_lies_between_size_and_equal(temperature, sizes):
 # -- epochs and passes -----------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
 @given(sizes, st.integers(1, 12), st.integers(0, 3))
 def test_by_size_an_epoch_holds_every_row_once(sizes, batch_size, epoch):
     mixture = mixed(sizes, batch_size=batch_size)
@@ -146,7 +145,6 @@ def test_by_size_an_epoch_holds_every_row_once(sizes, batch_size, epoch):
     assert all(len(batch) == batch_size for batch in batches[:-1])
 
 
-@settings(max_examples=60)
 @given(sizes, shares, st.sampled_from(["longest", "shortest", "sum", 3]), st.sampled_from(["short", "carry"]))
 def test_every_pass_of_a_source_is_a_permutation(sizes, share, epoch, last_batch):
     mixture = mixed(sizes, batch_size=7, share=share, epoch=epoch, last_batch=last_batch)
@@ -215,7 +213,6 @@ def test_the_order_of_a_source_does_not_hang_on_the_others():
 # -- ranks, workers, resuming ----------------------------------------------------------------------
 
 
-@settings(max_examples=60)
 @given(sizes, shares, st.integers(1, 4), st.integers(1, 13))
 def test_ranks_share_the_global_batch_without_overlap(sizes, share, world, batch_size):
     options = {"batch_size": batch_size, "share": share}
@@ -238,7 +235,6 @@ def test_two_ranks_together_see_every_row_once():
     assert sorted(rows) == [(0, i) for i in range(101)] + [(1, i) for i in range(40)]
 
 
-@settings(max_examples=60)
 @given(sizes, shares, st.integers(0, 30), st.sampled_from(["short", "carry"]))
 def test_a_resumed_mixture_goes_on_exactly_there(sizes, share, after, last_batch):
     options = {"batch_size": 6, "share": share, "last_batch": last_batch}

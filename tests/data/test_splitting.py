@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import strategies
@@ -42,7 +42,6 @@ def single(rows: int) -> Manifest:
     return Manifest(pl.DataFrame({"row": range(rows), "kind": kinds}), (KIND,))
 
 
-@settings(max_examples=50)
 @given(strategies.manifests(most_rows=30), st.integers(0, 3), st.booleans())
 def test_groups_are_never_cut(drawn: Manifest, seed: int, stratified: bool) -> None:
     shares = {"train": 0.5, "test": 0.5}

@@ -28,6 +28,7 @@ def test_a_damaged_model_is_the_one_that_was_saved_or_refused(tmp_path_factory, 
     save(whole)
     expected = covered(whole, kind)
 
+    @settings(max_examples=max(12, settings().max_examples // 2))
     @given(st.data())
     def check(data):
         folder = tmp_path_factory.mktemp("damaged") / "saved"

@@ -97,7 +97,7 @@ READERS = {
 }
 
 
-SLOW = {"manifest in Parquet": 10}
+SLOW = {"manifest in Parquet": 6}
 """Of so many examples one: each is read in a process of its own."""
 
 

@@ -111,6 +111,7 @@ run(tiny(), sys.argv[1], on_done=kill)
 """
 
 
+@pytest.mark.slow
 def test_a_session_killed_with_its_claims_is_finished_by_the_next(tmp_path):
     out = tmp_path / "out"
     here = os.path.dirname(__file__)

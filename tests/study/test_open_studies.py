@@ -40,7 +40,9 @@ def tiny(name: str) -> Plan:
     return as_plan({**values, "resamples": 10})
 
 
-@pytest.mark.parametrize("name", OPEN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "mushroom" else pytest.mark.slow) for name in OPEN]
+)
 def test_an_open_study_runs_from_packs_to_report(tmp_path, name):
     plan = tiny(name)
     assert run(plan, tmp_path / name) == 0

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
@@ -130,7 +130,6 @@ def test_shared_layers_follow_the_rule_and_heads_their_own_task(kind):
         assert torch.allclose(got[k].grad, own, atol=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000), st.integers(2, 12))
 def test_pcgrad_leaves_no_conflict_between_two_tasks(seed, width):
     g = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, width)))
@@ -143,7 +142,6 @@ def test_pcgrad_leaves_no_conflict_between_two_tasks(seed, width):
         assert torch.dot(out[0], g[1]).abs() < 1e-9
 
 
-@settings(max_examples=30, deadline=None)
 @given(matrices, st.integers(0, 1000))
 def test_pcgrad_is_algorithm_1(g, seed):
     """Plain loops over the same random orders."""
@@ -163,7 +161,6 @@ def test_pcgrad_survives_a_gradient_of_nought():
     assert torch.isfinite(projected(g, torch.Generator())).all()
 
 
-@settings(max_examples=30, deadline=None)
 @given(matrices)
 def test_mgda_is_the_point_of_least_norm(g):
     gram = (g @ g.T).numpy()
@@ -192,7 +189,6 @@ def test_factor_of_a_gramian():
     assert np.allclose(b.T @ b, g @ g.T)
 
 
-@settings(max_examples=30, deadline=None)
 @given(matrices)
 def test_projections_on_the_dual_cone_oppose_no_task(g):
     gram = (g @ g.T).numpy()
@@ -361,7 +357,6 @@ def test_bands_of_the_table():
     assert (high - low).tolist() == [0.25] * 6
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
 def test_interval_supervision_equals_plain_loops(seed):
     rng = np.random.default_rng(seed)

@@ -116,7 +116,7 @@ def test_inputs_in_files_are_those_in_memory_in_the_same_order(tmp_path, kind, s
     "conditions",
     [
         ["single-task", "uncoupled", "posterior", "two-stage", *PEERS, TREES],
-        ["uncoupled", {"name": "auto", "options": {"effort": "fast"}}],
+        pytest.param(["uncoupled", {"name": "auto", "options": {"effort": "fast"}}], marks=pytest.mark.slow),
     ],
     ids=["peers", "auto"],
 )
@@ -139,7 +139,14 @@ class Killed(BaseException):
     """Of a process that is ended."""
 
 
-@pytest.mark.parametrize("name", ["single-task", "dwa", "pcgrad", "uncertainty", "two-stage"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "single-task",
+        "dwa",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("pcgrad", "uncertainty", "two-stage")),
+    ],
+)
 def test_a_run_that_is_killed_goes_on_where_it_was(tmp_path, monkeypatch, name):
     """Bit by bit, and without repeating what was saved: also what a rule remembers from step to step."""
     monkeypatch.setattr(base, "CHECKPOINT_EVERY", 2)
@@ -331,6 +338,7 @@ def test_a_peak_is_not_told_where_it_cannot_be_set_back(tmp_path, monkeypatch):
     assert PeakMemory("cpu").mebibytes() is None
 
 
+@pytest.mark.slow
 def test_processes_take_devices_in_turn(tmp_path):
     plan = planned(tmp_path, conditions=["uncoupled", "posterior"])
     assert run(plan, tmp_path / "two", processes=2, devices=["cpu", "cpu:0"]) == 0

@@ -131,8 +131,8 @@ def chosen(**forms: str) -> Any:
     "forms",
     [
         {"shape": "single-task", "marks": "shared"},
-        {"shape": "single-task", "marks": "single-task"},
-        {"shape": "shared", "marks": "single-task"},
+        pytest.param({"shape": "single-task", "marks": "single-task"}, marks=pytest.mark.slow),
+        pytest.param({"shape": "shared", "marks": "single-task"}, marks=pytest.mark.slow),
     ],
 )
 def test_tasks_that_chose_differently_have_networks_of_their_own(

@@ -155,6 +155,7 @@ def test_the_graph_predicts_what_the_run_predicts(tmp_path: Path) -> None:
     assert kept == run.thresholds.record()["values"]
 
 
+@pytest.mark.slow
 def test_without_thresholds_the_graph_has_no_predictions(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     run = train(config_of(world(tmp_path)))

@@ -194,7 +194,7 @@ def test_the_table_of_a_copy_counts_not_its_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:AffectNet. ")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_table_of_a_copy(tmp_path: Path, data: st.DataObject) -> None:
     if not (tmp_path / "labels.csv").exists():
@@ -241,7 +241,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("affectnet"))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(order=st.permutations(range(9)))
 def test_columns_go_by_their_names(lists: Path, order: list[int]) -> None:
     file = lists / LISTS / "training.csv"
@@ -254,7 +254,6 @@ def test_columns_go_by_their_names(lists: Path, order: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", ["training", "validation"])
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(lists: Path, name: str, data: st.DataObject) -> None:
     file = lists / LISTS / f"{name}.csv"
@@ -420,7 +419,6 @@ def test_wrong_values_are_named_with_their_file(tiny: Path, kind: str, value: np
     assert str(info.value).startswith(f"{file}: expected ")
 
 
-@settings(max_examples=400, deadline=None)
 @given(cut=st.integers(0, 200), junk=st.binary(max_size=3), at=st.integers(0, 127), byte=st.integers(0, 255))
 def test_damaged_arrays_are_named_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, cut: int, junk: bytes, at: int, byte: int

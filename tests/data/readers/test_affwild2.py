@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from _face_mutations import Damage, check_damage, damages, touch, truth_of, write
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.data.readers import affwild2
@@ -282,7 +282,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("task", ["expression", "action_units"])
-@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, task: str, data: st.DataObject) -> None:
     def read():
@@ -384,7 +383,6 @@ def test_lists_without_annotation(tmp_path: Path) -> None:
         affwild2.read(tmp_path, release="multi-task")
 
 
-@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_damage_of_lists_is_named_or_harmless(lists: Path, data: st.DataObject) -> None:
     def read():

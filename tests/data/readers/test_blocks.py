@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.data.readers._mat import cell_strings, mat_variables
@@ -18,7 +18,6 @@ BYTES = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=BYTES, size=st.integers(1, 12))
 def test_parts_are_the_whole(tmp_path_factory: pytest.TempPathFactory, data: bytes, size: int) -> None:
     path = tmp_path_factory.getbasetemp() / "blocks.txt"

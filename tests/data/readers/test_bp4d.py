@@ -210,7 +210,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         bp4d_plus.read(tmp_path, images="nowhere")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_columns_go_by_their_names(tree: Path, data: st.DataObject) -> None:
     file = tree / "AUCoding/AU_OCC/F001_T1.csv"
@@ -225,7 +225,6 @@ def test_columns_go_by_their_names(tree: Path, data: st.DataObject) -> None:
         file.write_bytes(original)
 
 
-@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, data: st.DataObject) -> None:
     def read():

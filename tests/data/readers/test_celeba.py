@@ -137,7 +137,7 @@ def test_lists_with_commas_and_nested_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["list_attr_celeba.csv", "list_eval_partition.csv"])
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_lists_with_commas(tmp_path: Path, file: str, data: st.DataObject) -> None:
     if not (tmp_path / file).exists():
@@ -164,7 +164,6 @@ def test_identity_split_keeps_all_people_in_train(tmp_path: Path) -> None:
     assert again.equals(frame)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     people=st.lists(st.integers(1, 9), min_size=1, max_size=80),
     seed=st.integers(0, 2**32),
@@ -273,7 +272,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "file",
     ["Anno/list_attr_celeba.txt", "Anno/identity_CelebA.txt", "Eval/list_eval_partition.txt"],
 )
-@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, file: str, data: st.DataObject) -> None:
     path = tree / file

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _face_mutations import touch, truth_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
@@ -132,7 +132,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("clothing"))
 
 
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_cut_file_is_named(tree: Path, data: st.DataObject) -> None:
     path = tree / "ClothingAttributeDataset/labels/brown_GT.mat"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _face_mutations import Damage, check_damage, damages, touch, truth_of, write
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from concord.data.readers import cub200
@@ -252,7 +252,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "attributes/certainties.txt",
     ],
 )
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, file: str, data: st.DataObject) -> None:
     path = tree / file

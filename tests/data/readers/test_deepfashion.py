@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from _face_mutations import check_damage, damages, touch, truth_of, write
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.data.readers import _text, deepfashion
@@ -221,7 +221,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "Eval/list_eval_partition.txt",
     ],
 )
-@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, file: str, data: st.DataObject) -> None:
     path = tree / file

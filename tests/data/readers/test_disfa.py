@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from _face_mutations import check_damage, damages, touch, truth_of, write
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.data.readers import disfa
@@ -119,7 +119,6 @@ def test_wrong_lines_are_named(tmp_path: Path, line: str, found: str) -> None:
     assert str(info.value).startswith(f"{file}, line 2: expected {found}")
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(alone: Path, data: st.DataObject) -> None:
     def read():

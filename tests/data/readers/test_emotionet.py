@@ -168,7 +168,7 @@ def test_what_is_no_url_of_an_image(tmp_path: Path, url: str) -> None:
         emotionet.read(tmp_path)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(order=st.permutations(range(62)))
 def test_columns_go_by_their_names(order: list[int]) -> None:
     import tempfile
@@ -182,7 +182,6 @@ def test_columns_go_by_their_names(order: list[int]) -> None:
         assert truth_of(emotionet.read(root, labels=23), columns) == truth
 
 
-@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(texts: Path, data: st.DataObject) -> None:
     def read():

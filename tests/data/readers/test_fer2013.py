@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _face_mutations import check_damage, damages, write
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -148,7 +148,6 @@ def test_votes_of_other_rows(tmp_path: Path) -> None:
         fer2013.read(tmp_path, cache=tmp_path / "blocked", labels="fer2013")
 
 
-@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_damaged_votes_are_named_or_harmless(tree: Path, data: st.DataObject) -> None:
     columns = ["split", "expression", *(f"expression.p.{name}" for name in COLUMNS[:8])]

@@ -94,7 +94,7 @@ def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
 TRUTH_PATH = next(iter(TRUTH))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_columns_go_by_their_names(tree: Path, data: st.DataObject) -> None:
     file = tree / "train.csv"
@@ -106,7 +106,6 @@ def test_columns_go_by_their_names(tree: Path, data: st.DataObject) -> None:
         file.write_bytes(original)
 
 
-@settings(max_examples=80, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, data: st.DataObject) -> None:
     file = tree / "train.csv"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from _face_mutations import damages, touch, truth_of, write
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from concord.data.readers import imagefolder
@@ -172,7 +172,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make(tmp_path_factory.mktemp("imagefolder"))
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_damage_of_the_table_is_named_or_harmless(tree: Path, data: st.DataObject) -> None:
     path = tree / "labels.csv"

@@ -34,6 +34,8 @@ DATA_SETS = {
     *("affwild2", "affectnet", "rafdb", "emotionet", "disfa", "bp4d", "bp4d-plus", "celeba", "cub200"),
     *("deepfashion", "ut-zappos50k", "shoes", "clothing-attributes"),
 }
+QUICK = ("affwild2", "celeba", "cub200", "rafdb_bp4d")
+"""Walked with every change: of videos, of two tasks on the same pictures (twice), of two sources."""
 SIZE = 12
 
 
@@ -92,7 +94,9 @@ def data(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
+)
 def test_from_a_native_tree_to_network_and_report(tmp_path, data, name):
     path = CONFIGS / "licensed" / f"{name}.yaml"
     sources = read_config(path, environment={}).sources

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from _face_mutations import Damage, check_damage, damages, touch, truth_of, write
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.data.readers import raf_au
@@ -138,7 +138,6 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 WHOLE = re.compile(r"\d{4}\.jpg ([LRTB]?\d+\+?)+")
 
 
-@settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, data: st.DataObject) -> None:
     def read():

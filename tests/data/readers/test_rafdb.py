@@ -181,7 +181,7 @@ def test_the_table_of_a_copy_counts_not_its_folders(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings(
     "ignore:RAF-DB. read as the copy", "ignore:.* have no row in", "ignore:.* lie in the folder"
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_table_of_a_copy(tmp_path: Path, data: st.DataObject) -> None:
     if not (tmp_path / "DATASET").exists():
@@ -215,7 +215,6 @@ WHOLE = re.compile(r"(train|test)_\d{4,5}\.jpg \d+")
 
 
 @pytest.mark.parametrize("subset", ["basic", "compound"])
-@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, subset: str, data: st.DataObject) -> None:
     def read():

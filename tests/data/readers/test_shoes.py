@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _face_mutations import touch, truth_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.io import savemat
@@ -167,7 +167,6 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         shoes.read(tmp_path)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     scores=hnp.arrays(
         np.float64, st.tuples(st.integers(1, 30), st.integers(1, 3)), elements=st.integers(-9, 9).map(float)

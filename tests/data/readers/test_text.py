@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.data.readers._text import Lines, read_lines, read_table, require_columns
@@ -24,7 +24,6 @@ def lines_of(file: Path, text: str) -> Lines:
 WORDS = st.lists(st.text("abc,;.0129-+", min_size=1, max_size=8), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
 @given(words=WORDS, end=st.sampled_from(["\n", "\r\n"]), bom=st.booleans(), blanks=st.integers(0, 3))
 def test_text_comes_back_whatever_the_ends(
     tmp_path_factory: pytest.TempPathFactory, words: list[str], end: str, bom: bool, blanks: int

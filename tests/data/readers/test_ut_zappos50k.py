@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from _face_mutations import check_damage, damages, touch, truth_of, write
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.io import savemat
 
@@ -187,7 +187,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("paths", ["mat", "folders"])
-@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_damage_is_named_or_harmless(tree: Path, paths, data: st.DataObject) -> None:
     path = tree / DATA / "meta-data-bin.csv"
