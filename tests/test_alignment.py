@@ -66,7 +66,7 @@ def test_a_shift_is_found_in_features_alone(apart):
 
 
 @pytest.mark.filterwarnings("ignore::concord.errors.SourceShiftWarning")
-@pytest.mark.parametrize("artefact", ["distilled", "bagged"])
+@pytest.mark.parametrize("artefact", ["distilled", pytest.param("bagged", marks=pytest.mark.slow)])
 def test_another_scale_of_a_source_changes_nothing(artefact, tmp_path):
     """Where a shift is found in either case, what is predicted depends on no source's mean and deviation."""
     x, targets, *_ = world()

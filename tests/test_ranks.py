@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from concord.runs import load_run, train
 from rank_training import (
-    FORMS_OF_EACH,
+    QUICK_FORMS,
     STEPS,
     auto_config,
     couplings,
@@ -65,7 +65,7 @@ def check_alike(mine: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -
         torch.testing.assert_close(value, other[name], atol=1e-6, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
 
 
-@pytest.mark.parametrize("name", FORMS_OF_EACH)
+@pytest.mark.parametrize("name", QUICK_FORMS)
 def test_two_ranks_train_what_one_process_trains(name: str, on_two_ranks: Path):
     one, uncoupled = train_coupled(name), train_coupled("none")
     check_alike(load_file(on_two_ranks / f"{name}.safetensors"), one)

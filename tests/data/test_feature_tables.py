@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asserts import raises
-from concord.data import FeatureRows, columns_record, joined_columns
+from concord.data import FeatureRows, columns_record, joined_columns, write_frame
 from concord.data.feature_table import columns_of, table_features
 from concord.data.frames import typed
 from concord.errors import ConcordWarning, DataFormatError, NotFiniteError, UnknownNameError
@@ -43,7 +43,7 @@ def test_any_order_of_columns_and_any_part_of_rows_mean_the_same(
         if kind == "frame":
             return FeatureRows(table, columns=columns)
         path = tmp_path / f"t.{kind}"
-        getattr(table, f"write_{kind}")(path)
+        write_frame(table, path) if kind == "parquet" else table.write_csv(path)  # of ours: not probed
         return FeatureRows(path, columns=columns)
 
     first = rows(frame)
