@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 import evidence_page
 import marks
 import origin
+import paper_page
 from concord import __version__
 from concord.archive import Claimant, own
 from concord.study import write_json
@@ -327,6 +328,7 @@ def write_marks(docs: Path, pages: Sequence[Page]) -> None:
         mark = marks.words(records.get(page.name), page.version(), f"{COMMAND} {page.name}")
         marks.write_mark(docs / page.file, page.name, mark, section=page.section)
     evidence_page.write(docs, records, {page.name: page for page in pages}, COMMAND)
+    paper_page.write(docs)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ PAGES = {
     if "_build" not in path.parts
 }
 
-BLOCK = re.compile(r"(?:^<!-- (.+?) -->\n)?^```([\w{}-]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(?:^<!-- ([^\n]+?) -->\n)?^```([\w{}-]*)\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 """(mark, language, text) of a block; a mark is `not run: WHY`, `file: NAME` or `printed by: COMMAND`."""
 
 SHOWN = ("diff", "mermaid", "{toctree}", "{eval-rst}")
@@ -131,43 +131,6 @@ def anchors(page):
     text = BLOCK.sub("", PAGES[page])
     headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def results_of_paper(command):
-    """(regime, task and metric) to the difference to single-task networks, of a study in docs/results.md."""
-    section = PAGES["results.md"].split(f"`{command}`")[1].split("\n## ")[0]
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:]] for line in section.splitlines() if line[:1] == "|"
-    ]
-    return {(row[0], row[1]): row[4] for row in rows if row[2] == "paper"}
-
-
-def test_the_page_on_the_paper_repeats_the_numbers_of_the_pages_that_it_names():
-    page = PAGES["paper.md"]
-    studies = re.findall(r"^\| `(concord study [^`]+)` \| (.+) \|$", page, flags=re.MULTILINE)
-    assert len(studies) == 7
-    scarce = {"grocery81": "few-fine", "clinc150": "few-domains"}
-    for command, cells in studies:
-        results = results_of_paper(command)
-        regime = scarce.get(Path(command.split()[-1]).stem, "few-class")
-        first, first_right, first_shuffled, second, second_right, second_shuffled = cells.split(" | ")
-        assert results[regime, first] == first_right, command
-        assert results[f"{regime}-shuffled", first] == first_shuffled, command
-        assert results[regime, second] == second_right, command
-        assert results[f"{regime}-shuffled", second] == second_shuffled, command
-    ranks = re.findall(r"^\| ([\w-]+) \| ([\d.]+) \|", PAGES["board.md"], flags=re.MULTILINE)
-    place = {name: (number, rank) for number, (name, rank) in enumerate(ranks, start=1)}
-    assert place["paper-coannotation"] == (6, "9.89")
-    assert place["uncoupled"] == (14, "12.31")
-    assert place["paper"] == (20, "16.52")
-    assert place["paper-matching"] == (22, "18.10")
-    for rank in ("9.89", "12.31", "16.52", "18.10"):
-        assert f"({rank})" in page
-    for row in (
-        "| paper | right | single-task | 14 of 46 | -64.4",
-        "| paper | shuffled | single-task | 43 of 46 |",
-    ):
-        assert row in PAGES["method.md"]
 
 
 ERRORS = [
