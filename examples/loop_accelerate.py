@@ -1,4 +1,7 @@
-"""The objective in a loop by accelerate: it prepares network, optimiser and batches, the loss stays."""
+"""The objective in a loop by accelerate: it prepares network, optimiser and batches, the loss stays.
+
+It needs `pip install "concord-mtl[accelerate]"`.
+"""
 
 import numpy as np
 import torch

@@ -1,4 +1,7 @@
-"""The objective in a LightningModule: one line in `training_step`, and its parts in the log."""
+"""The objective in a LightningModule: one line in `training_step`, and its parts in the log.
+
+It needs `pip install "concord-mtl[lightning]"`.
+"""
 
 import numpy as np
 import torch

@@ -1,4 +1,7 @@
-"""The objective in the Trainer of transformers: `compute_loss` calls it, and gaps travel as columns."""
+"""The objective in the Trainer of transformers: `compute_loss` calls it, and gaps travel as columns.
+
+It needs `pip install "concord-mtl[accelerate,transformers]"`.
+"""
 
 import numpy as np
 import torch

@@ -23,7 +23,7 @@ from asserts import raises
 from concord.archive import FORMATS, Kind, folders, read_archive, save_archive
 from concord.archive.folders import STAGED
 from concord.couplings import LOSSES as TODAY
-from concord.deploy import TrunkRecord, from_pretrained, save_pretrained, upgrade
+from concord.deploy import Preprocessing, TrunkRecord, from_pretrained, save_pretrained, upgrade
 from concord.deploy.earlier_names import LOSSES, renamed_log, renamed_parts
 from concord.errors import CheckpointError
 from concord.fitting import Checkpoints
@@ -54,7 +54,15 @@ def save_hub(folder: Path, tokenize: Any = None) -> None:
     built = build_trunk("builtin:mlp", shape=(3,), options={"hidden": [4]})
     network = cc.MultiTaskNetwork(built.module, [KIND, TRAITS], built.example)
     trunk = TrunkRecord("builtin:mlp", (3,), {"hidden": [4]}, built.resolved, tokenize)
-    save_pretrained(folder, network, [KIND, TRAITS], example=built.example, trunk=trunk, decoders=[decoder])
+    save_pretrained(
+        folder,
+        network,
+        [KIND, TRAITS],
+        example=built.example,
+        trunk=trunk,
+        decoders=[decoder],
+        preprocessing=Preprocessing.of("features"),
+    )
 
 
 def save_estimator(folder: Path) -> None:

@@ -172,7 +172,11 @@ def test_a_fit_is_repeatable_and_survives_saving(way: str, tmp_path: Path) -> No
     assert set(np.unique(predicted["marks"])) <= {0, 1}
     assert (0.5 if way != "paper" else 0.25) < model.score(x, truth) <= 1
     model.save(tmp_path / "model")
-    assert {f.name for f in (tmp_path / "model").iterdir()} == {"model.json", "weights.safetensors"}
+    assert {f.name for f in (tmp_path / "model").iterdir()} == {
+        "README.md",
+        "model.json",
+        "weights.safetensors",
+    }
     again = CoupledClassifier.load(tmp_path / "model")
     assert same(found, again.predict_proba(x))
     assert again.report_ == model.report_

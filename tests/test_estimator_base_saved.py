@@ -42,7 +42,11 @@ def test_linear_models_are_kept_as_weights(base: str, coupling: Any, tmp_path: P
     x, y, _ = world(300, 60)
     fitted = model(LINEAR[base], coupling=coupling, thresholds="f1" if coupling == "auto" else None).fit(x, y)
     again = roundtrip(fitted, x, tmp_path / "model")
-    assert {file.name for file in (tmp_path / "model").iterdir()} == {"model.json", "weights.safetensors"}
+    assert {file.name for file in (tmp_path / "model").iterdir()} == {
+        "README.md",
+        "model.json",
+        "weights.safetensors",
+    }
     assert repr(again.base) == repr(fitted.base)
     assert again.coupling == coupling
     assert same(again.fit(x, y).predict_proba(x), fitted.predict_proba(x))

@@ -310,5 +310,5 @@ def test_names_of_the_hub_are_fetched_only_when_asked(tmp_path: Path, monkeypatc
     with raises(CheckpointError, "is no folder"):
         from_pretrained(tmp_path / "nothing")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with raises(MissingExtraError, r"pip install concord-mtl[transformers]"):
+    with raises(MissingExtraError, r"pip install concord-mtl[hub]"):
         from_pretrained("somebody/model")

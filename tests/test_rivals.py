@@ -94,7 +94,11 @@ def test_a_linear_model_takes_the_place_of_networks_that_are_worse(artefact: str
     hit, before = (m.predict_proba(x)["shape"].argmax(axis=1) == truth for m in (fitted, plain))
     assert hit.mean() > before.mean() + 0.1
     fitted.save(tmp_path / "model")
-    assert {file.name for file in (tmp_path / "model").iterdir()} == {"model.json", "weights.safetensors"}
+    assert {file.name for file in (tmp_path / "model").iterdir()} == {
+        "README.md",
+        "model.json",
+        "weights.safetensors",
+    }
     again = cc.CoupledClassifier.load(tmp_path / "model")
     assert same(again.predict_proba(x), fitted.predict_proba(x))
     assert again.rivals == ["linear"]

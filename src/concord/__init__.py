@@ -14,7 +14,7 @@ from concord._version import __version__
 if TYPE_CHECKING:
     from concord import couplings, data, errors
     from concord.decoding import JointDecoder
-    from concord.deploy import export_onnx, from_pretrained, save_pretrained
+    from concord.deploy import export_onnx, from_pretrained, push_to_hub, save_pretrained
     from concord.displays import CalibrationDisplay, RelationDisplay, VerdictDisplay
     from concord.estimation import audit_relation, check_relation, estimate_relation, propose_audit
     from concord.estimator import CoupledClassifier, TaskKFold, make_scorer, target_frame
@@ -49,6 +49,7 @@ __all__ = [
     "load_run",
     "make_scorer",
     "propose_audit",
+    "push_to_hub",
     "save_pretrained",
     "tables",
     "target_frame",
@@ -77,6 +78,7 @@ __getattr__, __dir__ = lazy_door(
         "save_pretrained": "concord.deploy",
         "load_run": "concord.runs",
         "from_pretrained": "concord.deploy",
+        "push_to_hub": "concord.deploy",
         "export_onnx": "concord.deploy",
         "audit_relation": "concord.estimation",
         "check_relation": "concord.estimation",

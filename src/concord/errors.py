@@ -165,6 +165,12 @@ class CheckpointError(ConcordError, OSError):
     page = "howto/refused#a-folder-that-cannot-be-resumed"
 
 
+class HubError(ConcordError, OSError):
+    """A push that the Hugging Face hub did not take; the model is whole where it was saved."""
+
+    page = "howto/deploy#a-push-that-is-refused"
+
+
 class ExportError(ConcordError, RuntimeError):
     """A network that cannot be exported, or whose export computes something else."""
 

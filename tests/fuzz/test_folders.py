@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 from damage import attempt, damage_folder
 from hypothesis import given, settings
@@ -12,7 +13,10 @@ from study_folders import write_study
 
 from concord.archive import read_archive
 from concord.study import write_comparison, write_report
+from forging import forge
 from test_archive import SAVED
+
+ANYTHING = st.none() | st.integers() | st.text(max_size=4) | st.lists(st.integers(), max_size=2)
 
 
 def covered(folder, kind):
@@ -36,6 +40,42 @@ def test_a_damaged_model_is_the_one_that_was_saved_or_refused(tmp_path_factory, 
         damage_folder(data, folder)
         if not attempt(lambda: load(folder)):
             assert covered(folder, kind) == expected
+        shutil.rmtree(folder)
+
+    check()
+
+
+PLANS = st.fixed_dictionaries(
+    {"kind": st.sampled_from(["images", "arrays", "features", "columns", "texts", "code", 7, None])},
+    optional={
+        "size": st.integers(-1, 2**31),
+        "key": st.text(max_size=4) | st.none(),
+        "columns": st.lists(st.text(max_size=3), max_size=3),
+        "region": st.sampled_from(["whole", "box", "../x"]),
+    },
+)
+COLUMNS = st.dictionaries(
+    st.text(max_size=3), st.none() | st.integers(-2, 2**40) | st.lists(st.text(), max_size=3)
+)
+PARTS = {
+    "inputs": st.dictionaries(st.text(max_size=3), PLANS, max_size=2),
+    "vocabulary": COLUMNS,
+    "columns": COLUMNS,
+}
+
+
+def test_a_forged_preprocessing_predicts_or_is_refused(tmp_path_factory):
+    save, load = SAVED["hub"]
+    whole = tmp_path_factory.mktemp("whole") / "saved"
+    save(whole)
+
+    @given(st.fixed_dictionaries({name: values | ANYTHING for name, values in PARTS.items()}))
+    def check(preprocessing):
+        folder = tmp_path_factory.mktemp("forged") / "saved"
+        shutil.copytree(whole, folder)
+        forge(folder, "hub", preprocessing=preprocessing)
+        for asked in (np.zeros((2, 3)), ["a", "b"], {"": [1.0, 2.0]}, np.zeros((4, 4, 3), np.uint8)):
+            attempt(lambda rows=asked: load(folder).predict(rows))
         shutil.rmtree(folder)
 
     check()

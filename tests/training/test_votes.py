@@ -52,7 +52,7 @@ def test_a_network_learns_the_votes_and_is_judged_by_them(tmp_path):
     assert as_table(found).row_count > 0
 
     source = split_sources(run, config, "test")["classed"]
-    outputs = outputs_of(run, source, 16, device_of("cpu"))
+    outputs = outputs_of(run.predictor, source, 16, device_of("cpu"))
     votes = source.manifest.soft_targets()["shape"][outputs.index]
     voted = ~np.isnan(votes).any(axis=1)
     expected = -(votes[voted] * np.log(outputs.heads["shape"][voted])).sum(axis=1).mean()

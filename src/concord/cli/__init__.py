@@ -19,7 +19,7 @@ from concord.cli.audit import audit
 from concord.cli.doctor import doctor
 from concord.cli.embed import embed
 from concord.cli.explain import explain
-from concord.cli.export import export
+from concord.cli.export import export, push
 from concord.cli.init import init, schema
 from concord.cli.report import report
 from concord.cli.streams import put_out, streams
@@ -65,6 +65,7 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(embed)
 app.command()(export)
+app.command()(push)
 app.command()(upgrade)
 app.command()(annotate.annotate)
 app.command()(study)

@@ -1,4 +1,4 @@
-"""`concord export`: a finished training as an ONNX file, or as a folder in the hub's manner."""
+"""`concord export` and `push`: a finished training as an ONNX file or a folder for others, and on the hub."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from concord.terminal import say
 
 if TYPE_CHECKING:
     from concord.runs import Run
-
-
-PIXELS = ("images", "arrays")
 
 
 def export(
@@ -59,7 +56,7 @@ def export(
 
 
 def _onnx(run: Run, out: Path, tolerance: float) -> None:
-    from concord.deploy import export_onnx
+    from concord.deploy import export_onnx, takes_pixels
 
     made = export_onnx(
         out,
@@ -68,7 +65,7 @@ def _onnx(run: Run, out: Path, tolerance: float) -> None:
         example=run.example_input,
         decoders=run.decoder.decoders,
         thresholds=None if run.thresholds is None else run.thresholds.values,
-        normalization=run.normalization if _takes_pixels(run) else None,
+        normalization=run.normalization if takes_pixels(run) else None,
         tolerance=tolerance,
     )
     say(f"{made.path}: {', '.join(made.inputs)} -> {', '.join(made.outputs)}")
@@ -76,34 +73,55 @@ def _onnx(run: Run, out: Path, tolerance: float) -> None:
 
 
 def _hub(run: Run, folder: Path, license_: str | None) -> None:
-    from concord.deploy import Card, TrunkRecord, save_pretrained
+    from concord.deploy import export_folder
 
-    plan = run.config.trunk
-    metrics: dict[str, dict[str, float]] = {}
-    for key, value in run.facts.get("validation", {}).items():  # val/TASK/METRIC
-        task, metric = key.removeprefix("val/").rsplit("/", 1)
-        metrics.setdefault(task, {})[metric] = value
-    card = Card(
-        name=run.folder.resolve().name,
-        license=license_,
-        data=dict.fromkeys(run.config.sources, ""),
-        metrics=metrics,
-        evaluated_on="the validation rows of the training",
+    export_folder(run, folder, license=license_)
+    say(f"{folder}: concord.from_pretrained({str(folder)!r}).predict(...) takes inputs as they come")
+
+
+def push(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="The output folder of a training, or its config; a folder of `concord export --hub`; or a "
+            "saved estimator.",
+            show_default=False,
+        ),
+    ],
+    repository: Annotated[
+        str, typer.Argument(help="OWNER/NAME on the Hugging Face hub.", show_default=False)
+    ],
+    *,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private/--public",
+            help="Who sees the repository: its owner alone, or everybody. A public one is refused without "
+            "--public.",
+        ),
+    ] = True,
+    license_: Annotated[
+        str | None, typer.Option("--license", help="Licence of the weights, for a training's model card.")
+    ] = None,
+    message: Annotated[
+        str | None, typer.Option("--message", help="Message of the commit.", show_default=False)
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option("--revision", help="A branch of the repository.", show_default=False)
+    ] = None,
+) -> None:
+    """Send a model to the Hugging Face hub, with its model card and preprocessing; private unless told.
+
+    Of a training the folder for others is written to `hub` in its folder first, and stays there.
+    """
+    place = model
+    if not model.is_dir():
+        from concord.cli.train import loaded
+
+        place = loaded(model, None, None)[0].folder
+    from concord.deploy import push_to_hub
+
+    url = push_to_hub(
+        place, repository, private=private, license=license_, message=message, revision=revision
     )
-    save_pretrained(
-        folder,
-        run.network,
-        run.tasks,
-        example=run.example_input,
-        trunk=TrunkRecord(plan.name, run.shape, plan.options, run.trunk, run.tokenize, run.standardize),
-        relations=run.relations,
-        decoders=run.decoder.decoders,
-        thresholds=None if run.thresholds is None else run.thresholds.values,
-        normalization=run.normalization if _takes_pixels(run) else None,
-        card=card,
-    )
-    say(f"{folder}: load it with concord.hub.from_pretrained")
-
-
-def _takes_pixels(run: Run) -> bool:
-    return any(plan.kind in PIXELS for plan in run.inputs.values())
+    say(f"{url}: its model card says how to load it")

@@ -4,6 +4,7 @@ from concord.config.difference import differences, shown
 from concord.config.length import MOST_STEPS, PASSES, TrainingLength, training_length
 from concord.config.load import ENVIRONMENT, as_config, origin_of, overridden, read_config
 from concord.config.schema import (
+    FIELDS_OF_KIND,
     Augmentation,
     CheckpointPlan,
     Config,
@@ -24,6 +25,7 @@ from concord.config.yaml_text import parsed_yaml
 
 __all__ = [
     "ENVIRONMENT",
+    "FIELDS_OF_KIND",
     "MOST_STEPS",
     "PASSES",
     "START",

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from concord.data.manifest import LOCATORS, SPLITS, Manifest, soft_columns, task_columns
     from concord.data.mixture import Mixture
     from concord.data.paths import is_clutter
+    from concord.data.pictures import Pictures, as_pictures
     from concord.data.predictions import read_features, read_predictions
     from concord.data.published import check_copy
     from concord.data.readers import pack_relation
@@ -94,12 +95,14 @@ __getattr__, __dir__ = lazy_door(
         "Manifest": "concord.data.manifest",
         "Mixture": "concord.data.mixture",
         "Normalization": "concord.data.images",
+        "Pictures": "concord.data.pictures",
         "SPLITS": "concord.data.manifest",
         "Source": "concord.data.source",
         "StreamedInputs": "concord.data.streamed",
         "unreadable": "concord.data.streamed",
         "Texts": "concord.data.inputs",
         "annotate": "concord.data.coannotation",
+        "as_pictures": "concord.data.pictures",
         "as_table": "concord.data.inspection",
         "check_copy": "concord.data.published",
         "concatenate": "concord.data.inputs",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
@@ -206,27 +207,24 @@ class Images(Inputs):
         return self._roots[root]
 
     def _decoded(self, root: DataRoot, path: str, keys: _Keys, position: int) -> Any:
-        try:
-            with root.open(path) as file, self._checked(file) as image_file:
-                image = upright_rgb(image_file, self.fill)
-            return self._framed(image, keys, position)
-        except ConcordError as error:
-            if isinstance(error, (MissingDataError, UnsafePathError)):
-                raise
-            raise DataFormatError(f"{root.root}/{path}: {error}") from None
-        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise DataFormatError(f"{root.root}/{path}: refused, {error}") from None
-        except DAMAGED as error:
-            unknown = isinstance(error, UnidentifiedImageError)  # its own text names an object in memory
-            reason = (
-                f"it is empty, or no image of {', '.join(FORMATS)}"
-                if unknown
-                else str(error) or type(error).__name__
-            )
-            raise DataFormatError(f"{root.root}/{path}: cannot be decoded, {reason}") from None
+        with decoding(f"{root.root}/{path}"), root.open(path) as file, self.opened(file) as image_file:
+            return self._framed(upright_rgb(image_file, self.fill), keys, position)
 
-    def _checked(self, file: IO[bytes]) -> Image.Image:
-        image = Image.open(file, formats=FORMATS)
+    def opened(self, file: IO[bytes]) -> Image.Image:
+        """An image file whose header was read, but no pixel.
+
+        Raises:
+            RangeError: More pixels than `max_pixels`.
+            OSError: No image of the formats that are decoded.
+        """
+        return self.sized(Image.open(file, formats=FORMATS))
+
+    def sized(self, image: Image.Image) -> Image.Image:
+        """The image itself.
+
+        Raises:
+            RangeError: More pixels than `max_pixels`.
+        """
         if image.width * image.height > self.max_pixels:
             raise RangeError(
                 f"refused, {image.width} x {image.height} pixels are more than max_pixels={self.max_pixels:,}"
@@ -234,11 +232,15 @@ class Images(Inputs):
         return image
 
     def _framed(self, image: Image.Image, keys: _Keys, position: int) -> Image.Image:
-        target = (self.size, self.size)
         if keys.landmarks is not None:
             return align(image, keys.landmarks[position] or [], self.size, self.fill)
         if keys.boxes is not None:
             image = self._boxed(image, keys.boxes[position])
+        return self.squared(image)
+
+    def squared(self, image: Image.Image) -> Image.Image:
+        """An RGB image as a square of `size`, by `fit`."""
+        target = (self.size, self.size)
         if image.size == target:
             return image
         if self.fit == "crop":
@@ -266,6 +268,31 @@ class Images(Inputs):
         canvas = Image.new("RGB", (right - left, bottom - top), self.fill)
         canvas.paste(image, (-left, -top))
         return canvas
+
+
+@contextmanager
+def decoding(where: str) -> Iterator[None]:
+    """Raise what goes wrong with one image as a `DataFormatError` that names it.
+
+    Args:
+        where: The image, for messages.
+    """
+    try:
+        yield
+    except (MissingDataError, UnsafePathError):
+        raise
+    except ConcordError as error:
+        raise DataFormatError(f"{where}: {error}") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataFormatError(f"{where}: refused, {error}") from None
+    except DAMAGED as error:
+        unknown = isinstance(error, UnidentifiedImageError)  # its own text names an object in memory
+        reason = (
+            f"it is empty, or no image of {', '.join(FORMATS)}"
+            if unknown
+            else str(error) or type(error).__name__
+        )
+        raise DataFormatError(f"{where}: cannot be decoded, {reason}") from None
 
 
 def upright_rgb(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:

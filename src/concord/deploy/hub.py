@@ -1,14 +1,15 @@
-"""A trained network as a folder that others can load: weights, a config, a model card. No pickle.
+"""A trained network as a folder that others can load and predict with: weights, a config, a model card.
 
 The layout is the hub's: `model.safetensors`, `config.json`, `README.md`, and `tokenizer/` where texts come
-in. What is needed to build the network again lies in the config; a trunk that has no name is given again.
+in. What is needed to build the network again, and to prepare its inputs, lies in the config as plain data; a
+trunk that has no name is given again. Nothing is pickled.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,21 +20,33 @@ from torch import nn
 
 from concord._version import __version__
 from concord.archive import FORMATS, pack, read_archive, save_archive, tensor_bytes, unpack
-from concord.decoding import JointDecoder, checked_thresholds
-from concord.errors import CheckpointError, ConcordError, ConfigError, MissingExtraError
-from concord.networks import MultiTaskNetwork, TaskwiseNetwork, tasks_of_part
+from concord.decoding import Decoders, JointDecoder, checked_thresholds
+from concord.deploy.preprocessing import Preprocessing, preprocessing_of
+from concord.errors import CheckpointError, ConcordError, ConfigError
+from concord.hub import PLACE, README, Card, located, model_card
+from concord.networks import MultiTaskNetwork, TaskwiseNetwork, seeded, tasks_of_part, usual_torch
 from concord.relations import Relation, relation_of, relation_record, task_of, task_record
-from concord.runs import TOKENIZER, WEIGHTS_FILE, tokenizer_files
+from concord.runs import (
+    TOKENIZER,
+    WEIGHTS_FILE,
+    GivenRows,
+    Outputs,
+    Predictor,
+    Preparation,
+    frame_of,
+    given_rows,
+    outputs_of,
+    tokenizer_files,
+)
 from concord.tasks import MulticlassTask, Task
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from concord.networks import NamedTrunk
 
 
 CONFIG = FORMATS["hub"].record
-README = "README.md"
-SHOWN_CELLS = 400
-"""Tables of up to so many cells are drawn in the model card."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +83,6 @@ class TrunkRecord:
 
 
 @dataclass(frozen=True)
-class Card:
-    """What a reader of the model card should know, beyond tasks and relation.
-
-    Attributes:
-        name: Of the model.
-        description: A sentence or more.
-        license: Of the weights, as the hub names licences (`apache-2.0`); None is stated as such.
-        data: Data sets that it was trained on, with the licence of each (empty text where unknown).
-        metrics: By task, then by metric.
-        evaluated_on: Rows that the metrics were taken on.
-    """
-
-    name: str = "model"
-    description: str = ""
-    license: str | None = None
-    data: Mapping[str, str] = field(default_factory=dict)
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    evaluated_on: str = ""
-
-
-@dataclass(frozen=True)
 class Pretrained:
     """What `from_pretrained` gives.
 
@@ -104,6 +96,8 @@ class Pretrained:
         thresholds: By task, where predictions are cut: (K,) of labels, (C,) of classes; empty for .5.
         example: One input.
         config: The whole config.
+        folder: Where it was read from.
+        preprocessing: How inputs are made; None where the folder does not say, and then `predict` refuses.
     """
 
     network: nn.Module
@@ -115,6 +109,126 @@ class Pretrained:
     thresholds: dict[str, npt.NDArray[np.float64]]
     example: Any
     config: dict[str, Any]
+    folder: Path
+    preprocessing: Preprocessing | None = None
+
+    def predict(
+        self, inputs: Any, *, source: str | None = None, batch_size: int = 64
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Predictions: by task, classes (n,) as they were given to the task, or labels (n, K) of 0 and 1.
+
+        Inputs are prepared as in training, probabilities are jointly decoded, and cut at the thresholds, as
+        `concord predict` does; on the device that the network lies on.
+
+        Args:
+            inputs: Of a model of images: paths, folders, pictures of pillow, arrays (h, w, 3) of uint8, bytes
+                of image files (one of these, or a list of one kind), an array (n, h, w, 3), or a table with
+                the column `path` (and those of boxes or landmarks, where the training had such). Of texts:
+                one, a list of them, or a table with the column `text`. Of features: an array (n, width), a
+                table (pandas, polars, a dictionary of columns), or the path of a file of them.
+            source: The source of the training whose inputs these are like; the first one that fits unless
+                given.
+            batch_size: Rows at a time, >= 1.
+
+        Raises:
+            ConfigError: Inputs that the model does not take.
+            CheckpointError: A folder that does not say how inputs are made.
+            ShapeError: Arrays of another shape or width.
+            DataFormatError: An image that cannot be decoded; names it.
+            MissingDataError: No such file.
+            EmptyDataError: Nothing to predict.
+            UnknownNameError: No such source, or a column that is missing.
+        """
+        from concord.metrics import decisions
+
+        predictor, outputs = self._predictor(), self._outputs(inputs, source, batch_size)[1]
+        out = {}
+        for task in self.tasks:
+            decided = decisions(task, outputs.joint[task.name], predictor.cut(task))
+            out[task.name] = task.as_given(decided) if isinstance(task, MulticlassTask) else decided
+        return out
+
+    def predict_proba(
+        self, inputs: Any, *, source: str | None = None, batch_size: int = 64
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """Jointly decoded probabilities: by task, (n, C) or (n, K), in the order of the task's outputs.
+
+        Args:
+            inputs: As in `predict`.
+            source: As in `predict`.
+            batch_size: Rows at a time, >= 1.
+
+        Raises:
+            ConcordError: As `predict`.
+        """
+        return self._outputs(inputs, source, batch_size)[1].joint
+
+    def probabilities(
+        self, inputs: Any, *, source: str | None = None, batch_size: int = 64
+    ) -> tuple[dict[str, npt.NDArray[np.float64]], dict[str, npt.NDArray[np.float64]]]:
+        """Probabilities of the heads and jointly decoded ones, each by task as in `predict_proba`.
+
+        Args:
+            inputs: As in `predict`.
+            source: As in `predict`.
+            batch_size: Rows at a time, >= 1.
+
+        Raises:
+            ConcordError: As `predict`.
+        """
+        outputs = self._outputs(inputs, source, batch_size)[1]
+        return outputs.heads, outputs.joint
+
+    def predict_frame(
+        self, inputs: Any, *, source: str | None = None, on_error: str = "raise", batch_size: int = 64
+    ) -> pl.DataFrame:
+        """The table of `concord predict`: one row per input, for each task both heads and the joint decoding.
+
+        Args:
+            inputs: As in `predict`.
+            source: As in `predict`.
+            on_error: `raise`, or `skip`: files of images that cannot be read have no row.
+            batch_size: Rows at a time, >= 1.
+
+        Returns:
+            `path`, `row` or `text`, then by task `TASK.head` and `TASK.joint` (the class; or the labels,
+            with semicolons between), `TASK.head.NAME` and `TASK.joint.NAME` (probabilities), and
+            `SOURCE->TARGET.disagreement` in [0, 1].
+
+        Raises:
+            ConcordError: As `predict`.
+        """
+        rows, outputs = self._outputs(inputs, source, batch_size, on_error)
+        return frame_of(self._predictor(), outputs, rows.source.manifest, rows.shown)
+
+    def _outputs(
+        self, inputs: Any, source: str | None, batch_size: int, on_error: str = "raise"
+    ) -> tuple[GivenRows, Outputs]:
+        if self.preprocessing is None:
+            raise CheckpointError(
+                f"{self.folder} does not say how inputs are made: an earlier version wrote it, or "
+                "save_pretrained without preprocessing=. Write it anew (concord export RUN --hub FOLDER), or "
+                "give inputs that you prepared to model.network"
+            )
+        shape = tuple(self.example.shape[1:]) if isinstance(self.example, torch.Tensor) else None
+        rows = given_rows(
+            inputs, self.preprocessing.inputs, self._preparation(), shape, source=source, on_error=on_error
+        )
+        device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        with usual_torch():
+            return rows, outputs_of(self._predictor(), rows.source, batch_size, device)
+
+    def _predictor(self) -> Predictor:
+        decoder = Decoders([])
+        decoder.decoders = list(self.decoders)
+        return Predictor(self.network, self.tasks, decoder, self._preparation().collate, self.thresholds)
+
+    def _preparation(self) -> Preparation:
+        known, by = self.preprocessing, self.normalization
+        made = Preparation(Path(), tokenize=self.tokenize)
+        if known is not None:
+            made = replace(made, vocabulary=known.vocabulary, columns=known.columns)
+        return made if by is None else replace(made, normalization=by)
 
 
 # -- saving ----------------------------------------------------------------------------------------
@@ -131,6 +245,7 @@ def save_pretrained(
     decoders: Sequence[JointDecoder] = (),
     thresholds: Mapping[str, Any] | None = None,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+    preprocessing: Preprocessing | None = None,
     card: Card | None = None,
 ) -> Path:
     """Write a network, its config and its model card into a folder.
@@ -148,6 +263,7 @@ def save_pretrained(
         thresholds: By task, where predictions are cut: (K,) of labels, (C,) of classes, whose
             probabilities are compared in proportion to them.
         normalization: Mean and standard deviation by channel that its images are brought to.
+        preprocessing: How inputs are made, so that `Pretrained.predict` takes them as they come.
         card: What the model card says.
 
     Returns:
@@ -155,7 +271,8 @@ def save_pretrained(
 
     Raises:
         CheckpointError: The folder cannot be written.
-        ConfigError: A named trunk of a network that is more than a trunk with heads.
+        ConfigError: A named trunk of a network that is more than a trunk with heads; a preprocessing that
+            makes other inputs than the network takes.
         NotFittedError: A joint decoder without strengths.
         ShapeError: Thresholds of other tasks, or of another number of classes or labels.
         RangeError: Thresholds outside [0, 1], or 0 of a class.
@@ -170,6 +287,8 @@ def save_pretrained(
             "a named trunk rebuilds a MultiTaskNetwork without private parts; leave trunk=None for other "
             "networks and give the network to from_pretrained"
         )
+    if preprocessing is not None:
+        preprocessing.check(example, normalization, None if trunk is None else trunk.tokenize)
     card = card or Card()
     folder = Path(folder)
     relations = [*relations, *(d.relation for d in decoders if d.relation not in relations)]
@@ -192,14 +311,42 @@ def save_pretrained(
             for decoder in decoders
         ],
     }
+    if preprocessing is not None:
+        content["preprocessing"] = preprocessing.record()
     if cuts:
         content["thresholds"] = {name: values.tolist() for name, values in cuts.items()}
     files = {WEIGHTS_FILE: tensor_bytes(network.state_dict())}
     if trunk is not None:
         files |= tokenizer_files(trunk.tokenize)
-    readme = _readme(card, tasks, relations, decoders, trunk, cuts).encode()
-    save_archive(folder, "hub", pack(content)[0], files, uncovered={README: readme})
+    readme = model_card(
+        card,
+        tasks,
+        usage=_usage(trunk, preprocessing),
+        trunk=f"`{trunk.name}`" if trunk else "Given by the user; it has no name.",
+        relations=relations,
+        decoders=decoders,
+        cuts=cuts,
+    )
+    save_archive(folder, "hub", pack(content)[0], files, uncovered={README: readme.encode()})
     return folder
+
+
+_GIVEN = {
+    "images": 'photos = ["a.jpg", "b.jpg"]  # paths, folders, pictures of pillow, arrays (h, w, 3) of uint8',
+    "arrays": "photos = ...  # arrays (n, h, w) or (n, h, w, 3)",
+    "texts": 'texts = ["a text", "another one"]',
+    "features": "rows = ...  # an array (n, width), or a table with the columns of the training",
+    "columns": "rows = ...  # a table with the columns of the training",
+}
+
+
+def _usage(trunk: TrunkRecord | None, preprocessing: Preprocessing | None) -> str:
+    """Lines of Python that load the model and predict."""
+    load = f"concord.from_pretrained({PLACE}{'' if trunk else ', trunk=YOUR_TRUNK'})"
+    if preprocessing is None:
+        return f"import concord\n\nmodel = {load}\nlogits = model.network(inputs)  # by task"
+    given = _GIVEN[next(iter(preprocessing.inputs.values())).kind]
+    return f"import concord\n\n{given}\npredicted = {load}.predict({given.split()[0]})  # by task"
 
 
 def _example_record(example: Any) -> Any:
@@ -218,116 +365,11 @@ def _trunk_record(trunk: TrunkRecord) -> dict[str, Any]:
     }
 
 
-# -- the model card --------------------------------------------------------------------------------
-
-
-def _readme(
-    card: Card,
-    tasks: Sequence[Task],
-    relations: Sequence[Relation],
-    decoders: Sequence[JointDecoder],
-    trunk: TrunkRecord | None,
-    cuts: Mapping[str, npt.NDArray[np.float64]],
-) -> str:
-    import yaml
-
-    header: dict[str, Any] = {"library_name": "concord"}
-    if card.license is not None:
-        header["license"] = card.license
-    header["tags"] = ["multi-task", *sorted({_kind(task) for task in tasks})]
-    if card.data:
-        header["datasets"] = list(card.data)
-    if card.metrics:
-        header["metrics"] = sorted({name for found in card.metrics.values() for name in found})
-    usage = (
-        "```python\nfrom concord.deploy import from_pretrained\n\n"
-        f"model = from_pretrained(FOLDER{'' if trunk else ', trunk=YOUR_TRUNK'})\n"
-        "logits = model.network(inputs)  # by task\n```"
-    )
-    sections = [
-        f"# {card.name}\n\n{card.description}".rstrip(),
-        "## Tasks\n\n"
-        + _table(
-            ["task", "kind", "outputs"],
-            [[t.name, _kind(t), ", ".join(t.outputs)] for t in tasks],
-        ),
-        f"## Trunk\n\n{f'`{trunk.name}`' if trunk else 'Given by the user; it has no name.'}",
-        "## Relation\n\n" + ("\n\n".join(map(_relation_section, relations)) or "None."),
-        "## Joint decoding\n\n" + _decoding_section(decoders),
-        *(["## Thresholds\n\n" + _thresholds_section(tasks, cuts)] if cuts else []),
-        "## Data\n\n"
-        + (
-            _table(["data set", "licence"], [[d, lic or "not stated"] for d, lic in card.data.items()])
-            if card.data
-            else "Not stated."
-        ),
-        "## Metrics\n\n" + _metrics_section(card),
-        f"## Licence\n\n{card.license or 'Not stated: ask before you use it.'}",
-        "## Use\n\n" + usage,
-    ]
-    front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
-
-
-def _kind(task: Task) -> str:
-    return "multiclass" if isinstance(task, MulticlassTask) else "multilabel"
-
-
-def _relation_section(relation: Relation) -> str:
-    head = f"`{relation.name}`: P({relation.target.name} given {relation.source.name})"
-    if relation.source.width * relation.target.width > SHOWN_CELLS:
-        return f"{head}, {relation.source.width} x {relation.target.width} cells; see `{CONFIG}`."
-    table = relation.dense().table
-    rows = [
-        [name, *("" if np.isnan(cell) else f"{cell:.3g}" for cell in table[i])]
-        for i, name in enumerate(relation.source.outputs)
-    ]
-    return f"{head}; a blank cell is unknown.\n\n" + _table(["", *relation.target.outputs], rows)
-
-
-def _decoding_section(decoders: Sequence[JointDecoder]) -> str:
-    rows = [[d.relation.name, f"{d.target_strength:g}", f"{d.class_strength:g}"] for d in decoders]
-    return _table(["relation", "strength on targets", "strength on classes"], rows) if rows else "None."
-
-
-def _thresholds_section(tasks: Sequence[Task], cuts: Mapping[str, npt.NDArray[np.float64]]) -> str:
-    rows = [
-        [
-            task.name,
-            ", ".join(
-                f"{name} {value:.3g}" for name, value in zip(task.outputs, cuts[task.name], strict=True)
-            ),
-        ]
-        for task in tasks
-        if task.name in cuts
-    ]
-    return (
-        "A label is present from its threshold on; of classes the one whose probability is largest in "
-        "proportion to its threshold is taken.\n\n" + _table(["task", "thresholds"], rows)
-    )
-
-
-def _metrics_section(card: Card) -> str:
-    rows = [
-        [task, metric, f"{value:.4f}"]
-        for task, found in card.metrics.items()
-        for metric, value in found.items()
-    ]
-    if not rows:
-        return "Not stated."
-    return (f"On {card.evaluated_on}.\n\n" if card.evaluated_on else "") + _table(
-        ["task", "metric", "value"], rows
-    )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [list(head), ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
 # -- loading ---------------------------------------------------------------------------------------
 
 
+@usual_torch()
+@seeded(None)  # a network draws weights before it is given its own
 def from_pretrained(
     name_or_folder: str | Path,
     *,
@@ -336,7 +378,7 @@ def from_pretrained(
     download: bool = False,
     revision: str | None = None,
 ) -> Pretrained:
-    """Load what `save_pretrained` wrote. Nothing in the folder is ever run.
+    """Load what `save_pretrained` wrote, to predict with. Nothing in the folder is ever run.
 
     Args:
         name_or_folder: The folder; or `OWNER/NAME` of a model of the hub, in the local cache.
@@ -350,9 +392,11 @@ def from_pretrained(
         ConfigError: A network whose trunk has no name, and none was given.
         MissingExtraError: A name of the hub, and huggingface_hub is not installed.
     """
-    folder = Path(name_or_folder)
-    if not folder.is_dir():
-        folder = _from_hub(str(name_or_folder), download, revision)
+    folder = located(name_or_folder, download=download, revision=revision)
+    if not (folder / CONFIG).exists() and (folder / FORMATS["estimator"].record).is_file():
+        raise CheckpointError(
+            f"{folder} holds a fitted estimator, which concord.CoupledClassifier.load(...) loads"
+        )
     archive = read_archive(folder, "hub")
     archive.verify()
     config = unpack(archive.content, {})
@@ -363,6 +407,8 @@ def from_pretrained(
         example = _example(config["inputs"])
         cuts = checked_thresholds(config.get("thresholds", {}), tasks)
         named, chosen = config["trunk"], dict(config["chosen"])
+        known = config.get("preprocessing")
+        preprocessing = None if known is None else preprocessing_of(known)
     except (ConcordError, KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{folder / CONFIG} is no whole config: {type(error).__name__} {error}"
@@ -385,37 +431,20 @@ def from_pretrained(
                 blank = Standardize(torch.zeros(named["shape"]), torch.ones(named["shape"]))
                 trunk = nn.Sequential(blank, trunk)
         network = _network(trunk, tasks, example, chosen, weights)
+    if preprocessing is not None:
+        try:
+            preprocessing.check(example, normalization, tokenize)
+        except ConfigError as error:
+            raise CheckpointError(f"{folder / CONFIG} is no whole config: {error}") from error
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{folder / WEIGHTS_FILE} is of another network: {reason}") from error
     return Pretrained(
-        network.eval(), tasks, relations, decoders, tokenize, normalization, cuts, example, config
+        network.eval(), tasks, relations, decoders, tokenize, normalization, cuts, example, config, folder,
+        preprocessing,
     )  # fmt: skip
-
-
-def _from_hub(name: str, download: bool, revision: str | None) -> Path:
-    if name.count("/") != 1 or name.startswith((".", "/")):
-        raise CheckpointError(f"{name} is no folder")
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise MissingExtraError(
-            f"{name} is no folder, and models of the hub need huggingface_hub: "
-            "pip install concord-mtl[transformers]"
-        ) from None
-    try:
-        found = snapshot_download(
-            name,
-            revision=revision,
-            local_files_only=not download,
-            allow_patterns=[CONFIG, WEIGHTS_FILE, README, f"{TOKENIZER}/*"],
-        )
-    except (OSError, ValueError) as error:
-        where = "could not be fetched" if download else "not in the hub's cache (set download to fetch it)"
-        raise CheckpointError(f"{name} is no folder, and {where}: {str(error).splitlines()[0]}") from error
-    return Path(found)
 
 
 def _decoder(record: Mapping[str, Any], relations: Sequence[Relation]) -> JointDecoder:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from numbers import Integral
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import numpy as np
@@ -57,7 +58,7 @@ from concord.estimator.cuts import chosen_thresholds
 from concord.estimator.features import inputs_of
 from concord.estimator.inputs import are_related, check_whole, zero_shot_classes
 from concord.estimator.progress import training_bar
-from concord.estimator.saving import ESTIMATORS, WEIGHTS, one_line, restored, state_of
+from concord.estimator.saving import ESTIMATORS, WEIGHTS, card_of, one_line, restored, state_of
 from concord.estimator.settings import (
     check_device,
     group_of_rows,
@@ -72,6 +73,7 @@ from concord.estimator.tables import TableForm, by_task
 from concord.estimator.warned import warn_caller
 from concord.estimator.weights import row_weights
 from concord.fitting import HeldFeatures, Rows
+from concord.hub import README, is_name, located, pushed
 from concord.learners import EstimatorLearner, Learner, Model, TorchLearner, train_alone
 from concord.networks import seeded, usual_torch
 from concord.relations import Relation
@@ -694,10 +696,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
     # -- keeping it --------------------------------------------------------------------------------
 
-    @usual_torch()
-    @seeded(None)  # what is saved is restored once, to see that it can be
     def save(self, folder: str | Path) -> None:
-        """Write the model: `model.json` and `weights.safetensors`; nothing is pickled.
+        """Write the model: `model.json`, `weights.safetensors` and a model card; nothing is pickled.
 
         With a base, logistic regressions and the scalers before them are weights as well; other estimators
         lie in `estimators.skops`, written and read by skops (`concord-mtl[skops]`).
@@ -711,8 +711,12 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 what could not be loaded again.
             MissingExtraError: A base that skops keeps, which is not installed.
         """
+        self._save(Path(folder))
+
+    @usual_torch()
+    @seeded(None)  # what is saved is restored once, to see that it can be
+    def _save(self, target: Path, licence: str | None = None) -> None:
         check_is_fitted(self, "tasks_")
-        target = Path(folder)
         state, data = state_of(self)
         content, tensors = pack(state)
         try:
@@ -722,24 +726,75 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 f"the model is not saved, since it could not be loaded again ({one_line(error)})"
             ) from error
         files = {WEIGHTS: tensor_bytes(tensors)} | ({} if data is None else {ESTIMATORS: data})
-        save_archive(target, "estimator", content, files, fresh=True)
+        card = {README: card_of(self, licence)}
+        save_archive(target, "estimator", content, files, uncovered=card, fresh=True)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        private: bool = True,
+        license: str | None = None,  # noqa: A002 - the hub's own word
+        message: str | None = None,
+        revision: str | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Send the model to the Hugging Face hub, as `save` writes it, in one commit.
+
+        Args:
+            repository: `OWNER/NAME`; made where it does not exist. An earlier model in it is replaced.
+            private: Whether the repository is to be seen by its owner alone: weights may hold what their
+                data's terms do not let out. One that exists keeps its visibility, and a public one is refused
+                unless `private=False`.
+            license: Of the weights, for the model card.
+            message: Of the commit.
+            revision: A branch, made where it does not exist; the main one unless given.
+            token: Of the hub; that of `hf auth login` or of HF_TOKEN unless given.
+
+        Returns:
+            The address of the model; ``CoupledClassifier.load("OWNER/NAME", download=True)`` loads it.
+
+        Raises:
+            HubError: No token, no network, or a push that was refused; nothing was sent.
+            CheckpointError: The model holds what could not be loaded again.
+            MissingExtraError: huggingface_hub (`concord-mtl[hub]`), or skops for a base, is not installed.
+        """
+        with TemporaryDirectory() as scratch:
+            self._save(Path(scratch) / "model", license)
+            return pushed(
+                Path(scratch) / "model",
+                "estimator",
+                repository,
+                private=private,
+                message=message,
+                revision=revision,
+                token=token,
+                kept="save(FOLDER) keeps the model here",
+            )
 
     @classmethod
     @usual_torch()
     @seeded(None)  # a network draws weights before it is given its own
-    def load(cls, folder: str | Path, *, trunk: Any = None) -> CoupledClassifier:
+    def load(
+        cls, folder: str | Path, *, trunk: Any = None, download: bool = False, revision: str | None = None
+    ) -> CoupledClassifier:
         """Read a saved model.
 
         Args:
-            folder: Where `save` wrote it.
+            folder: Where `save` wrote it; or `OWNER/NAME` of a model of the Hugging Face hub, in its cache.
             trunk: The trunk that it was trained with, where it was not the built-in one.
+            download: Whether the hub is asked for what is not in its cache.
+            revision: Of a model of the hub: branch, tag or commit.
 
         Raises:
             CheckpointError: No model, or one that is incomplete, was changed, or is of another network; or
                 estimators of types that are not known to be safe.
             MissingExtraError: Estimators that skops keeps, which is not installed.
         """
-        archive = read_archive(Path(folder), "estimator")
+        there = Path(folder)
+        if not there.exists() and is_name(folder):
+            there = located(folder, download=download, revision=revision)
+        archive = read_archive(there, "estimator")
         tensors = archive.tensors(WEIGHTS)
         try:
             state = unpack(archive.content, tensors)

@@ -15,6 +15,7 @@ from concord.auto import Alignment, Automatic, Choice, Family
 from concord.decoding import thresholds_of
 from concord.errors import CheckpointError
 from concord.estimator.tables import TableForm
+from concord.hub import PLACE, Card, model_card
 from concord.learners import (
     FittedOutput,
     FittedTask,
@@ -91,6 +92,28 @@ def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
     if kept:
         state["base"] = {"estimators": estimators}
     return state, data
+
+
+def card_of(model: Any, licence: str | None = None) -> bytes:
+    """The model card of a fitted estimator."""
+    trunk = ", trunk=YOUR_TRUNK" if model.trunk is not None else ""
+    base = "Linear models and perceptrons, or what the user gave." if model.base is None else repr(model.base)
+    if model.base is None and model.trunk is None:
+        base = "Perceptrons on standardised features, linear models where they were chosen."
+    usage = (
+        "import concord\n\nX = ...  # an array (n, features), or a table with the columns of the training\n"
+        f"predicted = concord.CoupledClassifier.load({PLACE}{trunk}).predict(X)"
+    )
+    text = model_card(
+        Card(name="A fitted CoupledClassifier", license=licence),
+        model.tasks_,
+        usage=usage,
+        trunk=base,
+        relations=model.relations_,
+        cuts=model.thresholds_,
+        notes=model.report_,
+    )
+    return text.encode()
 
 
 def _alignment_record(automatic: Any) -> dict[str, Any] | None:

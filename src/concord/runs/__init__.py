@@ -4,8 +4,11 @@ from concord.runs.building import Built, build
 from concord.runs.embedding import FILES as EMBEDDING_FILES
 from concord.runs.embedding import Embedding, embed
 from concord.runs.evaluation import as_table, evaluate, write_metrics
-from concord.runs.inputs import Preparation, trunk_kind
-from concord.runs.prediction import predict, predict_split, write_predictions
+from concord.runs.given import GivenRows, given_rows
+from concord.runs.inputs import Preparation, Vocabulary, trunk_kind
+from concord.runs.outputs import Outputs, outputs_of
+from concord.runs.prediction import frame_of, predict, predict_split, write_predictions
+from concord.runs.predictor import Predictor
 from concord.runs.relations import relation_of
 from concord.runs.run import RUN_FILE, TOKENIZER, WEIGHTS_FILE, Run, load_run, tokenizer_files
 from concord.runs.sources import (
@@ -25,17 +28,24 @@ __all__ = [
     "WEIGHTS_FILE",
     "Built",
     "Embedding",
+    "GivenRows",
+    "Outputs",
+    "Predictor",
     "Preparation",
     "Run",
+    "Vocabulary",
     "as_table",
     "build",
     "columns_across",
     "embed",
     "evaluate",
     "finished",
+    "frame_of",
+    "given_rows",
     "load_run",
     "mixture_of",
     "open_sources",
+    "outputs_of",
     "predict",
     "predict_split",
     "relation_of",

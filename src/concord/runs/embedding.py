@@ -22,7 +22,7 @@ from concord.files import write_text
 from concord.networks import NamedTrunk, dry_features, moved, seeded, usual_torch
 from concord.runs.inputs import Preparation, prepared, trunk_kind
 from concord.runs.outputs import device_of
-from concord.runs.prediction import images_below
+from concord.runs.places import images_below
 from concord.runs.run import trunk_of
 
 FEATURES, MANIFEST, RECORD = "features.npy", "manifest.parquet", "embedding.json"

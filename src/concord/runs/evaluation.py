@@ -83,7 +83,7 @@ def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dic
     device = device_of(config.training.accelerator)
     size = config.validation.batch_size
     sources = split_sources(run, config, split)
-    outputs = [outputs_of(run, source, size, device) for source in sources.values()]
+    outputs = [outputs_of(run.predictor, source, size, device) for source in sources.values()]
     return {
         "split": split,
         "rows": {name: len(each.index) for name, each in zip(sources, outputs, strict=True)},

@@ -166,6 +166,11 @@ def column_features(
         if name not in manifest.frame.columns:
             raise UnknownNameError.of("feature column", name, manifest.frame.columns)
         series = manifest.frame[name]
+        if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
+            raise DataFormatError(
+                f"feature column {name!r} of {manifest.name!r}: numbers or text are needed, found "
+                f"{series.dtype}"
+            )
         if values is None:
             numbers = series.cast(pl.Float32, strict=False)
             if numbers.null_count():

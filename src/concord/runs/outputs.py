@@ -16,6 +16,7 @@ from concord.errors import EmptyDataError, ShapeError
 from concord.metrics import probabilities
 from concord.networks import moved
 from concord.runs.inputs import Preparation, prepared
+from concord.runs.predictor import Predictor
 from concord.runs.run import Run
 from concord.runs.sources import mixture_of
 from concord.tasks import Task
@@ -59,27 +60,37 @@ def taken_by(run: Run, plan: InputPlan, manifest: Manifest, preparation: Prepara
         ConcordError: See `concord.training.inputs.prepared`.
     """
     source = Source(*prepared(plan, manifest, preparation), name=name)
-    rows = source.inputs
-    if plan.kind == "features" and isinstance(rows, FeatureRows) and rows.shape[1:] != run.shape:
-        raise ShapeError(
-            f"{rows.path}: the network was trained on {_width(run.shape)}, found {_width(rows.shape[1:])}"
-        )
+    if plan.kind == "features" and isinstance(source.inputs, FeatureRows):
+        check_width(source.inputs, run.shape)
     return source
 
 
-def _width(shape: tuple[int, ...] | None) -> str:
+def check_width(rows: FeatureRows, shape: Sequence[int] | None) -> None:
+    """Refuse feature rows of another shape than a network was trained on.
+
+    Raises:
+        ShapeError: They are.
+    """
+    if rows.shape[1:] != shape:
+        raise ShapeError(
+            f"{rows.path or 'features'}: the network was trained on {_width(shape)}, found "
+            f"{_width(rows.shape[1:])}"
+        )
+
+
+def _width(shape: Sequence[int] | None) -> str:
     return "rows of shape (" + ", ".join(map(str, shape or ())) + ")"
 
 
 @torch.no_grad()
-def outputs_of(run: Run, source: Source, batch_size: int, device: torch.device) -> Outputs:
-    """Predictions of a run's network for all rows of a source.
+def outputs_of(predictor: Predictor, source: Source, batch_size: int, device: torch.device) -> Outputs:
+    """Predictions for all rows of a source.
 
     Raises:
         EmptyDataError: No row could be loaded.
     """
-    network = run.network.to(device).eval()
-    mixture = mixture_of({source.name: source}, run.tasks, batch_size, run.preparation().collate)
+    network, tasks = predictor.network.to(device).eval(), predictor.tasks
+    mixture = mixture_of({source.name: source}, tasks, batch_size, predictor.collate)
     index, logits, targets, soft = [], [], [], []
     for batch in mixture:
         if not len(batch):
@@ -93,14 +104,14 @@ def outputs_of(run: Run, source: Source, batch_size: int, device: torch.device) 
         raise EmptyDataError(f"source {source.name!r}: none of {len(source)} inputs could be loaded")
     heads = {
         task.name: probabilities(task, torch.cat([part[task.name] for part in logits]).numpy())
-        for task in run.tasks
+        for task in tasks
     }
     return Outputs(
         torch.cat(index).numpy(),
         heads,
-        run.decoder.decode(heads),
-        run.decoder.disagreement(heads),
-        _joined(run.tasks, targets),
+        predictor.decoder.decode(heads),
+        predictor.decoder.disagreement(heads),
+        _joined(tasks, targets),
         _skipped(mixture),
         {name: torch.cat([part[name] for part in soft]).numpy() for name in soft[0]},
     )

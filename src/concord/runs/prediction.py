@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,16 +11,17 @@ import numpy as np
 import polars as pl
 
 from concord.config import Config, InputPlan
-from concord.data import FeatureRows, Manifest, Source, is_clutter, read_manifest, write_frame
-from concord.decoding import HALF, Thresholds
+from concord.data import FeatureRows, Manifest, Source, read_manifest, write_frame
+from concord.decoding import HALF
 from concord.errors import ConfigError, EmptyDataError, MissingDataError, UnknownNameError
 from concord.metrics import decisions
 from concord.runs.evaluation import split_sources
 from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
+from concord.runs.places import IMAGE_SUFFIXES, images_in
+from concord.runs.predictor import Predictor
 from concord.runs.run import Run
 from concord.tasks import MulticlassTask, Task
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 FEATURE_SUFFIXES = frozenset({".npy", ".npz"})
 
 
@@ -122,7 +122,7 @@ def _found(places: Sequence[Path]) -> tuple[Manifest, str, Sequence[str] | None]
                 "and patterns such as photos/*.jpg may be given"
             )
     if all(data.is_dir() or data.suffix.lower() in IMAGE_SUFFIXES for data in places):
-        manifest, shown = _images(places)
+        manifest, shown = images_in(places)
         return manifest, "images", shown
     if len(places) > 1:
         other = next(d for d in places if not d.is_dir() and d.suffix.lower() not in IMAGE_SUFFIXES)
@@ -132,46 +132,6 @@ def _found(places: Sequence[Path]) -> tuple[Manifest, str, Sequence[str] | None]
         return Manifest(pl.DataFrame({"row": [0]}), (), data.parent, data.stem), "file", None
     # Annotations play no part: a manifest of other tasks is as good as one without any.
     return read_manifest(data, tasks=()), "manifest", None
-
-
-def _images(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
-    """The images of files and folders, below the folder that all lie in; and the paths to show."""
-    if len(places) == 1 and places[0].is_dir():
-        alone = images_below(places[0])
-        return alone, alone.frame["path"].to_list()
-    shown: list[Path] = []
-    real: list[Path] = []
-    for place in places:
-        names = images_below(place).frame["path"] if place.is_dir() else [""]
-        shown += [place / name for name in names]
-        # A link that was named is meant; one within a folder must not lead out of it.
-        real += [place.resolve() / name for name in names]
-    root = Path(os.path.commonpath([path.parent for path in real]))
-    paths = [path.relative_to(root).as_posix() for path in real]
-    return Manifest(pl.DataFrame({"path": paths}), (), root, places[0].stem), [p.as_posix() for p in shown]
-
-
-def images_below(folder: Path) -> Manifest:
-    """The images of a folder, at any depth, by name.
-
-    Raises:
-        EmptyDataError: None.
-    """
-    paths = sorted(
-        path.relative_to(folder).as_posix()
-        for path in _visible(folder)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-    if not paths:
-        raise EmptyDataError(f"no image in {folder}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
-    return Manifest(pl.DataFrame({"path": paths}), (), folder, folder.name)
-
-
-def _visible(folder: Path) -> Iterator[Path]:
-    """Files below a folder, without what systems leave there."""
-    for place, inner, files in os.walk(folder):
-        inner[:] = [name for name in inner if not is_clutter(name)]
-        yield from (Path(place, name) for name in files if not is_clutter(name))
 
 
 def _plan(run: Run, wanted: str, source: str | None) -> InputPlan:
@@ -192,7 +152,21 @@ def _plan(run: Run, wanted: str, source: str | None) -> InputPlan:
 
 def _frame(run: Run, source: Source, manifest: Manifest, shown: Sequence[str] | None = None) -> pl.DataFrame:
     device = device_of(run.config.training.accelerator)
-    outputs = outputs_of(run, source, run.config.validation.batch_size, device)
+    outputs = outputs_of(run.predictor, source, run.config.validation.batch_size, device)
+    return frame_of(run.predictor, outputs, manifest, shown)
+
+
+def frame_of(
+    predictor: Predictor, outputs: Outputs, manifest: Manifest, shown: Sequence[str] | None = None
+) -> pl.DataFrame:
+    """Predictions as a table; see `predict`.
+
+    Args:
+        predictor: What predicted.
+        outputs: What it gave.
+        manifest: The rows.
+        shown: Their paths as they are to be shown; those of the manifest unless given.
+    """
     known = [name for name in ("path", "row", "text", "group") if name in manifest.frame.columns]
     front = manifest.frame.select(
         name for name in known if manifest.frame[name].null_count() < len(manifest)
@@ -200,15 +174,15 @@ def _frame(run: Run, source: Source, manifest: Manifest, shown: Sequence[str] | 
     if shown is not None:
         front = front.with_columns(path=pl.Series(shown)[outputs.index])
     columns: list[pl.Series] = []
-    for task in run.tasks:
-        columns += _of_task(task, outputs, run.thresholds)
+    for task in predictor.tasks:
+        columns += _of_task(task, outputs, predictor.cut(task))
     columns += [pl.Series(f"{name}.disagreement", values) for name, values in outputs.disagreement.items()]
     return front.with_columns(columns)
 
 
-def _of_task(task: Task, outputs: Outputs, thresholds: Thresholds | None) -> Iterator[pl.Series]:
+def _of_task(task: Task, outputs: Outputs, cut: Any) -> Iterator[pl.Series]:
     both: Mapping[str, Any] = {"head": outputs.heads[task.name], "joint": outputs.joint[task.name]}
-    cuts = {"head": HALF, "joint": HALF if thresholds is None else thresholds.of(task)}
+    cuts = {"head": HALF, "joint": cut}
     for kind, p in both.items():
         yield pl.Series(f"{task.name}.{kind}", _named(task, decisions(task, p, cuts[kind])))
     for kind, p in both.items():

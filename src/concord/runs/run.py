@@ -32,6 +32,7 @@ from concord.networks import (
 )
 from concord.relations import Relation, relation_of, relation_record, task_of, task_record
 from concord.runs.inputs import Preparation, Vocabulary
+from concord.runs.predictor import Predictor
 from concord.tasks import Task
 
 RUN_FILE = FORMATS["run"].record
@@ -82,6 +83,12 @@ class Run:
     chosen: Mapping[str, int | list[int]] = field(default_factory=dict)
     thresholds: Thresholds | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def predictor(self) -> Predictor:
+        """What its predictions take."""
+        cuts = {} if self.thresholds is None else self.thresholds.values
+        return Predictor(self.network, self.tasks, self.decoder, self.preparation().collate, cuts)
 
     def preparation(self, data: Path | None = None) -> Preparation:
         """What makes inputs of a source's manifest, with paths relative to `data`."""

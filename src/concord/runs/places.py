@@ -1,0 +1,54 @@
+"""Images in files and folders, as rows of a manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from concord.data import Manifest, is_clutter
+from concord.errors import EmptyDataError
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+
+
+def images_in(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
+    """The images of files and folders, below the folder that all lie in; and the paths to show."""
+    if len(places) == 1 and places[0].is_dir():
+        alone = images_below(places[0])
+        return alone, alone.frame["path"].to_list()
+    shown: list[Path] = []
+    real: list[Path] = []
+    for place in places:
+        names = images_below(place).frame["path"] if place.is_dir() else [""]
+        shown += [place / name for name in names]
+        # A link that was named is meant; one within a folder must not lead out of it.
+        real += [place.resolve() / name for name in names]
+    root = Path(os.path.commonpath([path.parent for path in real]))
+    paths = [path.relative_to(root).as_posix() for path in real]
+    return Manifest(pl.DataFrame({"path": paths}), (), root, places[0].stem), [p.as_posix() for p in shown]
+
+
+def images_below(folder: Path) -> Manifest:
+    """The images of a folder, at any depth, by name.
+
+    Raises:
+        EmptyDataError: None.
+    """
+    paths = sorted(
+        path.relative_to(folder).as_posix()
+        for path in _visible(folder)
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
+    if not paths:
+        raise EmptyDataError(f"no image in {folder}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return Manifest(pl.DataFrame({"path": paths}), (), folder, folder.name)
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Files below a folder, without what systems leave there."""
+    for place, inner, files in os.walk(folder):
+        inner[:] = [name for name in inner if not is_clutter(name)]
+        yield from (Path(place, name) for name in files if not is_clutter(name))
