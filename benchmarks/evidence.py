@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         "--docs", type=Path, help="folder of the pages; docs, or with --quick `pages` below --out"
     )
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of a study")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)  # parts may stand behind options
     out = given.out or Path("runs/evidence-quick" if given.quick else "runs/evidence")
     place = Place(out, given.docs or (out / "pages" if given.quick else DOCS), given.quick)
     chosen = _chosen(given.parts, pages, parser)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,24 @@ def facts_of(name: str, folder: Path, docs: Path) -> Facts:
     return make(folder, docs) if make else {}
 
 
-def _interval(values: Any) -> list[float]:
-    """Mean and 95 % interval over seeds, rounded; without an interval where there is one seed."""
+def _interval(values: Any) -> list[float | None]:
+    """Mean and 95 % interval over seeds, rounded; no interval where there is one seed."""
     from concord.study import paired
 
-    found = paired(values) if len(values) > 1 else None
-    mean = float(values.mean())
-    return [
-        round(float(v), 2) for v in ((mean, found.low, found.high) if found else (mean, math.nan, math.nan))
-    ]
+    if len(values) < 2:
+        return _rounded((float(values.mean()), math.nan, math.nan))
+    found = paired(values)
+    return _rounded((found.mean, found.low, found.high))
+
+
+def _rounded(points: Iterable[Any]) -> list[float | None]:
+    return [None if math.isnan(value) else round(float(value), 2) for value in points]
+
+
+def _span(points: Sequence[float | None]) -> tuple[float, float, float]:
+    """Mean, lower and upper end, NaN where a record has none."""
+    mean, low, high = (math.nan if value is None else value for value in points)
+    return mean, low, high
 
 
 def method_facts(folder: Path, docs: Path) -> Facts:
@@ -108,7 +117,7 @@ def board_facts(folder: Path, docs: Path) -> Facts:
     against = []
     for name in names:
         if found := board_page.against(blocks, name):
-            points = [round(found[key], 1) for key in ("difference", "low", "high")]
+            points = _rounded(found[key] for key in ("difference", "low", "high"))
             against.append({"other": name, "packs": found["packs"], "points": points})
     behind = board_page.behind(blocks)
     every = pl.concat(
@@ -351,8 +360,8 @@ def _helps(facts: Facts | None, docs: Path) -> list[str]:
     if not facts:
         return [NOTHING]
     gains = facts["gains"]
-    sure = [each for each in gains if each["points"][1] > 0]
-    below = [each for each in gains if each["points"][2] < 0]
+    sure = [each for each in gains if _span(each["points"])[1] > 0]
+    below = [each for each in gains if _span(each["points"])[2] < 0]
     by_task = {
         role: [each["points"][0] for each in gains if each["task"] == role] for role in ("class", "label")
     }
@@ -425,7 +434,7 @@ def _rivals(facts: Facts | None) -> list[str]:
 
 
 def _points(points: Sequence[float]) -> list[str]:
-    mean, low, high = points
+    mean, low, high = _span(points)
     return [f"{mean:+.1f}", "" if math.isnan(low) else f"{low:+.1f} to {high:+.1f}"]
 
 
@@ -436,20 +445,20 @@ def _costs(told: Told) -> list[str]:
         for line in (told.facts(name) or {}).get("lines", [])
     ]
     cost = (told.facts("method") or {}).get("cost")
-    lines = [table(["what", "measured", "asked"], rows)] if rows else [NOTHING]
-    if cost:
-        lines = [
-            f"`auto` trains as much as {cost:g} pairs of single-task models do, by its own account.",
-            "",
-            *lines,
-        ]
-    return lines
+    lines = (
+        [f"`auto` trains as much as {cost:g} pairs of single-task models do, by its own account.", ""]
+        if cost
+        else []
+    )
+    if rows:
+        lines.append(table(["what", "measured", "asked"], rows))
+    return lines or [NOTHING]
 
 
 def _not_there(told: Told) -> list[str]:
     lines = []
     if method := told.facts("method"):
-        flat = [each for each in method["gains"] if not each["points"][1] > 0]
+        flat = [each for each in method["gains"] if not _span(each["points"])[1] > 0]
         named = ", ".join(f"{each['pack']} ({each['task']}, {each['points'][0]:+.1f})" for each in flat)
         lines.append(f"- No sure gain for the scarce task: {named or 'none of the packs'}.")
     if board := told.facts("board"):
@@ -489,7 +498,8 @@ def _figure(lines: Sequence[tuple[str, Sequence[float]]], path: Path, title: str
     named = any(name for name, _ in lines)
     height = 0.8 + (0.24 if named else 0.02) * max(len(lines), 1)
     figure, axes = plt.subplots(figsize=(7, max(height, 2.0)), layout="constrained")
-    for place, (_, (mean, low, high)) in enumerate(lines):
+    for place, (_, points) in enumerate(lines):
+        mean, low, high = _span(points)
         colour = BLUE if low > 0 else ORANGE if high < 0 else GREY
         if not math.isnan(low):
             axes.plot([low, high], [place, place], color=colour, linewidth=1.5 if named else 0.7)

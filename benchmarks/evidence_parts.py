@@ -204,7 +204,7 @@ STUDIES = {
 
 
 def _study(name: str) -> str:
-    plan = name if name in ("faces", "identities") else f"configs/studies/{name}.yaml"
+    plan = name if name in ("digits", "faces", "identities") else f"configs/studies/{name}.yaml"
     return f"concord study {plan} --out {{run}}/{name} --processes {{processes}}"
 
 
@@ -216,7 +216,7 @@ RESULTS = Page(
         Part(
             f"study-{name}",
             (_study(name),),
-            (f"{_study(name)} --quick --seeds 2",) if name == "faces" else (),
+            (f"{_study('digits')} --quick --seeds 2",) if name == "faces" else (),
             minutes,
             _packs(name),
         )
@@ -322,9 +322,9 @@ STEP = _alone(
                ("gpu", "package:transformers")),),
 )  # fmt: skip
 ROWS = _alone(
-    "many-rows", "benchmarks.md", "many_rows.py", "--rows 500 5000 50000", "--rows 200 400 --forms logistic auto", 60,
+    "many-rows", "benchmarks.md", "many_rows.py", "--rows 500 5000 50000", "--rows 200 400 --forms logistic auto --steps 50", 60,
     written="--rows 500 5000 50000 500000 --measured",
-    more=(Part("many-rows-million", ("python many_rows.py --out {run}/many-rows.jsonl --rows 500000 --forms logistic auto",), (), 120),),
+    more=(Part("many-rows-million", ("python many_rows.py --out {run}/many-rows.jsonl --rows 500000 --forms logistic auto",), (), 60),),
 )  # fmt: skip
 DATA_PAGE = _alone(
     "data", "benchmarks.md", "data.py", "", "--rows 50000 --images 100 --tiny-files 400", 20, rooms=("data",)

@@ -51,7 +51,9 @@ def faces(
     return relation, x[:k], {"expression": known, "action units": labels}, x[k:], y[k:], a[k:]
 
 
-def fitted(form: str, relation: cc.Relation, x: np.ndarray, y: dict[str, Any], seed: int) -> tuple[Any, str]:
+def fitted(
+    form: str, relation: cc.Relation, x: np.ndarray, y: dict[str, Any], seed: int, steps: int | None = None
+) -> tuple[Any, str]:
     """What predicts probabilities by task, and what is to be said of its training."""
     tasks = [relation.source, relation.target]
     given = dict(zip((task.name for task in tasks), y.values(), strict=True))
@@ -59,10 +61,10 @@ def fitted(form: str, relation: cc.Relation, x: np.ndarray, y: dict[str, Any], s
         return logistic(x, given), ""
     if form in ("shared", "auto"):
         model = cc.CoupledClassifier(
-            tasks, [relation], None if form == "shared" else "auto", random_state=seed
+            tasks, [relation], None if form == "shared" else "auto", steps=steps, random_state=seed
         ).fit(x, given)
         return model.predict_proba, f"{model.steps_:,}"
-    first = [single(task, x, given[task.name], seed) for task in tasks]
+    first = [single(task, x, given[task.name], seed, steps) for task in tasks]
     if form == "single x10":
         first = [
             single(task, x, given[task.name], seed, 10 * m.steps_)
@@ -98,7 +100,7 @@ def logistic(x: np.ndarray, y: dict[str, Any]) -> Any:
     }
 
 
-def measure(form: str, rows: int, seed: int) -> dict[str, Any]:
+def measure(form: str, rows: int, seed: int, steps: int | None = None) -> dict[str, Any]:
     """One fit in this process."""
     import torch
     from sklearn.metrics import balanced_accuracy_score, f1_score
@@ -106,11 +108,11 @@ def measure(form: str, rows: int, seed: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     relation, x, y, x_test, y_test, a_test = faces(rows, seed)
     before, start = held(), time.process_time()
-    predict, steps = fitted(form, relation, x, y, seed)
+    predict, trained = fitted(form, relation, x, y, seed, steps)
     seconds, most = time.process_time() - start, held() - before
     classes, labels = predict(x_test).values()
     return {
-        "steps": steps,
+        "steps": trained,
         "class": 100 * balanced_accuracy_score(y_test, classes.argmax(axis=1)),
         "labels": 100 * f1_score(a_test, labels >= 0.5, average="macro"),
         "seconds": seconds,
@@ -123,9 +125,10 @@ def held() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def apart(form: str, rows: int, seed: int) -> dict[str, Any]:
+def apart(form: str, rows: int, seed: int, steps: int | None) -> dict[str, Any]:
     """One fit in a process of its own."""
     command = [sys.executable, str(Path(__file__)), "--one", form, str(rows), str(seed)]
+    command += [] if steps is None else ["--steps", str(steps)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(form, rows, seed, found, file=sys.stderr, flush=True)
@@ -138,6 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[500, 5_000, 50_000], help="of each task")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first-seed", type=int, default=900)
+    parser.add_argument("--steps", type=int, help="of a network, in place of the default")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--one", nargs=3, metavar=("FORM", "ROWS", "SEED"), help="a single fit, as JSON")
     parser.add_argument("--measured", action="store_true", help="only what --out holds; the rest is left out")
@@ -145,7 +149,7 @@ def main(arguments: list[str] | None = None) -> None:
     page_option(parser, PAGE)
     options = parser.parse_args(arguments)
     if options.one:
-        print(json.dumps(measure(options.one[0], int(options.one[1]), int(options.one[2]))))
+        print(json.dumps(measure(options.one[0], int(options.one[1]), int(options.one[2]), options.steps)))
         return
     held, lines = Held(options.out), []
     where = held.once({"what": "machine"}, lambda: machine("one thread"))
@@ -153,12 +157,12 @@ def main(arguments: list[str] | None = None) -> None:
     for rows in options.rows:
         for form in options.forms:
             keys = [
-                {"form": form, "rows": rows, "seed": seed}
+                {"form": form, "rows": rows, "seed": seed, "steps": options.steps}
                 for seed in range(options.first_seed, options.first_seed + options.seeds)
             ]
             if options.measured and not all(key in held for key in keys):
                 continue
-            found = [held.once(key, partial(apart, form, rows, key["seed"])) for key in keys]
+            found = [held.once(key, partial(apart, form, rows, key["seed"], options.steps)) for key in keys]
             mean = {key: float(np.mean([each[key] for each in found])) for key in MEASURED}
             costs.setdefault(form, {})[rows] = mean
             values = [f"{mean[key]:.{digits}f}" for key, digits in MEASURED.items()]
@@ -191,11 +195,14 @@ def page_body(where: str, options: argparse.Namespace, lines: list[list[str]]) -
     command = " ".join(
         ["python benchmarks/many_rows.py --rows", *map(str, options.rows), "--forms"]
         + [f"'{form}'" if " " in form else form for form in options.forms]
-        + [f"--seeds {options.seeds} --first-seed {options.first_seed} --page"]
+        + [f"--seeds {options.seeds} --first-seed {options.first_seed}"]
+        + ([f"--steps {options.steps}"] if options.steps else [])
+        + ["--page"]
     )
+    what = f"{options.steps} steps of a network" if options.steps else "Everything by default"
     head = ["rows", "what is fitted", "steps", "class", "labels", "processor seconds", "MiB on top"]
     return (
-        f"`{command}`\n\n{where}.\n\nEverything by default: balanced accuracy of the class, macro-F1 of the labels "
+        f"`{command}`\n\n{where}.\n\n{what}: balanced accuracy of the class, macro-F1 of the labels "
         f"(x100; the mean of the seeds, {options.seeds} in number), time and memory of a fit.\n\n"
     ) + table(head, lines)
 

@@ -24,10 +24,20 @@ def read_records(docs: Path) -> dict[str, Any]:
 
 
 def write_records(docs: Path, records: Mapping[str, Any]) -> None:
-    """Write them, sorted, one value a line, so that changes are seen."""
+    """Write them, sorted, one line per value of a page, so that changes are seen."""
+
+    def line(key: str, value: str) -> str:
+        return f"{json.dumps(key)}: {value}"
+
+    def plain(value: Any) -> str:
+        return json.dumps(value, sort_keys=True, allow_nan=False, ensure_ascii=False)
+
+    every = [
+        line(name, "{\n  " + ",\n  ".join(line(key, plain(record[key])) for key in sorted(record)) + "\n }")
+        for name, record in sorted(records.items())
+    ]
     docs.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(records, indent=1, sort_keys=True, ensure_ascii=False)
-    (docs / RECORDS).write_text(text + "\n", encoding="utf-8")
+    (docs / RECORDS).write_text("{\n " + ",\n ".join(every) + "\n}\n", encoding="utf-8")
 
 
 def changed(record: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
