@@ -10,11 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import concord as cc
 from asserts import raises
-from concord.deploy import TrunkRecord, from_pretrained, save_pretrained
+from concord.deploy import Preprocessing, TrunkRecord, from_pretrained, save_pretrained
 from concord.errors import CheckpointError, ConfigError, UnknownNameError
 from concord.networks import build_trunk
 from forging import forge
@@ -36,7 +37,14 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     built = build_trunk(f"hf:{source}", options={"tokens": 6})
     network = cc.MultiTaskNetwork(built.module, TASKS, built.example)
     trunk = TrunkRecord.of(built, f"hf:{source}", options={"tokens": 6})
-    save_pretrained(folder / "model", network, TASKS, example=built.example, trunk=trunk)
+    save_pretrained(
+        folder / "model",
+        network,
+        TASKS,
+        example=built.example,
+        trunk=trunk,
+        preprocessing=Preprocessing.of("texts"),
+    )
     return folder / "model"
 
 
@@ -105,6 +113,15 @@ def test_a_folder_that_names_code_is_refused_by_name(
         from_pretrained(folder)
     assert asked.tell() == 0
     assert not (folder / "pwned").exists()
+
+
+def test_texts_are_predicted_by_the_tokenizer_of_the_folder(saved: Path) -> None:
+    model = from_pretrained(saved)
+    assert model.tokenize is not None
+    texts = ["a b b", "b", "a"]
+    logits = model.network(model.tokenize(texts))["kind"].detach().double().softmax(-1).numpy()
+    np.testing.assert_allclose(model.predict_proba(texts)["kind"], logits, atol=1e-6)
+    assert set(model.predict(texts)["kind"]) <= {"a", "b"}
 
 
 def test_code_added_to_a_tokenizer_is_refused_by_the_digests(saved: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from config_worlds import config_of, world
 from test_archive import KIND, TRAITS, Words, save_hub
 
 hub = pytest.importorskip("huggingface_hub")
+API = hub.HfApi
 
 
 class FakeHub:
@@ -37,6 +39,18 @@ class FakeHub:
     def __call__(self, token: str | None = None) -> FakeHub:
         self.tokens.append(token)
         return self
+
+    def __getattribute__(self, name: str) -> Any:
+        """Its methods, which take nothing that those of the real library do not take."""
+        found, real = object.__getattribute__(self, name), getattr(API, name, None)
+        if real is None or name.startswith("_"):
+            return found
+
+        def call(*given: Any, **named: Any) -> Any:
+            inspect.signature(real).bind(self, *given, **named)
+            return found(*given, **named)
+
+        return call
 
     def create_repo(self, name: str, *, private: bool, exist_ok: bool) -> str:
         if self.fails is not None:
@@ -179,7 +193,7 @@ def test_a_fitted_estimator_is_sent_and_loaded(
     card = fake.files["me/traits"]["README.md"].decode()
     assert 'concord.CoupledClassifier.load("me/traits", download=True).predict(X)' in card
     assert "license: mit" in card
-    assert "- training length" not in card
+    assert "perceptron" in card.lower()
     monkeypatch.setattr(
         hub, "snapshot_download", lambda name, **_: str(fake.snapshot(tmp_path / "cache", name))
     )
@@ -237,6 +251,12 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_asked(
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"")
     with raises(CheckpointError, "model.safetensors is truncated"):
         push_to_hub(tmp_path / "damaged", "me/pets")
+    (tmp_path / "secret").write_text("key")
+    shutil.copytree(model, tmp_path / "linked")
+    (tmp_path / "linked" / "README.md").unlink()
+    (tmp_path / "linked" / "README.md").symlink_to(tmp_path / "secret")
+    with raises(CheckpointError, "README.md is a link, which is not sent"):
+        push_to_hub(tmp_path / "linked", "me/pets")
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with raises(MissingExtraError, "pip install concord-mtl[hub]", f"{model} is whole here"):
         push_to_hub(model, "me/pets")

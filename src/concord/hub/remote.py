@@ -108,6 +108,9 @@ def pushed(
 
 
 def _card(folder: Path) -> bytes | None:
+    """The model card, which no digest covers: one that is a link could lead to any file of this machine."""
+    if (folder / README).is_symlink():
+        raise CheckpointError(f"{folder / README} is a link, which is not sent; put the text in its place")
     try:
         return (folder / README).read_bytes()
     except FileNotFoundError:
@@ -174,7 +177,7 @@ def _failures() -> tuple[type[BaseException], ...]:
 
 
 def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _reason(error: BaseException, repository: str) -> str:
