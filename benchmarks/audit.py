@@ -155,7 +155,8 @@ def page(rows: list[dict], args, where: str) -> str:
     text = [
         "# A small audit of an estimated relation",
         "",
-        f"Written by `python benchmarks/audit.py --page`: {where}. "
+        f"Written by `python benchmarks/audit.py --packs {' '.join(args.packs)} --regimes {' '.join(args.regimes)} --seeds "
+        f"{args.seeds} --first-seed {args.first_seed} --steps {args.steps} --page`: {where}. "
         f"{args.seeds} seeds from {args.first_seed}, {args.steps} steps, regimes {', '.join(args.regimes)}; no row "
         "is annotated for both tasks but the audited ones. Error: mean absolute difference of all cells to the "
         "frequency over all rows of the pack. Coverage and width: 95 % intervals of cells whose true value lies "

@@ -244,7 +244,7 @@ def execute(words: Sequence[str], log: Path, seconds: float | None = None) -> in
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "OMP_NUM_THREADS": "1",
         "MKL_NUM_THREADS": "1",
-        "CONCORD_DATA": str(DATA),
+        "CONCORD_DATA": str(DATA.absolute()),
     }
     if seconds is not None and seconds <= 0:
         return None
@@ -252,7 +252,12 @@ def execute(words: Sequence[str], log: Path, seconds: float | None = None) -> in
     with log.open("a", encoding="utf-8") as file:
         print(f"$ {shlex.join(words)}", file=file, flush=True)
         child = subprocess.Popen(
-            words, stdout=file, stderr=subprocess.STDOUT, cwd=origin.ROOT, env=environment
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=origin.ROOT,
+            env=environment,
         )
         try:
             return child.wait(seconds)

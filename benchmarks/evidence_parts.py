@@ -2,7 +2,7 @@
 
 Commands name the run folder `{run}`, the folder of pages `{docs}` and the number of `{processes}`; `python` is this
 interpreter, and a script lies in this folder. A step can be started again at any time and goes on where it stopped;
-a page can be written of what is there. The pages of one folder share what was run (`Page.folder`).
+a page can be written of what is there. The parts of a page share its run folder.
 """
 
 from __future__ import annotations
@@ -10,17 +10,15 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import board
 import method
 import origin
 import problems
 
-DATA = Path(os.environ.get("CONCORD_DATA", board.DATA))
+DATA = board.DATA
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,9 @@ class Page:
         code = origin.digest(origin.ROOT / "benchmarks" / name for name in self.code)
         return hashlib.sha256(json.dumps([steps, code]).encode()).hexdigest()[:12]
 
-    def version(self, quick: bool = False, root: Path = origin.ROOT) -> dict[str, str]:
+    def version(self, quick: bool = False) -> dict[str, str]:
         """Digests of all code that its numbers rest on, as it is now."""
-        return {**origin.rooms(self.rooms, root), "settings": self.settings(quick)}
+        return {**origin.rooms(self.rooms), "settings": self.settings(quick)}
 
 
 def _missing(need: str) -> str:

@@ -291,6 +291,21 @@ def test_every_measured_page_of_the_documentation_is_marked(command: Any) -> Non
             assert page.name in json.loads((ROOT / "docs" / "evidence.json").read_text()), page.name
 
 
+@pytest.mark.slow  # it goes with every change of the code; `make evidence ARGUMENTS=marks` mends it
+def test_no_page_of_older_code_passes_for_one_of_todays(command: Any) -> None:
+    records = command.marks.read_records(ROOT / "docs")
+    for page in command.evidence_parts.PAGES:
+        record = records.get(page.name)
+        if record is None or not command.marks.changed(record, page.version()):
+            continue
+        mark = (ROOT / "docs" / page.file).read_text().split(f"<!-- made: {page.name} -->")[1]
+        assert mark.startswith("\n> **Not run again yet.**"), page.name
+
+
+def test_a_folder_without_git_is_of_unknown_code(command: Any, tmp_path: Path) -> None:
+    assert command.origin.commit(tmp_path) == "unknown"
+
+
 def test_without_runs_the_page_names_what_makes_each_section(command: Any, tmp_path: Path) -> None:
     pages = {page.name: page for page in command.evidence_parts.PAGES}
     command.evidence_page.write(tmp_path, {}, pages, "RUN")

@@ -7,6 +7,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
 import pytest
 from study_folders import NASTY, write_study
 
@@ -391,3 +392,21 @@ def test_a_condition_stands_out_in_all_curves(opened, pages):
     page.locator("#curves .keys button", has_text="posterior").first.click()
     page.mouse.move(0, 0)
     assert not page.evaluate("document.body.classList.contains('focus')")
+
+
+def test_a_long_table_of_the_evidence_is_searched_and_sorted(browser, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import search_table
+
+    frame = pl.DataFrame({"pack": ["digits", "</script>", "digits"], "points": [2.5, 9.0, 10.0]})
+    search_table.write(frame, tmp_path / "all", "All", "A row is a row.")
+    page, errors = browser.new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: errors.append(request.url) if request.url[:5] != "file:" else None)
+    page.goto((tmp_path / "all.html").as_uri())
+    assert page.inner_text("#count") == "3 of 3 rows"
+    page.fill("#words", "digits")
+    page.click("th:nth-child(2) button")
+    page.click("th:nth-child(2) button")
+    assert page.inner_text("tbody").split() == ["digits", "10", "digits", "2.5"], "numbers are no text"
+    assert errors == []

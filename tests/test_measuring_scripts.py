@@ -1,0 +1,136 @@
+"""Scripts that measure keep what they measured, and write their page of it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(BENCHMARKS)):
+            sys.modules.pop(name)
+
+
+def audited(pack: str, regime: str, seed: int, steps: int) -> list[dict[str, Any]]:
+    row = {"pack": pack, "regime": regime, "seed": seed, "error": 0.125, "coverage": 0.9, "width": 0.4}
+    kinds = [("estimate", 0), *((kind, n) for n in (50, 100, 200) for kind in ("audit", "audit alone"))]
+    return [{**row, "kind": kind, "rows": n} for kind, n in kinds]
+
+
+def compared(name: str, seed: int, test: bool, table: str) -> dict[str, Any]:
+    def scores(more: float) -> dict[str, float]:
+        return {"balanced_accuracy": 50 + more, "mean_f1": 40 + more, "map": 30 + more}
+
+    models = {"single-task": scores(0), "shared": scores(-1.5), "auto": scores(seed - 340.0)}
+    return {**models, "verdict": "unrelated", "chosen": ["single-task", "shared"]}
+
+
+STEP = [["net, batch 8", "posterior", "1.00", "1.05", "1.0 to 1.1", "<= 1.10", "1.01"]]
+LOOP = ["net, batch 8, 6 steps", "10", "11", "0.9", "0.8 to 1.0", ">= 0.97"]
+COST = {"where": "here", "steps": STEP, "loop": LOOP}
+FIT = {"steps": "800", "class": 50.0, "labels": 60.0, "mebibytes": 100.0}
+STARTS = {"where": "here", "seconds": {"Python alone": 0.1, "`concord --help`": 0.4}}
+
+
+def grown(_: str, classes: int, each: int) -> dict[str, Any]:
+    return {"cells": classes * each, "steps": {"build": [classes / 1e4, classes / 10]}}
+
+
+CASES: dict[str, tuple[str, Callable[..., Any], str, list[str]]] = {
+    "audit": (
+        "one", audited, "--packs a --seeds 2",
+        ["| a | 50 | 0.125 | 0.90 | 0.40 | 0.40 |", "--packs a --regimes few-class few-label --seeds 2"],
+    ),
+    "safety": (
+        "one", compared, "--worlds w --seeds 340:342",
+        ["| w | shared | -1.5 (0.0) |", "| w | auto | +0.5 (0.5) | +0.5 (0.5) | +0.5 (0.5) | unrelated 2 |"],
+    ),
+    "guard_level": (
+        "taken", lambda *_: {"each": 0.25, "joint": 0.05}, "--draws 4",
+        ["| better | 1000 | 40 | 6 | 0.9 | 0.250 | 0.050 |", "Share of 4 draws"],
+    ),
+    "relation_scale": (
+        "_elsewhere", grown, "--only dense", ["## Dense", "| build | 0.125 s, 125 MiB |", "| 1.00 | 1.00 |"],
+    ),
+    "step_cost": (
+        "measured", lambda *_: COST, "--only mlp",
+        ["mlp: here.", "| net, batch 8 | posterior | 1.00 | 1.05 |"],
+    ),
+    "many_rows": (
+        "apart", lambda form, rows, *_: {**FIT, "seconds": rows / 100}, "--rows 100 1000",
+        ["| 1,000 + 1,000 | auto | 800 | 50.0 | 60.0 | 10.0 | 100 |", "auto seconds 1.00, mebibytes 0.00"],
+    ),
+    "data": (
+        "measured", lambda *_: {"open_manifest": {"open_s": 1.5}}, "--only manifest",
+        ["| open_manifest | open_s | 1.500 | <= 10 |"],
+    ),
+    "performance": (
+        "start", lambda _: STARTS, "--only start", ["| `concord --help` | 0.40 | 4.0 | <= 0.5 |"],
+    ),
+}  # fmt: skip
+"""By script: the function that measures, one that takes no time, options, and what the page says."""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_measured_is_kept_and_its_page_is_written(
+    name: str, script: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function, stub, options, said = CASES[name]
+    module, calls = script(name), []
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(arguments)
+        return stub(*arguments)
+
+    monkeypatch.setattr(module, function, counted)
+    out, page = tmp_path / "out.jsonl", tmp_path / "docs" / "page.md"
+    words = [*options.split(), "--out", str(out)]
+    module.main(words)
+    assert calls
+    assert not page.exists()
+    made = len(calls)
+    module.main([*words, "--page", str(page)])
+    assert len(calls) == made, "it measures nothing twice"
+    text = page.read_text()
+    for each in said:
+        assert each in text
+
+
+def test_only_what_was_measured_elsewhere_is_shown_where_it_is_asked_for(
+    script: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    module = script("many_rows")
+    monkeypatch.setattr(module, "apart", lambda form, rows, *_: {**FIT, "seconds": 1.0})
+    out = ["--out", str(tmp_path / "out.jsonl")]
+    module.main(["--rows", "100", "--forms", "auto", *out])
+    capsys.readouterr()
+    module.main(["--rows", "100", "200", "--measured", *out])
+    text = capsys.readouterr().out
+    assert "| 100 + 100 | auto |" in text
+    assert "200 + 200" not in text
+    assert "| logistic |" not in text
+
+
+@pytest.mark.slow
+def test_images_are_embedded_and_trained_on_from_their_files(
+    script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    module = script("performance")
+    page = tmp_path / "page.md"
+    module.main(["--images", "64", "--steps", "4", "--repeats", "1", "--page", str(page)])
+    text = page.read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| `concord")]
+    assert [line.split(" | ")[0] for line in lines] == [
+        "| `concord --help`", "| `concord embed`", "| `concord train`, streamed",
+    ]  # fmt: skip
