@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import sys
+from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 import concord as cc
 from asserts import raises
@@ -120,6 +122,17 @@ def test_a_path_is_never_opened(folders: Any, monkeypatch: pytest.MonkeyPatch) -
     for service in services:
         for request in ("secret.npy", Path("secret.npy"), "secret.csv", "QUJD"):
             assert set(service.answers([request])[0]) == {"error"}
+
+
+def test_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(
+    folders: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = BytesIO()
+    Image.new("1", (9000, 9000)).save(content, "PNG")
+    assert len(content.getvalue()) < 100_000
+    monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
+    (answer,) = Service(folders("images")).answers([content.getvalue()])
+    assert "9000 x 9000 pixels are more than max_pixels" in answer["error"]
 
 
 def test_a_folder_without_preprocessing_is_refused_at_the_start(folders: Any, tmp_path: Path) -> None:
