@@ -35,7 +35,9 @@ def _server() -> socket.socket:
     """The process that forks, started with the first command; it ends when its socket closes."""
     here, there = socket.socketpair()
     paths = os.pathsep.join(filter(None, sys.path))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    # A setting of whoever runs the tests, CONCORD_DATA for one, would override the configs of commands.
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("CONCORD_")}
+    environment = {**mine, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
     number = there.fileno()
     process = subprocess.Popen([sys.executable, __file__, str(number)], pass_fds=[number], env=environment)
     there.close()
