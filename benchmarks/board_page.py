@@ -22,6 +22,7 @@ from concord.study import (
     resampled_means,
     signed_rank,
 )
+from page import table
 
 Array = npt.NDArray[np.float64]
 Block = tuple[str, str, str]
@@ -295,17 +296,16 @@ def standing(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> lis
 
 
 def _ranks(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = [
-        "| condition | mean rank | interval | mean rank at thresholds of their own | negative transfers | better | comparisons | lowest difference, points |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = ["condition", "mean rank", "interval", "mean rank at thresholds of their own", "negative transfers", "better",
+            "comparisons", "lowest difference, points"]  # fmt: skip
+    lines = []
     for row in rows:
         rank, cut = (GAP if row[key] is None else f"{row[key]:.2f}" for key in ("rank", "cut"))
         spread = GAP if row["interval"] is None else "{:.2f} to {:.2f}".format(*row["interval"])
         lowest = GAP if row["lowest"] is None else f"{row['lowest']:+.1f}"
         counts = [str(row[key]) if row["comparisons"] else GAP for key in ("worse", "better", "comparisons")]
-        lines.append("| " + " | ".join([row["condition"], rank, spread, cut, *counts, lowest]) + " |")
-    return lines
+        lines.append([row["condition"], rank, spread, cut, *counts, lowest])
+    return [table(head, lines)]
 
 
 def _comparisons(blocks: Mapping[Block, Mapping[str, float]]) -> list[str]:
@@ -317,7 +317,17 @@ def _comparisons(blocks: Mapping[Block, Mapping[str, float]]) -> list[str]:
     ]
     if not found:
         return []
-    lines = [
+    head = [
+        "against",
+        "packs",
+        "difference",
+        "interval over packs",
+        "packs drawn anew",
+        "better",
+        "equal",
+        "worse",
+    ]
+    text = [
         "",
         f"## `{OURS}` against each, pack by pack",
         "",
@@ -325,17 +335,16 @@ def _comparisons(blocks: Mapping[Block, Mapping[str, float]]) -> list[str]:
         f"replacement. Better, equal, worse: the Bayesian signed-rank test (Benavoli et al. 2017), with differences within "
         f"{ROPE:g} point taken for none. `{BEST}` is, seed by seed, the one of {', '.join(SINGLE)} that is best on validation rows.",
         "",
-        "| against | packs | difference | interval over packs | packs drawn anew | better | equal | worse |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
+    lines = []
     for each in found:
         belief, drawn = each["belief"], each["resampled"]
         own = GAP if np.isnan(each["low"]) else f"{each['low']:+.1f} to {each['high']:+.1f}"
         cells = [each["other"], str(each["packs"]), f"{each['difference']:+.1f}", own,
                  f"{drawn[0]:+.1f} to {drawn[1]:+.1f}",
                  *(f"{p:.2f}" for p in (belief.better, belief.equal, belief.worse))]  # fmt: skip
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        lines.append(cells)
+    return [*text, table(head, lines)]
 
 
 def _not_first(blocks: Mapping[Block, Mapping[str, float]]) -> list[str]:
@@ -349,8 +358,8 @@ def _not_first(blocks: Mapping[Block, Mapping[str, float]]) -> list[str]:
         f"In {len(found)} of {mine} blocks another condition has the higher mean.",
     ]
     if found:
-        lines += ["", "| pack | regime | task | first | ahead, points |", "| --- | --- | --- | --- | --- |"]
-        lines += [f"| {' | '.join(block)} | {name} | {gap:.1f} |" for block, name, gap in found]
+        rows = [[*block, name, f"{gap:.1f}"] for block, name, gap in found]
+        lines += ["", table(["pack", "regime", "task", "first", "ahead, points"], rows)]
     return lines
 
 

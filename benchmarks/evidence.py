@@ -336,11 +336,16 @@ def write_marks(docs: Path, pages: Sequence[Page]) -> None:
     paper_page.write(docs)
 
 
-if __name__ == "__main__":
-    # Both stop what runs, so that it keeps what it has, even where a shell in the background has Ctrl-C ignored.
+def program(pages: Sequence[Page] = PAGES) -> None:
+    """The command as a process: what runs is stopped with it, and keeps what it has."""
+    # Even where a shell has Ctrl-C ignored in the background, and where a scheduler ends it.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.default_int_handler)
     try:
-        sys.exit(main())
+        sys.exit(main(pages=pages))
     except KeyboardInterrupt:
         sys.exit("stopped; the same command goes on")
+
+
+if __name__ == "__main__":
+    program()

@@ -300,7 +300,7 @@ class Told:
         return ["", *lines] if lines else []
 
 
-NOTHING = "No run whose findings could be told is at hand."
+NOTHING = "No findings are recorded yet: each line below names the commands that measure, and an older page where there is one."
 
 
 def write(docs: Path, records: Mapping[str, Any], pages: Mapping[str, Any], command: str) -> None:
@@ -474,7 +474,7 @@ def _not_there(told: Told) -> list[str]:
         lines.append(
             f"- Case studies in which `auto` is shown to be worse than single-task networks: {named or 'none'}."
         )
-    return lines or [NOTHING]
+    return lines or [f"No findings are recorded yet: `{told.command} method board results` measures them."]
 
 
 def _tables(docs: Path) -> list[str]:

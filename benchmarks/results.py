@@ -19,6 +19,7 @@ from typing import Any
 
 from concord import __version__
 from concord.study import METRIC_WORDS, VERDICT_WORDS, Outcome
+from page import table as markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 BASELINE, SHARED = "single-task", "uncoupled"
@@ -84,7 +85,7 @@ def section(folder: Path, figures: Path) -> list[str]:
         "",
         f"![Differences to {BASELINE} of {name}](figures/{name}.svg)",
         "",
-        *table(summary, verdicts),
+        table(summary, verdicts),
     ]
 
 
@@ -102,15 +103,14 @@ def harm(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
     return out
 
 
-def table(summary: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+def table(summary: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> str:
     """Means and differences, a row for each regime, task and condition."""
     found = {
         (row["baseline"], row["regime"], row["task"], row["condition"]): row
         for row in [*verdicts, *(row for row in summary["verdicts"] if row["baseline"] == SHARED)]
     }
     heads = [f"against `{BASELINE}`", "verdict", f"against `{SHARED}`", "verdict"]
-    lines = ["| " + " | ".join(["regime", "task, metric", "condition", "mean", *heads]) + " |"]
-    lines.append("| --- " * 8 + "|")
+    lines = []
     places = list(dict.fromkeys((row["regime"], row["task"]) for row in summary["means"]))
     regimes = list(dict.fromkeys(regime for regime, _ in places))
     tasks = list(dict.fromkeys(task for _, task in places))
@@ -131,8 +131,8 @@ def table(summary: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any]]) -> 
                     f"{against['difference']:+.1f} ({against['low']:+.1f} to {against['high']:+.1f})"
                 )
                 cells.append(VERDICT_WORDS[against["verdict"]])
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
+        lines.append(cells)
+    return markdown(["regime", "task, metric", "condition", "mean", *heads], lines)
 
 
 def draw(verdicts: Sequence[Mapping[str, Any]], path: Path) -> None:

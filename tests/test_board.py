@@ -25,7 +25,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     import results
 
     yield SimpleNamespace(board=board, page=board_page, results=results)
-    for name in ("board", "board_page", "results"):
+    for name in ("board", "board_page", "results", "page", "origin"):
         sys.modules.pop(name, None)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -198,6 +200,30 @@ def test_no_part_begins_after_its_time_and_one_that_runs_is_stopped(
     waits = [sys.executable, "-c", "import threading; print('begun', flush=True); threading.Event().wait()"]
     assert command.evidence.execute(waits, log, 0.2) is None
     assert log.read_text().startswith("$ ")
+
+
+def test_what_runs_ends_with_the_command_and_goes_on_next_time(oven: Any, command: Any) -> None:
+    fifo, driver = oven.here / "fifo", oven.here / "driver.py"
+    os.mkfifo(fifo)
+    waits = oven.here / "waits.py"
+    waits.write_text(f"import threading\nfile = open({str(fifo)!r}, 'w')\nthreading.Event().wait()\n")
+    driver.write_text(
+        f"import sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "import evidence\nfrom evidence_parts import Page, Part\n"
+        f"part = Part('bread', ('python {waits} {{run}}',), (), 1)\n"
+        "evidence.program([Page('bread', 'baked.md', 'python none', (part,), ())])\n"
+    )
+    words = [sys.executable, str(driver), "run", "--out", str(oven.out), "--docs", str(oven.docs)]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    with fifo.open() as file:  # opened once the part has it open, too
+        process.terminate()
+        assert file.read() == "", "the part is gone, too"
+    _, said = process.communicate()
+    assert process.returncode == 1
+    assert "stopped; the same command goes on" in said
+    (record,) = oven.out.rglob("bread.part.json")
+    assert json.loads(record.read_text())["sessions"][-1]["end"] == "stopped"
+    assert not list(oven.out.rglob("*.claim"))
 
 
 def test_an_unknown_part_is_refused(oven: Any, capsys: Any) -> None:
