@@ -191,11 +191,12 @@ def run_part(page: Page, part: Part, place: Place, end: float | None, processes:
     """Run a part's commands and note it; False where one failed. Out of time is no failure."""
     folder, started = place.folder(page), time.monotonic()
     path, log = folder / f"{part.name}.part.json", folder / f"{part.name}.log"
+    several = any("{processes}" in step for step in part.commands(place.quick))
     session: dict[str, Any] = {
         "code": origin.commit(),
         "version": __version__,
         "rooms": page.version(place.quick),
-        "machine": {**origin.machine(threads=1), "processes": processes},
+        "machine": origin.machine(threads=1) | ({"processes": processes} if several else {}),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     before = _read(path)["sessions"]

@@ -333,7 +333,7 @@ def write(docs: Path, records: Mapping[str, Any], pages: Mapping[str, Any], comm
         "## What it costs",
         "",
         *_costs(told),
-        *told.source("many-rows", "step-cost", "data", "start", "images", "relation-scale"),
+        *told.source("many-rows", "step-cost", "data", "side-by-side", "start", "images", "relation-scale"),
         "",
         "## Where it does not help",
         "",

@@ -301,7 +301,7 @@ AUDIT = _alone(
     _packs("mushroom", "mnist10k_shape", "goemotions"), code=("problems.py",),
 )  # fmt: skip
 SAFETY = _alone(
-    "safety", "harm.md", "safety.py", "--rows test", "--worlds faces-60 --seeds 340:341", 60,
+    "safety", "harm.md", "safety.py", "--rows test", "--worlds digits/few-class --seeds 340:341", 60,
     _packs("clothing_to_fmnist", "mnist10k_shape", "goemotions"), code=("problems.py",),
 )  # fmt: skip
 LEVEL = _alone(
@@ -327,6 +327,10 @@ ROWS = _alone(
 DATA_PAGE = _alone(
     "data", "benchmarks.md", "data.py", "", "--rows 50000 --images 100 --tiny-files 400", 20, rooms=("data",)
 )
+SIDE = _alone(
+    "side-by-side", "benchmarks.md", "side_by_side.py", "--jobs 2 --pairs 3 --rows 600", "--pairs 1 --rows 60", 15,
+    rooms=("auto", "estimator", "learners"),
+)  # fmt: skip
 START = _alone(
     "start", "benchmarks.md", "performance.py", "--only start", "--only start --repeats 1", 2, rooms=("cli",)
 )
@@ -336,6 +340,6 @@ IMAGES = _alone(
 )  # fmt: skip
 
 PAGES: tuple[Page, ...] = (
-    METHOD, BOARD, RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, START, IMAGES,
+    METHOD, BOARD, RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, SIDE, START, IMAGES,
 )  # fmt: skip
 """In the order in which they are run: what decides most comes first."""

@@ -86,7 +86,9 @@ def place(machine: Mapping[str, Any]) -> str:
         parts.append(f"{machine['memory']} GiB")
     parts += [f"Python {machine['python']}", f"torch {machine['torch']}"]
     if "threads" in machine:
-        parts.append(f"{machine['processes']} processes of {machine['threads']} threads")
+        threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
+        several = machine.get("processes", 1)
+        parts.append(threads if several == 1 else f"{several} processes of {threads} each")
     return ", ".join(parts)
 
 

@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("auto", "couplings", "estimation", "learners", "relations", "study/judging")
+ROOMS = (
+    "auto", "couplings", "decoding", "estimation", "fitting", "learners", "objective", "relations", "study/conditions",
+    "study/judging",
+)  # fmt: skip
 """Rooms of `src/concord` whose code decides what the method reaches and what is said of it."""
 
 

@@ -1,9 +1,9 @@
 """How much time of the clock `n_jobs` saves: `auto` with one process, then with several, on the same rows.
 
-    python benchmarks/side_by_side.py [--jobs 2] [--pairs 3] [--rows 600] [--page]
+    python benchmarks/side_by_side.py [--jobs 2] [--pairs 3] [--rows 600] [--out FILE] [--page]
 
 Processes are begun before the clock is read, as in a second fit of one program; results are compared bit by bit.
-The ratio is what idle cores give: on a busy machine it says little.
+The ratio is what idle cores give: on a busy machine it says little. Pairs that --out holds are not made again.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 import concord as cc
+from held import Held
 from many_rows import faces
 from page import PAGE, machine, page_option, table, write_section
 
@@ -30,23 +33,36 @@ def fit(rows: int, n_jobs: int) -> tuple[float, dict[str, np.ndarray]]:
     return time.perf_counter() - start, model.predict_proba(x_test)
 
 
+def pair(rows: int, jobs: int) -> list[float]:
+    """Seconds of the clock with one process and with several, which have begun before.
+
+    Raises:
+        SystemExit: What they predict differs.
+    """
+    fit(60, jobs)  # begins the processes
+    (one, p), (other, q) = fit(rows, 1), fit(rows, jobs)
+    if not all(np.array_equal(p[name], q[name]) for name in p):
+        raise SystemExit("the results differ: that is a defect, please report it")
+    return [one, other]
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, and with --page write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=600, help="of each task")
+    parser.add_argument("--out", type=Path, help="where pairs are kept, so that none is made twice")
     page_option(parser, PAGE)
     options = parser.parse_args(arguments)
-    where = machine()
-    fit(60, options.jobs)  # begins the processes
-    ones, others = [], []
-    for _ in range(options.pairs):
-        (one, p), (other, q) = fit(options.rows, 1), fit(options.rows, options.jobs)
-        if not all(np.array_equal(p[name], q[name]) for name in p):
-            raise SystemExit("the results differ: that is a defect, please report it")
-        ones.append(one)
-        others.append(other)
+    held = Held(options.out)
+    where = held.once({"what": "machine"}, machine)
+    settings = {"rows": options.rows, "jobs": options.jobs}
+    measured = [
+        held.once({"pair": number, **settings}, partial(pair, options.rows, options.jobs))
+        for number in range(options.pairs)
+    ]
+    ones, others = zip(*measured, strict=True)
     ratios = sorted(other / one for one, other in zip(ones, others, strict=True))
     rows = [
         f"{statistics.median(ones):.1f}",

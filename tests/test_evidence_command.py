@@ -103,7 +103,7 @@ def test_what_is_done_is_not_run_again_and_its_page_says_what_made_it(oven: Any,
     record = json.loads((oven.docs / "evidence.json").read_text())["bread"]
     mark = re.search(r"<!-- made: bread -->\n(.*)\n<!-- end of made: bread -->", text).group(1)
     for said in (record["code"][0], record["dates"][0], "`python benchmarks/evidence.py run bread`",
-                 f"{record['machines'][0]['cores']} cores", "processes of 1 threads"):  # fmt: skip
+                 f"{record['machines'][0]['cores']} cores", "one thread"):  # fmt: skip
         assert said in mark
     assert "Not run again yet" not in mark
     assert text.index("## Bread") < text.index("made: bread") < text.index("measured")
@@ -262,6 +262,14 @@ def test_a_mark_names_the_rooms_that_have_changed(command: Any) -> None:
     assert "Since then the code of `auto` and `learners` has changed." in stale
     assert "Not run: a, b." in words({**record, "missing": ["a", "b"]}, {"auto": "1"}, "x")
     assert words(None, {}, "make it").startswith("> **Of unknown code.**")
+
+
+def test_a_mark_names_the_machine_and_its_threads(command: Any) -> None:
+    machine = {"processor": "Chip", "cores": 2, "memory": 8, "python": "3.12", "torch": "2.10"}
+    place = command.marks.place
+    assert place(machine) == "Chip, 2 cores, 8 GiB, Python 3.12, torch 2.10"
+    assert place({**machine, "memory": None, "threads": 1}).endswith("torch 2.10, one thread")
+    assert place({**machine, "threads": 1, "processes": 2}).endswith("2 processes of one thread each")
 
 
 def test_a_mark_is_put_once_and_takes_the_place_of_the_last(command: Any) -> None:

@@ -75,6 +75,9 @@ CASES: dict[str, tuple[str, Callable[..., Any], str, list[str]]] = {
         "measured", lambda *_: {"open_manifest": {"open_s": 1.5}}, "--only manifest",
         ["| open_manifest | open_s | 1.500 | <= 10 |"],
     ),
+    "side_by_side": (
+        "pair", lambda *_: [10.0, 6.0], "--pairs 2 --rows 60", ["| 10.0 | 6.0 | 0.60 | 0.60 to 0.60 |"],
+    ),
     "performance": (
         "start", lambda _: STARTS, "--only start", ["| `concord --help` | 0.40 | 4.0 | <= 0.5 |"],
     ),
