@@ -96,6 +96,7 @@ def test_rows_of_a_regime():
         ({"regimes": [{**REGIME, "name": "a/b"}]}, "regimes.0.name"),
         ({"budget": {"steps": 0}}, "budget.steps"),
         ({"level": 1.0}, "level"),
+        ({"resamples": 1}, "resamples: one sample of the test rows has no spread"),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused_in_one_line(changes, message):

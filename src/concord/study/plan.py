@@ -208,7 +208,7 @@ class Plan(_Strict):
         metrics: By task, the metric that it is judged by: `accuracy` and `mean_f1` unless given.
         margin: Non-inferiority margin in points (x100).
         level: Mass of the intervals, and 1 minus the level of the verdicts.
-        resamples: Bootstrap samples of the test rows.
+        resamples: Bootstrap samples of the test rows, at least 2, as one has no spread; 0 leaves their noise out.
         samples: Which test samples the report shows, with their images and annotations: `none`, `few` (24) or
             `all` annotated ones. Unless given, none of a data set that has a reader of its own, as it has
             terms of its own, and few of other data. Results do not depend on it.
@@ -288,6 +288,8 @@ class Plan(_Strict):
                 raise ValueError(f"condition {condition.name} must be what its name says")
         for field, values in self.tuning.items():
             _check_tuning(field, values)
+        if self.resamples == 1:
+            raise ValueError("resamples: one sample of the test rows has no spread; give 0 or at least 2")
         if not self.baselines:
             raise ValueError(f"a baseline is needed to compare with: add {' or '.join(BASELINES)}")
         return self
