@@ -208,7 +208,7 @@ class Plan(_Strict):
         metrics: By task, the metric that it is judged by: `accuracy` and `mean_f1` unless given.
         margin: Non-inferiority margin in points (x100).
         level: Mass of the intervals, and 1 minus the level of the verdicts.
-        resamples: Bootstrap samples of the test rows, at least 2, as one has no spread; 0 leaves their noise out.
+        resamples: Bootstrap samples of the test rows; 0 leaves their noise out, and 1 has no spread.
         samples: Which test samples the report shows, with their images and annotations: `none`, `few` (24) or
             `all` annotated ones. Unless given, none of a data set that has a reader of its own, as it has
             terms of its own, and few of other data. Results do not depend on it.
