@@ -228,14 +228,20 @@ def run_part(page: Page, part: Part, place: Place, end: float | None, processes:
 
 
 def words_of(step: str, folder: Path, docs: Path, processes: int) -> list[str]:
-    """A command of the table as it is executed."""
-    words = [
-        word.format(run=folder.absolute(), docs=docs.absolute(), processes=processes)
-        for word in shlex.split(step)
-    ]
+    """A command of the table as it is executed, in the root of the checkout."""
+    places = {"run": _from_root(folder), "docs": _from_root(docs), "processes": processes}
+    words = [word.format(**places) for word in shlex.split(step)]
     if words[0] == "python":
         return [sys.executable, str(HERE / words[1]), *words[2:]]
-    return [sys.executable, "-c", "from concord.cli import main; main()", *words[1:]]
+    # A study notes the command that it was begun by.
+    named = "import sys; sys.argv[0] = 'concord'; from concord.cli import main; main()"
+    return [sys.executable, "-c", named, *words[1:]]
+
+
+def _from_root(path: Path) -> Path:
+    """A path as pages may name it: within the checkout from its root."""
+    full = path.absolute()
+    return full.relative_to(origin.ROOT) if full.is_relative_to(origin.ROOT) else full
 
 
 def execute(words: Sequence[str], log: Path, seconds: float | None = None) -> int | None:

@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> None:
         lines += rows_of(name, found)
         print("\n".join(" | ".join(line) for line in lines[-2:]), flush=True)
     body = (
-        f"`python benchmarks/safety.py --seeds {given.seeds} --rows {given.rows} --table {given.table} --page`: {where}.\n\n"
+        f"`python benchmarks/safety.py --worlds {' '.join(given.worlds)} --seeds {given.seeds} --rows {given.rows} --table {given.table} --page`: {where}.\n\n"
         "Sources that look different, tasks that are not related, and packs of the board: differences to single-task "
         "networks in points, the mean over seeds, in brackets its standard error. `auto` has two folds, networks "
         f"{STEPS} steps of 64 rows of each task. The worlds: `python benchmarks/safety.py --help`.\n\n"

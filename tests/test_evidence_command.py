@@ -190,6 +190,15 @@ def test_quick_pages_lie_beside_the_runs_and_say_what_they_are(oven: Any, comman
     assert oven.state("bread") == "stale: done by other code", "a quick run counts for nothing"
 
 
+def test_commands_name_places_in_the_checkout_from_its_root(command: Any, tmp_path: Path) -> None:
+    words = command.evidence.words_of
+    study = words("concord study digits --out {run}/a --processes {processes}", ROOT / "runs" / "x", ROOT, 2)
+    assert study[0] == sys.executable
+    assert study[-5:] == ["digits", "--out", "runs/x/a", "--processes", "2"]
+    script = words("python method.py page --page {docs}/method.md", tmp_path, tmp_path, 1)
+    assert script[1:] == [str(BENCHMARKS / "method.py"), "page", "--page", f"{tmp_path}/method.md"]
+
+
 def test_no_part_begins_after_its_time_and_one_that_runs_is_stopped(
     oven: Any, command: Any, capsys: Any
 ) -> None:
