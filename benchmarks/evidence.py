@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import evidence_page
+import findings
 import marks
 import origin
 import paper_page
@@ -310,7 +311,7 @@ def write_pages(chosen: Sequence[Page], place: Place, every: Sequence[Page] = PA
                 failed.append(page.name)
                 continue
             records[page.name] = record_of(found, place.quick)
-            records[page.name]["facts"] = evidence_page.facts_of(page.name, folder, place.docs)
+            records[page.name]["facts"] = findings.facts_of(page.name, folder, place.docs)
             print(f"wrote {place.docs / page.file}", flush=True)
         marks.write_records(place.docs, records)
         write_marks(place.docs, every)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 import concord as cc
@@ -25,7 +26,7 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     import results
 
     yield SimpleNamespace(board=board, page=board_page, results=results)
-    for name in ("board", "board_page", "results", "page", "origin"):
+    for name in ("board", "board_page", "results", "findings", "search_table", "held", "page", "origin"):
         sys.modules.pop(name, None)
 
 
@@ -58,6 +59,17 @@ def test_a_tiny_board_is_run_once_and_written(benchmark, tmp_path, capsys):
     held = json.loads((out / "digits" / "environment.json").read_text())
     assert f"{held['duration'] / 60:.1f} minutes on {held['machine']['cores']} cores" in text
     assert "<svg" in (tmp_path / "docs" / "figures" / "digits.svg").read_text()
+
+    import findings
+
+    found = findings.facts_of("board", out, tmp_path / "docs")
+    assert found == {
+        "standing": ["`auto` has no rank here: it did not run on every pack."],
+        "against": [], "blocks": 0, "behind": [],
+    }  # fmt: skip
+    every = pl.read_parquet(tmp_path / "docs" / "tables" / "board.parquet")
+    assert set(every["condition"]) == {"single-task", "uncoupled", "paper", "logistic"}
+    assert findings.facts_of("results", out, tmp_path / "docs") == {"auto": {"digits": [0, 0, 0]}}
 
 
 def summary(values, verdicts):

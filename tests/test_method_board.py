@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from concord.study.judging.comparison import compare
@@ -16,7 +17,7 @@ from concord.study.plan import as_plan
 from concord.study.running.running import run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-MODULES = ("problems", "method", "method_page")
+MODULES = ("problems", "method", "method_page", "findings", "held", "search_table", "page", "origin")
 
 
 @pytest.fixture
@@ -99,3 +100,16 @@ def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path) -> None:
     assert (wrong > 0).all()
     assert (own.filter(own["table"] == "right")["wrong_cells"] == 0).all()
     assert (page.parent / "figures" / "method.svg").exists()
+
+    import findings
+
+    found = findings.facts_of("method", tmp_path, tmp_path / "docs")
+    assert (found["seeds"], found["real"]) == (2, [])
+    (gain,) = found["gains"]
+    assert (gain["pack"], gain["task"], len(gain["points"])) == ("digits", "class", 3)
+    mean, low, high = gain["points"]
+    assert low < mean < high
+    assert len(found["wrong"]) == found["significantly worse"][1] == 3, "class, label F1 and label AP"
+    every = pl.read_parquet(tmp_path / "docs" / "tables" / "method.parquet")
+    assert len(every) == len(frame)
+    assert "auto-standard" in (tmp_path / "docs" / "tables" / "method.html").read_text()
