@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from nbclient import NotebookClient
 from pydantic import BaseModel
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
@@ -15,6 +18,8 @@ from sphinx.writers.html5 import HTML5Translator
 from concord import __version__
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+# Notebooks call `concord`, which lies next to this Python, whether or not its environment is activated.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 from command_reference import reference
 
 project = "Concord"
@@ -22,8 +27,9 @@ author = "The Concord contributors"
 copyright = "The Concord contributors"  # noqa: A001 - Sphinx's own name
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "conf.py"]
+source_suffix = {".md": "myst-nb", ".py": "myst-nb"}
 default_role = "literal"  # single backticks of docstrings
 html_theme = "furo"
 html_title = "Concord"
@@ -40,6 +46,14 @@ nitpick_ignore_regex = [
     ("py:class", r"concord\.study\.(spec\.\w+|plan\.\w+Plan|drawn_faces\.poses\.Faces)"),
     ("py:class", r"concord\.(estimation\.shift\.InputShift|auto\.alignment\.Alignment)"),
 ]
+
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_execution_mode = "force"  # every notebook that is new or changed since the last build
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 600
+nb_merge_streams = True
+NotebookClient.coalesce_streams = True  # what a shell says comes in pieces that end anywhere
 
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -58,6 +72,26 @@ def _dashed(app: Sphinx, what: str, name: str, thing: object, options: object, l
     # Of an attribute, Napoleon takes what stands before a colon for its type.
     if what in ("attribute", "property", "data") and lines:
         lines[0] = lines[0].replace(": ", " \N{EN DASH} ")
+
+
+def _add_links(app: Sphinx, page: str, source: list[str]) -> None:
+    if page.startswith("notebooks/") and page != "notebooks/index":
+        name = page.partition("/")[2]
+        links = f"{{nb-download}}`{name}.ipynb`, {{download}}`{name}.py`"
+        source[0] += f"\n# %% [markdown]\n# Download: {links}\n"
+
+
+def _run_study(app: Sphinx) -> None:
+    """Train and draw the study of example.md; one that an earlier build has run is only drawn again."""
+    if app.builder.format != "html":
+        return
+    here = Path(app.doctreedir)
+    here.mkdir(parents=True, exist_ok=True)
+    plan = os.path.relpath(Path(app.srcdir) / "example.yaml", here)  # the report shows the command
+    subprocess.run(["concord", "study", plan, "--out", "study"], cwd=here, check=True, capture_output=True)
+    shown = Path(app.outdir) / "example" / "report.html"
+    shown.parent.mkdir(parents=True, exist_ok=True)
+    shown.write_bytes((here / "study" / "report.html").read_bytes())
 
 
 def _untyped(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
@@ -90,6 +124,8 @@ def setup(app: Sphinx) -> None:
     app.add_html_math_renderer("mathml", (_formula, None), (_displayed_formula, None))
     app.add_css_file("site.css")
     app.connect("source-read", _add_commands)
+    app.connect("source-read", _add_links)
+    app.connect("builder-inited", _run_study)
     app.connect("autodoc-process-docstring", _dashed, priority=400)  # before Napoleon
     app.connect("autodoc-process-docstring", _untyped, priority=600)  # after Napoleon
     for name in ("csv", "mermaid"):

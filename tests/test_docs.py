@@ -85,6 +85,14 @@ def test_blocks_have_a_language_and_a_known_mark(page):
         assert mark or language not in ("csv", "text", "yaml"), "says where it comes from"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_block_to_save_has_its_name_in_the_text(page):
+    """Marks are comments: who reads the site does not see them."""
+    prose = BLOCK.sub("", PAGES[page])
+    marks = [mark for mark, _, _ in BLOCK.findall(PAGES[page]) if mark.startswith("file: ")]
+    assert [mark for mark in marks if f"`{mark.removeprefix('file: ')}`" not in prose] == []
+
+
 @pytest.mark.docs
 @pytest.mark.parametrize("page", RUN)
 def test_the_blocks_run_one_after_the_other(page, tmp_path, monkeypatch):
@@ -107,8 +115,13 @@ def test_the_tutorial_as_typed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_and_options_exist(page):
     inline = re.findall(r"(?<!`)`(concord [^`\n]+)`", PAGES[page])
-    blocks = [text for _, kind, text in BLOCK.findall(PAGES[page]) if kind == "bash"]
-    for words in commands("\n".join([*inline, *blocks])):
+    commands_and_options_exist(
+        [*inline, *(text for _, kind, text in BLOCK.findall(PAGES[page]) if kind == "bash")]
+    )
+
+
+def commands_and_options_exist(texts):
+    for words in commands("\n".join(texts)):
         if words[0] != "concord" or words[1].startswith("-"):
             continue
         name, command = leaf(words)
@@ -197,10 +210,17 @@ def test_the_reference_has_every_command_and_option():
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
-    for name in ("sphinx", "furo", "myst_parser", "latex2mathml"):
+    for name in ("sphinx", "furo", "myst_nb", "jupytext", "latex2mathml"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed: make docs installs it")
     build = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(tmp_path)]
     done = subprocess.run(build, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "tutorial.html").is_file()
+    report = (tmp_path / "example" / "report.html").read_text(encoding="utf-8")
+    assert "few-label" in report
+    assert 'href="example/report.html"' in (tmp_path / "example.html").read_text(encoding="utf-8")
+    for notebook in (DOCS / "notebooks").glob("*.py"):
+        page = (tmp_path / "notebooks" / f"{notebook.stem}.html").read_text(encoding="utf-8")
+        assert "cell_output" in page, "it was run"
+        assert "\x1b" not in page

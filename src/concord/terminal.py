@@ -71,7 +71,10 @@ def console(stderr: bool = False) -> Console:
             for segment in super().render(renderable, options):
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
-    return Shown(stderr=stderr or _diverted, markup=False, emoji=False)
+    error = stderr or _diverted
+    # Jupyter sets FORCE_COLOR, by which rich would redraw bars and spinners into pipes and files.
+    terminal = None if (sys.stderr if error else sys.stdout).isatty() else False
+    return Shown(stderr=error, markup=False, emoji=False, force_terminal=terminal)
 
 
 class Stream(io.TextIOWrapper):

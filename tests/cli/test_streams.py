@@ -52,6 +52,12 @@ def test_a_manifest_through_pipes_is_the_one_through_files(concord, tmp_path):
     assert concord("data", "filter", "-", "--out", "-", *cats, given=parquet).out == again.out
 
 
+def test_a_pipe_gets_text_without_codes_of_a_terminal_wherever_it_is_read(concord, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter has it for cells of bash
+    shown = concord("relation", "show", "table.csv")
+    assert (shown.status, b"purrs" in shown.out, b"\x1b" in shown.out) == (0, True, False)
+
+
 def test_bytes_of_a_stream_are_of_no_terminals_encoding(concord):
     given = PETS.replace("cat", "Kätzchen").encode()
     assert "Kätzchen" in concord("data", "table", "-", *COLUMNS, "--out", "-", given=given).out.decode()
