@@ -42,7 +42,7 @@ test-docs: setup ## run every block of README, docs and examples, and look at re
 test-fuzz: setup ## draw far more damaged files, odd values and names than make test does
 	HYPOTHESIS_PROFILE=explore $(BIN)/pytest --no-cov tests/fuzz
 
-test-slow: setup ## run the long studies and walks
+test-slow: setup ## run the long studies, and walks from a fresh clone
 	$(BIN)/pytest -m slow
 
 test-trunks: .venv-trunks/.ready ## build and train real networks of timm and torchvision, in an environment of their own
