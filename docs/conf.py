@@ -18,6 +18,8 @@ from sphinx.writers.html5 import HTML5Translator
 from concord import __version__
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+# Networks as small as those of notebooks are slower on more threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Notebooks call `concord`, which lies next to this Python, whether or not its environment is activated.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 from command_reference import reference

@@ -47,7 +47,8 @@ def script(path: Path) -> str:
 def environment(package: Path) -> dict[str, str]:
     """This environment, with the package of a checkout: for scripts and for the command `concord`."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(package / "src"), "MPLBACKEND": "Agg"}
+    ours = {"PATH": path, "PYTHONPATH": str(package / "src"), "MPLBACKEND": "Agg"}
+    return {"OMP_NUM_THREADS": "1", **os.environ, **ours}  # networks so small are slower on more threads
 
 
 def run(path: Path, folder: Path, package: Path = ROOT) -> str:

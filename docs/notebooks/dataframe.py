@@ -10,10 +10,18 @@ import pandas as pd
 
 DISEASES = ["flu", "cold", "allergy", "asthma"]
 FINDINGS = ["fever", "cough", "itch", "wheeze"]
-TABLE = np.array([[0.9, 0.7, 0.0, 0.1], [0.3, 0.8, 0.0, 0.1], [0.0, 0.3, 0.9, 0.2], [0.0, 0.6, 0.2, 0.9]])
-rng = np.random.default_rng(0)
+TABLE = np.array(  # P(finding | disease): of 100 people with flu 90 have fever, ...
+    [
+        [0.9, 0.7, 0.0, 0.1],
+        [0.3, 0.8, 0.0, 0.1],
+        [0.0, 0.3, 0.9, 0.2],
+        [0.0, 0.6, 0.2, 0.9],
+    ]
+)
 
-disease = rng.integers(4, size=480)  # for this page: your measurements take this cell's place
+# Drawn for this page: your measurements take the place of what follows.
+rng = np.random.default_rng(0)
+disease = rng.integers(4, size=480)
 findings = (rng.random((480, 4)) < TABLE[disease]).astype(float)
 values = np.hstack([1.2 * findings, 0.4 * np.eye(4)[disease]]) + rng.normal(scale=0.7, size=(480, 8))
 
@@ -31,7 +39,7 @@ frame.sample(6, random_state=1).round(2)
 import concord as cc
 
 tasks = [cc.MulticlassTask("disease", DISEASES), cc.MultilabelTask("findings", FINDINGS)]
-relation = cc.Relation(*tasks, TABLE)  # P(finding | disease): of 100 people with flu 90 have fever, ...
+relation = cc.Relation(*tasks, TABLE)
 X = frame.filter(like="value_")
 y = frame[["disease", *(f"findings.{name}" for name in FINDINGS)]]
 
@@ -56,6 +64,9 @@ check = cc.check_relation(
 print(fill(" ".join(check.sentences()), 90))
 
 # %% [markdown]
+# A trust near 1 says that the table holds. *Calibrated*: before it is used, its numbers are brought to the
+# scale of these data; few rows are enough for that.
+#
 # ## Does the coupling help? `cross_val_score`
 #
 # `TaskKFold` makes folds in which every task has annotated rows. A scorer judges one task.
