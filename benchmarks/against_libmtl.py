@@ -198,10 +198,10 @@ def plan_of(outcome: Outcome, regimes: Sequence[str] | None) -> Plan:
 
 
 def _problem(plan: Plan) -> Problem:
-    from concord.study import check, problem_of
+    from concord.study import check_problem, problem_of
 
     problem = problem_of(plan)
-    check(problem, plan)
+    check_problem(problem, plan)
     return problem
 
 

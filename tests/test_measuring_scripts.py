@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import sys
 from collections.abc import Callable, Iterator
@@ -123,6 +124,15 @@ def test_only_what_was_measured_elsewhere_is_shown_where_it_is_asked_for(
     assert "| 100 + 100 | auto |" in text
     assert "200 + 200" not in text
     assert "| logistic |" not in text
+
+
+@pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)
+def test_what_a_script_imports_of_the_package_is_there(path: Path) -> None:
+    """Imports inside functions, too: those of a part that hours lead to."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "concord":
+            door = importlib.import_module(node.module)
+            assert [each.name for each in node.names if not hasattr(door, each.name)] == []
 
 
 @pytest.mark.slow
