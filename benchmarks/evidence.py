@@ -4,7 +4,7 @@
     python benchmarks/evidence.py run [PART ...] [--processes 2]        # resumable, in any order; a page's name is all its parts
     python benchmarks/evidence.py run --budget 120                      # as much as two hours hold
     python benchmarks/evidence.py run --quick                           # that it runs: minutes, pages beside the runs
-    python benchmarks/evidence.py pages                                 # write the pages of what has run, without running
+    python benchmarks/evidence.py pages                                 # write the pages of what has run, however little
     python benchmarks/evidence.py marks                                 # say on every page whether it is of today's code
 
 Runs go to `--out`, which several machines may share: each part is claimed by one of them, and one that was killed
@@ -12,7 +12,8 @@ goes on where it stopped. The folder of a page's runs is named after the code th
 begins anew and numbers of two versions never mix. What a part needs and does not find (a pack, a package, a GPU) is
 said, and the rest goes on. The exit status is 1 where a part or a page failed.
 
-Pages are written of finished parts. `docs/evidence.json` keeps what made each of them: marks below their headings
+A page is written once its parts are done, but for those that cannot run: until then the older one stays, which holds
+more. `docs/evidence.json` keeps what made each of them: marks below their headings
 follow from it, and `docs/evidence.md`, which tells the findings in the order of a reader's questions.
 """
 
@@ -27,7 +28,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -108,7 +109,7 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         return 0
     place.out.mkdir(parents=True, exist_ok=True)
     failed = run(chosen, place, given.budget, given.processes) if given.what == "run" else []
-    failed += write_pages(dict.fromkeys(page for page, _ in chosen), place, pages)
+    failed += write_pages(dict.fromkeys(page for page, _ in chosen), place, pages, given.what == "pages")
     if failed:
         print(f"failed: {', '.join(failed)}")
     return int(bool(failed))
@@ -134,6 +135,10 @@ def state(page: Page, part: Part, place: Place) -> str:
         return "done"
     if not part.commands(place.quick):
         return "not in quick"
+    written = marks.read_records(place.docs).get(page.name)
+    other = written is not None and marks.changed(written, page.version(place.quick))
+    if written and not other and not written["missing"]:
+        return "done: its page is of today's code, and its runs are elsewhere"
     if reason := part.missing(place.quick):
         return f"cannot run: {reason}"
     if record["sessions"]:
@@ -142,7 +147,7 @@ def state(page: Page, part: Part, place: Place) -> str:
     older = [_read(path) for path in place.out.glob(f"{page.name}-*/{part.name}.part.json")]
     if any(each["done"] for each in older):
         return "stale: done by other code"
-    return "not run"
+    return f"stale: its page is of other code, {written['dates'][-1]}" if other else "not run"
 
 
 def show(chosen: Sequence[tuple[Page, Part]], place: Place) -> None:
@@ -168,7 +173,7 @@ def run(
     failed, claimant = [], Claimant()
     for page, part in chosen:
         told = state(page, part, place)
-        if told == "done" or told.startswith(("not in quick", "cannot run")):
+        if told.startswith(("done", "not in quick", "cannot run")):
             print(f"{part.name}: {told}", flush=True)
             continue
         if end is not None and time.monotonic() >= end:
@@ -295,14 +300,25 @@ def _last_line(log: Path) -> str:
 # -- pages ---------------------------------------------------------------------------------------------
 
 
-def write_pages(chosen: Sequence[Page], place: Place, every: Sequence[Page] = PAGES) -> list[str]:
-    """Write the pages of which a part is done, their records, and all marks; names of pages that failed."""
+def write_pages(
+    chosen: Iterable[Page], place: Place, every: Sequence[Page] = PAGES, partial: bool = False
+) -> list[str]:
+    """Write pages of finished parts, their records, and all marks; names of pages that failed.
+
+    A page of which parts are left to run takes no older one's place, unless `partial`.
+    """
     failed = []
     with own(place.out, ".pages", wait=True):
         records = marks.read_records(place.docs)
         for page in chosen:
             found = {part.name: place.record(page, part) for part in page.parts if part.commands(place.quick)}
             if not any(each["done"] for each in found.values()):
+                continue
+            states = {part.name: state(page, part, place) for part in page.parts}
+            left = [name for name, told in states.items() if told.startswith(("partial", "stale", "not run"))]
+            older = page.name in records and marks.changed(records[page.name], page.version(place.quick))
+            if left and older and not partial:
+                print(f"page {page.name} stays the older one until {marks.listed(left)} ran", flush=True)
                 continue
             folder, log = place.folder(page), place.folder(page) / "page.log"
             command = (page.quick_write if place.quick else "") or page.write

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +170,42 @@ def test_other_code_begins_anew_and_the_page_is_marked_until_then(oven: Any, com
     assert oven.main("run", pages=pages) == 0
     assert oven.measured() == ["bread 1", "bread 2"] * 2, "numbers of two versions are not mixed"
     assert "Not run again yet" not in (oven.docs / "baked.md").read_text()
+
+
+def test_pages_tell_what_ran_elsewhere(oven: Any, capsys: Any) -> None:
+    assert oven.main("run") == 0
+    shutil.rmtree(oven.out)
+    assert oven.main("run") == 0
+    assert len(oven.measured()) == 4, "whoever has the pages need not run them again"
+    assert "bread: done: its page is of today's code, and its runs are elsewhere" in capsys.readouterr().out
+    path = oven.docs / "evidence.json"
+    records = json.loads(path.read_text())
+    records["bread"]["rooms"]["auto"] = "another"
+    records["cake"]["missing"] = ["candles"]
+    path.write_text(json.dumps(records))
+    today = records["bread"]["dates"][0]
+    assert oven.state("bread") == f"stale: its page is of other code, {today}"
+    assert oven.state("cake") == "not run", "of a page in part nobody knows elsewhere which parts are whole"
+
+
+def test_a_page_in_part_takes_no_older_ones_place(oven: Any, command: Any, capsys: Any) -> None:
+    assert oven.main("run") == 0
+    before = (oven.docs / "baked.md").read_text()
+    parts = command.evidence_parts
+    step = oven.pages[0].parts[0].steps[0]
+    halves = (parts.Part("crust", (f"{step} ",), (), 1), parts.Part("crumb", (f"{step}  ",), (), 1))
+    pages = [parts.Page("bread", "baked.md", oven.pages[0].write, halves, (), section=True)]
+    assert oven.main("run", "crust", pages=pages) == 0
+    assert "page bread stays the older one until crumb ran" in capsys.readouterr().out
+    assert json.loads((oven.docs / "evidence.json").read_text())["bread"]["missing"] == []
+    assert "**Not run again yet.**" in (oven.docs / "baked.md").read_text()
+    assert oven.main("pages", pages=pages) == 0
+    assert json.loads((oven.docs / "evidence.json").read_text())["bread"]["missing"] == ["crumb"]
+    assert "Not run: crumb." in (oven.docs / "baked.md").read_text()
+    assert oven.main("run", "crumb", pages=pages) == 0
+    after = (oven.docs / "baked.md").read_text()
+    assert "Not run" not in after
+    assert after.count("measured: [1, 2]") == before.count("measured: [1, 2]")
 
 
 def test_code_that_changes_while_a_part_runs_makes_no_evidence(
