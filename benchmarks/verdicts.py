@@ -16,8 +16,7 @@ from collections.abc import Iterator
 import torch
 
 from concord.auto import EFFORTS, first_stage
-from concord.study import Plan, Problem, as_plan, case, control, setting_of
-from concord.study.conditions.learner import StudyLearner
+from concord.study import Plan, Problem, StudyLearner, as_plan, case, control, setting_of
 
 CASES = ("faces", "identities")
 REGIMES = ("few-class", "few-label")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from concord._lazy import lazy_door
 
 if TYPE_CHECKING:
-    from concord.study.conditions import Setting, condition, condition_names, control
+    from concord.study.conditions import Setting, StudyLearner, condition, condition_names, control
     from concord.study.drawn_faces import identities
     from concord.study.judging import (
         METRIC_WORDS,
@@ -108,6 +108,7 @@ __getattr__, __dir__ = lazy_door(
         "Problem": "concord.study.problems",
         "Regime": "concord.study.spec",
         "Setting": "concord.study.conditions",
+        "StudyLearner": "concord.study.conditions",
         "VERDICT_WORDS": "concord.study.judging",
         "as_plan": "concord.study.plan",
         "case": "concord.study.problems",

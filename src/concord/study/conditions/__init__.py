@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from concord.study.conditions.base import Condition, Predictor, Setting, joined
     from concord.study.conditions.building import network_for
     from concord.study.conditions.coupled import Coupled, Weighting
+    from concord.study.conditions.learner import StudyLearner
     from concord.study.conditions.registry import condition, condition_names
     from concord.study.conditions.tables import control, relations_of
 
@@ -18,6 +19,7 @@ __all__ = [
     "Coupled",
     "Predictor",
     "Setting",
+    "StudyLearner",
     "Weighting",
     "condition",
     "condition_names",
@@ -34,6 +36,7 @@ __getattr__, __dir__ = lazy_door(
         "Coupled": "concord.study.conditions.coupled",
         "Predictor": "concord.study.conditions.base",
         "Setting": "concord.study.conditions.base",
+        "StudyLearner": "concord.study.conditions.learner",
         "Weighting": "concord.study.conditions.coupled",
         "condition": "concord.study.conditions.registry",
         "condition_names": "concord.study.conditions.registry",
