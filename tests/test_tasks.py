@@ -16,7 +16,7 @@ import strategies
 from asserts import raises
 from concord.arrays import check_probability
 from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError, UnknownNameError
-from concord.tasks import Encoded, task_names
+from concord.tasks import Encoded, as_predictions, task_names
 
 PET = cc.MulticlassTask("pet", ["cat", "dog", "fish"])
 TRAIT = cc.MultilabelTask("trait", ["purrs", "barks"])
@@ -93,6 +93,17 @@ def test_named_columns_are_taken_by_name_and_others_by_position() -> None:
         np.testing.assert_array_equal(TRAIT.encode(table), plain)
     odd = cc.MultilabelTask("odd", ["column_1", "column_0"])
     np.testing.assert_array_equal(odd.encode(pl.DataFrame([[1], [0]], orient="col")), [[0, 1]])
+
+
+def test_columns_may_be_called_as_in_a_table_of_several_tasks() -> None:
+    turned = {"trait.barks": [0, 1], "trait.purrs": [1, 0]}
+    for table in (pd.DataFrame(turned), pl.DataFrame(turned)):
+        np.testing.assert_array_equal(TRAIT.encode(table), [[1, 0], [0, 1]])
+        np.testing.assert_array_equal(as_predictions(TRAIT, table), [[1, 0], [0, 1]])
+    itself = cc.MultilabelTask("trait", ["barks", "trait.barks"])  # a label may be called so
+    np.testing.assert_array_equal(itself.encode(pd.DataFrame({"trait.barks": [1], "barks": [0]})), [[0, 1]])
+    with raises(UnknownNameError, "'trait'", "unknown column"):
+        TRAIT.encode(pd.DataFrame({"trait.barks": [1], "purrs": [0]}))
 
 
 @pytest.mark.parametrize(

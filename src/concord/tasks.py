@@ -320,8 +320,9 @@ class MultilabelTask(Task):
             values: Shape (n, K), or (n,) where K is 1: 0/1, booleans, and None, NaN, empty text or a
                 masked value for a gap. Text is read as the number that it spells, `"nan"` among them.
                 Columns of a pandas or polars table that have names are taken by name, in any order, a number
-                as the name that it spells; such without (`column_0` ..., or 0, 1, ... where no label is
-                called by a number) by position. A sparse array is made dense.
+                as the name that it spells, ``TASK.LABEL`` as the label where all are called so; such without
+                (`column_0` ..., or 0, 1, ... where no label is called by a number) by position. A sparse
+                array is made dense.
 
         Returns:
             float32 array of shape (n, K) holding 0, 1 or NaN.
@@ -333,7 +334,7 @@ class MultilabelTask(Task):
             AnnotationError: A value other than 0, 1 or a gap.
         """
         values = values.values if isinstance(values, Encoded) else values
-        array = as_array(f"task {self.name!r}", values, None, self.labels)
+        array = as_array(f"task {self.name!r}", _own_columns(self, values), None, self.labels)
         if array.ndim == 1 and self.width == 1:
             array = array[:, None]
         if array.ndim != 2 or array.shape[1] != self.width:
@@ -404,6 +405,19 @@ def task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _own_columns(task: Task, values: Any) -> Any:
+    """A table whose columns are all called ``TASK.OUTPUT``, as those of several tasks are, by its outputs."""
+    columns = getattr(values, "columns", None)
+    names = [] if columns is None or not hasattr(values, "rename") else list(columns)
+    start = f"{task.name}."
+    if not names or not all(isinstance(name, str) and name.startswith(start) for name in names):
+        return values
+    if any(name in task.outputs for name in names):
+        return values
+    new = {name: name.removeprefix(start) for name in names}
+    return values.rename(columns=new) if hasattr(values, "iloc") else values.rename(new)
+
+
 def as_predictions(task: Task, values: Any, rows: int | None = None) -> npt.NDArray[np.float64]:
     """Predicted probabilities of a task: (n, C) or (n, K). Named columns of a table are taken by name.
 
@@ -417,7 +431,7 @@ def as_predictions(task: Task, values: Any, rows: int | None = None) -> npt.NDAr
         RangeError: Predictions that are no probabilities.
         UnknownNameError: A column that is no class or label.
     """
-    array = as_numbers(f"predictions of {task.name!r}", values, None, task.outputs)
+    array = as_numbers(f"predictions of {task.name!r}", _own_columns(task, values), None, task.outputs)
     if array.ndim != 2 or array.shape != (len(array) if rows is None else rows, task.width):
         n = "n" if rows is None else rows
         raise ShapeError(f"predictions of {task.name!r} have shape ({n}, {task.width}), found {array.shape}")

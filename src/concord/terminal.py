@@ -72,8 +72,9 @@ def console(stderr: bool = False) -> Console:
                 yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
     error = stderr or _diverted
+    stream = sys.stderr if error else sys.stdout  # None where it was closed before the start
     # Jupyter sets FORCE_COLOR, by which rich would redraw bars and spinners into pipes and files.
-    terminal = None if (sys.stderr if error else sys.stdout).isatty() else False
+    terminal = None if stream is not None and stream.isatty() else False
     return Shown(stderr=error, markup=False, emoji=False, force_terminal=terminal)
 
 

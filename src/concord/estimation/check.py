@@ -89,8 +89,8 @@ class RelationCheck:
         )
         verdict = {
             "kept": f"{name}: {fits}; it is used as supplied.",
-            "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), but its "
-            "numbers are no probabilities of these data; it is used calibrated.",
+            "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), and brought "
+            "to the scale of these data it agrees with them better than as supplied; it is used calibrated.",
             "partly wrong": f"{name}: the table is right in part (trust {self.trust:.2f}); it is used as a "
             "starting point and re-estimated.",
             "dropped": f"{name}: the data contradict the table (trust {self.trust:.2f}); it is replaced by "
