@@ -36,7 +36,7 @@ CARD = Card(
     name="toy shapes",
     description="Shapes with marks.",
     license="apache-2.0",
-    data={"toy": "cc0-1.0", "other": ""},
+    data={"toy": "cc0-1.0", "other": "", "me/toys.v2": "mit"},
     metrics={"shape": {"accuracy": 0.875}, "marks": {"map": 0.5}},
     evaluated_on="rows of the test",
 )
@@ -196,15 +196,15 @@ def test_the_card_states_what_a_reader_needs(tmp_path: Path):
         "library_name": "concord",
         "license": "apache-2.0",
         "tags": ["multi-task", "multiclass", "multilabel"],
-        "datasets": ["toy", "other"],
+        "datasets": ["me/toys.v2"],
         "metrics": ["accuracy", "map"],
     }
     for line in (
         "# toy shapes",
         "| shape | multiclass | circle, square, star |",
         "| marks | multilabel | m1, m2, m3, m4 |",
-        "`builtin:mlp`",
-        "| shape->marks | 0.35 | 0.75 |",
+        "```\nbuiltin:mlp\n```",
+        r"| shape-\>marks | 0.35 | 0.75 |",
         "| toy | cc0-1.0 |",
         "| other | not stated |",
         "On rows of the test.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import shutil
 import sys
+import traceback
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -152,9 +154,36 @@ def test_what_is_fetched_is_what_was_sent(
         np.testing.assert_array_equal(p, here[task])
 
 
+def test_an_edited_card_is_sent_and_never_written_over(fake: FakeHub, run: Run, tmp_path: Path) -> None:
+    folder = export_folder(run, tmp_path / "mine", license="mit")
+    export_folder(run, folder, license="cc0-1.0")  # its own card it writes anew
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("not stated", "cc-by-4.0"))
+    with raises(ConfigError, f"{card} was edited", f"push {folder}"):
+        export_folder(run, folder)
+    assert "cc-by-4.0" in card.read_text()
+    push_to_hub(folder, "me/shapes")
+    assert b"cc-by-4.0" in fake.files["me/shapes"]["README.md"]
+    push_to_hub(run, "me/again")
+    card = run.folder / "hub" / "README.md"
+    written = card.read_bytes()
+    card.write_bytes(written + b"more")
+    with raises(ConfigError, f"{card} was edited"):
+        push_to_hub(run.folder, "me/again", license="mit")
+    card.write_bytes(written)
+
+
+def test_a_source_is_no_data_set_of_the_hub(run: Run, tmp_path: Path) -> None:
+    sources = {"face/emotion": run.config.sources["classed"]}
+    config = run.config.model_copy(update={"sources": sources})
+    card = (export_folder(replace(run, config=config), tmp_path / "mine") / "README.md").read_text()
+    assert "datasets" not in card
+    assert "| face / emotion | not stated |" in card
+
+
 def test_a_public_repository_is_refused_unless_that_is_meant(fake: FakeHub, model: Path) -> None:
     fake.private["me/pets"], fake.files["me/pets"] = False, {}
-    with raises(HubError, "me/pets exists and is public", "nothing was sent", f"{model} is whole here"):
+    with raises(HubError, "me/pets exists and is public", "no file was sent", f"{model} is whole here"):
         push_to_hub(model, "me/pets")
     assert fake.commits == []
     assert fake.files["me/pets"] == {}
@@ -166,11 +195,14 @@ def test_a_public_repository_is_refused_unless_that_is_meant(fake: FakeHub, mode
 
 def test_files_of_an_earlier_model_go_and_others_stay(fake: FakeHub, model: Path, tmp_path: Path) -> None:
     push_to_hub(model, "me/pets")
-    fake.files["me/pets"]["paper.pdf"] = b"stays"
+    others = {"paper.pdf", "adapters/lora.safetensors", "other.skops", "old/config.json", "my.safetensors"}
+    fake.files["me/pets"] |= dict.fromkeys(others, b"stays")
+    fake.files["me/pets"]["tokenizer/deep/one.txt"] = b"goes"
     save_hub(tmp_path / "plain")  # without a tokenizer
     push_to_hub(tmp_path / "plain", "me/pets")
     assert set(fake.files["me/pets"]) == {
-        *(".gitattributes", "README.md", "config.json", "model.safetensors", "paper.pdf"),
+        *(".gitattributes", "README.md", "config.json", "model.safetensors"),
+        *others,
     }
     fetched = fake.snapshot(tmp_path / "cache", "me/pets")
     assert cc.from_pretrained(fetched).tasks == (KIND, TRAITS)
@@ -183,6 +215,36 @@ def test_a_branch_and_a_token(fake: FakeHub, model: Path) -> None:
     assert set(fake.files["me/pets"]) == {".gitattributes"}
     assert "config.json" in fake.files["me/pets@v2"]
     assert fake.tokens == ["secret"]
+
+
+@pytest.mark.parametrize("token", ["hf_SECRET\n", "hf_SEC RET", " hf_SECRET", "hf_SECR\u00c9T", "", 7])
+def test_a_damaged_token_is_refused_and_not_repeated(token: Any, fake: FakeHub, model: Path) -> None:
+    with pytest.raises(HubError, match="token is no token of the hub") as caught:
+        push_to_hub(model, "me/pets", token=token)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "SEC" not in told
+    assert fake.tokens == []
+
+
+def test_no_message_holds_a_token(fake: FakeHub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, other, third = (f"hf_{name}" for name in ("GIVEN", "OTHER", "THIRD"))
+    monkeypatch.setenv("HF_TOKEN", other)
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise ValueError(f"Illegal header value b'Bearer {third} x\\n', or of {other}")
+
+    fake.fails = ConnectionError(f"no route for {given} with b'Bearer {third}', {other}")
+    monkeypatch.setattr(hub, "snapshot_download", fails)
+    with pytest.raises(HubError) as pushing:
+        push_to_hub(model, "me/pets", token=given)
+    with pytest.raises(CheckpointError) as loading:
+        cc.from_pretrained("me/pets", download=True)
+    with pytest.raises(CheckpointError) as looking:
+        cc.from_pretrained("me/pets")
+    for caught in (pushing, loading, looking):
+        told = "".join(traceback.format_exception(caught.value))
+        assert not any(secret in told for secret in (given, other, third))
+        assert caught.value.__cause__ is caught.value.__context__ is None
 
 
 def test_a_fitted_estimator_is_sent_and_loaded(
@@ -228,14 +290,48 @@ def test_failures_are_one_line_that_says_what_to_do(fake: FakeHub, model: Path) 
         (errors.OfflineModeIsEnabled("offline"), "HF_HUB_OFFLINE is set"),
         (transport("Name or service not known"), "cannot be reached (Name or service not known)"),
         (ConnectionError("Network is unreachable"), "push again with a network"),
+        (FileNotFoundError(2, "No such file", "a.bin"), "sent: [Errno 2] No such file"),
+        (ValueError("Invalid metadata in README.md.\n- license is not allowed"), "license is not allowed"),
         (errors.HFValidationError("Repo id must use alphanumeric chars"), "alphanumeric"),
     ):
         fake.fails = failure
-        with raises(HubError, "me/pets was not pushed", words, f"{model} is whole here"):
+        with raises(HubError, "me/pets was not pushed, no file was sent", words, f"{model} is whole here"):
             push_to_hub(model, "me/pets")
     with raises(HubError, "token", "save(FOLDER) keeps the model here"):
         fake.fails = errors.LocalTokenNotFoundError("none")
         estimator().push_to_hub("me/pets")
+
+
+def test_a_model_that_cannot_be_fetched_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import errors
+
+    transport = type("ConnectError", (errors.HfHubHTTPError.__bases__[0],), {})
+    missing = errors.LocalEntryNotFoundError("An error happened.\nPlease check your connection")
+    missing.__cause__ = transport("Name or service not known")
+    for failure, words in (
+        (http_error(errors.RepositoryNotFoundError, 401), "no such repository, or a private one: `hf auth"),
+        (http_error(errors.RepositoryNotFoundError, 404), "no such repository, or a private one: `hf auth"),
+        (http_error(errors.GatedRepoError, 403), "terms to be accepted"),
+        (http_error(errors.RevisionNotFoundError, 404), "404 Client Error Request ID: 7"),
+        (missing, "cannot be reached (Name or service not known); fetch it again with a network"),
+        (OSError(28, "No space left on device"), "fetched: [Errno 28] No space left on device"),
+    ):
+
+        def fails(*_: Any, failure: BaseException = failure, **__: Any) -> None:
+            raise failure
+
+        monkeypatch.setattr(hub, "snapshot_download", fails)
+        with raises(CheckpointError, "me/pets is no folder, and could not be fetched", words):
+            cc.from_pretrained("me/pets", download=True)
+
+
+def test_the_names_of_a_models_files_are_known_to_a_push() -> None:
+    from concord.estimator.saving import ESTIMATORS, WEIGHTS
+    from concord.hub import remote
+    from concord.runs import TOKENIZER, WEIGHTS_FILE
+
+    assert set(remote.OURS) == {"config.json", "model.json", WEIGHTS_FILE, WEIGHTS, ESTIMATORS}
+    assert f"{TOKENIZER}/" == remote.OUR_FOLDER
 
 
 def test_what_cannot_be_sent_is_refused_before_anything_is_asked(

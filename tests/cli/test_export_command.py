@@ -84,7 +84,7 @@ def test_a_folder_for_the_hub(run: Run, tmp_path: Path):
     assert found.decoders[0].target_strength == 0.5
     assert found.normalization == [list(part) for part in run.normalization]
     card = (tmp_path / "hub" / "README.md").read_text()
-    for line in ("# toy", "license: cc0-1.0", "| marks | mean_f1 | 0.5000 |", "| shapes | not stated |"):
+    for line in ("# toy", "license: cc0-1.0", r"| marks | mean\_f1 | 0.5000 |", "| shapes | not stated |"):
         assert line in card
 
 

@@ -19,11 +19,11 @@ import torch
 from torch import nn
 
 from concord._version import __version__
-from concord.archive import FORMATS, pack, read_archive, save_archive, tensor_bytes, unpack
+from concord.archive import FORMATS, pack, read_archive, save_archive, sha256, tensor_bytes, unpack
 from concord.decoding import Decoders, JointDecoder, checked_thresholds
 from concord.deploy.preprocessing import Preprocessing, preprocessing_of
 from concord.errors import CheckpointError, ConcordError, ConfigError
-from concord.hub import PLACE, README, Card, located, model_card
+from concord.hub import PLACE, README, Card, fenced, located, model_card
 from concord.networks import MultiTaskNetwork, TaskwiseNetwork, seeded, tasks_of_part, usual_torch
 from concord.relations import Relation, relation_of, relation_record, task_of, task_record
 from concord.runs import (
@@ -251,7 +251,8 @@ def save_pretrained(
     """Write a network, its config and its model card into a folder.
 
     Args:
-        folder: Made where it does not exist; files of an earlier model in it are replaced.
+        folder: Made where it does not exist; files of an earlier model in it are replaced, but no model card
+            that somebody edited.
         network: Input -> logits by task.
         tasks: The tasks.
         example: One input (a tensor, or a mapping of tensors), of which the shape is kept.
@@ -272,7 +273,7 @@ def save_pretrained(
     Raises:
         CheckpointError: The folder cannot be written.
         ConfigError: A named trunk of a network that is more than a trunk with heads; a preprocessing that
-            makes other inputs than the network takes.
+            makes other inputs than the network takes; a model card there that was edited.
         NotFittedError: A joint decoder without strengths.
         ShapeError: Thresholds of other tasks, or of another number of classes or labels.
         RangeError: Thresholds outside [0, 1], or 0 of a class.
@@ -291,6 +292,7 @@ def save_pretrained(
         preprocessing.check(example, normalization, None if trunk is None else trunk.tokenize)
     card = card or Card()
     folder = Path(folder)
+    _check_card(folder)
     relations = [*relations, *(d.relation for d in decoders if d.relation not in relations)]
     content: dict[str, Any] = {
         "library": {"name": "concord", "version": __version__},
@@ -322,13 +324,28 @@ def save_pretrained(
         card,
         tasks,
         usage=_usage(trunk, preprocessing),
-        trunk=f"`{trunk.name}`" if trunk else "Given by the user; it has no name.",
+        trunk=fenced(trunk.name) if trunk else "Given by the user; it has no name.",
         relations=relations,
         decoders=decoders,
         cuts=cuts,
-    )
-    save_archive(folder, "hub", pack(content)[0], files, uncovered={README: readme.encode()})
+    ).encode()
+    content["card"] = sha256(readme)  # by which an edited one is known
+    save_archive(folder, "hub", pack(content)[0], files, uncovered={README: readme})
     return folder
+
+
+def _check_card(folder: Path) -> None:
+    """Refuse to write over a model card that somebody edited: licences that were filled in would be lost."""
+    try:
+        archive = read_archive(folder, "hub")
+        written = (archive.folder / README).read_bytes()
+    except (CheckpointError, OSError):
+        return  # no model there, or none with a card
+    if archive.content.get("card") not in (None, sha256(written)):
+        raise ConfigError(
+            f"{folder / README} was edited, and is not written over: push {folder} as it is, give another "
+            "folder, or move the edited card away"
+        )
 
 
 _GIVEN = {

@@ -27,7 +27,8 @@ def export_folder(run: Run, folder: str | Path, *, license: str | None = None) -
 
     Args:
         run: The training.
-        folder: Made where it does not exist; files of an earlier model in it are replaced.
+        folder: Made where it does not exist; files of an earlier model in it are replaced, but no model card
+            that somebody edited.
         license: Of the weights, as the hub names licences.
 
     Returns:
@@ -35,6 +36,7 @@ def export_folder(run: Run, folder: str | Path, *, license: str | None = None) -
 
     Raises:
         CheckpointError: It cannot be written.
+        ConfigError: Its model card was edited.
     """
     plan = run.config.trunk
     metrics: dict[str, dict[str, float]] = {}
@@ -44,7 +46,8 @@ def export_folder(run: Run, folder: str | Path, *, license: str | None = None) -
     card = Card(
         name=run.folder.resolve().name,
         license=license,
-        data=dict.fromkeys(run.config.sources, ""),
+        # Names of sources are the config's own; none is a data set of the hub, whatever it looks like.
+        data={name.replace("/", " / "): "" for name in run.config.sources},
         metrics=metrics,
         evaluated_on="the validation rows of the training",
     )
@@ -94,9 +97,10 @@ def push_to_hub(
         The address of the model.
 
     Raises:
-        HubError: No token, no network, or a push that was refused. Nothing was sent, and the folder is whole.
+        HubError: No token, no network, or a push that was refused. No file was sent, and the folder is whole.
         CheckpointError: No model in the folder, or a damaged one.
-        ConfigError: A licence for a folder that has its model card already.
+        ConfigError: A licence for a folder that has its model card already; or the card of a training's `hub`
+            folder was edited, which is to be pushed itself.
         NotFittedError: An estimator that is not fitted.
         MissingExtraError: huggingface_hub (`concord-mtl[hub]`) is not installed.
     """

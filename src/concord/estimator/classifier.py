@@ -755,7 +755,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             The address of the model; ``CoupledClassifier.load("OWNER/NAME", download=True)`` loads it.
 
         Raises:
-            HubError: No token, no network, or a push that was refused; nothing was sent.
+            HubError: No token, no network, or a push that was refused; no file was sent.
             CheckpointError: The model holds what could not be loaded again.
             MissingExtraError: huggingface_hub (`concord-mtl[hub]`), or skops for a base, is not installed.
         """

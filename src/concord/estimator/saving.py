@@ -15,7 +15,7 @@ from concord.auto import Alignment, Automatic, Choice, Family
 from concord.decoding import thresholds_of
 from concord.errors import CheckpointError
 from concord.estimator.tables import TableForm
-from concord.hub import PLACE, Card, model_card
+from concord.hub import PLACE, Card, fenced, model_card
 from concord.learners import (
     FittedOutput,
     FittedTask,
@@ -97,8 +97,10 @@ def state_of(model: Any) -> tuple[dict[str, Any], bytes | None]:
 def card_of(model: Any, licence: str | None = None) -> bytes:
     """The model card of a fitted estimator."""
     trunk = ", trunk=YOUR_TRUNK" if model.trunk is not None else ""
-    base = "Linear models and perceptrons, or what the user gave." if model.base is None else repr(model.base)
-    if model.base is None and model.trunk is None:
+    base = "Linear models and perceptrons, or what the user gave."
+    if model.base is not None:
+        base = fenced(repr(model.base))
+    elif model.trunk is None:
         base = "Perceptrons on standardised features, linear models where they were chosen."
     usage = (
         "import concord\n\nX = ...  # an array (n, features), or a table with the columns of the training\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from concord.decoding import JointDecoder
 from concord.relations import Relation
 from concord.tasks import MulticlassTask, Task
+from concord.terminal import printable
 
 SHOWN_CELLS = 400
 """Tables of up to so many cells are drawn in the model card."""
@@ -20,15 +22,24 @@ PLACE = '"FOLDER"'
 """What a card that was not sent yet calls the place to load from."""
 
 
+DATA_SET = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""A data set of the hub, `OWNER/NAME`: others are named in the text, and claimed nowhere."""
+
+_MARKUP = re.compile(r"[\\`*_\[\]<>&|~#$]")
+
+
 @dataclass(frozen=True)
 class Card:
     """What a reader of the model card should know, beyond tasks and relation.
 
+    The description is Markdown, as its author writes it; all else is text, in which nothing is markup.
+
     Attributes:
         name: Of the model.
-        description: A sentence or more.
+        description: A sentence or more, in Markdown.
         license: Of the weights, as the hub names licences (`apache-2.0`); None is stated as such.
-        data: Data sets that it was trained on, with the licence of each (empty text where unknown).
+        data: Data sets that it was trained on, with the licence of each (empty text where unknown). Those
+            named `OWNER/NAME` are data sets of the hub, and linked by the card's header.
         metrics: By task, then by metric.
         evaluated_on: Rows that the metrics were taken on.
     """
@@ -58,7 +69,7 @@ def model_card(
         card: What its reader should know beyond tasks and relations.
         tasks: The tasks.
         usage: Python that loads the model and predicts, with `PLACE` for where it lies.
-        trunk: What lies between inputs and heads, in words.
+        trunk: What lies between inputs and heads, in Markdown; see `fenced`.
         relations: Relations between the tasks.
         decoders: Joint decoders with their strengths; None leaves the section out.
         cuts: By task, thresholds.
@@ -70,12 +81,13 @@ def model_card(
     if card.license is not None:
         header["license"] = card.license
     header["tags"] = ["multi-task", *sorted({_kind(task) for task in tasks})]
-    if card.data:
-        header["datasets"] = list(card.data)
+    linked = [name for name in card.data if DATA_SET.fullmatch(name)]
+    if linked:
+        header["datasets"] = linked
     if card.metrics:
         header["metrics"] = sorted({name for found in card.metrics.values() for name in found})
     sections = [
-        f"# {card.name}\n\n{card.description}".rstrip(),
+        f"# {_text(card.name)}\n\n{_shown(card.description)}".rstrip(),
         f"## Use\n\n```python\n{usage}\n```",
         "## Tasks\n\n"
         + _table(
@@ -86,7 +98,7 @@ def model_card(
         "## Relation\n\n" + ("\n\n".join(map(_relation_section, relations)) or "None."),
         *([] if decoders is None else ["## Joint decoding\n\n" + _decoding_section(decoders)]),
         *(["## Thresholds\n\n" + _thresholds_section(tasks, cuts)] if cuts else []),
-        *(["## Training\n\n" + "\n".join(f"- {' '.join(note.split())}" for note in notes)] if notes else []),
+        *(["## Training\n\n" + "\n".join(f"- {_text(note)}" for note in notes)] if notes else []),
         "## Data\n\n"
         + (
             _table(["data set", "licence"], [[d, lic or "not stated"] for d, lic in card.data.items()])
@@ -94,10 +106,26 @@ def model_card(
             else "Not stated."
         ),
         "## Metrics\n\n" + _metrics_section(card),
-        f"## Licence\n\n{card.license or 'Not stated: ask before you use it.'}",
+        f"## Licence\n\n{_text(card.license or 'Not stated: ask before you use it.')}",
     ]
     front = yaml.safe_dump(header, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def fenced(text: str) -> str:
+    """Code of a card, whatever is in it: the fence is longer than any run of backticks there."""
+    fence = "`" * max([3, *(len(run) + 1 for run in re.findall("`+", text))])
+    return f"{fence}\n{_shown(text)}\n{fence}"
+
+
+def _text(text: str) -> str:
+    """Text in one line of Markdown, in which nothing is markup: a name is whatever a file says."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(_shown(text).split()))
+
+
+def _shown(text: str) -> str:
+    """Without control characters, marks that turn its direction, and what UTF-8 cannot hold."""
+    return "\n".join(map(printable, text.splitlines()))
 
 
 def _kind(task: Task) -> str:
@@ -105,7 +133,8 @@ def _kind(task: Task) -> str:
 
 
 def _relation_section(relation: Relation) -> str:
-    head = f"`{relation.name}`: P({relation.target.name} given {relation.source.name})"
+    source, target = _text(relation.source.name), _text(relation.target.name)
+    head = f"**{_text(relation.name)}**: P({target} given {source})"
     if relation.source.width * relation.target.width > SHOWN_CELLS:
         return f"{head}, {relation.source.width} x {relation.target.width} cells; not shown here."
     table = relation.dense().table
@@ -146,11 +175,11 @@ def _metrics_section(card: Card) -> str:
     ]
     if not rows:
         return "Not stated."
-    return (f"On {card.evaluated_on}.\n\n" if card.evaluated_on else "") + _table(
+    return (f"On {_text(card.evaluated_on)}.\n\n" if card.evaluated_on else "") + _table(
         ["task", "metric", "value"], rows
     )
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [list(head), ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    lines = [list(map(_text, head)), ["---"] * len(head), *(map(_text, row) for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

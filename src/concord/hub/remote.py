@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,17 @@ from concord.hub.card import PLACE
 
 README = "README.md"
 
-OURS = (*(FORMATS[kind].record for kind in ("hub", "estimator")), "*.safetensors", "*.skops", "tokenizer/*")
-"""What a push takes out of the repository where the new model does not have it."""
+OURS = (
+    *(FORMATS[kind].record for kind in ("hub", "estimator")),
+    *("model.safetensors", "weights.safetensors", "estimators.skops"),
+)
+"""Files of a model or an estimator, at the top of a repository."""
+
+OUR_FOLDER = "tokenizer/"
+"""What lies in it is a model's, too."""
+
+LONGEST = 400
+"""Characters of another's message that are quoted."""
 
 
 def is_name(place: str | Path) -> bool:
@@ -39,19 +50,19 @@ def located(place: str | Path, *, download: bool = False, revision: str | None =
     if not is_name(place):
         raise CheckpointError(f"{place} is no folder")
     snapshot = _library(f"{place} is no folder, and models of the hub need").snapshot_download
-    patterns = [README, *OURS]
+    patterns = [README, *OURS, f"{OUR_FOLDER}*"]
     try:
         return Path(
             snapshot(str(place), revision=revision, local_files_only=not download, allow_patterns=patterns)
         )
     except _failures() as error:
-        if download:
-            raise CheckpointError(
-                f"{place} is no folder, and could not be fetched: {_first(error)}"
-            ) from error
-        raise CheckpointError(
-            f"{place} is no folder, and not in the hub's cache (set download to fetch it): {_first(error)}"
-        ) from error
+        reason = _reason(error, str(place), reading=True) if download else _line(error)
+    # Raised outside of the handler: the library's error may hold a token, and is not kept as the cause.
+    if download:
+        raise CheckpointError(f"{place} is no folder, and could not be fetched: {reason}")
+    raise CheckpointError(
+        f"{place} is no folder, and not in the hub's cache (set download to fetch it): {reason}"
+    )
 
 
 def pushed(
@@ -85,7 +96,8 @@ def pushed(
 
     Raises:
         CheckpointError: A folder that is damaged, or of another kind.
-        HubError: No name of a repository, no token, no network, or a push that was refused; nothing was sent.
+        HubError: No name of a repository, no token or a damaged one, no network, or a push that was refused;
+            no file was sent, though the repository and its branch may have been made.
         MissingExtraError: huggingface_hub is not installed.
     """
     archive = read_archive(folder, kind)
@@ -94,6 +106,7 @@ def pushed(
     if not is_name(repository):
         raise HubError(f"a repository of the hub is named OWNER/NAME, found {str(repository)!r}{left}")
     library = _library("a push to the hub needs", left)
+    _check_token(token, left)
     names = [FORMATS[kind].record, *archive.files]
     files: dict[str, Any] = {name: archive.folder / name for name in names}
     card = readme if readme is not None else _card(archive.folder)
@@ -104,7 +117,20 @@ def pushed(
     except HubError:
         raise
     except _failures() as error:
-        raise HubError(f"{repository} was not pushed: {_reason(error, repository)}{left}") from error
+        reason = _reason(error, repository, token)
+    # Raised outside of the handler: the library's error may hold the token, and is not kept as the cause.
+    raise HubError(f"{repository} was not pushed, no file was sent: {reason}{left}")
+
+
+def _check_token(token: str | None, left: str) -> None:
+    """Refuse a token that no header can hold, without repeating it."""
+    if token is None:
+        return
+    if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
+        raise HubError(
+            "token is no token of the hub: it is empty, or holds a blank, a line end or another character "
+            f"than ASCII's; copy it anew, without what is around it{left}"
+        )
 
 
 def _card(folder: Path) -> bytes | None:
@@ -131,13 +157,13 @@ def _sent(
     url = str(hub.create_repo(repository, private=private, exist_ok=True))
     if private and not hub.repo_info(repository).private:
         raise HubError(
-            f"{repository} exists and is public, so that nothing was sent: push to another repository, make "
+            f"{repository} exists and is public, so that no file was sent: push to another repository, make "
             f"that one private, or say that it may be public (private=False, --public){left}"
         )
     if revision is not None:
         hub.create_branch(repository, branch=revision, exist_ok=True)
     there = hub.list_repo_files(repository, revision=revision)
-    gone = [name for name in there if name not in files and _matches(name, OURS)]
+    gone = [name for name in there if name not in files and _is_ours(name)]
     operations = [library.CommitOperationDelete(path_in_repo=name) for name in gone]
     operations += [
         library.CommitOperationAdd(
@@ -151,10 +177,9 @@ def _sent(
     return url if revision is None else f"{url}/tree/{revision}"
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    from fnmatch import fnmatch
-
-    return any(fnmatch(name, pattern) for pattern in patterns)
+def _is_ours(name: str) -> bool:
+    """Whether a file of a repository is of a model: those in other folders are somebody else's."""
+    return name in OURS or name.startswith(OUR_FOLDER)
 
 
 # -- the library -------------------------------------------------------------------------------------
@@ -176,21 +201,47 @@ def _failures() -> tuple[type[BaseException], ...]:
     return (OSError, ValueError, HfHubHTTPError.__bases__[0])
 
 
-def _first(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _line(error: BaseException, token: str | None = None) -> str:
+    """What an error says, in one line, without a token that it may quote."""
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    secrets = [token, *(os.environ.get(name) for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"))]
+    for secret in filter(None, secrets):
+        text = text.replace(secret, "TOKEN")
+    text = re.sub(r"Bearer [^'\"]+", "Bearer TOKEN", text)
+    return text if len(text) <= LONGEST else text[:LONGEST] + " ..."
 
 
-def _reason(error: BaseException, repository: str) -> str:
+def _reason(error: BaseException, repository: str, token: str | None = None, *, reading: bool = False) -> str:
     """What went wrong and what mends it, in one line."""
-    from huggingface_hub.errors import LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub import errors
 
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__  # why it was not fetched, rather than that it is not in the cache
     status = getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(error, LocalTokenNotFoundError) or status == 401:
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return f"HF_HUB_OFFLINE is set; {'fetch it' if reading else 'push'} without it"
+    if isinstance(error, errors.GatedRepoError) and reading:
+        return "its owner asks for terms to be accepted: do so on its page, then `hf auth login`, or HF_TOKEN"
+    if reading and (isinstance(error, errors.RepositoryNotFoundError) or status in (401, 403)):
+        return "no such repository, or a private one: `hf auth login`, or HF_TOKEN of who may read it"
+    if isinstance(error, errors.LocalTokenNotFoundError) or status == 401:
         return "the hub takes it with a token only: `hf auth login`, or HF_TOKEN"
     if status == 403:
         return f"the token may not write to {repository}: take one with the right to, or another owner"
-    if isinstance(error, OfflineModeIsEnabled):
-        return "HF_HUB_OFFLINE is set; push without it"
-    if status is None and not isinstance(error, ValueError):
-        return f"the hub cannot be reached ({_first(error)}); push again with a network"
-    return _first(error)
+    if status is None and _is_transport(error):
+        again = "fetch it again" if reading else "push again"
+        return f"the hub cannot be reached ({_line(error, token)}); {again} with a network"
+    return _line(error, token)
+
+
+def _is_transport(error: BaseException) -> bool:
+    """Whether the network failed, rather than a file or a name."""
+    import socket
+
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # The library's transport is another package in another version; its errors share no name.
+    package = HfHubHTTPError.__bases__[0].__module__.partition(".")[0]
+    return isinstance(error, ConnectionError | TimeoutError | socket.gaierror) or any(
+        kind.__module__.partition(".")[0] == package for kind in type(error).__mro__
+    )
