@@ -52,6 +52,7 @@ import torch
 from torch import Tensor, nn
 
 from concord import __version__
+from concord.files import write_text
 from concord.fitting import Balanced
 from concord.metrics import evaluate, lower_is_better
 from concord.objective import CoupledObjective
@@ -156,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             command += f" --regimes {' '.join(options.regimes)}"
         head = f"# Beside LibMTL\n\nWritten by `{command} --page {options.page}`: {where}."
         options.page.parent.mkdir(parents=True, exist_ok=True)
-        options.page.write_text(f"{head}\n\n{text}\n", encoding="utf-8")
+        write_text(options.page, f"{head}\n\n{text}\n")
 
 
 def libmtl() -> ModuleType:

@@ -18,6 +18,7 @@ from scipy import stats
 
 import concord as cc
 import problems
+from concord.files import write_text
 from held import Held
 from page import DOCS, machine, page_option, table
 
@@ -130,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(text)
     if args.page:
         args.page.parent.mkdir(parents=True, exist_ok=True)
-        args.page.write_text(text, encoding="utf-8")
+        write_text(args.page, text)
 
 
 def page(rows: list[dict], args, where: str) -> str:

@@ -31,6 +31,7 @@ from concord.study import (
     setting_of,
     write_json,
 )
+from page import LEFT_TO_OTHERS
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "board.md"
@@ -94,7 +95,11 @@ MNIST: dict[str, Any] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run cells, or write the page."""
+    """Run cells, or write the page.
+
+    Raises:
+        SystemExit: 75, where other jobs are at the rest.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("what", choices=("run", "page"))
     parser.add_argument("--out", type=Path, default=Path("runs/board"))
@@ -109,6 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.what == "page":
         write_page(options.out, options.page, list(ROWS))
         return
+    elsewhere = 0
     for pack in options.packs:
         plan = plan_of(pack, options)
         left = run(
@@ -119,9 +125,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         if left:
             print(f"{pack}: {left} cells are at other jobs")
+            elsewhere += left
             continue
         compare(plan, options.out / pack)
         print(f"{pack}: done", flush=True)
+    if elsewhere:
+        raise SystemExit(LEFT_TO_OTHERS)
 
 
 def values_of(pack: str, options: argparse.Namespace) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord import __version__
+from concord.files import write_text
 from concord.study import (
     METRIC_WORDS,
     block_ranks,
@@ -242,7 +243,7 @@ def write_page(out: Path, page: Path, packs: Sequence[str]) -> None:
         lines += ["", f"Packs that have not run: {', '.join(missing)}."]
     lines += _left_out(out, summaries)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(page, "\n".join(lines) + "\n")
     print(f"wrote {page}")
 
 

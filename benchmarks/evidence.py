@@ -6,11 +6,17 @@
     python benchmarks/evidence.py run --quick                           # that it runs: minutes, pages beside the runs
     python benchmarks/evidence.py pages                                 # write the pages of what has run, however little
     python benchmarks/evidence.py marks                                 # say on every page whether it is of today's code
+    python benchmarks/evidence.py adopt method runs/method              # write a page of studies that were run by hand
 
 Runs go to `--out`, which several machines may share: each part is claimed by one of them, and one that was killed
-goes on where it stopped. The folder of a page's runs is named after the code that they rest on, so that other code
-begins anew and numbers of two versions never mix. What a part needs and does not find (a pack, a package, a GPU) is
+goes on where it stopped. The folder of a part's runs is named after the code that they rest on, so that other code
+begins anew; where the code changes while a part runs, what was measured is put aside (`NAME.mixed`) and counts for
+nothing. So numbers of two versions never mix. What a part needs and does not find (a pack, a package, a GPU) is
 said, and the rest goes on. The exit status is 1 where a part or a page failed.
+
+`adopt` takes a folder of studies that were made without this command. Code, days and machine are those that the
+folder tells of, digests are of the files of that commit, and its parts count as run in part, since nobody knows by
+which options they were: `run` makes them again.
 
 A page is written once its parts are done, but for those that cannot run: until then the older one stays, which holds
 more. `docs/evidence.json` keeps what made each of them: marks below their headings
@@ -22,16 +28,19 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import evidence_page
 import findings
@@ -39,38 +48,60 @@ import marks
 import origin
 import paper_page
 from concord import __version__
-from concord.archive import Claimant, own
+from concord.archive import Claim, Claimant, own
 from concord.study import write_json
 from evidence_parts import DATA, PAGES, Page, Part
-from page import DOCS
+from page import DOCS, LEFT_TO_OTHERS
 
 HERE = Path(__file__).resolve().parent
 COMMAND = "python benchmarks/evidence.py run"
 GRACE = 60.0
 """Seconds that a part is given to stop when its time is over."""
+LOOK = 60.0
+"""Seconds between two looks at a part that runs: at its time, and whether the code is still the same."""
+LEFT = ("partial", "stale", "not run")
+"""How a state begins of a part that is left to run."""
+PR_SET_PDEATHSIG = 1
+ENDS_WITH_PARENT = (
+    [sys.executable, "-c", f"import ctypes, os, sys; ctypes.CDLL(None).prctl({PR_SET_PDEATHSIG}, {int(signal.SIGINT)}); "
+     "os.execv(sys.argv[1], sys.argv[1:])"]
+    if sys.platform == "linux" else []
+)  # fmt: skip
+"""What begins a command that is stopped when this process is killed; nothing where the system cannot."""
 
 
-class Place(NamedTuple):
-    """Where runs and pages go.
+@dataclass(frozen=True)
+class Place:
+    """Where runs and pages go, and which code makes them.
 
     Attributes:
         out: Of all runs; several machines may share it.
         docs: Of the pages.
         quick: Whether everything is run in small.
+        code: As it was when it was looked at.
     """
 
     out: Path
     docs: Path
     quick: bool = False
+    code: origin.Code = field(default_factory=origin.Code)
 
-    def folder(self, page: Page) -> Path:
-        """Of a page's runs: of the code that is at hand."""
-        version = json.dumps(page.version(self.quick), sort_keys=True)
-        return self.out / f"{page.name}-{hashlib.sha256(version.encode()).hexdigest()[:8]}"
+    def now(self) -> Place:
+        """The same with the code that lies there now."""
+        return replace(self, code=origin.Code())
 
-    def record(self, page: Page, part: Part) -> dict[str, Any]:
-        """What is known of a part's runs by the code at hand: `sessions`, and `done`."""
-        return _read(self.folder(page) / f"{part.name}.part.json")
+    def folder(self, part: Part) -> Path:
+        """Of a part's runs by this code."""
+        version = json.dumps(part.version(self.quick, self.code), sort_keys=True)
+        return self.out / f"{part.name}-{hashlib.sha256(version.encode()).hexdigest()[:8]}"
+
+    def record(self, part: Part) -> dict[str, Any]:
+        """What is known of a part's runs by this code: `sessions`, and `done`."""
+        return _read(_beside(self.folder(part), ".part.json"))
+
+
+def _beside(folder: Path, suffix: str) -> Path:
+    return folder.with_name(folder.name + suffix)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -82,10 +113,14 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("list", "run", "pages", "marks"))
+    parser.add_argument("what", choices=("list", "run", "pages", "marks", "adopt"))
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help="names of parts or of pages; all unless given"
+        "parts",
+        nargs="*",
+        metavar="PART",
+        help="names of parts or of pages; all unless given; for adopt a page and a folder",
     )
+    parser.add_argument("--code", nargs="+", metavar="COMMIT", help="adopt: what made it, if no file tells")
     parser.add_argument(
         "--quick", action="store_true", help="in small: proves that it runs, and is no evidence"
     )
@@ -100,6 +135,15 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
     given = parser.parse_intermixed_args(arguments)  # parts may stand behind options
     out = given.out or Path("runs/evidence-quick" if given.quick else "runs/evidence")
     place = Place(out, given.docs or (out / "pages" if given.quick else DOCS), given.quick)
+    if given.what == "adopt":
+        if len(given.parts) != 2:
+            parser.error("adopt takes a page and a folder")
+        (name, folder), known = given.parts, {page.name: page for page in pages}
+        if name not in known:
+            parser.error(f"no page {name!r}; there are {', '.join(known)}")
+        place.out.mkdir(parents=True, exist_ok=True)
+        with own(place.out, ".pages", wait=True):
+            return int(not adopt(known[name], Path(folder), place, given.code, pages))
     chosen = _chosen(given.parts, pages, parser)
     if given.what == "list":
         show(chosen, place)
@@ -130,32 +174,33 @@ def _chosen(
 
 def state(page: Page, part: Part, place: Place) -> str:
     """Of a part, in a word and what there is to say of it."""
-    record = place.record(page, part)
+    record = place.record(part)
     if record["done"]:
         return "done"
     if not part.commands(place.quick):
         return "not in quick"
     written = marks.read_records(place.docs).get(page.name)
-    other = written is not None and marks.changed(written, page.version(place.quick))
-    if written and not other and not written["missing"]:
+    held = marks.shows(written, part.name)
+    other = written is not None and bool(marks.changed(written, part.version(place.quick, place.code)))
+    if held and not other and not (written or {}).get("quick"):
         return "done: its page is of today's code, and its runs are elsewhere"
     if reason := part.missing(place.quick):
         return f"cannot run: {reason}"
     if record["sessions"]:
         last = record["sessions"][-1]
         return f"partial: {last['end']}" if last.get("end") else "partial: running, or killed"
-    older = [_read(path) for path in place.out.glob(f"{page.name}-*/{part.name}.part.json")]
+    older = [_read(path) for path in place.out.glob(f"{part.name}-????????.part.json")]
     if any(each["done"] for each in older):
         return "stale: done by other code"
-    return f"stale: its page is of other code, {written['dates'][-1]}" if other else "not run"
+    return f"stale: its page is of other code, {written['dates'][-1]}" if held and written else "not run"
 
 
 def show(chosen: Sequence[tuple[Page, Part]], place: Place) -> None:
     """Print a line for each part."""
+    states = {part.name: state(page, part, place) for page, part in chosen}
     for page, part in chosen:
-        told = f"{part.name:<24} {page.file:<24} {part.minutes:>4.0f} min  {state(page, part, place)}"
-        print(told)
-    left = sum(p.minutes for g, p in chosen if state(g, p, place).startswith(("partial", "stale", "not run")))
+        print(f"{part.name:<24} {page.file:<24} {part.minutes:>4.0f} min  {states[part.name]}")
+    left = sum(part.minutes for _, part in chosen if states[part.name].startswith(LEFT))
     if not place.quick:
         print(
             f"left, of what can run here: about {left / 60:.1f} hours on two cores; `run PART ...` runs some"
@@ -172,6 +217,7 @@ def run(
     end = None if budget is None else time.monotonic() + 60 * budget
     failed, claimant = [], Claimant()
     for page, part in chosen:
+        place = place.now()
         told = state(page, part, place)
         if told.startswith(("done", "not in quick", "cannot run")):
             print(f"{part.name}: {told}", flush=True)
@@ -179,58 +225,106 @@ def run(
         if end is not None and time.monotonic() >= end:
             print(f"{part.name}: left for the next time", flush=True)
             continue
-        folder = place.folder(page)
-        folder.mkdir(parents=True, exist_ok=True)
-        claim = claimant.take(folder / f"{part.name}.claim")
+        claim = claimant.take(_beside(place.folder(part), ".claim"))
         if claim is None:
             print(f"{part.name}: another process runs it", flush=True)
             continue
         with claim:
-            if place.record(page, part)["done"]:  # by whoever held the claim a moment ago
+            if place.record(part)["done"]:  # by whoever held the claim a moment ago
                 continue
-            if not run_part(page, part, place, end, processes):
+            if not Running(part, place, claim).run(end, processes):
                 failed.append(part.name)
     return failed
 
 
-def run_part(page: Page, part: Part, place: Place, end: float | None, processes: int) -> bool:
-    """Run a part's commands and note it; False where one failed. Out of time is no failure."""
-    folder, started = place.folder(page), time.monotonic()
-    path, log = folder / f"{part.name}.part.json", folder / f"{part.name}.log"
-    several = any("{processes}" in step for step in part.commands(place.quick))
-    session: dict[str, Any] = {
-        "code": origin.commit(),
-        "version": __version__,
-        "rooms": page.version(place.quick),
-        "machine": origin.machine(threads=1) | ({"processes": processes} if several else {}),
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    before = _read(path)["sessions"]
+class Running:
+    """A part that runs: its session, which is noted as it goes on.
 
-    def note(end: str, done: bool = False) -> None:
-        minutes = round((time.monotonic() - started) / 60, 2)
-        write_json(path, {"done": done, "sessions": [*before, {**session, "end": end, "minutes": minutes}]})
-        print(f"{part.name}: {end or 'begun'}{f', {minutes:.1f} minutes' if end else ''}", flush=True)
+    Args:
+        part: Which.
+        place: Where, and by which code.
+        claim: This process's own, of the part's runs.
+    """
 
-    note("")
-    try:
-        for step in part.commands(place.quick):
-            left = None if end is None else end - time.monotonic()
-            status = execute(words_of(step, folder, place.docs, processes), log, left)
-            if status is None:
-                note("out of time")
-                return True
-            if status:
-                note(f"failed with status {status}: {_last_line(log)} ({log})")
-                return False
-    except KeyboardInterrupt:
-        note("stopped")
-        raise
-    if page.version(place.quick) != session["rooms"]:
-        note("failed: the code changed while it ran, so that nobody knows what was measured")
+    def __init__(self, part: Part, place: Place, claim: Claim) -> None:
+        self.part, self.place, self.claim = part, place, claim
+        self.folder, self.steps = place.folder(part), part.commands(place.quick)
+        self.version, self.started = part.version(place.quick, place.code), time.monotonic()
+        self.path, self.log = _beside(self.folder, ".part.json"), _beside(self.folder, ".log")
+        self.before = _read(self.path)["sessions"]
+        self.session: dict[str, Any] = {
+            "code": origin.commit(),
+            "version": __version__,
+            "rooms": self.version,
+            "machine": origin.machine(threads=1),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+    def run(self, end: float | None, processes: int) -> bool:
+        """Run the commands; False where one failed. Out of time, or left to others, is no failure."""
+        if any("{processes}" in step for step in self.steps):
+            self.session["machine"]["processes"] = processes
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.tell("begun")
+        told, failed = "", False
+        try:
+            for step in self.steps:
+                left = None if end is None else end - time.monotonic()
+                words = words_of(step, self.folder, self.place.docs, processes)
+                status = execute(words, self.log, left, self.goes_on)
+                if status is None:
+                    told = "out of time"
+                elif status == LEFT_TO_OTHERS:
+                    told = "the rest is at other jobs"
+                elif status:
+                    told, failed = f"failed with status {status}: {_last_line(self.log)} ({self.log})", True
+                if told or self.changed():
+                    break
+        except KeyboardInterrupt:
+            told = "stopped"
+            raise
+        finally:
+            failed = self.conclude(told) or failed
+        return not failed
+
+    def conclude(self, told: str) -> bool:
+        """Note how it ended; True where that is a failure. Numbers of two versions are put aside."""
+        if self.changed():
+            aside = _beside(self.folder, f".mixed-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+            self.folder.rename(aside)
+            self.tell(
+                f"failed: the code changed while it ran; what was measured lies in {aside} and counts for nothing"
+            )
+            self.path.unlink()
+            return True
+        if not told and not self.place.quick:
+            lacking = [name for name in self.part.outputs if not (self.folder / name).exists()]
+            told = f"not there yet: {lacking[0]}, of {len(lacking)}" if lacking else ""
+        if not told:
+            self.claim.check()  # another process may have taken it over, and be at it
+        self.tell(told or "done", done=not told)
         return False
-    note("done", done=True)
-    return True
+
+    def changed(self) -> bool:
+        """Whether the code is no longer what this part was begun with."""
+        return self.part.version(self.place.quick, self.place.now().code) != self.version
+
+    def goes_on(self) -> bool:
+        """Note that it runs; False where the code has changed, so that more of it is of no use."""
+        self.note("")
+        return not self.changed()
+
+    def note(self, end: str, done: bool = False) -> float:
+        """Write the session; the minutes it took so far."""
+        minutes = round((time.monotonic() - self.started) / 60, 2)
+        held = {"done": done, "sessions": [*self.before, {**self.session, "end": end, "minutes": minutes}]}
+        write_json(self.path, held)
+        return minutes
+
+    def tell(self, end: str, done: bool = False) -> None:
+        """Write the session, and say it."""
+        minutes = self.note("" if end == "begun" else end, done)
+        print(f"{self.part.name}: {end}{'' if end == 'begun' else f', {minutes:.1f} minutes'}", flush=True)
 
 
 def words_of(step: str, folder: Path, docs: Path, processes: int) -> list[str]:
@@ -250,8 +344,23 @@ def _from_root(path: Path) -> Path:
     return full.relative_to(origin.ROOT) if full.is_relative_to(origin.ROOT) else full
 
 
-def execute(words: Sequence[str], log: Path, seconds: float | None = None) -> int | None:
-    """Run a command with one thread a process, its output at the end of the log; None where its time was over."""
+def execute(
+    words: Sequence[str],
+    log: Path,
+    seconds: float | None = None,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> int | None:
+    """Run a command with one thread a process, its output at the end of the log.
+
+    Args:
+        words: The command.
+        log: Written to.
+        seconds: After which it is stopped.
+        goes_on: Asked every minute; it is stopped where it must not.
+
+    Returns:
+        Its status; None where it was stopped.
+    """
     paths = [str(origin.ROOT / "src"), os.environ.get("PYTHONPATH", "")]  # the code whose digest is noted
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -259,13 +368,14 @@ def execute(words: Sequence[str], log: Path, seconds: float | None = None) -> in
         "MKL_NUM_THREADS": "1",
         "CONCORD_DATA": str(DATA.absolute()),
     }
-    if seconds is not None and seconds <= 0:
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    if end <= time.monotonic():
         return None
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
         print(f"$ {shlex.join(words)}", file=file, flush=True)
         child = subprocess.Popen(
-            words,
+            [*ENDS_WITH_PARENT, *words],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
@@ -273,8 +383,12 @@ def execute(words: Sequence[str], log: Path, seconds: float | None = None) -> in
             env=environment,
         )
         try:
-            return child.wait(seconds)
-        except subprocess.TimeoutExpired:
+            while (left := end - time.monotonic()) > 0:
+                try:
+                    return child.wait(min(left, LOOK))
+                except subprocess.TimeoutExpired:
+                    if left > LOOK and not goes_on():
+                        break
             return None
         finally:
             _stop(child)
@@ -303,48 +417,102 @@ def _last_line(log: Path) -> str:
 def write_pages(
     chosen: Iterable[Page], place: Place, every: Sequence[Page] = PAGES, partial: bool = False
 ) -> list[str]:
-    """Write pages of finished parts, their records, and all marks; names of pages that failed.
+    """Write pages of finished parts, and with each its record and all marks; names of pages that failed.
 
-    A page of which parts are left to run takes no older one's place, unless `partial`.
+    A page takes no older one's place that shows more, unless `partial`.
     """
-    failed = []
+    failed, place = [], place.now()
     with own(place.out, ".pages", wait=True):
-        records = marks.read_records(place.docs)
         for page in chosen:
-            found = {part.name: place.record(page, part) for part in page.parts if part.commands(place.quick)}
+            found = {part.name: place.record(part) for part in page.parts if part.commands(place.quick)}
             if not any(each["done"] for each in found.values()):
                 continue
             states = {part.name: state(page, part, place) for part in page.parts}
-            left = [name for name, told in states.items() if told.startswith(("partial", "stale", "not run"))]
-            older = page.name in records and marks.changed(records[page.name], page.version(place.quick))
-            if left and older and not partial:
+            older = marks.read_records(place.docs).get(page.name)
+            left = [name for name in found if _would_lose(older, name, found, states)]
+            if left and not partial:
                 print(f"page {page.name} stays the older one until {marks.listed(left)} ran", flush=True)
                 continue
-            folder, log = place.folder(page), place.folder(page) / "page.log"
-            command = (page.quick_write if place.quick else "") or page.write
-            if execute(words_of(command, folder, place.docs, 1), log):
-                print(f"page {page.name} failed: {_last_line(log)} ({log})", flush=True)
+            parts = [place.folder(part) for part in page.parts if found.get(part.name, {}).get("done")]
+            runs = gathered(parts, place.out / f"{page.name}.page")
+            if not write_page(page, runs, place, record_of(found, place.quick), every):
                 failed.append(page.name)
-                continue
-            records[page.name] = record_of(found, place.quick)
-            records[page.name]["facts"] = findings.facts_of(page.name, folder, place.docs)
-            print(f"wrote {place.docs / page.file}", flush=True)
-        marks.write_records(place.docs, records)
         write_marks(place.docs, every)
     return failed
+
+
+def _would_lose(
+    older: Mapping[str, Any] | None, part: str, found: Mapping[str, Any], states: Mapping[str, str]
+) -> bool:
+    """Whether a page now would be without a part that the older one shows, though it can be had."""
+    if older is None or found[part]["done"] or part in older.get("missing", []):
+        return False
+    return states[part].startswith(("done", *LEFT))
+
+
+def gathered(parts: Sequence[Path], into: Path) -> Path:
+    """One folder of the runs of several parts, made anew: links to what they hold.
+
+    Measurements of several in a file of the same name are put one after the other, and the codes of theirs, too.
+    """
+    shutil.rmtree(into, ignore_errors=True)
+    into.mkdir(parents=True)
+    for part in parts:
+        for path in sorted(part.rglob("*")):
+            target = into / path.relative_to(part)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            elif path.suffix == ".jsonl" and target.exists():
+                _own(target).write_bytes(target.read_bytes() + b"\n" + path.read_bytes())
+            elif path.name == "about.json" and target.exists():
+                codes = [code for each in (target, path) for code in json.loads(each.read_text())["code"]]
+                write_json(_own(target), {"code": list(dict.fromkeys(codes))})
+            elif not target.exists():
+                target.symlink_to(path.absolute())
+    return into
+
+
+def _own(link: Path) -> Path:
+    """A file of the gathered folder itself: what it leads to is never written to."""
+    if link.is_symlink():
+        held = link.read_bytes()
+        link.unlink()
+        link.write_bytes(held)
+    return link
+
+
+def write_page(page: Page, runs: Path, place: Place, record: dict[str, Any], every: Sequence[Page]) -> bool:
+    """Write a page of runs, then its record and its mark; False where that failed, and the older one stays."""
+    log = place.out / f"{page.name}.page.log"
+    command = (page.quick_write if place.quick else "") or page.write
+    try:
+        facts = findings.facts_of(page.name, runs, place.docs)
+    except Exception as error:  # whatever is wrong with one page, the others are written
+        print(f"page {page.name} failed: its findings: {type(error).__name__}: {error}", flush=True)
+        return False
+    if execute(words_of(command, runs, place.docs, 1), log):
+        print(f"page {page.name} failed: {_last_line(log)} ({log})", flush=True)
+        return False
+    marks.write_records(place.docs, marks.read_records(place.docs) | {page.name: {**record, "facts": facts}})
+    write_marks(place.docs, every)
+    print(f"wrote {place.docs / page.file}", flush=True)
+    return True
 
 
 def record_of(parts: Mapping[str, Mapping[str, Any]], quick: bool) -> dict[str, Any]:
     """What made a page: of the sessions of its finished parts, all of the same code."""
     done = [each for each in parts.values() if each["done"]]
     sessions = [session for each in done for session in each["sessions"]]
+    rooms: dict[str, str] = {}
+    for session in sessions:
+        rooms |= session["rooms"]
     record = {
         "version": sessions[-1]["version"],
         "code": list(dict.fromkeys(session["code"] for session in sessions)),
         "dates": sorted({session["started"][:10] for session in sessions}),
         "machines": [json.loads(text) for text in dict.fromkeys(json.dumps(s["machine"]) for s in sessions)],
         "minutes": round(sum(session["minutes"] for session in sessions), 1),
-        "rooms": sessions[-1]["rooms"],
+        "rooms": rooms,
         "missing": [name for name, each in parts.items() if not each["done"]],
     }
     return {**record, "quick": True} if quick else record
@@ -352,12 +520,90 @@ def record_of(parts: Mapping[str, Mapping[str, Any]], quick: bool) -> dict[str, 
 
 def write_marks(docs: Path, pages: Sequence[Page]) -> None:
     """Say on every page that is there what made it and whether that code is today's; write the page of evidence."""
-    records = marks.read_records(docs)
+    records, code = marks.read_records(docs), origin.Code()
+    now = {page.name: page.version(code=code) for page in pages}
     for page in pages:
-        mark = marks.words(records.get(page.name), page.version(), f"{COMMAND} {page.name}")
+        mark = marks.words(records.get(page.name), now[page.name], f"{COMMAND} {page.name}")
         marks.write_mark(docs / page.file, page.name, mark, section=page.section)
-    evidence_page.write(docs, records, {page.name: page for page in pages}, COMMAND)
+    evidence_page.write(docs, records, {page.name: page for page in pages}, now, COMMAND)
     paper_page.write(docs)
+
+
+# -- runs by hand --------------------------------------------------------------------------------------
+
+
+def adopt(
+    page: Page, folder: Path, place: Place, codes: Sequence[str] | None, every: Sequence[Page] = PAGES
+) -> bool:
+    """Write a page of the finished studies of a folder that this command did not make; False where that failed.
+
+    Raises:
+        SystemExit: Nothing of the page is there, or nobody knows which code made it.
+    """
+    shown = [part for part in page.parts if any((folder / name).exists() for name in part.outputs)]
+    studies = [
+        (folder / name).parent
+        for part in shown
+        for name in part.outputs
+        if name.endswith("summary.json") and (folder / name).exists()
+    ]
+    if not studies:
+        raise SystemExit(f"{folder} holds no finished study of the page {page.name}")
+    if codes is None:
+        told = [
+            json.loads(path.read_text())
+            for path in sorted([*folder.glob("about.json"), *folder.glob("*/about.json")])
+        ]
+        codes = list(dict.fromkeys(code for each in told for code in each["code"]))
+    if not codes or any(code == "unknown" or code.endswith("-dirty") for code in codes):
+        raise SystemExit(f"{folder} does not tell which commits made it, whole ones: name them by --code")
+    record = adopted(page, [part.name for part in shown], [_environment(each) for each in studies], codes)
+    return write_page(page, folder, place, record, every)
+
+
+def _environment(study: Path) -> dict[str, Any]:
+    path = study / "environment.json"
+    held: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return held
+
+
+def adopted(
+    page: Page, shown: Sequence[str], studies: Sequence[Mapping[str, Any]], codes: Sequence[str]
+) -> dict[str, Any]:
+    """The record of studies that were made by hand; `unknown` where they do not tell."""
+    versions = [page.version(code=origin.Code(code)) for code in codes]
+    sessions = [session for each in studies for session in each.get("sessions") or [each]]
+    machines = [
+        {
+            "processor": each.get("machine", {}).get("processor"),
+            "cores": each.get("machine", {}).get("cores"),
+            **{name: each.get("versions", {}).get(name, "unknown") for name in ("python", "torch")},
+            **({"threads": each["threads"]} if "threads" in each else {}),
+            **({"processes": each["processes"]} if "processes" in each else {}),
+        }
+        for each in studies
+    ]
+    return {
+        "version": next(
+            (str(each["versions"]["concord"]) for each in studies if "versions" in each), "unknown"
+        ),
+        "code": list(codes),
+        "dates": sorted({str(s["started"])[:10] for s in sessions if s.get("started")}) or ["unknown"],
+        "machines": [json.loads(text) for text in dict.fromkeys(map(json.dumps, machines))],
+        "minutes": round(sum(float(session.get("duration") or 0) for session in sessions) / 60, 1),
+        "rooms": same(versions),
+        "missing": [part.name for part in page.parts if part.name not in shown],
+        "partly": list(shown),
+    }
+
+
+def same(versions: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Digests in which all commits agree; empty where they do not: one that no code has."""
+    names = dict.fromkeys(name for each in versions for name in each)
+    return {
+        name: versions[0].get(name, "") if len({each.get(name, "") for each in versions}) == 1 else ""
+        for name in names
+    }
 
 
 def program(pages: Sequence[Page] = PAGES) -> None:

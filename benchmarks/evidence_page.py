@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import marks
+from concord.files import write_text
 from page import table
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#888888"
@@ -21,8 +22,10 @@ Facts = dict[str, Any]
 class Told:
     """What can be said of each page: its findings, whether they are of today's code, and what runs it."""
 
-    def __init__(self, records: Mapping[str, Any], pages: Mapping[str, Any], command: str) -> None:
-        self.records, self.pages, self.command = records, pages, command
+    def __init__(
+        self, records: Mapping[str, Any], pages: Mapping[str, Any], now: Mapping[str, Any], command: str
+    ) -> None:
+        self.records, self.pages, self.now, self.command = records, pages, now, command
 
     def facts(self, name: str) -> Facts | None:
         """Findings of a page; None where no run is at hand that left any."""
@@ -44,7 +47,7 @@ class Told:
             dates = f"{record['dates'][-1]}, code {', '.join(record['code'])}"
             if record.get("quick"):
                 lines.append(f"- {link}: {marks.QUICK.strip('> ')}")
-            elif marks.changed(record, page.version()):
+            elif marks.changed(record, self.now[name]):
                 what = "its numbers are" if self.facts(name) is None else "these numbers are"
                 lines.append(f"- {link}: **not run again yet**, {what} of an older version ({dates}); {run}.")
             else:
@@ -56,9 +59,11 @@ class Told:
 NOTHING = "No findings are recorded yet: each line below names the commands that measure, and an older page where there is one."
 
 
-def write(docs: Path, records: Mapping[str, Any], pages: Mapping[str, Any], command: str) -> None:
-    """Write evidence.md and its figures of what the records hold."""
-    told = Told(records, pages, command)
+def write(
+    docs: Path, records: Mapping[str, Any], pages: Mapping[str, Any], now: Mapping[str, Any], command: str
+) -> None:
+    """Write evidence.md and its figures of what the records hold; `now` are the versions of pages today."""
+    told = Told(records, pages, now, command)
     quick = any(record.get("quick") for record in records.values())
     lines = [
         "# Evidence",
@@ -102,7 +107,7 @@ def write(docs: Path, records: Mapping[str, Any], pages: Mapping[str, Any], comm
     text = "\n".join(lines).rstrip() + "\n"
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
-    (docs / "evidence.md").write_text(text, encoding="utf-8")
+    write_text(docs / "evidence.md", text)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -2,7 +2,7 @@
 
 Commands name the run folder `{run}`, the folder of pages `{docs}` and the number of `{processes}`; `python` is this
 interpreter, and a script lies in this folder. A step can be started again at any time and goes on where it stopped;
-a page can be written of what is there. The parts of a page share its run folder.
+a page can be written of what is there. Each part has a run folder of its own; its page is written of them together.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import board
@@ -32,6 +33,9 @@ class Part:
         minutes: About how long the steps take on two cores; two hours at most.
         needs: Packs of the data folder (`pack:NAME`), packages (`package:NAME`), or `gpu`.
         quick_packs: Packs that the small commands need; packages and GPU they need alike.
+        outputs: What the steps leave in the run folder when all is done.
+        files: Plans and tables of the checkout that the steps read, besides those that they name.
+        less: Rooms of the package that cannot move its numbers.
     """
 
     name: str
@@ -40,6 +44,9 @@ class Part:
     minutes: float
     needs: tuple[str, ...] = ()
     quick_packs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    less: tuple[str, ...] = origin.LESS
 
     def commands(self, quick: bool) -> tuple[str, ...]:
         """What is run; nothing where a quick run leaves the part out."""
@@ -52,6 +59,25 @@ class Part:
             needs = (*(need for need in needs if not need.startswith("pack:")), *self.quick_packs)
         return "; ".join(reason for need in needs if (reason := _missing(need)))
 
+    @property
+    def key(self) -> str:
+        """The name of its own settings in a version."""
+        return f"part {self.name}"
+
+    def reached(self, code: origin.Code, quick: bool = False) -> list[str]:
+        """Scripts, plans and tables of the checkout that its commands are made of."""
+        words = [shlex.split(step) for step in self.commands(quick)]
+        named = [word for step in words for word in step if word.endswith((".yaml", ".csv"))]
+        scripts = [f"benchmarks/{step[1]}" for step in words if step[0] == "python"]
+        return code.reached([*scripts, *named, *self.files])
+
+    def version(self, quick: bool = False, code: origin.Code | None = None) -> dict[str, str]:
+        """Digests of all code that its numbers rest on: the package by room, and its commands, scripts, plans."""
+        code = code or origin.Code()
+        own = json.dumps([self.commands(quick), code.digest(self.reached(code, quick))])
+        own = hashlib.sha256(own.encode()).hexdigest()[:12]
+        return {**code.rooms(self.less), self.key: own}
+
 
 @dataclass(frozen=True)
 class Page:
@@ -61,10 +87,8 @@ class Page:
         name: Of the page in records and marks; a section's name.
         file: Under docs.
         write: The command that writes it of what was run.
-        quick_write: The same in small, where it differs.
         parts: What it shows.
-        code: Scripts of this folder that measure: a change of them makes the page one of older settings.
-        rooms: Rooms of the package that it rests on.
+        quick_write: The command in small, where it differs.
         section: Whether it is a section of the file, and not the whole.
     """
 
@@ -72,20 +96,15 @@ class Page:
     file: str
     write: str
     parts: tuple[Part, ...]
-    code: tuple[str, ...]
     quick_write: str = ""
-    rooms: tuple[str, ...] = origin.ROOMS
     section: bool = False
 
-    def settings(self, quick: bool = False) -> str:
-        """A digest of the benchmark itself: its commands and the scripts that measure."""
-        steps = [(part.name, part.commands(quick)) for part in self.parts]
-        code = origin.digest(origin.ROOT / "benchmarks" / name for name in self.code)
-        return hashlib.sha256(json.dumps([steps, code]).encode()).hexdigest()[:12]
-
-    def version(self, quick: bool = False) -> dict[str, str]:
-        """Digests of all code that its numbers rest on, as it is now."""
-        return {**origin.rooms(self.rooms), "settings": self.settings(quick)}
+    def version(self, quick: bool = False, code: origin.Code | None = None) -> dict[str, str]:
+        """Digests of all code that its numbers rest on: those of all its parts."""
+        found: dict[str, str] = {}
+        for part in self.parts:
+            found |= part.version(quick, code) if part.commands(quick) else {}
+        return found
 
 
 def _missing(need: str) -> str:
@@ -122,6 +141,13 @@ RUN = "python method.py run --out {run} --processes {processes}"
 LONG = {"grocery81": 100, "clinc150": 100, "goemotions": 60, "mushroom": 60}
 """Packs of many labels or classes take longer than others."""
 
+
+def _studies(kind: str, packs: Iterable[str]) -> tuple[str, ...]:
+    """What a kind of run leaves: a finished study for each pack and regime."""
+    regimes = method.KINDS[kind][1]
+    return tuple(f"{kind}/{pack}.{regime}/summary.json" for pack in packs for regime in regimes)
+
+
 METHOD = Page(
     "method",
     "method.md",
@@ -136,6 +162,7 @@ METHOD = Page(
                 else (),
                 LONG.get(pack, 40),
                 _packs(pack),
+                outputs=_studies("features", [pack]),
             )
             for pack in problems.PROBLEMS
         ),
@@ -146,6 +173,7 @@ METHOD = Page(
                 (),
                 60,
                 _packs(pack),
+                outputs=_studies("images", [pack]),
             )
             for pack in problems.IMAGE_PROBLEMS
         ),
@@ -158,6 +186,7 @@ METHOD = Page(
                 else (),
                 minutes,
                 _packs(*(method.base(pack) for pack in method.KINDS[kind][0])),
+                outputs=_studies(kind, method.KINDS[kind][0]),
             )
             for kind, minutes, small in (
                 ("fast", 60, "digits"),
@@ -166,7 +195,6 @@ METHOD = Page(
             )
         ),
     ),
-    ("method.py", "problems.py"),
 )
 
 # -- rivals --------------------------------------------------------------------------------------------
@@ -187,11 +215,11 @@ BOARD = Page(
             else (),
             {"clinc150": 120, "grocery81": 120}.get(pack, 80),
             _packs(pack),
+            outputs=(f"{pack}/summary.json",),
+            files=(f"configs/studies/{pack}.yaml",),
         )
         for pack in board.ROWS
     ),
-    ("board.py",),
-    rooms=(*origin.ROOMS, "study/peers"),
 )
 
 STUDIES = {
@@ -217,10 +245,10 @@ RESULTS = Page(
             (f"{_study('digits')} --quick --seeds 2",) if name == "faces" else (),
             minutes,
             _packs(name),
+            outputs=(f"{name}/summary.json",),
         )
         for name, minutes in STUDIES.items()
     ),
-    (),
 )
 
 LIBMTL = Page(
@@ -240,27 +268,31 @@ LIBMTL = Page(
             ),
             30,
             ("package:LibMTL",),
+            outputs=("study/summary.json", "libmtl.csv"),
         ),
     ),
-    ("against_libmtl.py",),
     "python against_libmtl.py --beside {run}/study --out {run}/libmtl.csv --weightings EW --page {docs}/libmtl.md",
 )
 
-WRITTEN_PACKS = _packs("clinc150", "clothing_fmnist", "goemotions", "grocery81", "mnist10k_shape", "mushroom")
+TARGETS = ("clinc150", "clothing_fmnist", "goemotions", "grocery81", "mnist10k_shape", "mushroom")
+WRITTEN_PACKS = _packs(*TARGETS)
 WRITTEN = tuple(
     Page(
         name,
         "howto/written-tables.md",
         "python written_tables.py page --out {run} --page {docs}/howto/written-tables.md",
         (Part(name, (f"python written_tables.py {command}",), (f"python written_tables.py {quick}",), minutes,
-              WRITTEN_PACKS, ("pack:mushroom",)),),
-        ("written_tables.py", "board.py"),
+              WRITTEN_PACKS, ("pack:mushroom",), tuple(left.format(pack=pack) for pack in TARGETS for left in outputs),
+              tuple(f"{folder}/{pack}.{kind}" for pack in TARGETS
+                    for folder, kind in (("configs/studies", "yaml"), ("examples/tables", "csv")))),),
         section=True,
     )
-    for name, command, quick, minutes in (
-        ("written-tables-check", "check --out {run}", "check --out {run} --packs mushroom --steps 20", 10),
+    for name, command, quick, minutes, outputs in (
+        ("written-tables-check", "check --out {run}", "check --out {run} --packs mushroom --steps 20", 10,
+         ("{pack}-check.json",)),
         ("written-tables", "run --out {run}",
-         "run --out {run} --packs mushroom --regimes few-class --seeds 900 901 --steps 20", 110),
+         "run --out {run} --packs mushroom --regimes few-class --seeds 900 901 --steps 20", 110,
+         ("{pack}-written/summary.json", "{pack}-own/summary.json")),
     )
 )  # fmt: skip
 
@@ -275,47 +307,44 @@ def _alone(
     quick: str,
     minutes: float,
     needs: tuple[str, ...] = (),
-    rooms: tuple[str, ...] = origin.ROOMS,
+    less: tuple[str, ...] = origin.LESS,
     more: Sequence[Part] = (),
-    code: tuple[str, ...] = (),
     written: str = "",
 ) -> Page:
     """A page or section that one script measures, keeps in a file, and writes."""
     command = f"python {script} --out {{run}}/{name}.jsonl"
     page = f"--page {{docs}}/{file}"
-    part = Part(name, (f"{command} {settings}",), (f"{command} {quick}",), minutes, needs)
+    outputs = (f"{name}.jsonl",)
+    part = Part(
+        name, (f"{command} {settings}",), (f"{command} {quick}",), minutes, needs, outputs=outputs, less=less
+    )
     return Page(
         name,
         file,
         f"{command} {written or settings} {page}",
         (part, *more),
-        (script, *code),
         f"{command} {quick} {page}",
-        rooms,
         file != f"{name}.md",
     )
 
 
 AUDIT = _alone(
     "audit", "audit.md", "audit.py", "", "--packs synthetic --regimes few-class --seeds 1 --steps 20", 60,
-    _packs("mushroom", "mnist10k_shape", "goemotions"), code=("problems.py",),
+    _packs("mushroom", "mnist10k_shape", "goemotions"),
 )  # fmt: skip
 SAFETY = _alone(
     "safety", "harm.md", "safety.py", "--rows test", "--worlds digits/few-class --seeds 340:341", 60,
-    _packs("clothing_to_fmnist", "mnist10k_shape", "goemotions"), code=("problems.py",),
+    _packs("clothing_to_fmnist", "mnist10k_shape", "goemotions"),
 )  # fmt: skip
-LEVEL = _alone(
-    "guard-level", "harm.md", "guard_level.py", "--draws 500", "--draws 2", 90, rooms=("auto", "decoding")
-)
+LEVEL = _alone("guard-level", "harm.md", "guard_level.py", "--draws 500", "--draws 2", 90)
 SCALE = _alone(
     "relation-scale", "relation-scale.md", "relation_scale.py", "", "--quick --only dense", 20,
-    rooms=("couplings", "relations"),
 )  # fmt: skip
 GIVEN = "--threads 1 --pairs 16 --loop-pairs 9 --loop-steps 100"
 STEP = _alone(
     "step-cost", "benchmarks.md", "step_cost.py", f"{GIVEN} --only default mlp resnet",
     "--threads 1 --pairs 2 --loop-pairs 1 --loop-steps 10 --only default", 30,
-    rooms=("couplings", "fitting", "objective"), written=f"{GIVEN} --only default mlp resnet resnet50 vit --measured",
+    written=f"{GIVEN} --only default mlp resnet resnet50 vit --measured",
     more=(Part("step-cost-gpu", (f"python step_cost.py --out {{run}}/step-cost.jsonl {GIVEN} --only resnet50 vit",), (), 8,
                ("gpu", "package:transformers")),),
 )  # fmt: skip
@@ -324,19 +353,15 @@ ROWS = _alone(
     written="--rows 500 5000 50000 500000 --measured",
     more=(Part("many-rows-million", ("python many_rows.py --out {run}/many-rows.jsonl --rows 500000 --forms logistic auto",), (), 60),),
 )  # fmt: skip
-DATA_PAGE = _alone(
-    "data", "benchmarks.md", "data.py", "", "--rows 50000 --images 100 --tiny-files 400", 20, rooms=("data",)
-)
+DATA_PAGE = _alone("data", "benchmarks.md", "data.py", "", "--rows 50000 --images 100 --tiny-files 400", 20)
 SIDE = _alone(
     "side-by-side", "benchmarks.md", "side_by_side.py", "--jobs 2 --pairs 3 --rows 600", "--pairs 1 --rows 60", 15,
-    rooms=("auto", "estimator", "learners"),
 )  # fmt: skip
 START = _alone(
-    "start", "benchmarks.md", "performance.py", "--only start", "--only start --repeats 1", 2, rooms=("cli",)
+    "start", "benchmarks.md", "performance.py", "--only start", "--only start --repeats 1", 2, less=()
 )
 IMAGES = _alone(
     "images", "benchmarks.md", "performance.py", "--only images", "--only images --images 128 --steps 4 --repeats 1", 20,
-    rooms=("data", "fitting", "runs"),
 )  # fmt: skip
 
 PAGES: tuple[Page, ...] = (

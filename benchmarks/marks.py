@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from concord.files import write_text
+
 RECORDS = "evidence.json"
+NAMED = 6
+"""Names that a sentence holds."""
+
 QUICK = "> **Quick: proves that it runs, not evidence.** Few rows, seeds and steps."
 
 
@@ -37,13 +42,23 @@ def write_records(docs: Path, records: Mapping[str, Any]) -> None:
         for name, record in sorted(records.items())
     ]
     docs.mkdir(parents=True, exist_ok=True)
-    (docs / RECORDS).write_text("{\n " + ",\n ".join(every) + "\n}\n", encoding="utf-8")
+    write_text(docs / RECORDS, "{\n " + ",\n ".join(every) + "\n}\n")
 
 
 def changed(record: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
-    """Rooms whose code is not what it was when a page was made; `settings` for the benchmark itself."""
-    before = record.get("rooms", {})
-    return [name for name, value in now.items() if before.get(name) != value]
+    """Rooms whose code is not what it was when a page was made; `part NAME` for a part's own commands and scripts.
+
+    Parts that the page does not show do not count.
+    """
+    before, missing = record.get("rooms", {}), {f"part {name}" for name in record.get("missing", [])}
+    return [name for name, value in now.items() if name not in missing and before.get(name) != value]
+
+
+def shows(record: Mapping[str, Any] | None, part: str) -> bool:
+    """Whether a page shows the whole of a part."""
+    if record is None or part in record.get("partly", []):
+        return False
+    return f"part {part}" in record.get("rooms", {}) and part not in record.get("missing", [])
 
 
 def words(record: Mapping[str, Any] | None, now: Mapping[str, str], command: str) -> str:
@@ -61,13 +76,23 @@ def words(record: Mapping[str, Any] | None, now: Mapping[str, str], command: str
         return f"{QUICK} {_made(record)}"
     other = changed(record, now)
     parts = [f"{_made(record)}"]
+    if partly := record.get("partly"):
+        parts.append(f"In part: {', '.join(partly)}.")
     if missing := record.get("missing"):
         parts.append(f"Not run: {', '.join(missing)}.")
     if not other:
         return f"*{' '.join(parts)} {again}*"
-    since = listed([f"`{name}`" for name in other if name != "settings"])
-    what = f"the code of {since} has" if since else "the benchmark's own settings have"
+    rooms = [f"`{name}`" for name in other if not name.startswith("part ")]
+    own = [f"`{name.removeprefix('part ')}`" for name in other if name.startswith("part ")]
+    what = f"the code of {_some(rooms)} has" if rooms else f"the settings of {_some(own)} have"
     return f"> **Not run again yet.** {' '.join(parts)} Since then {what} changed. {again}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names in a sentence, the first of many."""
+    if len(names) <= NAMED:
+        return listed(names)
+    return f"{', '.join(names[:NAMED])} and {len(names) - NAMED} more"
 
 
 def _made(record: Mapping[str, Any]) -> str:
@@ -81,10 +106,12 @@ def _made(record: Mapping[str, Any]) -> str:
 
 def place(machine: Mapping[str, Any]) -> str:
     """A machine in words."""
-    parts = [str(machine["processor"]), f"{machine['cores']} cores"]
+    parts = [str(machine.get("processor") or "an unknown processor")]
+    if machine.get("cores"):
+        parts.append(f"{machine['cores']} cores")
     if machine.get("memory"):
         parts.append(f"{machine['memory']} GiB")
-    parts += [f"Python {machine['python']}", f"torch {machine['torch']}"]
+    parts += [f"{name} {machine.get(name.lower(), 'unknown')}" for name in ("Python", "torch")]
     if "threads" in machine:
         threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
         several = machine.get("processes", 1)
@@ -112,4 +139,4 @@ def write_mark(page: Path, name: str, mark: str, *, section: bool) -> None:
     """Put a mark into a page, or a section of one, that is there."""
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     if text and (not section or f"<!-- section: {name} -->" in text):
-        page.write_text(marked(text, name, mark), encoding="utf-8")
+        write_text(page, marked(text, name, mark))

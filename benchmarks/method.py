@@ -25,6 +25,7 @@ import problems
 from concord.auto import EFFORTS
 from concord.study import Cell, Plan, Problem, as_plan, compare, run, write_json
 from origin import commit
+from page import LEFT_TO_OTHERS
 from problems import CONTROLS, IMAGE_PROBLEMS, PROBLEMS, SCARCE
 
 HERE = Path(__file__).resolve().parent
@@ -113,7 +114,12 @@ def note_code(path: Path, cells: int, done: int) -> None:
 
 
 def run_all(args: argparse.Namespace) -> None:
-    """Run what is missing, a study for each regime and pack."""
+    """Run what is missing, a study for each regime and pack.
+
+    Raises:
+        SystemExit: 75, where other jobs are at the rest.
+    """
+    elsewhere = 0
     packs, names, _ = KINDS[args.kind]
     if args.quick:
         packs = tuple(pack for pack in packs if base(pack) in QUICK) or packs[:1]
@@ -133,10 +139,13 @@ def run_all(args: argparse.Namespace) -> None:
             )
             if left:
                 print(f"{out}: {left} cells are at other jobs", flush=True)
+                elsewhere += left
                 continue
             if trained or not (out / "summary.json").exists():
                 compare(plan, out)
             print(f"{out}: done", flush=True)
+    if elsewhere:
+        raise SystemExit(LEFT_TO_OTHERS)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,6 +13,7 @@ import polars as pl
 from scipy import stats
 
 import problems
+from concord.files import write_text
 from concord.study import Cell, control, holm, paired
 from page import table as markdown
 from problems import SCARCE
@@ -570,7 +571,7 @@ def write(out: Path, page: Path) -> None:
     page.parent.mkdir(exist_ok=True)
     text += ["![Differences by pack](figures/method.svg)", ""]
     figure(frame, main, tables, page.parent / "figures" / "method.svg")
-    page.write_text("\n".join(text))
+    write_text(page, "\n".join(text))
     print(f"wrote {page}")
 
 

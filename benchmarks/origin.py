@@ -4,68 +4,155 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import io
 import os
 import platform
+import re
 import subprocess
-from collections.abc import Iterable
+import tarfile
+import tokenize
+from collections.abc import Collection, Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = (
-    "auto", "couplings", "decoding", "estimation", "fitting", "learners", "objective", "relations", "study/conditions",
-    "study/judging",
+MEASURING = ("src/concord", "benchmarks", "configs", "examples")
+"""Folders of the checkout that may move a number."""
+
+READ = (".py", ".csv", ".json", ".yaml")
+"""Kinds of files of the package that code is, and that it reads."""
+
+LESS = (
+    "__init__", "_lazy", "_version", "cli", "deploy", "displays", "errors", "hub", "study/pages", "study/template",
+    "terminal",
 )  # fmt: skip
-"""Rooms of `src/concord` whose code decides what the method reaches and what is said of it."""
+"""Rooms of `src/concord` that move no number but the time of a start: what is typed, shown, served and sent."""
+
+WRITERS = ("board_page", "findings", "held", "marks", "method_page", "origin", "page", "search_table")
+"""Scripts that keep and show numbers and measure none: they run again with every page that is written."""
 
 
 def commit(root: Path = ROOT) -> str:
-    """The commit of a checkout, with `-dirty` where files differ from it; `unknown` without git."""
-    try:
-        told = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=root, capture_output=True, text=True, check=False
-        )
-    except OSError:
+    """The commit of a checkout, with `-dirty` where code that measures differs from it; `unknown` without git."""
+    told = _git(root, "rev-parse", "--short", "HEAD")
+    if told is None:
         return "unknown"
-    return told.stdout.strip() or "unknown"
+    folders = [folder for folder in MEASURING if (root / folder).is_dir()]
+    same = _git(root, "diff", "--quiet", "HEAD", "--", *folders) is not None
+    return told.decode().strip() + ("" if same else "-dirty")
 
 
-def rooms(names: Iterable[str] = ROOMS, root: Path = ROOT) -> dict[str, str]:
-    """A digest of the code of each room, by its name.
+def _git(root: Path, *words: str) -> bytes | None:
+    """What git says; None where it refuses or is not there."""
+    try:
+        told = subprocess.run(["git", *words], cwd=root, capture_output=True, check=False)
+    except OSError:
+        return None
+    return None if told.returncode else told.stdout
+
+
+class Code:
+    """Files that measure: of a checkout, as they lie there when they are first asked for, or of one of its commits.
+
+    Args:
+        commit: Which; the files as they lie there unless given.
+        root: Of the checkout.
 
     Raises:
-        LookupError: No such room.
+        LookupError: The checkout has no such commit.
     """
-    return {name: digest(_files(root / "src" / "concord" / name), root) for name in names}
 
+    def __init__(self, commit: str | None = None, root: Path = ROOT) -> None:
+        self.root = root
+        self._held = None if commit is None else _files_of(commit, root)
+        self._rooms: dict[str, str] | None = None
 
-def _files(room: Path) -> list[Path]:
-    """The files of a room, which is a folder or a module."""
-    found = [*room.rglob("*.py"), *(path for path in [room.with_suffix(".py")] if path.exists())]
-    if not found:
-        raise LookupError(f"no room {room}")
-    return found
+    def __contains__(self, name: str) -> bool:
+        return (self.root / name).is_file() if self._held is None else name in self._held
 
+    def read(self, name: str) -> str:
+        """What a file holds; empty where it is not there."""
+        if self._held is not None:
+            return self._held.get(name, b"").decode(errors="replace")
+        path = self.root / name
+        return _text_at(path, path.stat().st_mtime_ns) if path.is_file() else ""
 
-def digest(files: Iterable[Path], root: Path = ROOT) -> str:
-    """A short digest of Python files, by their paths; words about the code (docstrings, comments) do not count."""
-    found = hashlib.sha256()
-    for path in sorted(files):
-        found.update(f"{path.relative_to(root).as_posix()}\n".encode())
-        found.update(_code_at(path, path.stat().st_mtime_ns).encode())
-    return found.hexdigest()[:12]
+    def digest(self, names: Iterable[str]) -> str:
+        """A short digest of files, by their paths: of Python the code alone counts, of any other all."""
+        found = hashlib.sha256()
+        for name in sorted(names):
+            text = self.read(name)
+            found.update(f"{name}\n{code_of(text) if name.endswith('.py') else text}\n".encode())
+        return found.hexdigest()[:12]
+
+    def rooms(self, less: Collection[str] = LESS) -> dict[str, str]:
+        """A digest of each room of the package but some, by its name; a room of studies by itself."""
+        if self._rooms is None:
+            rooms: dict[str, list[str]] = {}
+            for name in self._package():
+                parts = Path(name).with_suffix("").parts[2:]
+                rooms.setdefault("/".join(parts[: 2 if parts[0] == "study" else 1]), []).append(name)
+            self._rooms = {room: self.digest(names) for room, names in rooms.items()}
+        return {room: value for room, value in self._rooms.items() if room not in less}
+
+    def _package(self) -> list[str]:
+        if self._held is None:
+            paths = (self.root / "src" / "concord").rglob("*")
+            names = [path.relative_to(self.root).as_posix() for path in paths]
+        else:
+            names = [name for name in self._held if name.startswith("src/concord/")]
+        return sorted(name for name in names if name.endswith(READ))
+
+    def reached(self, names: Iterable[str]) -> list[str]:
+        """Files, and those of benchmarks that they import, and plans and tables that these name."""
+        found, left = set(), list(names)
+        while left:
+            name = left.pop()
+            if name not in found and name in self:
+                found.add(name)
+                left += _imports(self.read(name)) if name.endswith(".py") else self._named(name)
+        return sorted(found)
+
+    def _named(self, name: str) -> list[str]:
+        folder = os.path.dirname(name)
+        words = re.findall(r"[\w./-]+\.(?:ya?ml|csv)\b", self.read(name)) if name.endswith("ml") else []
+        return [os.path.normpath(os.path.join(folder, word)) for word in words]
 
 
 @cache
-def _code_at(path: Path, time: int) -> str:
-    return code_of(path.read_text(encoding="utf-8"))
+def _imports(text: str) -> tuple[str, ...]:
+    """Scripts of this folder that a script imports, inside functions, too."""
+    modules = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            modules.update(each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module or "")
+    return tuple(f"benchmarks/{name}.py" for name in sorted(modules) if name not in WRITERS)
 
 
+@cache
+def _files_of(commit: str, root: Path) -> dict[str, bytes]:
+    told = _git(root, "archive", "--format=tar", commit)
+    if told is None:
+        raise LookupError(f"the checkout has no commit {commit}; fetch it first")
+    with tarfile.open(fileobj=io.BytesIO(told)) as archive:
+        members = [each for each in archive if each.isfile() and each.name.startswith(MEASURING)]
+        return {each.name: file.read() for each in members if (file := archive.extractfile(each))}
+
+
+@cache
+def _text_at(path: Path, time: int) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+@cache
 def code_of(text: str) -> str:
-    """The lines of a module without docstrings, lines of comment and empty lines."""
+    """The lines of a module without docstrings, comments and empty lines; text that the code holds stays whole."""
     words: set[int] = set()
+    held: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         # A string that stands alone does nothing, whether it documents a module, a function or an attribute.
         if (
@@ -74,8 +161,22 @@ def code_of(text: str) -> str:
             and isinstance(node.value.value, str)
         ):
             words.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    lines = (line.rstrip() for number, line in enumerate(text.splitlines(), 1) if number not in words)
-    return "\n".join(line for line in lines if line and not line.lstrip().startswith("#"))
+        elif isinstance(node, ast.Constant | ast.JoinedStr) and (node.end_lineno or 0) > node.lineno:
+            held.update(range(node.lineno, node.end_lineno or 0))  # the last line may have a comment
+    remarks = {
+        token.start[0]: token.start[1]
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type == tokenize.COMMENT
+    }
+    lines = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if number in words:
+            continue
+        if number in held:
+            lines.append(line)
+        elif kept := line[: remarks.get(number)].rstrip():
+            lines.append(kept)
+    return "\n".join(lines)
 
 
 def machine(threads: int | None = None) -> dict[str, Any]:

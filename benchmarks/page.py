@@ -8,10 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import origin
+from concord.files import write_text
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "benchmarks.md"
 HARM = DOCS / "harm.md"
+LEFT_TO_OTHERS = 75
+"""Status of a command that leaves work to other jobs (`EX_TEMPFAIL`): it is not done yet, and nothing failed."""
 HEADS = {
     "benchmarks.md": """# How fast, and on what
 
@@ -52,7 +55,7 @@ def write_section(name: str, title: str, body: str, page: Path = PAGE) -> None:
     else:
         text = f"{text.rstrip()}\n\n{section}\n"
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text, encoding="utf-8")
+    write_text(page, text)
 
 
 def machine(*further: str) -> str:

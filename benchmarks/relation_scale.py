@@ -69,7 +69,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(parts[-1] + "\n", flush=True)
     if asked.page:
         asked.page.parent.mkdir(parents=True, exist_ok=True)
-        asked.page.write_text("\n\n".join([head(asked, where), *parts]) + "\n", encoding="utf-8")
+        from concord.files import write_text
+
+        write_text(asked.page, "\n\n".join([head(asked, where), *parts]) + "\n")
         print(f"wrote {asked.page}")
 
 

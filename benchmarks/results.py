@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from concord import __version__
+from concord.files import write_text
 from concord.study import METRIC_WORDS, VERDICT_WORDS, Outcome
 from page import table as markdown
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for folder in studies_in(options.studies):
         lines += ["", *section(folder, options.page.parent / "figures")]
     options.page.parent.mkdir(parents=True, exist_ok=True)
-    options.page.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(options.page, "\n".join(lines) + "\n")
     print(f"wrote {options.page}")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
+from concord.files import write_text
+
 PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -85,4 +87,4 @@ def write(frame: pl.DataFrame, path: Path, title: str, words: str) -> None:
     data = json.dumps({"columns": shown.columns, "rows": [list(row) for row in shown.iter_rows()]})
     # No text of a name can end the script that it stands in.
     page = PAGE.format(title=escape(title), words=escape(words), data=data.replace("<", "\\u003c"))
-    path.with_suffix(".html").write_text(page, encoding="utf-8")
+    write_text(path.with_suffix(".html"), page)

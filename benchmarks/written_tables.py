@@ -37,7 +37,7 @@ from concord.study import (
     setting_of,
     write_json,
 )
-from page import table, write_section
+from page import LEFT_TO_OTHERS, table, write_section
 
 TABLES = Path(__file__).parent.parent / "examples" / "tables"
 PAGE = Path(__file__).parent.parent / "docs" / "howto" / "written-tables.md"
@@ -66,7 +66,11 @@ CONDITIONS: dict[str, list[Any]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the studies, or write the page."""
+    """Run the studies, or write the page.
+
+    Raises:
+        SystemExit: 75, where other jobs are at the rest.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("what", choices=("run", "check", "page"))
     parser.add_argument("--out", type=Path, default=Path("runs/written-tables"))
@@ -79,22 +83,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.what == "page":
         write_page(options.out, options.page)
         return
+    elsewhere = 0
     for pack in options.packs:
         if options.what == "check":
             check_pack(pack, options)
         else:
-            run_pack(pack, options)
+            elsewhere += run_pack(pack, options)
+    if elsewhere:
+        raise SystemExit(LEFT_TO_OTHERS)
 
 
-def run_pack(pack: str, options: argparse.Namespace) -> None:
-    """Both studies of a pack, seed by seed, so that they share the networks that no table has a part in."""
+def run_pack(pack: str, options: argparse.Namespace) -> int:
+    """Both studies of a pack, seed by seed, so that they share the networks that no table has a part in.
+
+    Returns:
+        How many cells other jobs are at.
+    """
+    elsewhere = 0
     for last in range(len(options.seeds)):
         for kind in CONDITIONS:
             plan = plan_of(pack, kind, options.seeds[: last + 1], options.steps, options.regimes)
             left = run(plan, folder := options.out / f"{pack}-{kind}", processes=1)
+            elsewhere += left
             if last + 1 == len(options.seeds) and not left:
                 compare(plan, folder)
                 print(f"{pack}, {kind} table: done", flush=True)
+    return elsewhere
 
 
 def check_pack(pack: str, options: argparse.Namespace) -> None:

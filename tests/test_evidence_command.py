@@ -65,8 +65,10 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.fixture
-def oven(command: Any, tmp_path: Path) -> Any:
-    """Two pages of one part each, a place for them, and what was measured."""
+def oven(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two pages of one part each, a place for them, and what was measured; the code is as `code` says."""
+    code = {"auto": "1", "data": "1"}
+    monkeypatch.setattr(command.origin.Code, "rooms", lambda *_: dict(code))
     script = tmp_path / "bake.py"
     script.write_text(SCRIPT.format(benchmarks=str(BENCHMARKS), here=str(tmp_path)))
 
@@ -74,7 +76,7 @@ def oven(command: Any, tmp_path: Path) -> Any:
         step = f"python {script} {name} --out {{run}}/{name}.jsonl"
         part = command.evidence_parts.Part(name, (step,), (f"{step} ",), 1, **more)
         return command.evidence_parts.Page(
-            name, "baked.md", f"{step} --page {{docs}}/baked.md", (part,), (), section=True
+            name, "baked.md", f"{step} --page {{docs}}/baked.md", (part,), section=True
         )
 
     pages = [page("bread"), page("cake")]
@@ -91,9 +93,20 @@ def oven(command: Any, tmp_path: Path) -> Any:
         found = next(each for each in pages if each.name == name)
         return command.evidence.state(found, found.parts[0], command.evidence.Place(out, docs))
 
+    def change(way: str) -> None:
+        """The code changes while a part runs, from here on."""
+
+        def waits(_: Any, log: Path, *__: Any) -> Any:
+            log.touch()
+            code["auto"] = "2"
+            return {"done": 0, "failed": 3, "out of time": None}[way]
+
+        monkeypatch.setattr(command.evidence, "execute", waits)
+
     return SimpleNamespace(
-        page=page, pages=pages, out=out, docs=docs, main=main, measured=measured, state=state, here=tmp_path
-    )
+        page=page, pages=pages, out=out, docs=docs, main=main, measured=measured, state=state, here=tmp_path,
+        code=code, change=change,
+    )  # fmt: skip
 
 
 def test_what_is_done_is_not_run_again_and_its_page_says_what_made_it(oven: Any, command: Any) -> None:
@@ -135,9 +148,9 @@ def test_a_part_that_ended_halfway_goes_on_and_the_others_do_not_wait(
 
 def test_a_part_that_another_process_runs_is_left_to_it(oven: Any, command: Any, capsys: Any) -> None:
     place = command.evidence.Place(oven.out, oven.docs)
-    folder = place.folder(oven.pages[0])
-    folder.mkdir(parents=True)
-    with own(folder, "bread.claim"):
+    folder = place.folder(oven.pages[0].parts[0])
+    oven.out.mkdir(parents=True)
+    with own(oven.out, f"{folder.name}.claim"):
         assert oven.main("run") == 0
     assert "bread: another process runs it" in capsys.readouterr().out
     assert oven.measured() == ["cake 1", "cake 2"]
@@ -160,13 +173,13 @@ def test_other_code_begins_anew_and_the_page_is_marked_until_then(oven: Any, com
     assert oven.main("run", "bread") == 0
     other = oven.page("bread")
     part = command.evidence_parts.Part("bread", (f"{other.parts[0].steps[0]} ",), (), 1)
-    pages = [command.evidence_parts.Page("bread", "baked.md", other.write, (part,), (), section=True)]
+    pages = [command.evidence_parts.Page("bread", "baked.md", other.write, (part,), section=True)]
     place = command.evidence.Place(oven.out, oven.docs)
     assert command.evidence.state(pages[0], part, place) == "stale: done by other code"
     assert oven.main("marks", pages=pages) == 0
     text = (oven.docs / "baked.md").read_text()
     assert "**Not run again yet.** Made by version" in text
-    assert "Since then the benchmark's own settings have changed." in text
+    assert "Since then the settings of `bread` have changed." in text
     assert oven.main("run", pages=pages) == 0
     assert oven.measured() == ["bread 1", "bread 2"] * 2, "numbers of two versions are not mixed"
     assert "Not run again yet" not in (oven.docs / "baked.md").read_text()
@@ -185,38 +198,264 @@ def test_pages_tell_what_ran_elsewhere(oven: Any, capsys: Any) -> None:
     path.write_text(json.dumps(records))
     today = records["bread"]["dates"][0]
     assert oven.state("bread") == f"stale: its page is of other code, {today}"
-    assert oven.state("cake") == "not run", "of a page in part nobody knows elsewhere which parts are whole"
+    assert oven.state("cake").startswith("done"), (
+        "of a part that the page lacks nothing follows for the others"
+    )
+    records["cake"]["partly"] = ["cake"]
+    path.write_text(json.dumps(records))
+    assert oven.state("cake") == "not run"
 
 
-def test_a_page_in_part_takes_no_older_ones_place(oven: Any, command: Any, capsys: Any) -> None:
-    assert oven.main("run") == 0
-    before = (oven.docs / "baked.md").read_text()
+def test_a_page_takes_no_older_ones_place_that_shows_more(oven: Any, command: Any, capsys: Any) -> None:
     parts = command.evidence_parts
-    step = oven.pages[0].parts[0].steps[0]
-    halves = (parts.Part("crust", (f"{step} ",), (), 1), parts.Part("crumb", (f"{step}  ",), (), 1))
-    pages = [parts.Page("bread", "baked.md", oven.pages[0].write, halves, (), section=True)]
+    bread = oven.pages[0]
+    halves = [
+        parts.Part(name, (f"python {oven.here}/bake.py {name} --out {{run}}/bread.jsonl",), (), 1)
+        for name in ("crust", "crumb")
+    ]
+    pages = [parts.Page("bread", "baked.md", bread.write, tuple(halves), section=True)]
+
+    def missing() -> list[str]:
+        return list(json.loads((oven.docs / "evidence.json").read_text())["bread"]["missing"])
+
+    assert oven.main("run", pages=pages) == 0
+    assert len(oven.measured()) == 4, "the page measures nothing again: it is of what the parts have left"
+    oven.code["auto"] = "2"
     assert oven.main("run", "crust", pages=pages) == 0
     assert "page bread stays the older one until crumb ran" in capsys.readouterr().out
-    assert json.loads((oven.docs / "evidence.json").read_text())["bread"]["missing"] == []
+    assert missing() == []
     assert "**Not run again yet.**" in (oven.docs / "baked.md").read_text()
     assert oven.main("pages", pages=pages) == 0
-    assert json.loads((oven.docs / "evidence.json").read_text())["bread"]["missing"] == ["crumb"]
+    assert missing() == ["crumb"]
     assert "Not run: crumb." in (oven.docs / "baked.md").read_text()
     assert oven.main("run", "crumb", pages=pages) == 0
-    after = (oven.docs / "baked.md").read_text()
-    assert "Not run" not in after
-    assert after.count("measured: [1, 2]") == before.count("measured: [1, 2]")
+    assert missing() == []
+    assert "Not run" not in (oven.docs / "baked.md").read_text()
 
 
+def test_a_part_is_stale_by_its_own_commands_alone(oven: Any, command: Any) -> None:
+    parts = command.evidence_parts
+
+    def page(crumb: str) -> Any:
+        step = f"python {oven.here}/bake.py x --out {{run}}"
+        steps = {"crust": step + "/a.jsonl", "crumb": step + crumb}
+        made = tuple(parts.Part(name, (each,), (), 1) for name, each in steps.items())
+        return parts.Page("bread", "baked.md", "python -c pass", made, section=True)
+
+    place = command.evidence.Place(oven.out, oven.docs)
+    before, after = page("/b.jsonl"), page("/c.jsonl")
+    folders = [[place.folder(part) for part in each.parts] for each in (before, after)]
+    assert folders[0][0] == folders[1][0]
+    assert folders[0][1] != folders[1][1]
+    record = {"rooms": before.version(), "missing": []}
+    assert command.marks.changed(record, after.version()) == ["part crumb"]
+    assert command.marks.changed({**record, "missing": ["crumb"]}, after.version()) == []
+
+
+@pytest.mark.parametrize("way", ["done", "failed", "out of time"])
 def test_code_that_changes_while_a_part_runs_makes_no_evidence(
-    oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    oven: Any, command: Any, capsys: Any, way: str
 ) -> None:
-    digests = iter(range(1000))
-    folder = command.evidence.Place(oven.out, oven.docs).folder(oven.pages[0])
-    monkeypatch.setattr(command.evidence.Place, "folder", lambda *_: folder)
-    monkeypatch.setattr(command.origin, "rooms", lambda *_: {"auto": str(next(digests))})
+    folder = command.evidence.Place(oven.out, oven.docs).folder(oven.pages[0].parts[0])
+    oven.change(way)
     assert oven.main("run", "bread") == 1
     assert "the code changed while it ran" in capsys.readouterr().out
+    oven.code["auto"] = "1"
+    assert oven.state("bread") == "not run", "its runs by the code before are put aside"
+    assert not folder.exists()
+    assert [path.is_dir() for path in oven.out.glob(f"{folder.name}.mixed-*")] == [True]
+    assert not (oven.docs / "baked.md").exists()
+
+
+def test_a_part_is_done_once_its_results_are_there_and_still_its_own(
+    oven: Any, command: Any, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = oven.here / "leaves.py"
+    script.write_text("import sys\nsys.exit(75)\n")
+    part = command.evidence_parts.Part("bread", (f"python {script} {{run}}",), (), 1, outputs=("loaf", "bun"))
+    pages = [command.evidence_parts.Page("bread", "baked.md", "python none", (part,), section=True)]
+    assert oven.main("run", pages=pages) == 0, "work at other jobs is no failure"
+    assert "bread: the rest is at other jobs" in capsys.readouterr().out
+    script.write_text("import sys\nopen(sys.argv[1] + '/loaf', 'w')\n")
+    assert oven.main("run", pages=pages) == 0
+    assert "bread: not there yet: bun, of 1" in capsys.readouterr().out
+    script.write_text("import sys\nopen(sys.argv[1] + '/bun', 'w')\n")
+    monkeypatch.setattr(
+        command.evidence.Claim, "check", lambda _: (_ for _ in ()).throw(RuntimeError("taken"))
+    )
+    with pytest.raises(RuntimeError, match="taken"):
+        oven.main("run", pages=pages)
+    place = command.evidence.Place(oven.out, oven.docs)
+    assert not place.record(part)["done"]
+    monkeypatch.undo()
+
+
+def test_minutes_of_a_session_that_is_killed_are_kept(
+    oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = oven.pages[0].parts[0]
+    place = command.evidence.Place(oven.out, oven.docs)
+    oven.out.mkdir()
+    with own(oven.out, "x.claim") as claim:
+        running = command.evidence.Running(part, place, claim)
+        running.started -= 600
+        assert running.goes_on()
+        oven.code["auto"] = "2"
+        assert not running.goes_on()
+    session = json.loads(running.path.read_text())["sessions"][-1]
+    assert session["minutes"] >= 10
+    assert session["end"] == ""
+
+
+def test_what_waits_is_looked_at(oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.evidence, "LOOK", 0.01)
+    waits = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+    assert command.evidence.execute(waits, oven.here / "log", None, lambda: False) is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a system does not tell a child")
+def test_what_runs_ends_with_a_command_that_is_killed(
+    oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fifo, begun = oven.here / "fifo", []
+    os.mkfifo(fifo)
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        subprocess, "Popen", lambda words, **more: (begun.append(words), popen(words, **more))[1]
+    )
+    waits = f"import threading; file = open({str(fifo)!r}, 'w'); threading.Event().wait()"
+    command.evidence.execute([sys.executable, "-c", "pass"], oven.here / "log")
+    words = [waits if each == "pass" else each for each in begun[0]]
+    process = popen([sys.executable, "-c", f"import subprocess; subprocess.run({words!r})"])
+    with fifo.open() as file:
+        process.kill()
+        assert file.read() == "", "the part is gone, too"
+    process.wait()
+
+
+def test_a_page_whose_findings_fail_stays_the_older_one(
+    oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert oven.main("run", "bread") == 0
+    before = {name: (oven.docs / name).read_text() for name in ("baked.md", "evidence.json")}
+
+    def fails(name: str, *_: Any) -> dict[str, Any]:
+        return {"bread": lambda: 1 / 0, "cake": dict}[name]()
+
+    monkeypatch.setattr(command.evidence.findings, "facts_of", fails)
+    assert oven.main("run") == 1
+    assert "page bread failed: its findings: ZeroDivisionError" in capsys.readouterr().out
+    records = json.loads((oven.docs / "evidence.json").read_text())
+    assert records["bread"] == json.loads(before["evidence.json"])["bread"]
+    assert "<!-- made: cake -->" in (oven.docs / "baked.md").read_text(), "the others are written"
+
+
+def test_a_page_that_fails_takes_no_mark_from_those_before(
+    oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert oven.main("run", "bread") == 0
+    facts_of = command.evidence.findings.facts_of
+
+    def stopped(name: str, *more: Any) -> Any:
+        if name == "cake":
+            raise KeyboardInterrupt
+        return facts_of(name, *more)
+
+    monkeypatch.setattr(command.evidence.findings, "facts_of", stopped)
+    (oven.docs / "baked.md").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        oven.main("run")
+    assert "<!-- made: bread -->" in (oven.docs / "baked.md").read_text()
+
+
+# -- runs by hand --------------------------------------------------------------------------------------
+
+
+def by_hand(folder: Path, codes: list[str], **about: Any) -> None:
+    study = folder / "features" / "digits.few-class"
+    study.mkdir(parents=True)
+    (study / "summary.json").write_text("{}")
+    (study / "environment.json").write_text(json.dumps(about))
+    (folder / "features" / "about.json").write_text(json.dumps({"code": codes}))
+
+
+def test_runs_by_hand_are_adopted_with_what_they_tell(
+    oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    folder, parts = oven.here / "by-hand", command.evidence_parts
+    sessions = [{"started": "2026-01-02T03:04:05", "duration": 60.0}, {"started": "2026-01-03T00:00:00"}]
+    by_hand(folder, ["abc"], versions={"concord": "0.1", "python": "3.11"}, sessions=sessions, threads=1)
+    script = oven.here / "write.py"
+    script.write_text("import sys\nopen(sys.argv[2], 'w').write('# Page\\n' + sys.argv[1])\n")
+    oven.docs.mkdir()
+    studies = ("features/digits.few-class/summary.json", "features/digits.full/summary.json")
+    made = (
+        parts.Part("a", ("python a",), (), 1, outputs=studies),
+        parts.Part("b", ("python b",), (), 1, outputs=("features/x.full/summary.json",)),
+    )
+    pages = [parts.Page("board", "board.md", f"python {script} {{run}} {{docs}}/board.md", made)]
+    seen: list[Any] = []
+    code = command.origin.Code
+    monkeypatch.setattr(command.evidence.findings, "facts_of", lambda *_: {})
+    monkeypatch.setattr(command.origin, "Code", lambda commit=None: (seen.append(commit), code())[1])
+    assert oven.main("adopt", "board", str(folder), pages=pages) == 0
+    assert "abc" in seen, "digests are of the files of that commit"
+    record = json.loads((oven.docs / "evidence.json").read_text())["board"]
+    assert (record["version"], record["code"], record["minutes"]) == ("0.1", ["abc"], 1.0)
+    assert record["dates"] == ["2026-01-02", "2026-01-03"]
+    assert (record["partly"], record["missing"]) == (["a"], ["b"])
+    text = (oven.docs / "board.md").read_text()
+    assert str(folder) in text, "the page is written of the folder itself"
+    assert "on an unknown processor, Python 3.11, torch unknown, one thread. In part: a. Not run: b." in text
+    oven.code["auto"] = "2"
+    assert oven.main("marks", pages=pages) == 0
+    assert "Since then the code of `auto` has changed." in (oven.docs / "board.md").read_text()
+    assert sorted(path.name for path in folder.iterdir()) == ["features"], "nothing is written into it"
+    for name, said in (("empty", "no finished study"), ("dirty", "name them by --code")):
+        if name == "dirty":
+            by_hand(oven.here / name, ["abc-dirty"])
+        with pytest.raises(SystemExit, match=said):
+            oven.main("adopt", "board", str(oven.here / name), pages=pages)
+
+
+def test_digests_are_of_a_commits_own_files(command: Any, tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
+    room = tmp_path / "src" / "concord" / "auto"
+    room.mkdir(parents=True)
+    (room / "a.py").write_text("x = 1\n")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *words], check=True)
+    first = command.origin.commit(tmp_path)
+    code = command.origin.Code
+    assert code(first, tmp_path).rooms() == code(root=tmp_path).rooms()
+    (tmp_path / "notes.txt").write_text("of no account")
+    assert command.origin.commit(tmp_path) == first
+    (room / "a.py").write_text("x = 20\n")
+    assert command.origin.commit(tmp_path) == f"{first}-dirty"
+    assert code(first, tmp_path).rooms() != code(root=tmp_path).rooms()
+    with pytest.raises(LookupError, match="no commit"):
+        code("0123456", tmp_path)
+    same = command.evidence.same
+    assert same([{"a": "1", "b": "1"}, {"a": "1", "b": "2", "c": "3"}]) == {"a": "1", "b": "", "c": ""}
+
+
+def test_runs_of_several_parts_are_one_folder_that_writes_to_none_of_them(
+    command: Any, tmp_path: Path
+) -> None:
+    for part, code in (("a", "1"), ("b", "2")):
+        study = tmp_path / part / "features" / f"{part}.few"
+        study.mkdir(parents=True)
+        (study / "summary.json").write_text(part)
+        (tmp_path / part / "features" / "about.json").write_text(json.dumps({"code": [code]}))
+        (tmp_path / part / "all.jsonl").write_text(f"{part}\n")
+    parts = [tmp_path / "a", tmp_path / "b"]
+    for _ in range(2):
+        whole = command.evidence.gathered(parts, tmp_path / "whole")
+    assert json.loads((whole / "features" / "about.json").read_text()) == {"code": ["1", "2"]}
+    assert (whole / "all.jsonl").read_text().split() == ["a", "b"]
+    assert [path.read_text() for path in sorted(whole.glob("*/*.*/summary.json"))] == ["a", "b"]
+    assert (parts[0] / "all.jsonl").read_text() == "a\n"
+    assert json.loads((parts[0] / "features" / "about.json").read_text()) == {"code": ["1"]}
 
 
 def test_quick_pages_lie_beside_the_runs_and_say_what_they_are(oven: Any, command: Any) -> None:
@@ -257,7 +496,7 @@ def test_what_runs_ends_with_the_command_and_goes_on_next_time(oven: Any, comman
         f"import sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\n"
         "import evidence\nfrom evidence_parts import Page, Part\n"
         f"part = Part('bread', ('python {waits} {{run}}',), (), 1)\n"
-        "evidence.program([Page('bread', 'baked.md', 'python none', (part,), ())])\n"
+        "evidence.program([Page('bread', 'baked.md', 'python none', (part,))])\n"
     )
     words = [sys.executable, str(driver), "run", "--out", str(oven.out), "--docs", str(oven.docs)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
@@ -267,7 +506,7 @@ def test_what_runs_ends_with_the_command_and_goes_on_next_time(oven: Any, comman
     _, said = process.communicate()
     assert process.returncode == 1
     assert "stopped; the same command goes on" in said
-    (record,) = oven.out.rglob("bread.part.json")
+    (record,) = oven.out.glob("bread-*.part.json")
     assert json.loads(record.read_text())["sessions"][-1]["end"] == "stopped"
     assert not list(oven.out.rglob("*.claim"))
 
@@ -282,20 +521,92 @@ def test_an_unknown_part_is_refused(oven: Any, capsys: Any) -> None:
 # -- marks ---------------------------------------------------------------------------------------------
 
 
-def test_words_about_code_are_no_code(command: Any, tmp_path: Path) -> None:
-    room = tmp_path / "src" / "concord" / "auto"
-    room.mkdir(parents=True)
+def test_words_about_code_are_no_code(command: Any) -> None:
+    code_of = command.origin.code_of
+    first = code_of('"""Words."""\n\nx = 1\n')
+    assert code_of('"""Other\n\nwords."""\n# why\nx = 1  # what\n"""Of x."""\n') == first
+    assert code_of('"""Words."""\n\nx = "Words."\n') != first
+    assert code_of('"""Words."""\n\nx = 2\n') != first
+    held = 'x = """\n# a line of the text\n{}"""  # why\n'
+    assert code_of(held.format("")) != code_of(held.format("\n")), "text that the code holds stays whole"
+    assert "# a line of the text" in code_of(held)
+    assert "why" not in code_of(held)
+    assert "# b" in code_of("x = f'{1} # b'\n")
 
-    def digest(text: str) -> str:
-        (room / "a.py").write_text(text)
-        # A file system may keep times too coarsely for two writes of a test.
-        command.origin._code_at.cache_clear()
-        return command.origin.rooms(["auto"], tmp_path)["auto"]
 
-    first = digest('"""Words."""\n\nx = 1\n')
-    assert digest('"""Other\n\nwords."""\n# why\nx = 1\n"""Of x."""\n') == first
-    assert digest('"""Words."""\n\nx = "Words."\n') != first
-    assert digest('"""Words."""\n\nx = 2\n') != first
+def test_the_whole_package_counts_but_what_moves_no_number(command: Any, tmp_path: Path) -> None:
+    package = ("__init__", "losses/a", "metrics", "study/plan", "study/peers/a", "study/pages/a", "cli/a")
+    files = {f"src/concord/{name}.py": "x = 1" for name in package} | {
+        "src/concord/relations/t.csv": "1",
+        "benchmarks/bake.py": "from page import table\ndef one():\n    import oven",
+        "benchmarks/page.py": "x = 1",
+        "benchmarks/oven.py": "x = 1",
+        "configs/studies/a.yaml": "config: ../b.yaml",
+        "configs/b.yaml": "rows: 1",
+        "examples/tables/a.csv": "1",
+    }
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    steps = ("python bake.py --out {run}", "concord study configs/studies/a.yaml --out {run}")
+    part = command.evidence_parts.Part("a", steps, (), 1, files=("examples/tables/a.csv",))
+
+    def version() -> dict[str, str]:
+        return dict(part.version(code=command.origin.Code(root=tmp_path)))
+
+    before = version()
+    assert set(before) == {"losses", "metrics", "study/plan", "study/peers", "relations", "part a"}
+    own = ("benchmarks/bake.py", "benchmarks/oven.py", "configs/studies/a.yaml", "configs/b.yaml")
+    none = (
+        "benchmarks/page.py",
+        *(f"src/concord/{name}.py" for name in ("cli/a", "study/pages/a", "__init__")),
+    )
+    told = (
+        {key: ["part a"] for key in (*own, "examples/tables/a.csv")}
+        | {key: [] for key in none}
+        | {
+            "src/concord/losses/a.py": ["losses"],
+            "src/concord/metrics.py": ["metrics"],
+            "src/concord/study/peers/a.py": ["study/peers"],
+            "src/concord/relations/t.csv": ["relations"],
+        }
+    )
+    for name, wanted in told.items():
+        path = tmp_path / name
+        path.write_text(files[name] + "\ny = 12" if name.endswith(".py") else files[name] + " # longer")
+        now = version()
+        assert [key for key in now if now[key] != before[key]] == wanted, name
+        before = now
+
+
+def test_every_part_rests_on_what_it_is_run_by(command: Any) -> None:
+    code = command.origin.Code()
+    parts = {part.name: part for page in command.evidence_parts.PAGES for part in page.parts}
+    reached = {
+        "safety": {"benchmarks/problems.py"}, "side-by-side": {"benchmarks/many_rows.py"},
+        "board-mushroom": {"benchmarks/board.py", "configs/mushroom.yaml", "configs/studies/mushroom.yaml"},
+        "study-mushroom": {"configs/studies/mushroom.yaml"}, "libmtl": {"benchmarks/libmtl.yaml"},
+        "written-tables": {"examples/tables/mushroom.csv", "benchmarks/board.py"},
+        "images": {"benchmarks/data.py"},
+    }  # fmt: skip
+    for name, wanted in reached.items():
+        assert wanted <= set(parts[name].reached(code)), name
+    rooms = set(code.rooms())
+    assert {
+        "networks",
+        "losses",
+        "metrics",
+        "tasks",
+        "estimator",
+        "study/plan",
+        "study/problems",
+        "study/running",
+    } <= rooms
+    assert set(command.origin.LESS) <= set(code.rooms(())), "rooms that there are"
+    assert "cli" in parts["start"].version(code=code)
+    targets = command.evidence_parts.TARGETS
+    assert all(f"examples/tables/{pack}.csv" in code for pack in targets)
 
 
 def test_a_mark_names_the_rooms_that_have_changed(command: Any) -> None:
@@ -306,6 +617,8 @@ def test_a_mark_names_the_rooms_that_have_changed(command: Any) -> None:
     assert fresh == "*Made by version 0.1.0 (code abc), 2026-01-01 to 2026-01-03. `make it` makes it again.*"
     stale = words(record, {"auto": "3", "data": "2", "learners": "1"}, "make it")
     assert "Since then the code of `auto` and `learners` has changed." in stale
+    many = words(record, dict.fromkeys("abcdefgh", "9"), "make it")
+    assert "the code of `a`, `b`, `c`, `d`, `e`, `f` and 2 more has changed" in many
     assert "Not run: a, b." in words({**record, "missing": ["a", "b"]}, {"auto": "1"}, "x")
     assert words(None, {}, "make it").startswith("> **Of unknown code.**")
 
@@ -356,8 +669,6 @@ def test_parts_fit_two_hours_and_name_what_there_is(command: Any) -> None:
         assert words[0] in ("python", "concord")
         assert words[0] == "concord" or (BENCHMARKS / words[1]).is_file(), words[1]
         assert "{run}" in " ".join(words)
-    assert all((BENCHMARKS / script).is_file() for page in pages for script in page.code)
-    assert all(page.version() for page in pages), "rooms that there are"
     quick = {page.name for page in pages for part in page.parts if part.quick}
     assert quick == {page.name for page in pages}, "each page is written in small, too"
 
@@ -374,9 +685,10 @@ def test_every_measured_page_of_the_documentation_is_marked(command: Any) -> Non
 @pytest.mark.slow  # it goes with every change of the code; `make evidence ARGUMENTS=marks` mends it
 def test_no_page_of_older_code_passes_for_one_of_todays(command: Any) -> None:
     records = command.marks.read_records(ROOT / "docs")
+    code = command.origin.Code()
     for page in command.evidence_parts.PAGES:
         record = records.get(page.name)
-        if record is None or not command.marks.changed(record, page.version()):
+        if record is None or not command.marks.changed(record, page.version(code=code)):
             continue
         mark = (ROOT / "docs" / page.file).read_text().split(f"<!-- made: {page.name} -->")[1]
         assert mark.startswith("\n> **Not run again yet.**"), page.name
@@ -388,7 +700,7 @@ def test_a_folder_without_git_is_of_unknown_code(command: Any, tmp_path: Path) -
 
 def test_without_runs_the_page_names_what_makes_each_section(command: Any, tmp_path: Path) -> None:
     pages = {page.name: page for page in command.evidence_parts.PAGES}
-    command.evidence_page.write(tmp_path, {}, pages, "RUN")
+    command.evidence_page.write(tmp_path, {}, pages, {name: {} for name in pages}, "RUN")
     text = (tmp_path / "evidence.md").read_text()
     heads = re.findall(r"^## (.*)$", text, flags=re.MULTILINE)
     assert heads[:3] == ["Does it help?", "Does it harm?", "Against what you would use instead"]
@@ -399,7 +711,8 @@ def test_without_runs_the_page_names_what_makes_each_section(command: Any, tmp_p
 
 def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> None:
     pages = {page.name: page for page in command.evidence_parts.PAGES}
-    version = pages["method"].version()
+    now = {name: {"auto": "1"} for name in pages}
+    version = now["method"]
     made = {"version": "0", "code": ["abc"], "dates": ["2026-01-01"], "rooms": version, "missing": []}
     method = {
         "seeds": 5, "real": ["b"], "cost": 6.5, "significantly worse": [1, 4],
@@ -413,7 +726,7 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
         "against": [{"other": "x", "packs": 3, "points": [2.0, 1.0, 3.0]}],
     }  # fmt: skip
     records = {"method": {**made, "facts": method}, "board": {**made, "rooms": {}, "facts": board}}
-    command.evidence_page.write(tmp_path, records, pages, "RUN")
+    command.evidence_page.write(tmp_path, records, pages, now, "RUN")
     text = (tmp_path / "evidence.md").read_text()
     assert "gains +6.0 points on scarce classes (2 packs)" in text
     assert "lies above zero in 1 and below it in 0" in text
