@@ -23,7 +23,7 @@ from concord.study import (
     resampled_means,
     signed_rank,
 )
-from page import table
+from page import TESTED, UNTESTED, table
 
 Array = npt.NDArray[np.float64]
 Block = tuple[str, str, str]
@@ -144,12 +144,12 @@ def table_of(
     rows = []
     for name in dict.fromkeys(name for block in blocks.values() for name in block):
         own = [
-            row
+            (row, len(summary["seeds"]) >= TESTED)
             for summary in summaries.values()
             for row in summary["verdicts"]
             if row["condition"] == name and row["baseline"] == "single-task"
         ]
-        said = [row["verdict"] for row in own]
+        said = [row["verdict"] for row, tested in own if tested]
         rows.append(
             {
                 "condition": name,
@@ -157,10 +157,10 @@ def table_of(
                 "interval": spread.get(name),
                 "first": first.get(name),
                 "cut": at_thresholds.get(name),
-                "comparisons": len(own),
+                "comparisons": len(said),
                 "worse": said.count("inferior"),
                 "better": said.count("superior"),
-                "lowest": min((float(row["difference"]) for row in own), default=None),
+                "lowest": min((float(row["difference"]) for row, _ in own), default=None),
             }
         )
     rows.sort(key=lambda row: np.inf if row["rank"] is None else row["rank"])
@@ -202,11 +202,14 @@ def against(
 
 
 def behind(blocks: Mapping[Block, Mapping[str, float]], ours: str = OURS) -> list[tuple[Block, str, float]]:
-    """Blocks in which ours is not first: the block, who is, and by how many points; the furthest first."""
+    """Blocks in which ours is not first: the block, who is, and by how many points; the furthest first.
+
+    `BEST` does not count: it is one of the others.
+    """
     out = []
     for block, values in blocks.items():
         if ours in values:
-            best = max(values, key=lambda name: values[name])
+            best = max((name for name in values if name != BEST), key=lambda name: values[name])
             if values[best] > values[ours]:
                 out.append((block, best, values[best] - values[ours]))
     return sorted(out, key=lambda each: -each[2])
@@ -279,7 +282,12 @@ def standing(rows: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> lis
         return [f"`{OURS}` has no rank here: it did not run on every pack."]
     place = names.index(OURS) + 1
     mine = ranked[place - 1]
-    said = f"`{OURS}` is number {place} of {len(ranked)} by mean rank, with {mine['worse']} significant negative transfers."
+    transfers = (
+        f"in {mine['worse']} of {mine['comparisons']} comparisons with single-task networks a negative transfer is significant"
+        if mine["comparisons"]
+        else f"negative transfer was {UNTESTED}: that takes {TESTED} seeds"
+    )
+    said = f"`{OURS}` is number {place} of {len(ranked)} by mean rank; {transfers}."
     if len(ranked) == 1:
         return [said]
     other = ranked[1 if place == 1 else 0]

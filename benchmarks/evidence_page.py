@@ -13,7 +13,7 @@ from typing import Any
 
 import marks
 from concord.files import write_text
-from page import table
+from page import TESTED, UNTESTED, table
 
 BLUE, ORANGE, GREY = "#2b6cb0", "#c05621", "#888888"
 Facts = dict[str, Any]
@@ -44,14 +44,21 @@ class Told:
             if record is None:
                 lines.append(f"- {link}: not run; {run}.")
                 continue
-            dates = f"{record['dates'][-1]}, code {', '.join(record['code'])}"
+            places = "; ".join(dict.fromkeys(marks.place(each) for each in record.get("machines", [])))
+            dates = (
+                f"{record['dates'][-1]}, code {', '.join(record['code'])}{f', on {places}' if places else ''}"
+            )
             if record.get("quick"):
-                lines.append(f"- {link}: {marks.QUICK.strip('> ')}")
+                lines.append(f"- {link}: {marks.QUICK.strip('> ')} ({dates})")
             elif marks.changed(record, self.now[name]):
                 what = "its numbers are" if self.facts(name) is None else "these numbers are"
                 lines.append(f"- {link}: **not run again yet**, {what} of an older version ({dates}); {run}.")
             else:
-                rest = f", {len(record['missing'])} of its parts not run" if record.get("missing") else ""
+                counts = [
+                    (len(record.get(key, [])), said)
+                    for key, said in (("partly", "in part"), ("missing", "not run"))
+                ]
+                rest = "".join(f", {count} of its parts {said}" for count, said in counts if count)
                 lines.append(f"- {link}: by today's code ({dates}{rest}); {run}.")
         return ["", *lines] if lines else []
 
@@ -71,7 +78,8 @@ def write(
         *([marks.QUICK, ""] if quick else []),
         "What was measured, in the order of the questions that one has. This page is written by `make evidence` from the",
         "records of what has run (`evidence.json`): nothing on it is typed by hand, and each section names what makes it.",
-        "Points are differences x 100 of balanced accuracy (classes) or mean F1 (labels) on test rows.",
+        "Points are differences x 100 of a metric on test rows, which each section names; a difference is tested from three",
+        "paired seeds on, and an interval is Student's over seeds at 95 %.",
         "",
         "## Does it help?",
         "",
@@ -80,12 +88,12 @@ def write(
         "",
         "## Does it harm?",
         "",
-        *_harms(told.facts("method"), told.facts("safety"), docs),
+        *(_harms(told.facts("method"), docs) + _worlds(told.facts("safety")) or [NOTHING]),
         *told.source("method", "safety", "guard-level"),
         "",
         "## Against what you would use instead",
         "",
-        *_rivals(told.facts("board")),
+        *(_rivals(told.facts("board")) + _libmtl(told.facts("libmtl")) or [NOTHING]),
         *told.source("board", "results", "libmtl", "written-tables-check", "written-tables", "audit"),
         "",
         "## What it costs",
@@ -114,70 +122,128 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
+OTHERS = {
+    "single-task": "over single-task networks",
+    "balanced-shared": "over one shared network",
+    "none": "over `auto` without the table",
+}
+"""What a gain is over, by its name in the findings."""
+
+METHOD_METRICS = "Metrics: balanced accuracy of classes, mean F1 of labels"
+
+
 def _helps(facts: Facts | None, docs: Path) -> list[str]:
     if not facts:
         return [NOTHING]
     gains = facts["gains"]
-    sure = [each for each in gains if _span(each["points"])[1] > 0]
-    below = [each for each in gains if _span(each["points"])[2] < 0]
-    by_task = {
-        role: [each["points"][0] for each in gains if each["task"] == role] for role in ("class", "label")
-    }
-    means = " and ".join(
-        f"{_mean(values):+.1f} points on scarce {'classes' if role == 'class' else 'labels'} ({len(values)} packs)"
-        for role, values in by_task.items()
-        if values
-    )
-    real = [each["points"][0] for each in gains if each["pack"] in facts["real"]]
+    real = [each for each in gains if each["pack"] in facts["real"]]
+    rows = [
+        [
+            f"{named}{which}",
+            str(len(own)),
+            *(_gains([each[other] for each in own if other in each]) for other in OTHERS),
+        ]
+        for role, named in (("class", "classes"), ("label", "labels"))
+        for which, found in (("", gains), (", packs with real labels", real))
+        if (own := [each for each in found if each["task"] == role])
+    ]
     _figure(
-        [(f"{each['pack']}, {each['task']}", each["points"]) for each in gains],
+        [(f"{each['pack']}, {each['task']}", each["single-task"]) for each in gains],
         docs / "figures" / "evidence-helps.svg",
         "points over single-task networks, the scarce task",
     )
     return [
-        f"With the right table `auto` gains {means} over single-task networks, the mean over packs and {facts['seeds']} seeds. "
-        f"Of {len(gains)} packs and scarce tasks, the 95 % interval over seeds lies above zero in {len(sure)} and below it in {len(below)}. "
-        + (
-            f"On packs whose labels do not follow from the table ({', '.join(facts['real'])}) the mean gain is {_mean(real):+.1f} points."
-            if real
-            else "No pack among them has labels that do not follow from the table."
-        ),
+        f"What `auto` gains with the right table for the scarce task, in points: the mean over packs ({facts['seeds']} seeds), and in how "
+        "many of the packs that have an interval it lies above and below zero. The first two columns hold what sharing gives as "
+        f"well; the last is what the table adds, on the same rows. {METHOD_METRICS}.",
         "",
-        "![Gain of the scarce task by pack, with its interval](figures/evidence-helps.svg)",
+        table(["scarce task", "packs", *OTHERS.values()], rows),
+        "",
+        f"Real labels do not follow from the table: {', '.join(facts['real'])}."
+        if facts["real"]
+        else "No pack among them has labels that do not follow from the table.",
+        "",
+        "![Gain of the scarce task by pack over single-task networks, with its interval](figures/evidence-helps.svg)",
     ]
 
 
-def _harms(facts: Facts | None, worlds: Facts | None, docs: Path) -> list[str]:
-    lines = []
-    if facts and facts["wrong"]:
-        wrong = sorted(facts["wrong"], key=lambda each: each["points"][0])
-        worse, cells = facts["significantly worse"]
-        lowest = wrong[0]
+def _gains(points: Sequence[Sequence[float]]) -> str:
+    """Their mean, and in how many of those that were tested the interval lies above and below zero."""
+    if not points:
+        return "not run"
+    spans = [_span(each) for each in points]
+    tested = [each for each in spans if not math.isnan(each[1])]
+    above, below = sum(low > 0 for _, low, _ in tested), sum(high < 0 for _, _, high in tested)
+    said = f"above in {above}, below in {below} of {len(tested)}" if tested else UNTESTED
+    return f"{_mean([each[0] for each in spans]):+.1f}; {said}"
+
+
+def _harms(facts: Facts | None, docs: Path) -> list[str]:
+    if not facts or not facts["harm"]:
+        return []
+    rows = []
+    for each in facts["harm"]:
+        median, low = each["chance"]
+        tested = each["tested"]
+        rows.append(
+            [
+                each["table"], OTHERS[each["against"]].removeprefix("over "), str(each["cells"]),
+                f"{each['worse']} of {tested}" if tested else UNTESTED,
+                f"{each['below']} of {tested}" if tested else UNTESTED,
+                f"{each['worst']:+.1f} ({each['where']})",
+                "" if low is None else f"{median:+.1f} / {low:+.1f}",
+            ]
+        )  # fmt: skip
+    lines = [
+        "How often `auto` is below either reference, by the table that it is shown. A cell is a pack, regime, task and metric "
+        "(balanced accuracy; mean F1 and average precision of labels). Significantly: one-sided paired t-tests, with Holm's "
+        "correction over the cells of a row, each row by itself. By chance: the worst cell of a method without any effect, at the median "
+        "and at 5 %.",
+        "",
+        table(
+            [
+                "table",
+                "against",
+                "cells",
+                "significantly below",
+                "interval below, uncorrected",
+                "worst cell",
+                "worst by chance",
+            ],
+            rows,
+        ),
+    ]
+    if wrong := sorted(facts["wrong"], key=lambda each: each["points"][0]):
         _figure(
             [("", each["points"]) for each in wrong],
             docs / "figures" / "evidence-harms.svg",
             "points over single-task networks, a shuffled or partly wrong table",
         )
         lines += [
-            f"With a shuffled or a partly wrong table, {worse} of {cells} cells (pack, regime, task, metric) lie "
-            f"significantly below single-task networks, after Holm's correction. The lowest of all is {lowest['points'][0]:+.1f} "
-            f"points ({lowest['where']}).",
             "",
             "![Every cell with a wrong table, sorted, with its interval](figures/evidence-harms.svg)",
         ]
-    if worlds and worlds["lines"]:
-        lines += [
-            "",
-            "Where sources look different or tasks are not related, `auto` against single-task networks:",
-            "",
-            table(["world", "", "balanced accuracy", "label F1", "average precision"], worlds["lines"]),
-        ]
-    return lines or [NOTHING]
+    return lines
+
+
+def _worlds(facts: Facts | None) -> list[str]:
+    if not facts:
+        return []
+    lines, head = [], ["world", "", "balanced accuracy", "label F1", "average precision"]
+    for key, said in (
+        ("odd", "Where sources look different, or tasks are not related"),
+        ("ordinary", "On packs of related tasks"),
+    ):
+        if facts[key]:
+            seeds = " or ".join(map(str, facts["seeds"]))
+            words = f"`auto` against single-task networks: the mean over {seeds} seeds, in brackets the standard error:"
+            lines += ["", f"{said}, {words}", "", table(head, facts[key])]
+    return lines
 
 
 def _rivals(facts: Facts | None) -> list[str]:
     if not facts:
-        return [NOTHING]
+        return []
     rows = [
         [f"`{each['other']}`", str(each["packs"]), *_points(each["points"])]
         for each in sorted(facts["against"], key=lambda each: each["points"][0])
@@ -185,9 +251,23 @@ def _rivals(facts: Facts | None) -> list[str]:
     return [
         *facts["standing"],
         "",
-        "Mean difference of `auto` over packs, in points, with Student's interval over them; the hardest rival first:",
+        "Mean difference of `auto` over packs, in points, with Student's interval over packs; the hardest rival first. "
+        f"{' or '.join(map(str, facts['seeds']))} seeds a pack; metrics: {', '.join(facts['metrics'])}, as [the board](board.md) "
+        "says pack by pack.",
         "",
         table(["against", "packs", "difference", "interval"], rows),
+    ]
+
+
+def _libmtl(facts: Facts | None) -> list[str]:
+    if not facts or not facts["against"]:
+        return []
+    rows = [[name, str(count), f"{mean:+.1f}"] for name, (count, mean) in facts["against"].items()]
+    return [
+        "",
+        "`auto` against LibMTL on one study: the mean difference over regimes and tasks, in points, which is not tested:",
+        "",
+        table(["against", "regimes and tasks", "difference"], rows),
     ]
 
 
@@ -199,12 +279,15 @@ def _points(points: Sequence[float]) -> list[str]:
 def _costs(told: Told) -> list[str]:
     rows = [
         line
-        for name in ("many-rows", "step-cost", "data", "start", "images")
+        for name in ("many-rows", "step-cost", "data", "side-by-side", "start", "images", "relation-scale")
         for line in (told.facts(name) or {}).get("lines", [])
     ]
     cost = (told.facts("method") or {}).get("cost")
     lines = (
-        [f"`auto` trains as much as {cost:g} pairs of single-task models do, by its own account.", ""]
+        [
+            f"`auto` trains as much as {cost:g} pairs of single-task models do where a task is scarce, by its own account.",
+            "",
+        ]
         if cost
         else []
     )
@@ -216,9 +299,11 @@ def _costs(told: Told) -> list[str]:
 def _not_there(told: Told) -> list[str]:
     lines = []
     if method := told.facts("method"):
-        flat = [each for each in method["gains"] if not _span(each["points"])[1] > 0]
-        named = ", ".join(f"{each['pack']} ({each['task']}, {each['points'][0]:+.1f})" for each in flat)
-        lines.append(f"- No sure gain for the scarce task: {named or 'none of the packs'}.")
+        tested = [each for each in method["gains"] if each["single-task"][1] is not None]
+        flat = [each for each in tested if each["single-task"][1] <= 0]
+        named = ", ".join(f"{each['pack']} ({each['task']}, {each['single-task'][0]:+.1f})" for each in flat)
+        said = f"{named or 'none'}, of {len(tested)} packs and tasks that were tested" if tested else UNTESTED
+        lines.append(f"- No sure gain for the scarce task over single-task networks: {said}.")
     if board := told.facts("board"):
         behind = board["behind"]
         text = f"- Another condition is first in {len(behind)} of {board['blocks']} blocks of pack, regime and task"
@@ -227,12 +312,25 @@ def _not_there(told: Told) -> list[str]:
         ]
         lines.append(f"{text}{'; most of all ' + '; '.join(most) if most else ''}.")
     if results := told.facts("results"):
-        bad = {name: counts for name, counts in results["auto"].items() if counts[1]}
-        named = ", ".join(f"{name} ({worse} of {count})" for name, (_, worse, count) in bad.items())
-        lines.append(
-            f"- Case studies in which `auto` is shown to be worse than single-task networks: {named or 'none'}."
-        )
+        for key, what in (("auto", "Case studies"), ("controls", "Their controls, with a shuffled table")):
+            if results[key]:
+                lines.append(f"- {what}: {_worse(results[key])}.")
+        if results["untested"]:
+            lines.append(
+                f"- Case studies of fewer than {TESTED} seeds, {UNTESTED}: {', '.join(results['untested'])}."
+            )
     return lines or [f"No findings are recorded yet: `{told.command} method board results` measures them."]
+
+
+def _worse(counts: Mapping[str, Sequence[int]]) -> str:
+    """How many comparisons of how many studies are to the worse."""
+    bad = {name: worse for name, (_, worse, _) in counts.items() if worse}
+    every = sum(count for _, _, count in counts.values())
+    named = f" ({', '.join(f'{name} {worse}' for name, worse in bad.items())})" if bad else ""
+    return (
+        f"`auto` is shown to be worse than single-task networks in {sum(bad.values())} of {every} comparisons, "
+        f"in {len(bad)} of {len(counts)} studies{named}"
+    )
 
 
 def _tables(docs: Path) -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from held import Held
+from page import TESTED
 
 Facts = dict[str, Any]
 Measured = Sequence[tuple[dict[str, Any], Any]]
@@ -22,10 +24,10 @@ def facts_of(name: str, folder: Path, docs: Path) -> Facts:
 
 
 def _interval(values: Any) -> list[float | None]:
-    """Mean and 95 % interval over seeds, rounded; no interval where there is one seed."""
+    """Mean and 95 % interval over seeds, rounded; no interval where there are too few seeds for a test."""
     from concord.study import paired
 
-    if len(values) < 2:
+    if len(values) < TESTED:
         return _rounded((float(values.mean()), math.nan, math.nan))
     found = paired(values)
     return _rounded((found.mean, found.low, found.high))
@@ -35,33 +37,52 @@ def _rounded(points: Iterable[Any]) -> list[float | None]:
     return [None if math.isnan(value) else round(float(value), 2) for value in points]
 
 
+AGAINST = ("single-task", "balanced-shared", "none")
+"""What a gain is over: what one would do without this package, sharing alone, and `auto` without the table."""
+
+
 def method_facts(folder: Path, docs: Path) -> Facts:
-    """Gains of the scarce task by pack with the right table; every cell with a wrong one; what `auto` costs."""
+    """Gains of the scarce task by pack with the right table, over three others; harm with each table; the cost."""
     import polars as pl
 
     import method_page
     import search_table
 
     frame, main = method_page.load(folder / "features"), "auto-standard"
-    gains, wrong = [], []
+    if not len(frame):
+        return {}
+    gains: list[Facts] = []
     for regime, role in (("few-class", "class"), ("few-label", "label")):
-        found = method_page.differences(frame, main, "right", "single-task")
-        found = found.filter(
-            (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map")
-        )
-        for (pack,), part in found.group_by(["pack"], maintain_order=True):
-            gains.append({"pack": pack, "task": role, "points": _interval(part["difference"].to_numpy())})
-    key = ["pack", "regime", "role", "metric"]
-    worse, cells = 0, 0
-    for shown in ("shuffled", "partly-wrong"):
-        found = method_page.differences(frame, main, shown, "single-task")
-        for names, part in found.group_by(key, maintain_order=True):
-            where = "/".join(map(str, (shown, *names)))
-            wrong.append({"where": where, "points": _interval(part["difference"].to_numpy())})
-        if len(found) and found["seed"].n_unique() > 1:
-            bad, count, _, _ = method_page.harm(found)
-            worse, cells = worse + bad, cells + count
-    costs = method_page.one_row_a_run(frame, main)["cost"].drop_nulls()
+        by_pack: dict[str, Facts] = {}
+        for other in AGAINST:
+            found = (
+                method_page.gain_of_table(frame, main)
+                if other == "none"
+                else method_page.differences(frame, main, "right", other)
+            )
+            found = found.filter(
+                (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map")
+            )
+            for (pack,), part in found.group_by(["pack"], maintain_order=True):
+                each = by_pack.setdefault(str(pack), {"pack": pack, "task": role})
+                each[other] = _interval(part["difference"].to_numpy())
+        gains += by_pack.values()
+    wrong, harm = [], []
+    for shown in ("right", "none", "shuffled", "partly-wrong"):
+        for baseline in AGAINST[:2]:
+            found = method_page.differences(frame, main, shown, baseline)
+            if not len(found):
+                continue
+            seen, chance = method_page.harm(found), method_page.simulated_worst(found)
+            harm.append(
+                {"table": shown, "against": baseline, **seen._asdict(), "worst": round(seen.worst, 1),
+                 "chance": _rounded(chance)}
+            )  # fmt: skip
+            if shown in ("shuffled", "partly-wrong") and baseline == "single-task":
+                for names, part in found.group_by(["pack", "regime", "role", "metric"], maintain_order=True):
+                    where = "/".join(map(str, (shown, *names)))
+                    wrong.append({"where": where, "points": _interval(part["difference"].to_numpy())})
+    costs = method_page.costs(frame, main)
     mean = frame.group_by("pack", "regime", "condition", "table", "role", "metric", maintain_order=True).agg(
         pl.col("value").mean().alias("mean"),
         pl.col("value").std().alias("deviation"),
@@ -79,7 +100,7 @@ def method_facts(folder: Path, docs: Path) -> Facts:
         "real": [pack for pack in method_page.REAL if pack in set(frame["pack"])],
         "gains": gains,
         "wrong": wrong,
-        "significantly worse": [worse, cells],
+        "harm": harm,
         "cost": round(float(costs.mean()), 1) if len(costs) else None,
     }
 
@@ -127,17 +148,62 @@ def board_facts(folder: Path, docs: Path) -> Facts:
         "against": against,
         "blocks": sum(board_page.OURS in values for values in blocks.values()),
         "behind": [[*block, name, round(gap, 1)] for block, name, gap in behind],
+        "metrics": _metrics(summaries.values()),
+        "seeds": sorted({len(summary["seeds"]) for summary in summaries.values()}),
     }
 
 
+def _metrics(summaries: Iterable[Facts]) -> list[str]:
+    """Main metrics of studies, in words."""
+    from concord.study import METRIC_WORDS
+
+    found = sorted({metric for summary in summaries for metric in summary["metrics"].values()})
+    return [METRIC_WORDS.get(metric, metric) for metric in found]
+
+
 def results_facts(folder: Path, docs: Path) -> Facts:
-    """Of each case study, how often `auto` is better and worse than single-task networks."""
-    found = {}
+    """Of each case study, how often `auto` is better and worse than single-task networks; controls apart.
+
+    Controls are regimes with a shuffled table. A study of too few seeds is named by itself.
+    """
+    own, controls, untested = {}, {}, []
     for path in sorted(folder.glob("*/summary.json")):
-        rows = json.loads(path.read_text(encoding="utf-8"))["verdicts"]
-        said = [r["verdict"] for r in rows if r["condition"] == "auto" and r["baseline"] == "single-task"]
-        found[path.parent.name] = [said.count("superior"), said.count("inferior"), len(said)]
-    return {"auto": found}
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        if len(summary["seeds"]) < TESTED:
+            untested.append(path.parent.name)
+            continue
+        for found, control in ((own, False), (controls, True)):
+            said = [
+                row["verdict"]
+                for row in summary["verdicts"]
+                if row["condition"] == "auto"
+                and row["baseline"] == "single-task"
+                and row["regime"].endswith("shuffled") == control
+            ]
+            if said:
+                found[path.parent.name] = [said.count("superior"), said.count("inferior"), len(said)]
+    return {"auto": own, "controls": controls, "untested": untested}
+
+
+def libmtl_facts(folder: Path, docs: Path) -> Facts:
+    """`auto` against each weighting of LibMTL: the mean over regimes and tasks of the means over seeds."""
+    import csv
+
+    from concord.metrics import lower_is_better
+    from concord.study import POINTS, Outcome
+
+    outcome = Outcome.read(folder / "study")
+    with (folder / "libmtl.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == outcome.metric(row["task"])]
+    found: dict[str, dict[tuple[str, str], list[float]]] = {}
+    for row in rows:
+        place = (row["regime"], row["task"])
+        mine = outcome.values(row["regime"], row["task"], row["metric"], "auto")
+        sign = -POINTS if lower_is_better(row["metric"]) else POINTS
+        gap = sign * (mine[int(row["seed"])] - float(row["value"]))
+        found.setdefault(row["condition"], {}).setdefault(place, []).append(gap)
+    means = {name: [sum(each) / len(each) for each in places.values()] for name, places in found.items()}
+    return {"against": {name: [len(each), round(sum(each) / len(each), 1)] for name, each in means.items()}}
 
 
 def _measured(name: str, read: Callable[[Measured], list[list[str]]]) -> Callable[[Path, Path], Facts]:
@@ -167,22 +233,32 @@ def _rows(held: Measured) -> list[list[str]]:
 
 
 def _steps(held: Measured) -> list[list[str]]:
-    dearest = [max(found["steps"], key=lambda row: float(row[3])) for key, found in held if "case" in key]
-    return [
-        [
-            f"a training step, {row[0]}, with the dearest coupling ({row[1]})",
-            f"{row[3]} x a step without",
-            row[5],
-        ]
-        for row in dearest
-    ]
+    lines = []
+    for found in (found for key, found in held if "case" in key):
+        row = max(found["steps"], key=lambda row: float(row[3]))
+        what = f"a training step, {row[0]}, with the dearest coupling ({row[1]})"
+        lines.append(_goal(what, f"{row[3]} x a step without", float(row[3]), row[5]))
+        if loop := found.get("loop"):
+            what = f"rows a second of `fit`, {loop[0]}"
+            lines.append(_goal(what, f"{loop[3]} x those of a plain loop", float(loop[3]), loop[5]))
+    return lines
+
+
+def _goal(what: str, said: str, value: float, goal: str) -> list[str]:
+    """A line of what was measured, with what was asked of it, and whether that is met."""
+    if not goal:
+        return [what, said, ""]
+    sign, asked = goal.split()
+    bound = float(asked.replace(",", ""))
+    met = value <= bound if sign == "<=" else value >= bound
+    return [what, said, f"{goal}: {'met' if met else '**missed**'}"]
 
 
 def _data(held: Measured) -> list[list[str]]:
     from data import GOALS
 
     return [
-        [f"{step.replace('_', ' ')}: {name.replace('_', ' ')}", f"{value:,.2f}", GOALS[name]]
+        _goal(f"{step.replace('_', ' ')}: {name.replace('_', ' ')}", f"{value:,.2f}", value, GOALS[name])
         for key, found in held
         if "part" in key
         for step, values in found.items()
@@ -198,10 +274,40 @@ def _starts(held: Measured) -> list[list[str]]:
     for found in (value for key, value in held if key.get("part") == "start"):
         alone = found["seconds"]["Python alone"]
         lines += [
-            [f"start of {name}", f"{value:.2f} s, {value / alone:.1f} x Python alone", GOALS.get(name, "")]
+            _goal(
+                f"start of {name}",
+                f"{value:.2f} s, {value / alone:.1f} x Python alone",
+                value,
+                GOALS.get(name, ""),
+            )
             for name, value in found["seconds"].items()
             if name != "Python alone"
         ]
+    return lines
+
+
+def _side(held: Measured) -> list[list[str]]:
+    from side_by_side import GOAL
+
+    pairs = [(key, value) for key, value in held if "pair" in key]
+    if not pairs:
+        return []
+    ratio, key = statistics.median(other / one for _, (one, other) in pairs), pairs[0][0]
+    what = f"`auto` on {key['rows']} + {key['rows']} rows, `n_jobs={key['jobs']}`"
+    return [_goal(what, f"{ratio:.2f} x the time of one process", ratio, GOAL)]
+
+
+def _scales(held: Measured) -> list[list[str]]:
+    """The dearest step of the largest relation of each series."""
+    lines, most = [], {}
+    for key, found in held:
+        if "series" in key and found["cells"] >= most.get(key["series"], {"cells": 0})["cells"]:
+            most[key["series"]] = found
+    for series, found in most.items():
+        step = max(found["steps"], key=lambda name: found["steps"][name][0])
+        seconds, mebibytes = found["steps"][step]
+        what = f"a {series} relation of {found['cells']:,} known cells, the dearest step ({step})"
+        lines.append([what, f"{seconds:.2f} s, {mebibytes:,.0f} MiB", ""])
     return lines
 
 
@@ -223,24 +329,32 @@ def _images(held: Measured) -> list[list[str]]:
     return lines
 
 
-def _worlds(held: Measured) -> list[list[str]]:
-    from safety import rows_of
+def worlds_facts(folder: Path, docs: Path) -> Facts:
+    """`auto` against single-task networks: worlds where sharing may harm, and ordinary packs."""
+    from safety import odd, rows_of
 
+    held = Held(folder / "safety.jsonl").all()
     worlds = dict.fromkeys(key["world"] for key, _ in held if "world" in key)
-    return [
-        rows_of(world, [value for key, value in held if key.get("world") == world])[1][:5] for world in worlds
-    ]
+    found: dict[str, list[list[str]]] = {"odd": [], "ordinary": []}
+    seeds = set()
+    for world in worlds:
+        own = [value for key, value in held if key.get("world") == world]
+        found["odd" if odd(world) else "ordinary"].append(rows_of(world, own)[1][:5])
+        seeds.add(len(own))
+    return {**found, "seeds": sorted(seeds)}
 
 
 FACTS: dict[str, Callable[[Path, Path], Facts]] = {
     "method": method_facts,
     "board": board_facts,
     "results": results_facts,
+    "libmtl": libmtl_facts,
+    "safety": worlds_facts,
     **{
         name: _measured(name, read)
         for name, read in (
             ("many-rows", _rows), ("step-cost", _steps), ("data", _data), ("start", _starts), ("images", _images),
-            ("safety", _worlds),
+            ("side-by-side", _side), ("relation-scale", _scales),
         )
     },
 }  # fmt: skip

@@ -6,15 +6,17 @@ import json
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from scipy import stats
 
 import problems
+from concord.errors import ConcordError
 from concord.files import write_text
 from concord.study import Cell, control, holm, paired
+from page import TESTED, UNTESTED
 from page import table as markdown
 from problems import SCARCE
 
@@ -65,14 +67,21 @@ def _account(record: dict[str, Any], pack: str, key: dict[str, Any]) -> dict[str
     """What `auto` said of its table, and how right that was."""
     account = record["account"]
     found = account["relations"][0]
-    given = problem(pack).relations[0]
-    estimate = np.array(found["estimate"], dtype=float)
     out = {
         "cost": account["cost"],
         "verdict": found["verdict"],
         "trust": found["trust"],
-        "estimate_error": float(np.nanmean(np.abs(estimate - observed(pack)))),
+        "estimate_error": None,
     }
+    try:
+        given, counts = problem(pack).relations[0], observed(pack)
+    except (
+        ConcordError,
+        OSError,
+    ):  # a page is written where its packs are not, too: without what only they tell
+        return out
+    estimate = np.array(found["estimate"], dtype=float)
+    out["estimate_error"] = float(np.nanmean(np.abs(estimate - counts)))
     if given.class_to_class or key["table"] not in ("right", "partly-wrong"):
         return out
     shown = control(given, "partly-wrong", key["seed"]) if key["table"] == "partly-wrong" else given
@@ -120,9 +129,10 @@ def said_of(out: Path) -> str:
 
 
 def differences(frame: pl.DataFrame, condition: str, table: str, baseline: str) -> pl.DataFrame:
-    """Paired differences in points of the two main metrics and of average precision."""
+    """Paired differences in points of the two main metrics and of average precision; a baseline has no table."""
     left = frame.filter((pl.col("condition") == condition) & (pl.col("table") == table))
-    right = frame.filter(pl.col("condition") == baseline).select(*KEY, pl.col("value").alias("base"))
+    right = frame.filter((pl.col("condition") == baseline) & (pl.col("table") == "none"))
+    right = right.select(*KEY, pl.col("value").alias("base"))
     main = ((pl.col("role") == "class") & (pl.col("metric") == "balanced_accuracy")) | (
         (pl.col("role") == "label") & pl.col("metric").is_in(["mean_f1", "map", "balanced_accuracy"])
     )
@@ -130,18 +140,55 @@ def differences(frame: pl.DataFrame, condition: str, table: str, baseline: str) 
     return joined.with_columns((100 * (pl.col("value") - pl.col("base"))).alias("difference"))
 
 
-def harm(found: pl.DataFrame) -> tuple[int, int, float, str]:
-    """Cells significantly below zero after Holm, number of cells, the worst cell's mean, and which it is."""
-    groups, p, means = [], [], []
+def gain_of_table(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
+    """Paired differences in points of a condition with the right table to the same without any."""
+    without = frame.filter((pl.col("condition") == condition) & (pl.col("table") == "none"))
+    others = frame.filter((pl.col("condition") == condition) & (pl.col("table") == "right"))
+    return differences(
+        pl.concat([others, without.with_columns(pl.lit("without").alias("condition"))]),
+        condition,
+        "right",
+        "without",
+    )
+
+
+class Harm(NamedTuple):
+    """How often a condition is below another, over cells (pack, regime, task, metric).
+
+    Attributes:
+        cells: How many there are.
+        tested: How many have seeds enough for a test.
+        worse: Of these, significantly below zero: one-sided paired t-test, Holm over the tested cells.
+        below: Of these, with an uncorrected 95 % interval below zero.
+        worst: The lowest mean of all cells, in points.
+        where: Which cell that is.
+    """
+
+    cells: int
+    tested: int
+    worse: int
+    below: int
+    worst: float
+    where: str
+
+    def said(self) -> str:
+        """Significantly worse cells, in words."""
+        return f"{self.worse} of {self.tested}" if self.tested else UNTESTED
+
+
+def harm(found: pl.DataFrame) -> Harm:
+    """How often differences are below zero."""
+    groups, p, means, below = [], [], [], 0
     for key, part in found.group_by(["pack", "regime", "role", "metric"], maintain_order=True):
         d = part["difference"].to_numpy()
-        if len(d) < 2:
-            continue
         groups.append("/".join(str(k) for k in key))
-        p.append(float(paired(-d).p_worse))
         means.append(float(d.mean()))
+        if len(d) >= TESTED:
+            p.append(float(paired(-d).p_worse))
+            below += bool(paired(d).high < 0)
     worst = int(np.argmin(means))
-    return int((holm(np.array(p)) < 0.05).sum()), len(p), means[worst], groups[worst]
+    worse = int((holm(np.array(p)) < 0.05).sum()) if p else 0
+    return Harm(len(groups), len(p), worse, below, means[worst], groups[worst])
 
 
 def simulated_worst(found: pl.DataFrame, draws: int = 2000) -> tuple[float, float]:
@@ -154,6 +201,8 @@ def simulated_worst(found: pl.DataFrame, draws: int = 2000) -> tuple[float, floa
         d = part["difference"].to_numpy()
         if len(d) >= 2:
             errors.append(d.std(ddof=1) / np.sqrt(len(d)))
+    if not errors:
+        return float("nan"), float("nan")
     worst = (np.random.default_rng(0).normal(size=(draws, len(errors))) * np.array(errors)).min(axis=1)
     return float(np.median(worst)), float(np.quantile(worst, 0.05))
 
@@ -239,7 +288,7 @@ def tables_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[st
     apart = runs.filter(
         (pl.col("table") == tables[-1]) & (pl.col("regime") != "full") & (pl.col("regime") != "partial")
     )
-    if "estimate_error" in runs.columns and len(apart):
+    if "estimate_error" in runs.columns and len(apart["estimate_error"].drop_nulls()):
         rows = [
             [
                 pack,
@@ -307,6 +356,12 @@ def _mean_error(runs: pl.DataFrame, pack: str, regime: str) -> str:
     return "-" if found is None else f"{found:.3f}"
 
 
+def costs(frame: pl.DataFrame, condition: str) -> pl.Series:
+    """Training steps of `auto` with the pair of single-task models as 1, where a task is scarce, right table or none."""
+    mine = frame.filter(pl.col("regime").is_in(SCARCE) & pl.col("table").is_in(["right", "none"]))
+    return one_row_a_run(mine, condition)["cost"].drop_nulls()
+
+
 def cost_section(frame: pl.DataFrame, others: list[tuple[str, pl.DataFrame]], main: str) -> list[str]:
     """Cost of the efforts, and what the others gain or lose against the main one on common cells."""
     rows = []
@@ -315,10 +370,10 @@ def cost_section(frame: pl.DataFrame, others: list[tuple[str, pl.DataFrame]], ma
             rows.append([condition, "not run", "-", "-", "-", "-", "-"])
             continue
         mine = found.filter(pl.col("regime").is_in(SCARCE) & pl.col("table").is_in(["right", "none"]))
-        cost = one_row_a_run(mine, condition)["cost"].drop_nulls()
+        cost = costs(found, condition)
         row = [condition, ", ".join(sorted(mine["pack"].unique())), f"{cost.mean():.1f}", f"{cost.max():.1f}"]
         for role, metric in (("class", "balanced_accuracy"), ("label", "mean_f1"), ("label", "map")):
-            if condition == main:
+            if condition == main or not len(frame):
                 row.append("-")
                 continue
             left = mine.filter(pl.col("condition") == condition)
@@ -408,8 +463,8 @@ def controls_section(out: Path) -> list[str]:
             others = ", ".join(f"{verdict} {n}" for verdict, n in said.items())
             row = [kind, table, f"{unrelated} of {len(runs)}{f' ({others})' if others else ''}"]
             for baseline in ("single-task", "balanced-shared"):
-                bad, cells, worst, where = harm(differences(part, main, table, baseline))
-                row.append(f"{bad} of {cells}; worst {worst:+.1f} ({where})")
+                seen = harm(differences(part, main, table, baseline))
+                row.append(f"{seen.said()}; worst {seen.worst:+.1f} ({seen.where})")
             rows.append(row)
     return [
         *text,
@@ -440,27 +495,51 @@ def interval(d: np.ndarray) -> str:
 
 
 def write(out: Path, page: Path) -> None:
-    """Write the page; every number comes from the finished studies under `out`.
+    """Write the page; every number comes from the finished studies under `out`, and what has not run is said.
 
     Raises:
         SystemExit: None is finished.
     """
-    frame, main = load(out / "features"), "auto-standard"
-    if not len(frame):
-        raise SystemExit(
-            f"no finished study under {out / 'features'}; run `python benchmarks/method.py run` first"
-        )
-    packs = sorted(frame["pack"].unique())
-    seeds = sorted(frame["seed"].unique())
-    regimes = [r for r in REGIMES if r in set(frame["regime"].unique())]
-    shown = set(frame.filter(pl.col("condition") == main)["table"].unique())
-    tables = [t for t in ("right", "shuffled", "partly-wrong", "none") if t in shown]
+    main, kinds = "auto-standard", ("features", "fast", "thorough", "images", "controls")
+    found = {kind: load(out / kind) for kind in kinds}
+    if not any(len(each) for each in found.values()):
+        raise SystemExit(f"no finished study under {out}; run `python benchmarks/method.py run` first")
+    frame = found["features"]
     text = [
         "# What the method does, measured",
         "",
         "Written by `python benchmarks/method.py page` from the studies of `python benchmarks/method.py run`. Do not",
         "edit by hand.",
         "",
+        *(
+            features_section(out, frame, main)
+            if len(frame)
+            else [f"## `{main}` on features", "", "Not run.", ""]
+        ),
+        *controls_section(out / "controls"),
+        *images_section(out / "images"),
+        *cost_section(frame, [(f"auto-{kind}", found[kind]) for kind in ("fast", "thorough")], main),
+    ]
+    if len(frame):
+        text += ["![Differences by pack](figures/method.svg)", ""]
+        figure(frame, main, _tables(frame, main), page.parent / "figures" / "method.svg")
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, "\n".join(text))
+    print(f"wrote {page}")
+
+
+def _tables(frame: pl.DataFrame, main: str) -> list[str]:
+    shown = set(frame.filter(pl.col("condition") == main)["table"].unique())
+    return [table for table in ("right", "shuffled", "partly-wrong", "none") if table in shown]
+
+
+def features_section(out: Path, frame: pl.DataFrame, main: str) -> list[str]:
+    """The board on features: against both references, harm, real labels, tables and cells."""
+    packs = sorted(frame["pack"].unique())
+    seeds = sorted(frame["seed"].unique())
+    regimes = [r for r in REGIMES if r in set(frame["regime"].unique())]
+    tables = _tables(frame, main)
+    text = [
         f"Studies: {ran(out / 'features')}. {len(packs)} packs ({', '.join(packs)}); "
         + "; ".join(f"{regime} on {_packs_of(frame, regime, packs)}" for regime in regimes)
         + ". "
@@ -505,20 +584,21 @@ def write(out: Path, page: Path) -> None:
             found = differences(frame, condition, table, baseline)
             if not len(found):
                 continue
-            bad, cells, worst, where = harm(found)
+            seen = harm(found)
             median, low = simulated_worst(found)
             rows.append(
                 [
                     condition,
                     table,
                     baseline,
-                    f"{bad} of {cells}",
-                    f"{worst:+.1f} ({where})",
-                    f"{median:+.1f} / {low:+.1f}",
+                    seen.said(),
+                    f"{seen.worst:+.1f} ({seen.where})",
+                    "-" if np.isnan(median) else f"{median:+.1f} / {low:+.1f}",
                 ]
             )
     text += [
-        "A cell is a pack, regime, task and metric; one-sided paired t-test over seeds, Holm over the cells of a row.",
+        f"A cell is a pack, regime, task and metric; one-sided paired t-test over seeds, of which it takes {TESTED}, Holm over",
+        "the cells of a row.",
         "The last column is what the worst cell of a method without any effect would be, at the median and at 5 %,",
         "drawn with each cell's own standard error (a cell whose differences are exactly zero adds none).",
         "",
@@ -564,15 +644,8 @@ def write(out: Path, page: Path) -> None:
         "",
         *tables_section(frame, main, tables),
         *cells_section(frame, main),
-        *controls_section(out / "controls"),
-        *images_section(out / "images"),
-        *cost_section(frame, [(f"auto-{kind}", load(out / kind)) for kind in ("fast", "thorough")], main),
     ]
-    page.parent.mkdir(exist_ok=True)
-    text += ["![Differences by pack](figures/method.svg)", ""]
-    figure(frame, main, tables, page.parent / "figures" / "method.svg")
-    write_text(page, "\n".join(text))
-    print(f"wrote {page}")
+    return text
 
 
 def figure(frame: pl.DataFrame, main: str, tables: list[str], target: Path) -> None:
@@ -609,6 +682,6 @@ def figure(frame: pl.DataFrame, main: str, tables: list[str], target: Path) -> N
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, title="table", loc="best")
     fig.tight_layout()
-    target.parent.mkdir(exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(target, metadata={"Date": None})
     plt.close(fig)

@@ -15,6 +15,9 @@ PAGE = DOCS / "benchmarks.md"
 HARM = DOCS / "harm.md"
 LEFT_TO_OTHERS = 75
 """Status of a command that leaves work to other jobs (`EX_TEMPFAIL`): it is not done yet, and nothing failed."""
+TESTED = 3
+"""Seeds from which on a difference is tested: with fewer nothing is said of better and worse, as in a study."""
+UNTESTED = "not tested"
 HEADS = {
     "benchmarks.md": """# How fast, and on what
 

@@ -20,6 +20,7 @@ from typing import Any
 from concord import __version__
 from concord.files import write_text
 from concord.study import METRIC_WORDS, VERDICT_WORDS, Outcome
+from page import TESTED, UNTESTED
 from page import table as markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -82,7 +83,7 @@ def section(folder: Path, figures: Path) -> list[str]:
         "",
         f"{len(summary['seeds'])} seeds{_environment(folder)}. {summary['sentence']}",
         "",
-        *harm(verdicts),
+        *harm(verdicts, len(summary["seeds"])),
         "",
         f"![Differences to {BASELINE} of {name}](figures/{name}.svg)",
         "",
@@ -90,16 +91,17 @@ def section(folder: Path, figures: Path) -> list[str]:
     ]
 
 
-def harm(verdicts: Sequence[Mapping[str, Any]]) -> list[str]:
+def harm(verdicts: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
     """For each condition, how often it is worse and better than single-task networks."""
     out = []
     for condition in dict.fromkeys(row["condition"] for row in verdicts):
         own = [row for row in verdicts if row["condition"] == condition]
         said = [row["verdict"] for row in own]
         lowest = min(own, key=lambda row: row["difference"])
+        counts = f"better in {said.count('superior')}, worse in {said.count('inferior')} of {len(own)}"
+        counts = counts if seeds >= TESTED else f"{UNTESTED}: that takes {TESTED} seeds"
         out.append(
-            f"- `{condition}`: better in {said.count('superior')}, worse in {said.count('inferior')} of {len(own)}; "
-            f"lowest {lowest['difference']:+.1f} ({lowest['regime']}, {lowest['task']})."
+            f"- `{condition}`: {counts}; lowest {lowest['difference']:+.1f} ({lowest['regime']}, {lowest['task']})."
         )
     return out
 

@@ -41,6 +41,13 @@ WORLDS = (
     "shift-60", "shift-200", "faces-60", "faces-250", "digits_nuisance/few-label", "goemotions_nuisance/few-label",
     "digits/few-class", "mnist10k_shape/few-class", "mnist10k_shape/few-label", "goemotions/few-label",
 )  # fmt: skip
+
+
+def odd(world: str) -> bool:
+    """Whether sources look different there, or tasks are not related; else it is a pack of related tasks."""
+    return "/" not in world or "_nuisance" in world
+
+
 CONTROL = (250, 60)
 """Rows of a control: many of the class, few with labels."""
 MOST = 1500
@@ -249,7 +256,8 @@ def rows_of(name: str, found: list[dict[str, Any]]) -> list[list[str]]:
         cells = []
         for metric in found[0][model]:
             d = np.array([each[model][metric] - each["single-task"][metric] for each in found])
-            cells.append(f"{d.mean():+.1f} ({metrics.standard_error(d):.1f})")
+            spread = f" ({metrics.standard_error(d):.1f})" if len(d) > 1 else ""
+            cells.append(f"{d.mean():+.1f}{spread}")
         said = ["", ""]
         if model == "auto":
             counts = Counter(e["verdict"] for e in found), Counter(" / ".join(e["chosen"]) for e in found)

@@ -65,17 +65,23 @@ def test_a_tiny_board_is_run_once_and_written(benchmark, tmp_path, capsys):
     found = findings.facts_of("board", out, tmp_path / "docs")
     assert found == {
         "standing": ["`auto` has no rank here: it did not run on every pack."],
-        "against": [], "blocks": 0, "behind": [],
+        "against": [], "blocks": 0, "behind": [], "metrics": ["accuracy", "mean F1"], "seeds": [2],
     }  # fmt: skip
     every = pl.read_parquet(tmp_path / "docs" / "tables" / "board.parquet")
     assert set(every["condition"]) == {"single-task", "uncoupled", "paper", "logistic"}
-    assert findings.facts_of("results", out, tmp_path / "docs") == {"auto": {"digits": [0, 0, 0]}}
+    assert findings.facts_of("results", out, tmp_path / "docs") == {
+        "auto": {},
+        "controls": {},
+        "untested": ["digits"],
+    }
+    assert "worse in 0" not in text
+    assert "- `paper`: not tested: that takes 3 seeds; lowest " in text
 
 
-def summary(values, verdicts):
+def summary(values, verdicts, seeds=3):
     return {
         "metrics": {"t": "accuracy"},
-        "seeds": [0, 1],
+        "seeds": list(range(seeds)),
         "means": [
             {"regime": "r", "task": "t", "metric": "accuracy", "condition": name, "mean": value}
             for name, value in values.items()
@@ -102,6 +108,9 @@ def test_ranks_and_harm_of_every_condition(benchmark):
     }  # fmt: skip
     assert rows[-1]["condition"] == "odd", "it has not run everywhere"
     assert (by_name["paper"]["worse"], by_name["paper"]["better"], by_name["paper"]["lowest"]) == (1, 1, -10)
+    few = page.table_of({"a": {**said["a"], "seeds": [0, 1]}})[0]
+    few = next(row for row in few if row["condition"] == "paper")
+    assert (few["comparisons"], few["worse"], few["lowest"]) == (0, 0, -10), "two seeds test nothing"
     assert about["blocks"] == about["packs"] == 2
     assert by_name["auto"]["interval"] == pytest.approx([1.0, 2.5])
     assert by_name["auto"]["cut"] == by_name["auto"]["rank"], "accuracy has no thresholds"
@@ -123,7 +132,8 @@ def test_a_pack_of_many_blocks_counts_once(benchmark):
 
 def test_the_standing_names_the_next_and_whether_they_are_told_apart(benchmark):
     def rows(**ranks):
-        found = [{"condition": name, "rank": rank, "worse": 0, "first": 1.0} for name, rank in ranks.items()]
+        same = {"worse": 0, "first": 1.0, "comparisons": 4}
+        found = [{"condition": name, "rank": rank, **same} for name, rank in ranks.items()]
         return sorted(found, key=lambda row: row["rank"])
 
     apart = {"drawn": {"auto": np.full(50, 1.0), "x": np.full(50, 2.5)}}
@@ -131,6 +141,10 @@ def test_the_standing_names_the_next_and_whether_they_are_told_apart(benchmark):
     assert "number 1 of 2" in said
     assert "`x`, is behind by 1.50 ranks" in said
     assert "excludes 0" in said
+    assert "in 0 of 4 comparisons with single-task networks a negative transfer is significant" in said
+    (untested,) = rows(auto=1.0)
+    said = benchmark.page.standing([{**untested, "comparisons": 0}], apart)[0]
+    assert "negative transfer was not tested: that takes 3 seeds" in said
     said = " ".join(
         benchmark.page.standing(
             rows(x=1.0, auto=2.5), {"drawn": {"auto": np.linspace(1, 4), "x": np.full(50, 2)}}
@@ -165,7 +179,7 @@ def test_the_best_single_task_model_is_chosen_on_validation_rows_seed_by_seed(be
             (folder / "runs" / f"r~{name}~{seed}.json").write_text(json.dumps(record))
             lines.append(f"{name},{seed},r,t,accuracy,{test[name][seed]}")
     (folder / "results.csv").write_text("\n".join(lines))
-    said = {"a": {**summary({"single-task": 0.35, "logistic": 0.75, "auto": 0.5}, [])}}
+    said = {"a": summary({"single-task": 0.35, "logistic": 0.75, "auto": 0.5}, [], seeds=2)}
     blocks = benchmark.page.with_best_single(benchmark.page.blocks_of(said), tmp_path, said)
     assert blocks["a", "r", "t"][benchmark.page.BEST] == pytest.approx(100 * (0.7 + 0.4) / 2)
 

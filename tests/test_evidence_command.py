@@ -714,31 +714,82 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
     now = {name: {"auto": "1"} for name in pages}
     version = now["method"]
     made = {"version": "0", "code": ["abc"], "dates": ["2026-01-01"], "rooms": version, "missing": []}
+    one, two = [10.0, 5.0, 15.0], [2.0, -1.0, 5.0]
+    harm = {"table": "shuffled", "against": "single-task", "cells": 4, "tested": 4, "worse": 1, "below": 2,
+            "worst": -3.0, "where": "b/few", "chance": [-1.0, -2.0]}  # fmt: skip
+    untested = {
+        **harm,
+        "against": "balanced-shared",
+        "tested": 0,
+        "worse": 0,
+        "below": 0,
+        "chance": [None, None],
+    }
+    gains = [
+        {
+            "pack": name,
+            "task": "class",
+            "single-task": alone,
+            "balanced-shared": two,
+            "none": [more, None, None],
+        }
+        for name, alone, more in (("a", one, 1.0), ("b", two, 2.0))
+    ]
+    wrong = [
+        {"where": "shuffled/a", "points": [1.0, 0.0, 2.0]},
+        {"where": "shuffled/b", "points": [-3.0, -4.0, -2.0]},
+    ]
     method = {
-        "seeds": 5, "real": ["b"], "cost": 6.5, "significantly worse": [1, 4],
-        "gains": [{"pack": "a", "task": "class", "points": [10.0, 5.0, 15.0]},
-                  {"pack": "b", "task": "class", "points": [2.0, -1.0, 5.0]}],
-        "wrong": [{"where": "shuffled/a", "points": [1.0, 0.0, 2.0]},
-                  {"where": "shuffled/b", "points": [-3.0, -4.0, -2.0]}],
+        "seeds": 5, "real": ["b"], "cost": 6.5, "harm": [harm, untested], "gains": gains, "wrong": wrong,
     }  # fmt: skip
+    against = [{"other": "x", "packs": 3, "points": [2.0, 1.0, 3.0]}]
     board = {
         "standing": ["`auto` is number 1."], "blocks": 9, "behind": [["a", "few", "t", "x", 1.5]],
-        "against": [{"other": "x", "packs": 3, "points": [2.0, 1.0, 3.0]}],
+        "against": against, "metrics": ["accuracy"], "seeds": [5],
     }  # fmt: skip
-    records = {"method": {**made, "facts": method}, "board": {**made, "rooms": {}, "facts": board}}
+    safety = {"odd": [["faces", "auto", "-1.0"]], "ordinary": [["digits", "auto", "+1.0"]], "seeds": [8]}
+    results = {"auto": {"s": [1, 0, 4], "t": [0, 2, 3]}, "controls": {"s": [0, 1, 4]}, "untested": ["u"]}
+    steps = {"lines": [["a step", "1.2 x", "<= 1.1: **missed**"]]}
+    chip = {"processor": "Chip", "cores": 2, "python": "3.12", "torch": "2.10"}
+    records = {
+        "method": {**made, "machines": [chip], "facts": method},
+        "board": {**made, "rooms": {}, "facts": board},
+        "safety": {**made, "quick": True, "machines": [chip], "facts": safety},
+        "results": {**made, "partly": ["x"], "facts": results},
+        "side-by-side": {**made, "facts": steps},
+        "libmtl": {**made, "facts": {"against": {"libmtl-EW": [4, 1.5]}}},
+    }
     command.evidence_page.write(tmp_path, records, pages, now, "RUN")
     text = (tmp_path / "evidence.md").read_text()
-    assert "gains +6.0 points on scarce classes (2 packs)" in text
-    assert "lies above zero in 1 and below it in 0" in text
-    assert "the mean gain is +2.0 points" in text
-    assert "1 of 4 cells" in text
-    assert "-3.0 points (shuffled/b)" in text
+    assert "over single-task networks | over one shared network | over `auto` without the table |" in text
+    both = ("+6.0; above in 1, below in 0 of 2", "+2.0; above in 0, below in 0 of 2", "+1.5; not tested")
+    assert f"| classes | 2 | {' | '.join(both)} |" in text
+    assert "| classes, packs with real labels | 1 | +2.0; above in 0, below in 0 of 1 |" in text
+    assert "| shuffled | single-task networks | 4 | 1 of 4 | 2 of 4 | -3.0 (b/few) | -1.0 / -2.0 |" in text
+    assert "| shuffled | one shared network | 4 | not tested | not tested | -3.0 (b/few) |  |" in text
+    assert "average precision of labels" in text
+    odd, ordinary = text.index("| faces | auto"), text.index("| digits | auto")
+    assert text.index("tasks are not related") < odd < text.index("On packs of related tasks") < ordinary
+    assert "in brackets the standard error" in text
+    assert "metrics: accuracy, as [the board](board.md)" in text
     assert "| `x` | 3 | +2.0 | +1.0 to +3.0 |" in text
+    assert "| libmtl-EW | 4 | +1.5 |" in text
     assert "in 1 of 9 blocks" in text
-    assert "b (class, +2.0)" in text
-    assert "as much as 6.5 pairs" in text
-    line = {name: next(x for x in text.splitlines() if x.startswith(f"- [{name}]")) for name in records}
-    assert "by today's code (2026-01-01, code abc)" in line["method"]
+    assert "b (class, +2.0), of 2 packs and tasks that were tested" in text
+    assert "worse than single-task networks in 2 of 7 comparisons, in 1 of 2 studies (t 2)" in text
+    assert (
+        "shuffled table: `auto` is shown to be worse than single-task networks in 1 of 4 comparisons" in text
+    )
+    assert "fewer than 3 seeds, not tested: u" in text
+    assert "as much as 6.5 pairs of single-task models do where a task is scarce" in text
+    assert "<= 1.1: **missed**" in text
+    named = ("method", "board", "safety", "results")
+    line = {name: next(x for x in text.splitlines() if x.startswith(f"- [{name}]")) for name in named}
+    assert (
+        "by today's code (2026-01-01, code abc, on Chip, 2 cores, Python 3.12, torch 2.10)" in line["method"]
+    )
+    assert "on Chip, 2 cores" in line["safety"]
+    assert "1 of its parts in part" in line["results"]
     assert "**not run again yet**" in line["board"]
     for name in ("helps", "harms"):
         assert "<svg" in (tmp_path / "figures" / f"evidence-{name}.svg").read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,6 +125,79 @@ def test_only_what_was_measured_elsewhere_is_shown_where_it_is_asked_for(
     assert "| 100 + 100 | auto |" in text
     assert "200 + 200" not in text
     assert "| logistic |" not in text
+
+
+def test_findings_tell_what_was_asked_and_whether_it_is_met(
+    script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    held = script("held").Held
+
+    def lines(name: str, *measured: tuple[dict[str, Any], Any]) -> list[list[str]]:
+        for key, value in measured:
+            held(tmp_path / f"{name}.jsonl").once(key, lambda value=value: value)
+        found = script("findings").facts_of(name, tmp_path, tmp_path)["lines"]
+        return [[each[0].partition(",")[0], *each[2:]] for each in found]
+
+    slow = [*LOOP[:3], "0.95", *LOOP[4:]]
+    assert lines("step-cost", ({"case": "mlp"}, {**COST, "loop": slow})) == [
+        ["a training step", "<= 1.10: met"], ["rows a second of `fit`", ">= 0.97: **missed**"],
+    ]  # fmt: skip
+    pair = {"rows": 600, "jobs": 2}
+    assert lines("side-by-side", ({"pair": 0, **pair}, [10.0, 5.0]), ({"pair": 1, **pair}, [10.0, 9.0])) == [
+        ["`auto` on 600 + 600 rows", "<= 0.6: **missed**"]
+    ]
+    assert lines("start", ({"part": "start"}, STARTS)) == [["start of `concord --help`", "<= 0.5: met"]]
+    sizes = [({"series": "dense", "size": n}, grown("", n, 40)) for n in (100, 900)]
+    assert lines("relation-scale", *sizes) == [["a dense relation of 36", ""]]
+    value = {"open_manifest": {"open_s": 1.5, "feature_rows_per_s": 99_999}}
+    assert [row[1] for row in lines("data", ({"part": "manifest"}, value))] == [
+        "<= 10: met",
+        ">= 100,000: **missed**",
+    ]
+
+
+def test_findings_of_worlds_keep_ordinary_packs_apart(script: Callable[[str], Any], tmp_path: Path) -> None:
+    safety, held = script("safety"), script("held").Held(tmp_path / "safety.jsonl")
+    for world in ("digits/few-class", "digits_nuisance/few-label", "faces-60"):
+        held.once({"world": world, "seed": 341}, lambda: compared("", 341, True, "given"))
+    found = script("findings").facts_of("safety", tmp_path, tmp_path)
+    assert found["ordinary"] == [["digits/few-class", "auto", "+1.0", "+1.0", "+1.0"]], "of one seed no error"
+    assert [row[0] for row in found["odd"]] == ["digits_nuisance/few-label", "faces-60"]
+    assert found["seeds"] == [1]
+    assert [world for world in safety.WORLDS if not safety.odd(world)] == [
+        "digits/few-class", "mnist10k_shape/few-class", "mnist10k_shape/few-label", "goemotions/few-label",
+    ]  # fmt: skip
+
+
+def test_findings_of_studies_keep_controls_apart(script: Callable[[str], Any], tmp_path: Path) -> None:
+    rows = [
+        {"condition": "auto", "baseline": "single-task", "regime": regime, "verdict": verdict}
+        for regime, verdict in (("few", "superior"), ("few", "undecided"), ("few-shuffled", "inferior"))
+    ]
+    for name, seeds in (("a", 3), ("b", 2)):
+        (tmp_path / name).mkdir()
+        told = {"seeds": list(range(seeds)), "verdicts": rows}
+        (tmp_path / name / "summary.json").write_text(json.dumps(told))
+    found = script("findings").facts_of("results", tmp_path, tmp_path)
+    assert found == {"auto": {"a": [1, 0, 2]}, "controls": {"a": [0, 1, 1]}, "untested": ["b"]}
+
+
+def test_findings_on_another_library_are_differences_to_it(
+    script: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import concord.study
+
+    class Told:
+        def metric(self, task: str) -> str:
+            return "accuracy"
+
+        def values(self, *_: str) -> dict[int, float]:
+            return {0: 0.7, 1: 0.9}
+
+    monkeypatch.setattr(concord.study.Outcome, "read", lambda _: Told())
+    head, rest = "condition,seed,regime,task,metric,value,plan", "few,t,accuracy"
+    (tmp_path / "libmtl.csv").write_text(f"{head}\nlibmtl-EW,0,{rest},0.6,x\nlibmtl-EW,1,{rest},0.6,x\n")
+    assert script("findings").facts_of("libmtl", tmp_path, tmp_path) == {"against": {"libmtl-EW": [1, 20.0]}}
 
 
 @pytest.mark.parametrize("path", sorted(BENCHMARKS.glob("*.py")), ids=lambda path: path.stem)

@@ -72,9 +72,67 @@ def test_an_estimate_is_held_against_counts(board: Any) -> None:
     )
 
 
-def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path) -> None:
+def findings_of(folder: Path) -> Any:
+    import findings
+
+    return findings.facts_of("method", folder, folder / "docs")
+
+
+def frame_of(rows: list[tuple[str, str, str, float, float]], seeds: int = 3) -> pl.DataFrame:
+    """Results of one metric: condition, table, pack and the value of each seed, which grows a little."""
+    return pl.DataFrame(
+        [
+            (pack, "few-class", seed, "balanced_accuracy", value + seed * slope, "class", condition, table)
+            for condition, table, pack, value, slope in rows
+            for seed in range(seeds)
+        ],
+        schema=["pack", "regime", "seed", "metric", "value", "role", "condition", "table"],
+        orient="row",
+    )
+
+
+def test_what_the_table_gives_is_apart_from_what_sharing_gives(board: Any) -> None:
+    frame = frame_of(
+        [("single-task", "none", "a", 0.5, 0), ("balanced-shared", "none", "a", 0.6, 0),
+         ("auto-standard", "right", "a", 0.7, 0.01), ("auto-standard", "none", "a", 0.65, 0)]
+    )  # fmt: skip
+    means = [
+        round(found["difference"].mean(), 2)
+        for found in (
+            *(
+                board.page.differences(frame, "auto-standard", "right", other)
+                for other in ("single-task", "balanced-shared")
+            ),
+            board.page.gain_of_table(frame, "auto-standard"),
+        )
+    ]
+    assert means == [21.0, 11.0, 6.0]
+
+
+def test_harm_is_said_of_what_was_tested(board: Any) -> None:
+    def seen(seeds: int) -> Any:
+        frame = frame_of(
+            [("single-task", "none", "a", 0.5, 0), ("x", "right", "a", 0.4, 0.001),
+             ("single-task", "none", "b", 0.5, 0), ("x", "right", "b", 0.6, 0.001)], seeds,
+        )  # fmt: skip
+        return board.page.harm(board.page.differences(frame, "x", "right", "single-task"))
+
+    assert seen(3)[:4] == (2, 2, 1, 1)
+    assert (seen(3).said(), seen(2).said()) == ("1 of 2", "not tested")
+    assert seen(2).where == "a/few-class/class/balanced_accuracy"
+    one = board.page.differences(
+        frame_of([("single-task", "none", "a", 0.5, 0), ("x", "right", "a", 0.4, 0)], 1),
+        "x",
+        "right",
+        "single-task",
+    )
+    assert np.isnan(board.page.simulated_worst(one)).all()
+
+
+def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match="no finished study"):
         board.page.write(tmp_path, tmp_path / "method.md")
+    assert findings_of(tmp_path) == {}
     plan = board.method.plan_of("features", "digits", "few-class", 2)
     kept = ("single-task", "balanced-shared", "auto-standard.right", "auto-standard.partly-wrong")
     small = {
@@ -101,15 +159,37 @@ def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path) -> None:
     assert (own.filter(own["table"] == "right")["wrong_cells"] == 0).all()
     assert (page.parent / "figures" / "method.svg").exists()
 
-    import findings
-
-    found = findings.facts_of("method", tmp_path, tmp_path / "docs")
+    assert "| auto-standard | right | single-task | not tested |" in text, "two seeds test nothing"
+    found = findings_of(tmp_path)
     assert (found["seeds"], found["real"]) == (2, [])
     (gain,) = found["gains"]
-    assert (gain["pack"], gain["task"], len(gain["points"])) == ("digits", "class", 3)
-    mean, low, high = gain["points"]
-    assert low < mean < high
-    assert len(found["wrong"]) == found["significantly worse"][1] == 3, "class, label F1 and label AP"
+    assert (gain["pack"], gain["task"], set(gain)) == (
+        "digits",
+        "class",
+        {"pack", "task", "single-task", "balanced-shared"},
+    )
+    assert gain["single-task"][1:] == [None, None]
+    assert len(found["wrong"]) == 3, "class, label F1 and label AP"
+    told = {(each["table"], each["against"]): (each["cells"], each["tested"]) for each in found["harm"]}
+    tables = ("right", "partly-wrong")
+    assert told == {
+        (table, other): (3, 0) for table in tables for other in ("single-task", "balanced-shared")
+    }
     every = pl.read_parquet(tmp_path / "docs" / "tables" / "method.parquet")
     assert len(every) == len(frame)
     assert "auto-standard" in (tmp_path / "docs" / "tables" / "method.html").read_text()
+
+    def absent(_: str) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(board.page, "problem", absent)
+    board.page.observed.cache_clear()
+    board.page.write(tmp_path, page)
+    without = board.page.one_row_a_run(board.page.load(tmp_path / "features"), "auto-standard")
+    assert without["estimate_error"].null_count() == len(without) == 4, "the pack is not at hand"
+    (tmp_path / "features").rename(tmp_path / "images")
+    board.page.write(tmp_path, page)
+    text = page.read_text()
+    assert "## `auto-standard` on features\n\nNot run." in text
+    assert "| digits | few-class | right |" in text
+    assert findings_of(tmp_path) == {}
