@@ -61,7 +61,9 @@ def run_warm(
         os.close(write)
     with ThreadPoolExecutor(2) as readers:  # both at once: a full pipe would stop the command
         out, err = readers.map(_drained, [read for read, _ in ends])
-    status = int.from_bytes(server.recv(4), "big", signed=True)
+    ended = server.recv(4, socket.MSG_WAITALL)
+    assert len(ended) == 4, "the process that forks commands is gone"
+    status = int.from_bytes(ended, "big", signed=True)
     return subprocess.CompletedProcess(arguments, status, out, err)
 
 

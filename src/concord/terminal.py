@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -34,6 +35,7 @@ def plain(text: object) -> Text:
 
 _called: dict[str, str] = {}
 _diverted = False
+_unwritten: OSError | None = None
 
 
 def divert() -> None:
@@ -44,8 +46,8 @@ def divert() -> None:
 
 def undivert() -> None:
     """What is said goes to standard output again, and places are called as they are."""
-    global _diverted  # noqa: PLW0603
-    _diverted = False
+    global _diverted, _unwritten
+    _diverted, _unwritten = False, None
     _called.clear()
 
 
@@ -58,7 +60,9 @@ def say(text: str, error: bool = False) -> None:
     """Print a line on standard output, or on standard error."""
     for place, name in _called.items():
         text = text.replace(place, name)
-    print(printable(text), file=sys.stderr if error or _diverted else sys.stdout)
+    stream = sys.stderr if error or _diverted else sys.stdout
+    if stream is not None:  # closed before the start; print would take standard output, which may be data
+        print(printable(text), file=stream)
 
 
 def console(stderr: bool = False) -> Console:
@@ -121,7 +125,10 @@ class Stream(io.TextIOWrapper):
 
 def put(content: bytes) -> None:
     """Write bytes on standard output as they are; what fails is what `lost_output` tells."""
-    if isinstance(sys.stdout, Stream):
+    global _unwritten  # noqa: PLW0603 -- as there is one standard output
+    if sys.stdout is None:
+        _unwritten = OSError(errno.EBADF, "it is closed")
+    elif isinstance(sys.stdout, Stream):
         sys.stdout.put(content)
     else:
         sys.stdout.flush()
@@ -149,4 +156,4 @@ def lost_output() -> OSError | None:
     """What kept standard output from being written, after it was flushed; None where nothing did."""
     if sys.stdout is not None:
         sys.stdout.flush()
-    return getattr(sys.stdout, "failed", None)
+    return _unwritten or getattr(sys.stdout, "failed", None)

@@ -71,6 +71,19 @@ def test_no_terminal_costs_no_result(world, where):
     assert done.returncode == (2 if where == "full" else 0)
 
 
+@pytest.mark.parametrize("ends", ["2>&-", ">&-"])
+def test_data_for_a_closed_stream(world, ends):
+    code = "from concord.cli import main; main()"
+    line = f"'{sys.executable}' -c '{code}' relation show table.csv --out - {ends}"
+    done = subprocess.run(["bash", "-c", line], cwd=world, capture_output=True, check=False)
+    if ends == "2>&-":  # what is said has nowhere to go, least of all among the data
+        assert done.returncode == 0
+        assert done.stdout.splitlines()[0] == (world / "table.csv").read_bytes().splitlines()[0]
+    else:
+        assert done.returncode == 2
+        assert "standard output could not be written" in told(done)[-1]
+
+
 @given(st.text())
 def test_nothing_raw_is_printable(text):
     shown = printable(text)

@@ -326,7 +326,9 @@ def test_the_peak_of_memory_is_that_since_it_was_asked_for():
 @pytest.mark.parametrize(("peak", "told"), [(409600, None), (204800, 200.0)])
 def test_a_peak_that_the_system_did_not_set_back_is_not_told(tmp_path, monkeypatch, peak, told):
     status = tmp_path / "status"
-    status.write_text(f"Name:\tpython\nVmHWM:\t{peak} kB\nVmRSS:\t204800 kB\n")
+    status.write_bytes(
+        b"Name:\t\xc3\xa9tude\xc3\nVmHWM:\t%d kB\nVmRSS:\t204800 kB\n" % peak
+    )  # a name cut short
     monkeypatch.setattr(memory, "STATUS", status)
     monkeypatch.setattr(memory, "REFERENCES", tmp_path / "clear_refs")
     monkeypatch.setattr(memory.sys, "platform", "linux")

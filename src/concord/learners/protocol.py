@@ -88,10 +88,10 @@ class Learner(Protocol):
     """Kinds that it offers; of what it does not offer, `auto` makes no candidate."""
 
     alone: Sequence[Kind] = ()
+    """Further kinds of single-task models, cheap beside `single-task`, of which `auto` takes the best."""
 
     aligns: bool = True
     """Whether features may be standardised by source; not where a trunk of the user's knows its own scale."""
-    """Further kinds of single-task models, cheap beside `single-task`, of which `auto` takes the best."""
 
     def train(
         self,

@@ -51,7 +51,8 @@ class PeakMemory:
 def _kibibytes(entry: str) -> int | None:
     """What the system says of this process's memory under a name; None where it says nothing."""
     try:
-        found = re.search(rf"^{entry}:\s+(\d+) kB", STATUS.read_text(encoding="ascii"), flags=re.MULTILINE)
+        # Bytes: the name of the process, which stands there too, need not be text in any encoding.
+        found = re.search(rb"^%s:\s+(\d+) kB" % entry.encode(), STATUS.read_bytes(), flags=re.MULTILINE)
     except OSError:
         return None
     return None if found is None else int(found[1])
