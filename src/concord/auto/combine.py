@@ -40,8 +40,9 @@ class Choice:
         z: The same in standard errors.
         reason: In plain words.
         start: The candidate that was kept unless another was shown to be better.
-        critical: Standard errors that the gain of any other had to pass, so that all of them together pass
-            by chance with probability `alpha`.
+        critical: Standard errors that the gain of any other over the start (where candidates are averaged,
+            over the shared network) had to pass, so that all of them together pass by chance with probability
+            `alpha`.
         alpha: The error level.
     """
 
