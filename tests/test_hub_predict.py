@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -21,11 +22,14 @@ from concord.config.load import as_config
 from concord.config.schema import InputPlan
 from concord.data import Manifest, read_manifest, write_manifest
 from concord.decoding import Decoders, Thresholds
-from concord.deploy import Preprocessing, Pretrained, export_folder
+from concord.deploy import Preprocessing, Pretrained, Service, export_folder
+from concord.deploy.hub import _usage
 from concord.errors import (
+    AnnotationError,
     CheckpointError,
     ConfigError,
     DataFormatError,
+    DuplicateNameError,
     EmptyDataError,
     MissingDataError,
     NotFiniteError,
@@ -219,6 +223,77 @@ def test_a_table_of_features_keeps_the_columns_of_the_training(tmp_path: Path) -
     )
     with raises(UnknownNameError, "no feature column 'word'"):
         model.predict(table.drop("word"))
+    with raises(ShapeError, "columns have one length, found 1 values of 'f0' and 2 of 'f1'"):
+        model.predict({"f0": [1.0], "f1": [1.0, 2.0]})
+    service = Service(tmp_path / "hub")  # in company with a text, "7" was one; alone it was refused
+    row = table.row(0, named=True)
+    odd = [row | {"word": "7"}, row, row | {"word": None}, list(range(9))]
+    alone = [service.answers([request])[0] for request in odd]
+    assert ["error" in answer for answer in alone] == [True, False, False, False]
+    assert [set(answer) for answer in service.answers(odd)] == [set(answer) for answer in alone]
+
+
+def test_names_are_refused_where_the_training_had_none(served: Any, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    here = served("features")
+    x = np.load(here.data / "features0.npz")["x"]
+    named = pl.DataFrame(x, schema=[f"f{i}" for i in range(6)])
+    named.write_parquet(tmp_path / "named.parquet")
+    named.write_csv(tmp_path / "named.csv")
+    for table in (named, named.to_pandas(), named.to_dict(), pd.DataFrame(x)[[5, 4, 3, 2, 1, 0]],
+                  tmp_path / "named.parquet", tmp_path / "named.csv"):  # fmt: skip
+        with raises(ConfigError, "this model was trained on an array", "give an array (n, width)"):
+            here.model.predict(table)
+    expected = here.model.predict_proba(x)["shape"]
+    np.testing.assert_array_equal(here.model.predict_proba(pd.DataFrame(x))["shape"], expected)
+    manifest = here.data / "classed.parquet"
+    with raises(ConfigError, "this model was trained on an array"):
+        predict(here.run, manifest, features=tmp_path / "named.parquet")
+
+
+def test_a_feature_is_called_what_it_is_called(served: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "renamed"
+    shutil.copytree(served("columns").model.folder, folder)
+    known = json.loads((folder / "config.json").read_text())["preprocessing"]
+    names = {"size": "row", "word": "text", "one": "split", "two": "group"}
+    vocabulary = {names[name]: values for name, values in known["vocabulary"].items()}
+    forge(folder, "hub", preprocessing=known | {"vocabulary": vocabulary})
+    given = rows_of(served("columns"), "columns")[1]
+    renamed = {names[name]: values for name, values in given.items()}
+    expected = served("columns").model.predict_frame(given)
+    found = cc.from_pretrained(folder).predict_frame(renamed)
+    assert found.columns == expected.columns
+    np.testing.assert_array_equal(found["shape.joint.star"], expected["shape.joint.star"])
+
+
+def test_inputs_go_the_way_of_their_kind(served: Any, tmp_path: Path) -> None:
+    """Images and arrays feed one network; the arrays come first, and are inverted."""
+    images, folder = served("images").model, tmp_path / "both"
+    shutil.copytree(images.folder, folder)
+    plans = {
+        "pixels": {"kind": "arrays", "size": SIDE, "white": 255.0, "key": "x", "invert": True},
+        "photos": {"kind": "images", "size": SIDE, "fit": "crop"},
+    }
+    forge(folder, "hub", preprocessing={"inputs": plans, "vocabulary": {}, "columns": None})
+    both = cc.from_pretrained(folder)
+    path = served("images").data / "images0" / "007.png"
+    picture = Image.open(path)
+    grey, colours = np.asarray(picture), np.asarray(picture.convert("RGB"))
+    expected = images.predict_proba(path)["shape"]
+    for given in (path, [picture], path.read_bytes(), {"path": [str(path)]}, picture):
+        np.testing.assert_array_equal(both.predict_proba(given)["shape"], expected)
+    np.testing.assert_array_equal(both.predict_proba([colours], source="photos")["shape"], expected)
+    for given in (grey, colours, colours[None], [grey]):
+        with raises(ConfigError, "several kinds of inputs", "'pixels' (arrays) or 'photos' (images)"):
+            both.predict(given)
+    inverted = both.predict_proba(grey[None], source="pixels")["shape"]
+    np.testing.assert_array_equal(both.predict_proba(torch.from_numpy(grey[None].copy()))["shape"], inverted)
+    assert np.abs(inverted - expected).max() > 1e-4
+    usage = _usage(None, both.preprocessing)
+    assert ".predict(photos, source='pixels')" in usage
+    run = replace(served("images").run, inputs=both.preprocessing.inputs)
+    found = predict(run, served("images").data / "classed.parquet")  # a manifest with paths, and no rows
+    np.testing.assert_allclose(found["shape.joint.star"][7], expected[0, 2], atol=1e-6)
 
 
 def boxed(folder: Path, **options: Any) -> Run:
@@ -268,6 +343,8 @@ def test_boxes_come_with_a_table_and_numbers_come_back_as_numbers(tmp_path: Path
     table.write_csv(tmp_path / "faces.csv")
     write_manifest(Manifest(table, (), tmp_path, "faces"), tmp_path / "faces.parquet")
     model = cc.from_pretrained(export_folder(run, tmp_path / "hub"))
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "photos = ...  # a table with the columns path, box_x, box_y, box_width, box_height" in card
     expected = predict(run, tmp_path / "faces.parquet")
     absolute = table.with_columns(path=pl.Series([str(tmp_path / p) for p in table["path"]]))
     np.testing.assert_allclose(
@@ -335,7 +412,7 @@ def test_a_network_of_ones_own_brings_its_preprocessing(tmp_path: Path) -> None:
             {"preprocessing": Preprocessing.of("images", size=5), "normalization": by},
             "inputs of shape (3, 5, 5), the network takes inputs of shape (3, 4, 4)",
         ),
-        ({"preprocessing": Preprocessing.of("texts")}, "brings no tokenizer"),
+        ({"preprocessing": Preprocessing.of("texts")}, "texts need a named trunk, trunk=TrunkRecord"),
     ):
         with raises(ConfigError, words):
             cc.save_pretrained(tmp_path / "n", network, [task], example=torch.zeros(1, 3, 4, 4), **wrong)
@@ -344,12 +421,42 @@ def test_a_network_of_ones_own_brings_its_preprocessing(tmp_path: Path) -> None:
         Preprocessing.of("images", margins=3)
     with raises(ConfigError, "kind"):
         Preprocessing.of("sounds")
+    with raises(ConfigError, "Preprocessing.of('features', columns="):
+        Preprocessing.of("columns")
+    with raises(ConfigError, "columns are of kind features"):
+        Preprocessing.of("images", columns={"a": None})
+    with raises(ConfigError, "preprocessing.columns"):
+        Preprocessing.of("features", columns={"a": "b"})
+
+
+def test_a_network_of_ones_own_takes_tables_by_name(tmp_path: Path) -> None:
+    task = cc.MulticlassTask("kind", ["cat", "dog"])
+    network = cc.MultiTaskNetwork(torch.nn.Linear(3, 4), [task], torch.zeros(1, 3)).eval()
+    how = Preprocessing.of("features", columns={"age": None, "word": ["no", "yes"]})
+    cc.save_pretrained(tmp_path, network, [task], example=torch.zeros(1, 3), preprocessing=how)
+    model = cc.from_pretrained(tmp_path, trunk=torch.nn.Linear(3, 4))
+    found = model.predict_proba({"word": ["yes", "no"], "age": [3, 4]})["kind"]
+    with torch.no_grad():
+        logits = network(torch.tensor([[3.0, 0, 1], [4, 1, 0]]))["kind"]
+    np.testing.assert_allclose(found, logits.double().softmax(-1), atol=1e-6)
+
+
+def test_texts_find_their_tokenizer_with_a_network_of_ones_own(served: Any) -> None:
+    here = served("texts").model
+    texts = ["a round thing m1", "a boxy thing"]
+    expected = here.predict_proba(texts)["shape"]
+    own = cc.from_pretrained(here.folder, network=here.network)
+    np.testing.assert_array_equal(own.predict_proba(texts)["shape"], expected)
+    built = build_trunk("builtin:bag-of-words", options={"buckets": 512, "width": 16})
+    own = cc.from_pretrained(here.folder, trunk=built.module)
+    np.testing.assert_array_equal(own.predict_proba(texts)["shape"], expected)
 
 
 # -- what goes wrong -------------------------------------------------------------------------------------
 
 
 def test_what_the_model_does_not_take_is_said(served: Any, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
     images, features, texts = served("images").model, served("features").model, served("texts").model
     with raises(ConfigError, "this model takes images: paths", "found int"):
         images.predict(3)
@@ -371,8 +478,52 @@ def test_what_the_model_does_not_take_is_said(served: Any, tmp_path: Path) -> No
         features.predict([[0.0] * 6, [0.0] * 5 + [np.nan]])
     with raises(ConfigError, "this model takes texts"):
         texts.predict(3.5)
+    for one in ("a round thing", b"bytes", {"a": 1}, 3, None, {"a", "b"}):
+        with raises(DataFormatError, "a column is a list of values, found"):
+            texts.predict({"text": one})
+    with raises(DataFormatError, "row 1 holds text that UTF-8 cannot write"):
+        texts.predict(["a", "\ud800"])
+    for table in ({"text": ["a", "\udc80"]}, {"\udc80": ["a"]}):
+        with raises(DataFormatError, "UTF-8 cannot write"):
+            texts.predict(table)
     with raises(ShapeError, "texts are strings", "row 1"):
         texts.predict(["a", None])
+    with raises(AnnotationError, "column 'text' holds text, found Float64"):
+        texts.predict({"text": [1, 2]})
+    with raises(DataFormatError, "paths are text"):
+        images.predict({"path": [["a.png"]]})
+    with raises(ConfigError, "a list of one kind", "PosixPath, ndarray"):
+        images.predict([np.zeros((4, 4), np.uint8), Path("a.png")])
+    with raises(DuplicateNameError, "column 'a' occurs twice"):
+        features.predict(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+    for nothing in (np.zeros((0, 6)), pl.DataFrame(np.zeros((0, 6))), {"0": []}, torch.zeros(0, 6)):
+        with raises(EmptyDataError, "nothing to predict"):
+            features.predict(nothing)
+    for nothing in (np.zeros((0, 4, 4, 3), np.uint8), {"path": []}):
+        with raises(EmptyDataError, "nothing to predict"):
+            images.predict(nothing)
+    with raises(EmptyDataError, "nothing to predict"):
+        texts.predict(np.array([], dtype=str))
+    for other in (None, (row for row in [[0.0] * 6]), 3, {1, 2}, b"x"):
+        with raises(ConfigError, "this model takes features", "found"):
+            features.predict(other)
+    with raises(UnknownNameError, "way with images that cannot be read", "'bogus'"):
+        features.predict_frame(np.zeros((1, 6)), on_error="bogus")
+    arrays = served("arrays").model
+    for size in (3, 4):
+        with raises(ShapeError, "one picture in colours", "x[None]", "x[..., None]"):
+            arrays.predict(np.zeros((9, 12, size), np.uint8))
+    assert len(arrays.predict(np.zeros((1, 9, 12, 3), np.uint8))["shape"]) == 1
+    assert len(arrays.predict(np.zeros((2, 9, 3, 1), np.uint8))["shape"]) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are bytes on Linux alone")
+def test_a_file_whose_name_is_no_text_is_named(served: Any, tmp_path: Path) -> None:
+    odd = tmp_path / "half\udc80.png"
+    shutil.copy(served("images").data / "images0" / "000.png", odd)
+    for given in (odd, tmp_path, [odd, odd]):
+        with raises(DataFormatError, "half\\udc80.png", "rename it"):
+            served("images").model.predict(given)
 
 
 def test_pictures_that_cannot_be_read_are_skipped_where_asked(served: Any, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -20,9 +21,9 @@ from PIL import Image
 import concord as cc
 from asserts import raises
 from concord.deploy import Service, export_folder
-from concord.errors import CheckpointError
+from concord.errors import CheckpointError, ConfigError, UnknownNameError
 from concord.runs import train
-from config_worlds import config_of, world
+from config_worlds import SIDE, config_of, world
 from forging import forge
 
 PAGE = Path(__file__).parents[1] / "docs" / "howto" / "serve.md"
@@ -86,14 +87,95 @@ def test_a_bad_request_spoils_no_other(folders: Any) -> None:
     assert "base64" in found[3]["error"]
     features = Service(folders("features"))
     fine = [0.0] * 6
-    found = features.answers([fine, [0.0] * 5, [float("nan")] * 6, "/etc/passwd", fine])
-    assert ["error" in answer for answer in found] == [False, True, True, True, False]
+    found = features.answers([fine, [0.0] * 5, [float("nan")] * 6, "/etc/passwd", None, fine])
+    assert ["error" in answer for answer in found] == [False, True, True, True, True, False]
     texts = Service(folders("texts"))
     assert ["error" in answer for answer in texts.answers(["a", 5])] == [False, True]
 
 
+@pytest.mark.filterwarnings("ignore:.*training did not have")
+def test_no_answer_depends_on_its_company(folders: Any) -> None:
+    row = {"size": 3.0, "word": "boxy", "one": 1, "two": 0}
+    columns, features = Service(folders("columns")), Service(folders("features"))
+    turned = dict(reversed([*row.items()]))
+    for service, requests in (
+        (columns, [row | {"word": None}, row, turned, row | {"word": "7"}, row | {"word": 7}, {}, [1.0] * 4]),
+        (features, [[2**60 + 1] * 6, [0.5] * 6, [True] * 6, {str(i): 0.0 for i in range(6)}]),
+        (features, [{"a": 1, "b": 2, "c": 3}, {"b": 2, "a": 1, "c": 3}]),
+    ):
+        alone = [service.answers([request])[0] for request in requests]
+        for shift in range(len(requests)):
+            for answer, expected in zip(
+                service.answers(requests[shift:] + requests[:shift]),
+                alone[shift:] + alone[:shift],
+                strict=True,
+            ):
+                assert set(answer) == set(expected)
+                if "error" not in answer:
+                    for p, of in zip(
+                        answer["shape"]["probabilities"].values(),
+                        expected["shape"]["probabilities"].values(),
+                        strict=True,
+                    ):
+                        assert p == pytest.approx(of, abs=1e-6)
+    assert "error" not in columns.answers([row | {"word": None}])[0]
+    for order in ([1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]):
+        (answer,) = features.answers([{f"f{i}": float(i) for i in order}])
+        assert "columns have no names" in answer["error"]
+
+
+def test_half_a_pair_of_surrogates_spoils_its_own_request(folders: Any) -> None:
+    texts, columns = Service(folders("texts")), Service(folders("columns"))
+    row = {"size": 3.0, "word": "boxy", "one": 1, "two": 0}
+    found = texts.answers(["a round thing", "half \ud800", "boxy"])
+    assert ["error" in answer for answer in found] == [False, True, False]
+    assert "row 0 holds text that UTF-8 cannot write" in found[1]["error"]
+    found = columns.answers([row, row | {"word": "\udc80"}, row | {"\ud800": 1}, row])
+    assert ["error" in answer for answer in found] == [False, True, True, False]
+
+
+def test_one_request_is_no_list_of_them(folders: Any) -> None:
+    service = Service(folders("texts"))
+    for one in ("a round thing", b"bytes", bytearray(b"bytes"), {"text": "a"}, None, 7):
+        with raises(ConfigError, "requests are a list"):
+            service.answers(one)
+
+
+def test_a_source_is_named_where_the_training_had_several_kinds(folders: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "both"
+    shutil.copytree(folders("images"), folder)
+    pixels = {"kind": "arrays", "size": SIDE, "white": 255.0, "key": "x", "invert": True}
+    photos = {"kind": "images", "size": SIDE}
+    both = {"inputs": {"pixels": pixels, "photos": photos}, "vocabulary": {}, "columns": None}
+    forge(folder, "hub", preprocessing=both)
+    with raises(ConfigError, "several kinds", "'pixels' (arrays) or 'photos' (images)"):
+        Service(folder)
+    with raises(UnknownNameError, "unknown source 'photo'"):
+        Service(folder, source="photo")
+    content = (folders("images").parent / "images0" / "000.png").read_bytes()
+    service = Service(folder, source="photos")
+    assert service.kind == "images"
+    assert service.answers([content]) == Service(folders("images")).answers([content])
+    assert "error" not in Service(folder, source="pixels").answers([[[0] * SIDE] * SIDE])[0]
+
+
+def test_pictures_cut_out_by_a_table_are_refused_at_the_start(folders: Any, tmp_path: Path) -> None:
+    shutil.copytree(folders("images"), tmp_path / "boxes")
+    for region, needed in (("box", "cut pictures out by a table (box)"), ("landmarks", "(landmarks)")):
+        plan = {"kind": "images", "size": SIDE, "region": region}
+        only = {"inputs": {"faces": plan}, "vocabulary": {}, "columns": None}
+        forge(tmp_path / "boxes", "hub", preprocessing=only)
+        with raises(ConfigError, needed, "from_pretrained(...).predict"):
+            Service(tmp_path / "boxes")
+
+
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(categories=["L", "N", "P", "Z", "C", "Cs"]), max_size=8)
+    | st.binary(max_size=8),
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
     max_leaves=8,
 )
@@ -111,7 +193,7 @@ def test_whatever_is_asked_is_answered(kind: str, folders: Any) -> None:
         assert len(answers) == len(requests)
         for answer in answers:
             assert set(answer) in ({"error"}, {"shape", "marks", "disagreement"})
-            json.dumps(answer, allow_nan=False)
+            json.dumps(answer, allow_nan=False, ensure_ascii=False).encode()
 
     check()
 
@@ -136,8 +218,6 @@ def test_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(
 
 
 def test_a_folder_without_preprocessing_is_refused_at_the_start(folders: Any, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(folders("features"), tmp_path / "old")
     forge(tmp_path / "old", "hub", preprocessing=...)
     with raises(CheckpointError, "concord export RUN --hub"):
@@ -162,6 +242,8 @@ def test_the_page_does_with_a_stand_in_for_the_server_what_it_says(
     decoded = [door.decode_request({"input": text}) for text in ("a round thing", "a boxy thing m1")]
     found = door.predict(decoded)
     assert found == Service(folders("texts")).answers(decoded)
+    odd = [door.decode_request(request) for request in ({"inputs": "a"}, {}, None, ["a"], "a")]
+    assert [set(answer) for answer in door.predict(odd)] == [{"error"}] * 5
 
 
 @pytest.mark.docs

@@ -20,6 +20,7 @@ from torch import nn
 
 from concord._version import __version__
 from concord.archive import FORMATS, pack, read_archive, save_archive, sha256, tensor_bytes, unpack
+from concord.data import BOX
 from concord.decoding import Decoders, JointDecoder, checked_thresholds
 from concord.deploy.preprocessing import Preprocessing, preprocessing_of
 from concord.errors import CheckpointError, ConcordError, ConfigError
@@ -123,18 +124,22 @@ class Pretrained:
         Args:
             inputs: Of a model of images: paths, folders, pictures of pillow, arrays (h, w, 3) of uint8, bytes
                 of image files (one of these, or a list of one kind), an array (n, h, w, 3), or a table with
-                the column `path` (and those of boxes or landmarks, where the training had such). Of texts:
-                one, a list of them, or a table with the column `text`. Of features: an array (n, width), a
-                table (pandas, polars, a dictionary of columns), or the path of a file of them.
-            source: The source of the training whose inputs these are like; the first one that fits unless
-                given.
+                the column `path` (and those of boxes or landmarks, where the training had such). Of arrays of
+                pixels: an array (n, h, w) or (n, h, w, 3). Of texts: one, a list of them, or a table with the
+                column `text`. Of features: an array (n, width), or the path of a .npy or .npz file of one; a
+                table (pandas, polars, a dictionary of columns, a file) where the training had tables, whose
+                columns are found by name.
+            source: The source of the training whose inputs these are like; the first one of the kind that is
+                given unless said. Needed where the form of the inputs leaves several kinds open.
             batch_size: Rows at a time, >= 1.
 
         Raises:
-            ConfigError: Inputs that the model does not take.
+            ConfigError: Inputs that the model does not take, or that may be of several kinds.
             CheckpointError: A folder that does not say how inputs are made.
-            ShapeError: Arrays of another shape or width.
-            DataFormatError: An image that cannot be decoded; names it.
+            ShapeError: Arrays of another shape or width; columns of several lengths.
+            DataFormatError: An image that cannot be decoded, or a column of other values than text or
+                numbers; names it.
+            DuplicateNameError: A column that occurs twice.
             MissingDataError: No such file.
             EmptyDataError: Nothing to predict.
             UnknownNameError: No such source, or a column that is missing.
@@ -196,6 +201,7 @@ class Pretrained:
             `SOURCE->TARGET.disagreement` in [0, 1].
 
         Raises:
+            UnknownNameError: As `predict`; or neither `raise` nor `skip`.
             ConcordError: As `predict`.
         """
         rows, outputs = self._outputs(inputs, source, batch_size, on_error)
@@ -204,6 +210,11 @@ class Pretrained:
     def _outputs(
         self, inputs: Any, source: str | None, batch_size: int, on_error: str = "raise"
     ) -> tuple[GivenRows, Outputs]:
+        rows = self._rows(inputs, source=source, on_error=on_error)
+        return rows, self._predicted(rows, batch_size)
+
+    def _rows(self, inputs: Any, *, source: str | None = None, on_error: str = "raise") -> GivenRows:
+        """Inputs as rows that the network takes; see `predict`."""
         if self.preprocessing is None:
             raise CheckpointError(
                 f"{self.folder} does not say how inputs are made: an earlier version wrote it, or "
@@ -211,14 +222,18 @@ class Pretrained:
                 "give inputs that you prepared to model.network"
             )
         shape = tuple(self.example.shape[1:]) if isinstance(self.example, torch.Tensor) else None
-        rows = given_rows(
+        return given_rows(
             inputs, self.preprocessing.inputs, self._preparation(), shape, source=source, on_error=on_error
         )
+
+    def _predicted(self, rows: GivenRows, batch_size: int = 64) -> Outputs:
+        """What the network and the joint decoding give for rows, on the device that the network lies on."""
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
         with usual_torch():
-            return rows, outputs_of(self._predictor(), rows.source, batch_size, device)
+            return outputs_of(self._predictor(), rows.source, batch_size, device)
 
     def _predictor(self) -> Predictor:
+        """The network with its joint decoding and thresholds."""
         decoder = Decoders([])
         decoder.decoders = list(self.decoders)
         return Predictor(self.network, self.tasks, decoder, self._preparation().collate, self.thresholds)
@@ -355,6 +370,10 @@ _GIVEN = {
     "features": "rows = ...  # an array (n, width), or a table with the columns of the training",
     "columns": "rows = ...  # a table with the columns of the training",
 }
+_CUT_OUT = {
+    "box": f"photos = ...  # a table with the columns path, {', '.join(BOX)}",
+    "landmarks": "photos = ...  # a table with the columns path and landmarks",
+}
 
 
 def _usage(trunk: TrunkRecord | None, preprocessing: Preprocessing | None) -> str:
@@ -362,8 +381,11 @@ def _usage(trunk: TrunkRecord | None, preprocessing: Preprocessing | None) -> st
     load = f"concord.from_pretrained({PLACE}{'' if trunk else ', trunk=YOUR_TRUNK'})"
     if preprocessing is None:
         return f"import concord\n\nmodel = {load}\nlogits = model.network(inputs)  # by task"
-    given = _GIVEN[next(iter(preprocessing.inputs.values())).kind]
-    return f"import concord\n\n{given}\npredicted = {load}.predict({given.split()[0]})  # by task"
+    name, plan = next(iter(preprocessing.inputs.items()))
+    given = _CUT_OUT.get(plan.region, _GIVEN[plan.kind])
+    several = len({each.kind for each in preprocessing.inputs.values()}) > 1
+    like = f", source={name!a}" if several else ""
+    return f"import concord\n\n{given}\npredicted = {load}.predict({given.split()[0]}{like})  # by task"
 
 
 def _example_record(example: Any) -> Any:
@@ -432,6 +454,10 @@ def from_pretrained(
         ) from error
     tokenize, normalization = None, config.get("normalization")
     weights = archive.tensors(WEIGHTS_FILE)
+    own = trunk is not None or network is not None
+    if own and named is not None and preprocessing is not None and preprocessing.takes("texts"):
+        # The network is the user's own; what turns texts into its inputs is that of the training.
+        tokenize = _named_trunk(named, archive.part(TOKENIZER)).tokenize
     if network is None:
         if trunk is None:
             if named is None:

@@ -37,11 +37,15 @@ class Preprocessing:
     columns: Columns | None = None
 
     @classmethod
-    def of(cls, kind: str, **options: Any) -> Preprocessing:
+    def of(cls, kind: str, *, columns: Columns | None = None, **options: Any) -> Preprocessing:
         """One kind of input.
 
         Args:
-            kind: `images`, `arrays`, `features` or `texts`.
+            kind: `images`, `arrays`, `features` or `texts`. Texts need a tokenizer that the folder can bring
+                again: `save_pretrained` takes them with a named trunk of texts alone (`trunk=TrunkRecord`).
+            columns: Of features that come as a table, what each column is, in the order of the network's
+                inputs: None for a number, the values that a text is one-hot in, the width of a list. Without
+                it features are an array, by position.
             options: Those of `inputs` in a config: `size`, `fit`, `invert`, ... of images.
 
         Raises:
@@ -50,10 +54,22 @@ class Preprocessing:
         Example:
             >>> Preprocessing.of("images", size=32, fit="crop").inputs["inputs"].fit
             'crop'
+            >>> table = Preprocessing.of("features", columns={"age": None, "word": ["no", "yes"]})
         """
         if kind == "columns":
-            raise ConfigError("kind columns needs a vocabulary; give a table as kind features, with columns")
-        return cls({"inputs": _plan({"kind": kind, **options})})
+            raise ConfigError(
+                "kind columns is of a manifest; a table is of kind features: "
+                "Preprocessing.of('features', columns={NAME: None for a number, or [VALUE, ...]})"
+            )
+        if columns is not None:
+            _check_columns("columns", columns, lists=True)
+            if kind != "features":
+                raise ConfigError(f"columns are of kind features, found kind {kind!r}")
+        return cls({"inputs": _plan({"kind": kind, **options})}, columns=columns)
+
+    def takes(self, kind: str) -> bool:
+        """Whether any source's inputs are of a kind."""
+        return any(plan.kind == kind for plan in self.inputs.values())
 
     def record(self) -> dict[str, Any]:
         """Plain data, in which nothing is left to a default."""
@@ -84,7 +100,9 @@ class Preprocessing:
             if plan.kind in PIXELS:
                 check_normalization(normalization, where)
             if plan.kind == "texts" and tokenize is None:
-                raise ConfigError(f"{where}: the network brings no tokenizer")
+                raise ConfigError(
+                    f"{where}: the network brings no tokenizer; texts need a named trunk, trunk=TrunkRecord"
+                )
             made = self._shape(plan)
             if made is not None and (not isinstance(example, Tensor) or tuple(example.shape[1:]) != made):
                 found = (

@@ -4,8 +4,8 @@ from concord.runs.building import Built, build
 from concord.runs.embedding import FILES as EMBEDDING_FILES
 from concord.runs.embedding import Embedding, embed
 from concord.runs.evaluation import as_table, evaluate, write_metrics
-from concord.runs.given import GivenRows, given_rows
-from concord.runs.inputs import Preparation, Vocabulary, trunk_kind
+from concord.runs.given import GivenRows, given_rows, joined_rows
+from concord.runs.inputs import Preparation, Vocabulary, plan_for, trunk_kind
 from concord.runs.outputs import Outputs, outputs_of
 from concord.runs.prediction import frame_of, predict, predict_split, write_predictions
 from concord.runs.predictor import Predictor
@@ -42,10 +42,12 @@ __all__ = [
     "finished",
     "frame_of",
     "given_rows",
+    "joined_rows",
     "load_run",
     "mixture_of",
     "open_sources",
     "outputs_of",
+    "plan_for",
     "predict",
     "predict_split",
     "relation_of",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ from concord.data import (
     normalize,
     tell_unknown,
 )
-from concord.errors import DataFormatError, ShapeError, UnknownNameError
+from concord.errors import ConfigError, DataFormatError, ShapeError, UnknownNameError
 
 Vocabulary = dict[str, list[str] | None]
 """Of each feature column of a manifest, the values that it is one-hot in; None for numbers."""
@@ -127,6 +127,48 @@ def trunk_kind(plan: InputPlan) -> str:
     return _TRUNK_KINDS[plan.kind]
 
 
+def plan_for(plans: Mapping[str, InputPlan], kinds: Collection[str], source: str | None) -> InputPlan:
+    """How what is given is prepared: as a source's inputs, or as those of the one kind that it may be.
+
+    Args:
+        plans: By source of the training.
+        kinds: What it may be.
+        source: Whose plan to go by; the first one of the kind unless given.
+
+    Raises:
+        UnknownNameError: No such source.
+        ConfigError: None of the kinds, or several of them: which it is cannot be seen.
+    """
+    if source is not None:
+        if source not in plans:
+            raise UnknownNameError.of("source", source, plans)
+        return plans[source]
+    first: dict[str, str] = {}
+    for name, plan in plans.items():
+        if plan.kind in kinds:
+            first.setdefault(plan.kind, name)
+    if not first:
+        taken = ", ".join(dict.fromkeys(plan.kind for plan in plans.values()))
+        raise ConfigError(f"this network was trained on {taken}; give a manifest of these")
+    if len(first) > 1:
+        each = " or ".join(f"{name!r} ({kind})" for kind, name in first.items())
+        raise ConfigError(
+            f"the training had several kinds of inputs; say whose these are like, source: {each}"
+        )
+    return plans[next(iter(first.values()))]
+
+
+def check_on_error(on_error: str) -> None:
+    """Refuse another way with images that cannot be read than `raise` and `skip`.
+
+    Raises:
+        UnknownNameError: It is one.
+    """
+    known = get_args(InputPlan.model_fields["on_error"].annotation)
+    if on_error not in known:
+        raise UnknownNameError.of("way with images that cannot be read", on_error, known)
+
+
 def vocabulary_of(manifest: Manifest, columns: Sequence[str]) -> Vocabulary:
     """How columns of a manifest become features: numbers as they are, text one-hot in its sorted values.
 
@@ -155,7 +197,14 @@ def vocabulary_of(manifest: Manifest, columns: Sequence[str]) -> Vocabulary:
 def column_features(
     manifest: Manifest, vocabulary: Mapping[str, list[str] | None]
 ) -> npt.NDArray[np.float32]:
-    """Features (n, width) of a manifest's columns; a text that the vocabulary lacks is 0 everywhere and told.
+    """Features (n, width) of a manifest's columns; see `table_values`."""
+    return table_values(manifest.frame, vocabulary, manifest.name)
+
+
+def table_values(
+    frame: pl.DataFrame, vocabulary: Mapping[str, list[str] | None], owner: str
+) -> npt.NDArray[np.float32]:
+    """Features (n, width) of a table's columns; a text that the vocabulary lacks is 0 everywhere and told.
 
     Raises:
         UnknownNameError: No such column.
@@ -163,30 +212,29 @@ def column_features(
     """
     parts: list[npt.NDArray[Any]] = []
     for name, values in vocabulary.items():
-        if name not in manifest.frame.columns:
-            raise UnknownNameError.of("feature column", name, manifest.frame.columns)
-        series = manifest.frame[name]
+        if name not in frame.columns:
+            raise UnknownNameError.of("feature column", name, frame.columns)
+        series = frame[name]
         if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
             raise DataFormatError(
-                f"feature column {name!r} of {manifest.name!r}: numbers or text are needed, found "
-                f"{series.dtype}"
+                f"feature column {name!r} of {owner!r}: numbers or text are needed, found {series.dtype}"
             )
         if values is None:
             numbers = series.cast(pl.Float32, strict=False)
             if numbers.null_count():
                 row = int(numbers.is_null().arg_max() or 0)
                 raise DataFormatError(
-                    f"feature column {name!r} of {manifest.name!r}: a number is needed in every row, found "
+                    f"feature column {name!r} of {owner!r}: a number is needed in every row, found "
                     f"{series[row]!r} in row {row}"
                 )
             parts.append(numbers.to_numpy()[:, None])
         else:
             if series.dtype.is_numeric():
                 raise DataFormatError(
-                    f"feature column {name!r} of {manifest.name!r} held text in training, found numbers"
+                    f"feature column {name!r} of {owner!r} held text in training, found numbers"
                 )
             texts = series.cast(pl.String)
-            tell_unknown(texts, values, f"{manifest.name!r}")
+            tell_unknown(texts, values, repr(owner))
             parts += [(texts == value).fill_null(False).to_numpy()[:, None] for value in values]
     return np.concatenate(parts, axis=1, dtype=np.float32)
 

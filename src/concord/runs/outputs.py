@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from concord.config import InputPlan
-from concord.data import FeatureRows, Manifest, Mixture, Source
-from concord.errors import EmptyDataError, ShapeError
+from concord.data import Columns, FeatureRows, Manifest, Mixture, Source
+from concord.errors import ConfigError, EmptyDataError, ShapeError
 from concord.metrics import probabilities
 from concord.networks import moved
 from concord.runs.inputs import Preparation, prepared
@@ -57,12 +57,35 @@ def taken_by(run: Run, plan: InputPlan, manifest: Manifest, preparation: Prepara
 
     Raises:
         ShapeError: Feature rows of another width than the network was trained on.
-        ConcordError: See `concord.training.inputs.prepared`.
+        ConfigError: A table with named columns, where the training had an array.
+        ConcordError: See `concord.runs.inputs.prepared`.
     """
     source = Source(*prepared(plan, manifest, preparation), name=name)
     if plan.kind == "features" and isinstance(source.inputs, FeatureRows):
+        check_placed(source.inputs.known_columns, preparation.columns)
         check_width(source.inputs, run.shape)
     return source
+
+
+def check_placed(names: Iterable[str] | None, known: Columns | None) -> None:
+    """Refuse columns with names where the training had an array: nothing says which one is which.
+
+    Args:
+        names: Of the columns that are given; None where they have none.
+        known: Columns of the training; None where it had an array.
+
+    Raises:
+        ConfigError: They are refused. Names such as polars and pandas give columns without any are none.
+    """
+    if names is None or known is not None:
+        return
+    found = list(names)
+    numbers = range(len(found))
+    if found not in ([f"column_{i}" for i in numbers], [str(i) for i in numbers]):
+        raise ConfigError(
+            "this model was trained on an array, so that nothing says which feature column "
+            f"{', '.join(found)!r:.60} is: give an array (n, width), in the order of the training"
+        )
 
 
 def check_width(rows: FeatureRows, shape: Sequence[int] | None) -> None:

@@ -1,21 +1,37 @@
-"""Images in files and folders, as rows of a manifest."""
+"""Files to predict: which suffix is what, and images in folders as rows of a manifest."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from concord.data import Manifest, is_clutter
-from concord.errors import EmptyDataError
+from concord.errors import DataFormatError, EmptyDataError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
+ARRAYS = frozenset({".npy", ".npz"})
+MANIFESTS = frozenset({".csv", ".parquet"})
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which no table holds."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def images_in(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
-    """The images of files and folders, below the folder that all lie in; and the paths to show."""
+    """The images of files and folders, below the folder that all lie in; and the paths to show.
+
+    Raises:
+        EmptyDataError: A folder without an image.
+        DataFormatError: A file whose name is no text.
+    """
     if len(places) == 1 and places[0].is_dir():
         alone = images_below(places[0])
         return alone, alone.frame["path"].to_list()
@@ -27,7 +43,7 @@ def images_in(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
         # A link that was named is meant; one within a folder must not lead out of it.
         real += [place.resolve() / name for name in names]
     root = Path(os.path.commonpath([path.parent for path in real]))
-    paths = [path.relative_to(root).as_posix() for path in real]
+    paths = _as_text(path.relative_to(root).as_posix() for path in real)
     return Manifest(pl.DataFrame({"path": paths}), (), root, places[0].stem), [p.as_posix() for p in shown]
 
 
@@ -36,15 +52,27 @@ def images_below(folder: Path) -> Manifest:
 
     Raises:
         EmptyDataError: None.
+        DataFormatError: A file whose name is no text.
     """
     paths = sorted(
-        path.relative_to(folder).as_posix()
-        for path in _visible(folder)
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        _as_text(
+            path.relative_to(folder).as_posix()
+            for path in _visible(folder)
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
     )
     if not paths:
         raise EmptyDataError(f"no image in {folder}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
     return Manifest(pl.DataFrame({"path": paths}), (), folder, folder.name)
+
+
+def _as_text(paths: Iterable[str]) -> list[str]:
+    """Paths that a table can hold: a name of bytes in another encoding is none."""
+    listed = list(paths)
+    for path in listed:
+        if not is_utf8(path):
+            raise DataFormatError(f"the file {path!a} has a name that UTF-8 cannot write; rename it")
+    return listed
 
 
 def _visible(folder: Path) -> Iterator[Path]:

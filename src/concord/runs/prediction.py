@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from concord.config import Config, InputPlan
+from concord.config import Config
 from concord.data import FeatureRows, Manifest, Source, read_manifest, write_frame
 from concord.decoding import HALF
-from concord.errors import ConfigError, EmptyDataError, MissingDataError, UnknownNameError
+from concord.errors import ConfigError, EmptyDataError, MissingDataError
 from concord.metrics import decisions
 from concord.runs.evaluation import split_sources
+from concord.runs.inputs import check_on_error, plan_for
 from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
-from concord.runs.places import IMAGE_SUFFIXES, images_in
+from concord.runs.places import ARRAYS, IMAGE_SUFFIXES, images_in
 from concord.runs.predictor import Predictor
 from concord.runs.run import Run
 from concord.tasks import MulticlassTask, Task
-
-FEATURE_SUFFIXES = frozenset({".npy", ".npz"})
 
 
 def predict(
@@ -40,7 +39,8 @@ def predict(
         run: The run.
         data: A folder of images, an image, or several of these; a manifest (.parquet, .csv); or a feature
             file (.npy, .npz).
-        source: Whose inputs of the config say how these are read; the first source that fits.
+        source: Whose inputs of the config say how these are read; the first source that fits. Needed where
+            sources of several kinds fit.
         features: The feature file that a manifest's column `row` counts the rows of, where it is another than
             the config's.
         on_error: `raise` or `skip`, for images; as the source has it unless given.
@@ -60,12 +60,11 @@ def predict(
         ShapeError: Feature rows of another width than the network was trained on.
         UnknownNameError: No such source, or neither `raise` nor `skip`.
     """
-    known = get_args(InputPlan.model_fields["on_error"].annotation)
-    if on_error is not None and on_error not in known:
-        raise UnknownNameError.of("way with images that cannot be read", on_error, known)
+    if on_error is not None:
+        check_on_error(on_error)
     places = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
     manifest, wanted, shown = _found(places)
-    plan = _plan(run, wanted, source)
+    plan = plan_for(run.inputs, _kinds(run, wanted, manifest, features is not None), source)
     if on_error is not None and plan.kind == "images":
         plan = plan.model_copy(update={"on_error": on_error})
     if plan.kind in ("features", "arrays"):
@@ -128,23 +127,22 @@ def _found(places: Sequence[Path]) -> tuple[Manifest, str, Sequence[str] | None]
         other = next(d for d in places if not d.is_dir() and d.suffix.lower() not in IMAGE_SUFFIXES)
         raise ConfigError(f"several images or folders of images can be given, and {other} is neither")
     data = places[0]
-    if data.suffix in FEATURE_SUFFIXES:
+    if data.suffix in ARRAYS:
         return Manifest(pl.DataFrame({"row": [0]}), (), data.parent, data.stem), "file", None
     # Annotations play no part: a manifest of other tasks is as good as one without any.
     return read_manifest(data, tasks=()), "manifest", None
 
 
-def _plan(run: Run, wanted: str, source: str | None) -> InputPlan:
-    if source is not None:
-        if source not in run.inputs:
-            raise UnknownNameError.of("source", source, run.inputs)
-        return run.inputs[source]
-    kinds = {"images": ("images",), "file": ("features", "arrays")}.get(wanted)
-    for plan in run.inputs.values():
-        if kinds is None or plan.kind in kinds:
-            return plan
-    taken = ", ".join(dict.fromkeys(plan.kind for plan in run.inputs.values()))
-    raise ConfigError(f"this network was trained on {taken}; give a manifest of these")
+def _kinds(run: Run, wanted: str, manifest: Manifest, filed: bool) -> Collection[str]:
+    """What the samples may be: of a manifest, kinds whose columns it has; where filed, those of files."""
+    if wanted != "manifest":
+        return {"images": ("images",), "file": ("features", "arrays")}[wanted]
+    plans, there = list(run.inputs.values()), set(manifest.frame.columns)
+    needed = {"images": {"path"}, "arrays": {"row"}, "features": {"row"}, "texts": {"text"}}
+    if filed:
+        plans = [plan for plan in plans if plan.file is not None] or plans
+    found = {plan.kind for plan in plans if needed.get(plan.kind, set(run.vocabulary)) <= there}
+    return found or {plans[0].kind}  # which then says what it lacks
 
 
 # -- what comes out ----------------------------------------------------------------------------------
