@@ -69,7 +69,7 @@ from concord.study import (
     setting_of,
 )
 from concord.tasks import Task
-from page import machine
+from page import machine, plain
 from page import table as markdown
 
 VERSION = "1.1.5"
@@ -152,10 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = body(plan, outcome, asked, gaps)
     print(text)
     if options.page:
-        command = f"python benchmarks/against_libmtl.py --beside {options.beside}"
+        command = "python benchmarks/against_libmtl.py"
         if options.regimes:
             command += f" --regimes {' '.join(options.regimes)}"
-        head = f"# Beside LibMTL\n\nWritten by `{command} --page {options.page}`: {where}."
+        head = f"# Beside LibMTL\n\nWritten by `{command} --page`, with the study's folder as `--beside`: {where}."
         options.page.parent.mkdir(parents=True, exist_ok=True)
         write_text(options.page, f"{head}\n\n{text}\n")
 
@@ -440,7 +440,7 @@ def body(plan: Plan, outcome: Outcome, rows: Sequence[Row], gaps: Mapping[int, f
         ]
     sessions = outcome.environment.get("sessions") or [outcome.environment]
     parts.append(
-        f"The study's own conditions: `{sessions[0].get('command')}`, {sessions[0].get('started', '')[:10]}."
+        f"The study's own conditions: `{plain(sessions[0].get('command') or '')}`, {sessions[0].get('started', '')[:10]}."
     )
     return "\n\n".join(parts)
 

@@ -149,8 +149,7 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         show(chosen, place)
         return 0
     if given.what == "marks":
-        write_marks(place.docs, pages)
-        return 0
+        return int(not write_marks(place.docs, pages))
     place.out.mkdir(parents=True, exist_ok=True)
     failed = run(chosen, place, given.budget, given.processes) if given.what == "run" else []
     failed += write_pages(dict.fromkeys(page for page, _ in chosen), place, pages, given.what == "pages")
@@ -437,7 +436,8 @@ def write_pages(
             runs = gathered(parts, place.out / f"{page.name}.page")
             if not write_page(page, runs, place, record_of(found, place.quick), every):
                 failed.append(page.name)
-        write_marks(place.docs, every)
+        if not write_marks(place.docs, every):
+            failed.append("paper")
     return failed
 
 
@@ -518,15 +518,24 @@ def record_of(parts: Mapping[str, Mapping[str, Any]], quick: bool) -> dict[str, 
     return {**record, "quick": True} if quick else record
 
 
-def write_marks(docs: Path, pages: Sequence[Page]) -> None:
-    """Say on every page that is there what made it and whether that code is today's; write the page of evidence."""
+def write_marks(docs: Path, pages: Sequence[Page]) -> bool:
+    """Say on every page that is there what made it and whether that code is today's; write the pages made of others.
+
+    Returns:
+        Whether all could be written.
+    """
     records, code = marks.read_records(docs), origin.Code()
     now = {page.name: page.version(code=code) for page in pages}
     for page in pages:
         mark = marks.words(records.get(page.name), now[page.name], f"{COMMAND} {page.name}")
         marks.write_mark(docs / page.file, page.name, mark, section=page.section)
     evidence_page.write(docs, records, {page.name: page for page in pages}, now, COMMAND)
-    paper_page.write(docs)
+    try:
+        paper_page.write(docs)
+    except LookupError as error:
+        print(f"page paper failed: {error}", flush=True)
+        return False
+    return True
 
 
 # -- runs by hand --------------------------------------------------------------------------------------

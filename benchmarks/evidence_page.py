@@ -48,17 +48,19 @@ class Told:
             dates = (
                 f"{record['dates'][-1]}, code {', '.join(record['code'])}{f', on {places}' if places else ''}"
             )
+            counts = [
+                (len(record.get(key, [])), said)
+                for key, said in (("partly", "in part"), ("missing", "not run"))
+            ]
+            rest = "".join(f", {count} of its parts {said}" for count, said in counts if count)
             if record.get("quick"):
                 lines.append(f"- {link}: {marks.QUICK.strip('> ')} ({dates})")
             elif marks.changed(record, self.now[name]):
                 what = "its numbers are" if self.facts(name) is None else "these numbers are"
-                lines.append(f"- {link}: **not run again yet**, {what} of an older version ({dates}); {run}.")
+                lines.append(
+                    f"- {link}: **not run again yet**, {what} of an older version ({dates}{rest}); {run}."
+                )
             else:
-                counts = [
-                    (len(record.get(key, [])), said)
-                    for key, said in (("partly", "in part"), ("missing", "not run"))
-                ]
-                rest = "".join(f", {count} of its parts {said}" for count, said in counts if count)
                 lines.append(f"- {link}: by today's code ({dates}{rest}); {run}.")
         return ["", *lines] if lines else []
 

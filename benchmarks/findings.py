@@ -96,7 +96,7 @@ def method_facts(folder: Path, docs: Path) -> Facts:
     )
     frame.write_parquet(docs / "tables" / "method.parquet", compression="zstd")
     return {
-        "seeds": frame["seed"].n_unique(),
+        "seeds": method_page.seeds_of(frame),
         "real": [pack for pack in method_page.REAL if pack in set(frame["pack"])],
         "gains": gains,
         "wrong": wrong,

@@ -117,6 +117,12 @@ def ran(out: Path) -> str:
     )
 
 
+def seeds_of(frame: pl.DataFrame) -> str:
+    """How many seeds each study has, in words."""
+    counts = frame.group_by("pack", "regime").agg(pl.col("seed").n_unique())["seed"]
+    return " to ".join(map(str, dict.fromkeys((counts.min(), counts.max()))))
+
+
 def steps_of(out: Path) -> str:
     """Steps of a final network."""
     plans = (json.loads(path.read_text()) for path in sorted(out.glob("*.*/config.json")))
@@ -543,7 +549,7 @@ def features_section(out: Path, frame: pl.DataFrame, main: str) -> list[str]:
         f"Studies: {ran(out / 'features')}. {len(packs)} packs ({', '.join(packs)}); "
         + "; ".join(f"{regime} on {_packs_of(frame, regime, packs)}" for regime in regimes)
         + ". "
-        f"Seeds {seeds[0]} to {seeds[-1]} ({len(seeds)} paired), features and an MLP of 128 + 128 units; {steps_of(out / 'features')} steps "
+        f"Seeds {seeds[0]} to {seeds[-1]} ({seeds_of(frame)} paired), features and an MLP of 128 + 128 units; {steps_of(out / 'features')} steps "
         "of 64 rows a task for every final network, single-task models included. Differences in points (x 100), "
         "balanced accuracy for classes, mean F1 at threshold .5 and mean average precision for labels (for the "
         "second class task of clinc150, balanced accuracy). Labels of digits, clothing10, grocery81, mushroom "
@@ -570,43 +576,8 @@ def features_section(out: Path, frame: pl.DataFrame, main: str) -> list[str]:
     head = ["table", "regime"] + [
         f"{m} vs {b}" for b in ("single-task", "shared") for m in ("class", "label F1", "label AP")
     ]
-    text += [markdown(head, rows), "", "## Harm", ""]
-    rows = []
-    conditions = [(main, t) for t in tables] + [
-        (c, t)
-        for c in sorted(set(frame["condition"].unique()) - {main, "single-task", "balanced-shared"})
-        for t in ("right", "shuffled")
-    ]
-    for condition, table in [("balanced-shared", "none"), *conditions]:
-        for baseline in ("single-task", "balanced-shared"):
-            if condition == baseline:
-                continue
-            found = differences(frame, condition, table, baseline)
-            if not len(found):
-                continue
-            seen = harm(found)
-            median, low = simulated_worst(found)
-            rows.append(
-                [
-                    condition,
-                    table,
-                    baseline,
-                    seen.said(),
-                    f"{seen.worst:+.1f} ({seen.where})",
-                    "-" if np.isnan(median) else f"{median:+.1f} / {low:+.1f}",
-                ]
-            )
+    text += [markdown(head, rows), "", *harm_section(frame, main, tables)]
     text += [
-        f"A cell is a pack, regime, task and metric; one-sided paired t-test over seeds, of which it takes {TESTED}, Holm over",
-        "the cells of a row.",
-        "The last column is what the worst cell of a method without any effect would be, at the median and at 5 %,",
-        "drawn with each cell's own standard error (a cell whose differences are exactly zero adds none).",
-        "",
-        markdown(
-            ["condition", "table", "against", "significantly below 0", "worst cell", "worst cell by chance"],
-            rows,
-        ),
-        "",
         "## Against the better of the two references",
         "",
         "The better one is chosen for each task and regime on the mean over packs, not for each cell.",
@@ -646,6 +617,49 @@ def features_section(out: Path, frame: pl.DataFrame, main: str) -> list[str]:
         *cells_section(frame, main),
     ]
     return text
+
+
+def harm_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[str]:
+    """How often each condition is below either reference, by table."""
+    rows = []
+    conditions = [(main, t) for t in tables] + [
+        (c, t)
+        for c in sorted(set(frame["condition"].unique()) - {main, "single-task", "balanced-shared"})
+        for t in ("right", "shuffled")
+    ]
+    for condition, table in [("balanced-shared", "none"), *conditions]:
+        for baseline in ("single-task", "balanced-shared"):
+            if condition == baseline:
+                continue
+            found = differences(frame, condition, table, baseline)
+            if not len(found):
+                continue
+            seen = harm(found)
+            median, low = simulated_worst(found)
+            rows.append(
+                [
+                    condition,
+                    table,
+                    baseline,
+                    seen.said(),
+                    f"{seen.worst:+.1f} ({seen.where})",
+                    "-" if np.isnan(median) else f"{median:+.1f} / {low:+.1f}",
+                ]
+            )
+    return [
+        "## Harm",
+        "",
+        f"A cell is a pack, regime, task and metric; one-sided paired t-test over seeds, of which it takes {TESTED}, Holm over",
+        "the cells of a row.",
+        "The last column is what the worst cell of a method without any effect would be, at the median and at 5 %,",
+        "drawn with each cell's own standard error (a cell whose differences are exactly zero adds none).",
+        "",
+        markdown(
+            ["condition", "table", "against", "significantly below 0", "worst cell", "worst cell by chance"],
+            rows,
+        ),
+        "",
+    ]
 
 
 def figure(frame: pl.DataFrame, main: str, tables: list[str], target: Path) -> None:

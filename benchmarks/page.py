@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from argparse import ArgumentParser
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +60,22 @@ def write_section(name: str, title: str, body: str, page: Path = PAGE) -> None:
         text = f"{text.rstrip()}\n\n{section}\n"
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, text)
+
+
+PLACES = ("--beside", "--device", "--json", "--out", "--processes")
+"""Options that say where a command runs and writes, and nothing of what it measures."""
+
+
+def plain(command: str) -> str:
+    """A command as a page names it: without the places of the machine that ran it."""
+    words: list[str] = []
+    skip = False
+    for word in shlex.split(command):
+        if skip or word.partition("=")[0] in PLACES:
+            skip = not skip and word in PLACES
+            continue
+        words.append(word)
+    return shlex.join(words)
 
 
 def machine(*further: str) -> str:

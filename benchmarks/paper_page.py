@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from page import DOCS, write_section
+from page import DOCS, TESTED, UNTESTED, write_section
 
 SCARCE = {"few-class": "few-class", "grocery81": "few-fine", "clinc150": "few-domains"}
 """Regime in which the class is scarce: the first, unless a study has another."""
@@ -49,16 +49,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write(docs: Path) -> None:
-    """Bring the section to what the other pages hold; a folder without the page stays as it is."""
+    """Bring the section to what the other pages hold; a folder without the page stays as it is.
+
+    Raises:
+        LookupError: A page is there, and what is repeated of it is not found in it.
+    """
     page = docs / "paper.md"
     if page.exists():
         write_section("open-data", "More data sets, with the same control", section(docs), page)
 
 
 def section(docs: Path) -> str:
-    """The section: the table of studies, and what follows from it, the board and the method's page."""
+    """The section: the table of studies, and what follows from it, the board and the method's page.
+
+    Raises:
+        LookupError: A page is there, and what is repeated of it is not found in it.
+    """
     texts = {name: _text(docs / f"{name}.md") for name in ("results", "method", "board")}
     studies = [each for name in STUDIES if (each := study(texts["results"], name))]
+    found = {"results": studies, "method": _of_method(texts["method"]), "board": _of_board(texts["board"])}
+    if lost := [name for name, text in texts.items() if text and not found[name]]:
+        raise LookupError(
+            f"nothing of `paper` is found in {', '.join(f'{name}.md' for name in lost)}: run it, or mend benchmarks/paper_page.py"
+        )
     lines = [_whence(texts), ""]
     if studies:
         lines += [
@@ -76,7 +89,7 @@ def section(docs: Path) -> str:
 
 def study(results: str, name: str) -> Study | None:
     """What the page of results says of `paper` in one study; None where it was not run."""
-    found = re.search(rf"`(concord study (?:configs/studies/)?{name}(?:\.yaml)?)`", results)
+    found = re.search(rf"`(concord study (?:configs/studies/)?{name}(?:\.yaml)?)(?: [^`]*)?`", results)
     if not found:
         return None
     own = re.split(r"^## ", results[found.start() :], maxsplit=1, flags=re.MULTILINE)[0]
@@ -121,15 +134,21 @@ def _findings(studies: Sequence[Study]) -> list[str]:
 
 
 def _of_method(text: str) -> list[str]:
+    cells = rf"(?:(\d+) of (\d+)|{UNTESTED})"
     harm = {
         table: re.search(
-            rf"^\| paper \| {table} \| single-task \| (\d+) of (\d+) \| (-?[\d.]+)", text, flags=re.MULTILINE
+            rf"^\| paper \| {table} \| single-task \| {cells} \| ([+-]?[\d.]+)", text, flags=re.MULTILINE
         )
         for table in ("right", "shuffled")
     }
     right, wrong = harm["right"], harm["shuffled"]
     if right is None or wrong is None:
         return []
+    if right[1] is None or wrong[1] is None:
+        return [
+            f"- On [the method's page](method.md#harm) harm of `paper` was {UNTESTED}: that takes {TESTED} seeds. The worst cell against "
+            f"single-task networks is {right[3]} points with the right table, and {wrong[3]} with a shuffled one."
+        ]
     return [
         f"- On [the method's page](method.md#harm) (`python benchmarks/method.py run`) `paper` is significantly below single-task networks in "
         f"{right[1]} of {right[2]} cells with the right table (the worst cell: {right[3]} points), and in {wrong[1]} of {wrong[2]} with a "
@@ -141,7 +160,7 @@ def _of_board(text: str) -> list[str]:
     ranks = re.findall(r"^\| ([\w-]+) \| (\d+\.\d+) \|", text, flags=re.MULTILINE)
     place = {name: f"number {i} ({rank})" for i, (name, rank) in enumerate(ranks, start=1)}
     named = ("paper-coannotation", "uncoupled", "paper", "paper-matching")
-    critical = re.search(r"differ by less than ([\d.]+)", text)
+    critical = re.search(r"(?:differ by less than|critical difference) (\d+\.\d+)", text)
     if critical is None or any(name not in place for name in named):
         return []
     told = ", ".join(f"`{name}` is {place[name]}" for name in named)
@@ -155,7 +174,11 @@ def _whence(texts: dict[str, str]) -> str:
     """Which pages are repeated, and what marks of an older version they carry."""
     lines = []
     for name, text in texts.items():
-        mark = re.search(r"^> \*\*(.+?)\.?\*\*(?:.*?, (\d{4}-\d\d-\d\d),)?", text, flags=re.MULTILINE)
+        mark = re.search(
+            r"^> \*\*(.+?)\.?\*\*(?:.*?, (\d{4}-\d\d-\d\d(?: to \d{4}-\d\d-\d\d)?)[,.])?",
+            text,
+            flags=re.MULTILINE,
+        )
         if mark:
             of = f", of {mark[2]}" if mark[2] else ""
             lines.append(f"> **{mark[1]}**: the numbers of [{name}]({name}.md){of}.")

@@ -20,7 +20,7 @@ from typing import Any
 from concord import __version__
 from concord.files import write_text
 from concord.study import METRIC_WORDS, VERDICT_WORDS, Outcome
-from page import TESTED, UNTESTED
+from page import TESTED, UNTESTED, plain
 from page import table as markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -180,7 +180,7 @@ def _environment(folder: Path) -> str:
     machine = held["machine"]
     several = f" in {len(sessions)} sessions" if len(sessions) > 1 else ""
     return (
-        f", `{sessions[0]['command']}`, {str(sessions[0]['started'])[:10]}, {held['duration'] / 60:.1f} minutes"
+        f", `{plain(sessions[0]['command'])}`, {str(sessions[0]['started'])[:10]}, {held['duration'] / 60:.1f} minutes"
         f"{several} on {machine['cores']} cores ({machine['processor']})"
     )
 

@@ -107,6 +107,8 @@ def test_what_the_table_gives_is_apart_from_what_sharing_gives(board: Any) -> No
         )
     ]
     assert means == [21.0, 11.0, 6.0]
+    other = frame_of([("single-task", "none", "b", 0.5, 0)], 5)
+    assert board.page.seeds_of(pl.concat([frame, other])) == "3 to 5"
 
 
 def test_harm_is_said_of_what_was_tested(board: Any) -> None:
@@ -161,7 +163,7 @@ def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path, monkeypatch
 
     assert "| auto-standard | right | single-task | not tested |" in text, "two seeds test nothing"
     found = findings_of(tmp_path)
-    assert (found["seeds"], found["real"]) == (2, [])
+    assert (found["seeds"], found["real"]) == ("2", [])
     (gain,) = found["gains"]
     assert (gain["pack"], gain["task"], set(gain)) == (
         "digits",

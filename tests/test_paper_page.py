@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import polars as pl
 import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -19,8 +22,9 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> Any:
     import paper_page
 
     yield paper_page
-    for name in ("paper_page", "page", "origin"):
-        sys.modules.pop(name, None)
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(str(DOCS.parent / "benchmarks")):
+            sys.modules.pop(name)
 
 
 @pytest.fixture
@@ -126,6 +130,99 @@ def test_numbers_and_findings_follow_the_pages(benchmark: Any, docs: Path) -> No
     assert "in 2 of 46 with a shuffled one" in text
     assert "the numbers of [results]" not in text, "the new page has no mark of an older version"
     assert "**Not run again yet**: the numbers of [board](board.md)" in text
+
+
+def test_a_page_in_which_nothing_is_found_is_no_page_without_findings(benchmark: Any, docs: Path) -> None:
+    before = (docs / "paper.md").read_text(encoding="utf-8")
+    (docs / "board.md").write_text("# The board\n", encoding="utf-8")
+    with pytest.raises(LookupError, match=r"nothing of `paper` is found in board\.md"):
+        benchmark.main(["--docs", str(docs)])
+    assert (docs / "paper.md").read_text(encoding="utf-8") == before
+
+
+def test_pages_that_todays_writers_make_are_read(
+    benchmark: Any, docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import board_page
+    import marks
+    import method_page
+    import results
+
+    runs = tmp_path / "runs"
+    # A case study, begun as `make evidence` does, on a machine of its own.
+    rows = [
+        {"baseline": base, "regime": f"few-class{wrong}", "task": task, "condition": "paper",
+         "difference": 2.0, "low": 1.0, "high": 3.0, "verdict": "superior"}
+        for base in ("single-task", "uncoupled") for wrong in ("", "-shuffled")
+        for task in ("family", "attributes")
+    ]  # fmt: skip
+    means = [{**row, "metric": "accuracy", "mean": 0.5} for row in rows[:4]]
+    metrics = {"family": "accuracy", "attributes": "accuracy"}
+    summary = {
+        "title": "M",
+        "seeds": [0, 1, 2],
+        "sentence": "",
+        "verdicts": rows,
+        "means": means,
+        "metrics": metrics,
+    }
+    command = "concord study configs/studies/mushroom.yaml --out /srv/here/mushroom --processes 2"
+    held = {"sessions": [{"command": command, "started": "2030-01-02T00"}], "duration": 60,
+            "machine": {"cores": 2, "processor": "Chip"}}  # fmt: skip
+    (runs / "mushroom").mkdir(parents=True)
+    (runs / "mushroom" / "environment.json").write_text(json.dumps(held), encoding="utf-8")
+    monkeypatch.setattr(results.Outcome, "read", lambda _: SimpleNamespace(summary=summary))
+    monkeypatch.setattr(results, "draw", lambda *_: None)
+    results.main([str(runs / "mushroom"), "--page", str(docs / "results.md")])
+    assert "/srv/here" not in (docs / "results.md").read_text(encoding="utf-8")
+    # The method's table of harm.
+    frame = pl.DataFrame(
+        [("a", "few-class", seed, "balanced_accuracy", value, "class", condition, table)
+         for condition, table, value in (
+             ("single-task", "none", 0.5), ("paper", "right", 0.6), ("paper", "shuffled", 0.4)
+         )
+         for seed in range(3)],
+        schema=["pack", "regime", "seed", "metric", "value", "role", "condition", "table"], orient="row",
+    )  # fmt: skip
+    (docs / "method.md").write_text("\n".join(method_page.harm_section(frame, "auto", [])), encoding="utf-8")
+    # The board.
+    for pack in ("a", "b"):
+        (runs / "board" / pack).mkdir(parents=True)
+        (runs / "board" / pack / "config.json").write_text('{"budget": {"steps": 5}}', encoding="utf-8")
+        names = ("auto", "paper-coannotation", "uncoupled", "paper", "paper-matching")
+        told = [{"regime": "r", "task": "t", "metric": "accuracy", "condition": name, "mean": n / 10}
+                for n, name in enumerate(names)]  # fmt: skip
+        told = {"metrics": {"t": "accuracy"}, "seeds": [0, 1, 2], "means": told, "verdicts": []}
+        (runs / "board" / pack / "summary.json").write_text(json.dumps(told), encoding="utf-8")
+        (runs / "board" / pack / "results.csv").write_text(
+            "condition,seed,regime,task,metric,value", encoding="utf-8"
+        )
+    board_page.write_page(runs / "board", docs / "board.md", ["a", "b"])
+    made = {"version": "0", "code": ["abc"], "dates": ["2030-01-01", "2030-01-03"], "rooms": {}}
+    marks.write_mark(docs / "board.md", "board", marks.words(made, {"auto": "1"}, "again"), section=False)
+    benchmark.main(["--docs", str(docs)])
+    text = (docs / "paper.md").read_text(encoding="utf-8")
+    assert (
+        "| `concord study configs/studies/mushroom.yaml` | family, accuracy | +2.0 (+1.0 to +3.0) |" in text
+    )
+    assert "(the worst cell: +10.0 points), and in 1 of 1 with a shuffled one" in text
+    assert "`paper-matching` is number 1 (1.00); ranks closer than " in text
+    assert "the numbers of [board](board.md), of 2030-01-01 to 2030-01-03." in text
+    (docs / "method.md").write_text(
+        "\n".join(method_page.harm_section(frame.filter(pl.col("seed") < 2), "auto", [])), encoding="utf-8"
+    )
+    benchmark.main(["--docs", str(docs)])
+    assert "harm of `paper` was not tested: that takes 3 seeds" in (docs / "paper.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_commands_on_pages_name_no_places(benchmark: Any) -> None:
+    plain = sys.modules["page"].plain
+    assert (
+        plain("concord study a.yaml --out /x/y --seeds 5 --processes 2 --device=cuda")
+        == "concord study a.yaml --seeds 5"
+    )
 
 
 def test_what_a_page_does_not_have_is_left_out(benchmark: Any, docs: Path) -> None:
