@@ -286,6 +286,8 @@ def test_inputs_go_the_way_of_their_kind(served: Any, tmp_path: Path) -> None:
     for given in (grey, colours, colours[None], [grey]):
         with raises(ConfigError, "several kinds of inputs", "'pixels' (arrays) or 'photos' (images)"):
             both.predict(given)
+    with raises(EmptyDataError, "the list is empty"):
+        both.predict([])
     inverted = both.predict_proba(grey[None], source="pixels")["shape"]
     np.testing.assert_array_equal(both.predict_proba(torch.from_numpy(grey[None].copy()))["shape"], inverted)
     assert np.abs(inverted - expected).max() > 1e-4

@@ -181,6 +181,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.filterwarnings("ignore:.*training did not have")
 @pytest.mark.parametrize("kind", ["images", "arrays", "features", "columns", "texts"])
 def test_whatever_is_asked_is_answered(kind: str, folders: Any) -> None:
     service = Service(folders(kind))

@@ -125,10 +125,11 @@ class Service:
             return self._prepared([_image(request) for request in requests])
         if self.kind == "texts":
             return self._prepared(list(requests))
-        if self.kind == "arrays":
+        tables = any(isinstance(request, Mapping) for request in requests)
+        if self.kind == "arrays" or (self.kind == "features" and not tables):
             rows = [_numbers(request, self.kind) for request in requests]
             if len({row.shape for row in rows}) > 1:
-                raise ShapeError("requests of one batch have pixels of one shape")
+                raise ShapeError(f"requests of one batch have {self.kind} of one shape")
             return self._prepared(np.stack(rows))
         return joined_rows([self._row(request) for request in requests])
 

@@ -91,11 +91,11 @@ def given_rows(
         ConcordError: What reading and preparing raise.
     """
     check_on_error(on_error)
+    if isinstance(given, list | tuple) and not given:
+        raise EmptyDataError("nothing to predict: the list is empty")
     plan = plan_for(plans, _kinds(given, plans, preparation), source)
     if plan.kind == "images":
         plan = plan.model_copy(update={"on_error": on_error})
-    if isinstance(given, list | tuple) and not given:
-        raise EmptyDataError("nothing to predict: the list is empty")
     rows = _MAKERS[plan.kind](given, plan, preparation)
     if plan.kind == "features":
         assert isinstance(rows.source.inputs, FeatureRows)
