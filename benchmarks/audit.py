@@ -127,6 +127,7 @@ def main(arguments: list[str] | None = None) -> None:
             partial(one, pack, regime, seed, args.steps),
         )
     ]
+    where += held.several()
     text = page(rows, args, where)
     print(text)
     if args.page:

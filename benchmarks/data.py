@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> None:
         for name in options.only:
             results |= held.once({"part": name, **sizes}, partial(measured, name, Path(folder), options))
     if options.page:
-        write_page(results, where, options)
+        write_page(results, where + held.several(), options)
 
 
 def measured(part: str, folder: Path, options: argparse.Namespace) -> dict[str, dict[str, float]]:

@@ -96,6 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
             ]
         )
         print(" | ".join(lines[-1]), flush=True)
+    where += held.several()
     body = (
         f"`python benchmarks/guard_level.py --draws {given.draws} --alpha {given.alpha:g} --seed {given.seed} --page`: {where}.\n\n"
         f"Share of {given.draws} draws in which a candidate takes the place of the start, which has the burden of "

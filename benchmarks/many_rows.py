@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
         return
     held, lines = Held(options.out), []
     where = held.once({"what": "machine"}, lambda: machine("one thread"))
-    costs: dict[str, dict[int, dict[str, float]]] = {}
+    costs: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
     for rows in options.rows:
         for form in options.forms:
             keys = [
@@ -164,19 +164,24 @@ def main(arguments: list[str] | None = None) -> None:
                 continue
             found = [held.once(key, partial(apart, form, rows, key["seed"], options.steps)) for key in keys]
             mean = {key: float(np.mean([each[key] for each in found])) for key in MEASURED}
-            costs.setdefault(form, {})[rows] = mean
+            costs.setdefault((form, held.place(*keys)), {})[rows] = mean
             values = [f"{mean[key]:.{digits}f}" for key, digits in MEASURED.items()]
             lines.append([f"{rows:,} + {rows:,}", form, found[0]["steps"], *values])
+    where += held.several()
     body = page_body(where, options, lines) + slopes(costs)
     print(body)
     if options.page:
         write_section("many-rows", "Many rows", body, options.page)
 
 
-def slopes(costs: dict[str, dict[int, dict[str, float]]]) -> str:
-    """By how much more rows cost more: the slope of log cost on log rows, between the least and the most rows."""
-    said = []
-    for form, by_rows in costs.items():
+def slopes(costs: dict[tuple[str, str], dict[int, dict[str, float]]]) -> str:
+    """By how much more rows cost more: the slope of log cost on log rows, between the least and the most rows.
+
+    Args:
+        costs: By what is fitted and on which machine, and rows: times of two machines give no slope.
+    """
+    said, several = [], len({place for _, place in costs}) > 1
+    for (form, place), by_rows in costs.items():
         few, many = min(by_rows), max(by_rows)
         if few < many:
             of = {
@@ -184,7 +189,8 @@ def slopes(costs: dict[str, dict[int, dict[str, float]]]) -> str:
                 for key in ("seconds", "mebibytes")
                 if min(by_rows[few][key], by_rows[many][key]) > 0
             }
-            said.append(f"{form} " + ", ".join(f"{key} {value:.2f}" for key, value in of.items()))
+            on = f"on {place} " if several else ""
+            said.append(f"{form} {on}" + ", ".join(f"{key} {value:.2f}" for key, value in of.items()))
     if not said:
         return ""
     return f"\n\nSlope of log cost on log rows, from the least rows to the most (1 is linear): {'; '.join(said)}."

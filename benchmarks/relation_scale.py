@@ -67,6 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
         rows = [held.once({"series": name, "size": size}, partial(_elsewhere, name, *size)) for size in sizes]
         parts.append(f"## {TITLES[name]}\n\n{table(rows)}")
         print(parts[-1] + "\n", flush=True)
+    where += held.several()
     if asked.page:
         asked.page.parent.mkdir(parents=True, exist_ok=True)
         from concord.files import write_text

@@ -237,6 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
         ]
         lines += rows_of(name, found)
         print("\n".join(" | ".join(line) for line in lines[-2:]), flush=True)
+    where += held.several()
     body = (
         f"`python benchmarks/safety.py --worlds {' '.join(given.worlds)} --seeds {given.seeds} --rows {given.rows} --table {given.table} --page`: {where}.\n\n"
         "Sources that look different, tasks that are not related, and packs of the board: differences to single-task "

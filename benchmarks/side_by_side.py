@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"{statistics.median(ratios):.2f}",
         f"{ratios[0]:.2f} to {ratios[-1]:.2f}",
     ]
+    where += held.several()
     body = (
         f"`python benchmarks/side_by_side.py --jobs {options.jobs} --pairs {options.pairs} --rows {options.rows} "
         f"--page`\n\n{where}.\n\n`auto` by default on {options.rows} + {options.rows} rows, seconds of the clock; goal "

@@ -156,6 +156,26 @@ def test_findings_tell_what_was_asked_and_whether_it_is_met(
     ]
 
 
+def test_times_of_two_machines_are_not_compared(
+    script: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    module, held = script("many_rows"), script("held")
+    fits = {100: ("Slow chip", 10.0), 1000: ("Slow chip", 100.0), 10_000: ("Fast chip", 1.0)}
+    out = tmp_path / "many-rows.jsonl"
+    for rows, (chip, seconds) in fits.items():
+        monkeypatch.setattr(held, "_machine", lambda chip=chip: chip)
+        monkeypatch.setattr(module, "apart", lambda *_, seconds=seconds: {**FIT, "seconds": seconds})
+        module.main(["--rows", str(rows), "--forms", "auto", "--out", str(out)])
+    capsys.readouterr()
+    module.main(["--rows", *map(str, fits), "--forms", "auto", "--out", str(out)])
+    text = capsys.readouterr().out
+    assert "Measured on several machines, which are not compared: Slow chip (2); Fast chip (1)" in text
+    assert "auto on Slow chip seconds 1.00, mebibytes 0.00." in text
+    lines = script("findings").facts_of("many-rows", tmp_path, tmp_path)["lines"]
+    assert [row[1] for row in lines if row[0].startswith("slope")] == ["1.00"]
+    assert lines[2][:2] == ["`auto` on 10,000 + 10,000 rows", "1 s of one core (Fast chip), 100 MiB"]
+
+
 def test_findings_of_worlds_keep_ordinary_packs_apart(script: Callable[[str], Any], tmp_path: Path) -> None:
     safety, held = script("safety"), script("held").Held(tmp_path / "safety.jsonl")
     for world in ("digits/few-class", "digits_nuisance/few-label", "faces-60"):
