@@ -15,6 +15,22 @@ NOTEBOOKS = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
 CELL = re.compile(r"^# %%(.*)\n", flags=re.MULTILINE)
 KINDS = {"": "python", " [markdown]": "markdown", ' language="bash"': "bash"}
 
+DRAWN = "# Drawn for this page: "
+"""How the cell starts that is left out by who has data, or replaced."""
+
+HELD = {
+    "dataframe": """
+assert 0.8 < check.trust < 1.2
+assert scores["posterior"].mean() > scores["None"].mean() + 0.03
+tried = {(each["coupling"], each["dropout"]) for each in search.cv_results_["params"]}
+assert tried == {("posterior", 0.0), ("posterior", 0.3), ("marginal", 0.0), ("marginal", 0.3)}
+found = search.cv_results_["mean_test_score"]
+assert ((found > 0.4) & (found <= search.best_score_)).all() and search.best_score_ < 1
+assert search.best_estimator_.coupling == search.best_params_["coupling"]
+"""
+}
+"""What is so after the last cell, where no file holds it."""
+
 LOOKED_AT = "\nimport matplotlib.pyplot\nassert matplotlib.pyplot.get_fignums(), 'it ends without a figure'\n"
 
 
@@ -41,7 +57,7 @@ def script(path: Path) -> str:
             parts.append(text)
         elif kind == "bash":
             parts.append(f"subprocess.run(['bash', '-e', '-o', 'pipefail', '-c', {text!r}], check=True)")
-    return "\n".join(parts) + LOOKED_AT
+    return "\n".join(parts) + LOOKED_AT + HELD.get(path.stem, "")
 
 
 def environment(package: Path) -> dict[str, str]:

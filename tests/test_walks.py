@@ -56,7 +56,7 @@ def test_two_folders_of_images_to_a_report(clone, tmp_path):
 
 def test_a_data_frame_to_a_grid_search(clone, tmp_path):
     said = run(clone / "docs" / "notebooks" / "dataframe.py", tmp_path, clone)
-    assert "disease->findings: " in said
+    assert "disease->findings: " in said, "what the search found is held by the run itself"
 
 
 def test_a_licensed_tree_to_a_study_without_an_image(clone, tmp_path):

@@ -3,6 +3,9 @@
 #
 # One table of measurements. Some rows have a diagnosis, others a list of findings, none has both.
 # scikit-learn's tools judge and tune a model of both targets.
+#
+# The first cell names the targets and their table; put yours there. The second draws the measurements: in its
+# place make two DataFrames of yours, `frame` to train on and `unseen` to judge the result.
 
 # %%
 import numpy as np
@@ -19,16 +22,25 @@ TABLE = np.array(  # P(finding | disease): of 100 people with flu 90 have fever,
     ]
 )
 
-# Drawn for this page: your measurements take the place of what follows.
+# %%
+# Drawn for this page: make `frame` and `unseen` of your own in place of this cell.
 rng = np.random.default_rng(0)
-disease = rng.integers(4, size=480)
-findings = (rng.random((480, 4)) < TABLE[disease]).astype(float)
-values = np.hstack([1.2 * findings, 0.4 * np.eye(4)[disease]]) + rng.normal(scale=0.7, size=(480, 8))
 
-frame = pd.DataFrame(values, columns=[f"value_{k}" for k in range(8)])
-frame["disease"] = pd.Series(np.array(DISEASES)[disease], dtype=object).where(np.arange(480) < 80)
-for k, name in enumerate(FINDINGS):
-    frame[f"findings.{name}"] = np.where(np.arange(480) < 80, np.nan, findings[:, k])
+
+def drawn(size):
+    """Draw rows with a disease, its findings and eight measurements."""
+    disease = rng.integers(4, size=size)
+    findings = (rng.random((size, 4)) < TABLE[disease]).astype(float)
+    values = np.hstack([1.2 * findings, 0.4 * np.eye(4)[disease]]) + rng.normal(scale=0.7, size=(size, 8))
+    rows = pd.DataFrame(values, columns=[f"value_{k}" for k in range(8)])
+    rows["disease"] = pd.Series(np.array(DISEASES)[disease], dtype=object)
+    rows[[f"findings.{name}" for name in FINDINGS]] = findings
+    return rows
+
+
+frame, unseen = drawn(480), drawn(400)
+frame.loc[80:, "disease"] = None
+frame.loc[:79, [f"findings.{name}" for name in FINDINGS]] = np.nan
 frame.sample(6, random_state=1).round(2)
 
 # %% [markdown]
@@ -100,13 +112,9 @@ pd.DataFrame(search.cv_results_)[columns].round(3)
 # %%
 import matplotlib.pyplot as plt
 
-new = rng.integers(4, size=400)
-new_findings = (rng.random((400, 4)) < TABLE[new]).astype(float)
-new_values = np.hstack([1.2 * new_findings, 0.4 * np.eye(4)[new]]) + rng.normal(scale=0.7, size=(400, 8))
-unseen = pd.DataFrame(new_values, columns=X.columns)
-truth = {"disease": np.array(DISEASES)[new], "findings": new_findings}
+truth = {"disease": unseen["disease"], "findings": unseen.filter(like="findings.").to_numpy()}
 
 figure, axes = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
 cc.RelationDisplay.from_estimator(search.best_estimator_, ax=axes[0])
 for task in ("disease", "findings"):
-    cc.CalibrationDisplay.from_estimator(search.best_estimator_, unseen, truth, task, ax=axes[1])
+    cc.CalibrationDisplay.from_estimator(search.best_estimator_, unseen[X.columns], truth, task, ax=axes[1])

@@ -5,13 +5,30 @@
 # it help to train one network on both? This notebook asks in Python; [the page](../howto/images.md) asks
 # the same on the command line.
 #
-# The first cell draws the pictures. Leave it out, and use your own.
+# The first cell names the kinds, the marks and their table; put yours there. The second draws the pictures:
+# leave it out, and put your own folders and CSV files next to the notebook.
 
 # %%
+import numpy as np
+
+KINDS = ["disc", "ring", "triangle", "square", "frame", "hexagon"]
+MARKS = ["round", "hollow", "corners", "right_angles", "sharp"]
+TABLE = np.array(  # P(mark | kind): what you do not know stays `nan`
+    [
+        [1.0, 0.0, 0.0, 0.0, 0.0],
+        [1.0, 1.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0, 1.0],
+        [0.0, 0.0, 1.0, 1.0, 0.0],
+        [0.0, 1.0, 1.0, 1.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0, 0.0],
+    ]
+)
+
+# %%
+# Drawn for this page: leave this cell out.
 import csv
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageDraw
 
 SHAPES = {  # corners, whether it is hollow
@@ -22,8 +39,6 @@ SHAPES = {  # corners, whether it is hollow
     "frame": (4, True),
     "hexagon": (6, False),
 }
-MARKS = ["round", "hollow", "corners", "right_angles", "sharp"]
-TABLE = np.array([[c == 0, hollow, c > 0, c == 4, c == 3] for c, hollow in SHAPES.values()], dtype=float)
 rng = np.random.default_rng(0)
 
 
@@ -44,20 +59,20 @@ def picture(shape):
 
 kinds, marks = [], []
 for k in range(1000):
-    shape = list(SHAPES)[rng.integers(len(SHAPES))]
+    shape = KINDS[rng.integers(len(KINDS))]
     path = Path("with_kind" if k < 400 else "with_marks", f"{k:04}.png")
     path.parent.mkdir(exist_ok=True)
     picture(shape).save(path)
     if k < 400:
         kinds.append([path, shape])
     else:
-        marks.append([path, *TABLE[list(SHAPES).index(shape)].astype(int)])
+        marks.append([path, *TABLE[KINDS.index(shape)].astype(int)])
 for name, header, rows in (("kinds.csv", ["path", "kind"], kinds), ("marks.csv", ["path", *MARKS], marks)):
     with open(name, "w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
 
 sheet = Image.new("L", (6 * 96, 96))
-for k, shape in enumerate(SHAPES):
+for k, shape in enumerate(KINDS):
     sheet.paste(picture(shape).resize((96, 96)), (96 * k, 0))
 sheet
 
@@ -70,7 +85,7 @@ sheet
 # %%
 from concord.data import from_csv, inspect, resplit, stack, write_manifest
 
-first = from_csv("kinds.csv", classes={"kind": list(SHAPES)}, path_column="path", root=".")
+first = from_csv("kinds.csv", classes={"kind": KINDS}, path_column="path", root=".")
 second = from_csv("marks.csv", labels={"marks": MARKS}, path_column="path", root=".")
 manifest = resplit(
     stack([first, second]), {"train": 0.6, "val": 0.1, "test": 0.3}, stratify=["kind", "marks"]
@@ -81,7 +96,7 @@ inspect(manifest).tasks
 # %% [markdown]
 # ## How the tasks are related
 #
-# P(mark | kind), one row per kind. You write this table; what you do not know stays `nan`.
+# P(mark | kind), one row per kind, is the table of the first cell.
 
 # %%
 import concord as cc
@@ -93,8 +108,9 @@ _ = cc.RelationDisplay.from_relation(relation).ax_.set_title("What each kind loo
 # %% [markdown]
 # ## Features
 #
-# A network with random weights stands in for a pretrained one, such as `TrunkPlan(name="timm:resnet50",
-# pretrained=True)`.
+# A network with random weights stands in for a pretrained one. With real pictures it is
+# `TrunkPlan(name="timm:resnet50", pretrained=True, download=True)` and `size=224`, and needs
+# `pip install concord-mtl[timm]`.
 
 # %%
 from concord.config import InputPlan, TrunkPlan

@@ -4,18 +4,21 @@
 # RAF-DB says which expression a face shows, DISFA which action units are active, and no picture has both.
 # Their licences do not allow you to pass pictures on, so the report at the end holds none.
 #
-# The first cell draws a stand-in in the layout of both data sets. With the real ones, leave it out, and
+# The second cell draws a stand-in in the layout of both data sets. With the real ones, leave it out, and
 # put their folders into `data`.
 
 # %%
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw
-
 import concord as cc
 
 table = cc.tables.expressions()  # P(action unit | expression), from the literature
+
+# %%
+# Drawn for this page: leave this cell out.
+import numpy as np
+from PIL import Image, ImageDraw
+
 CODES = {"surprise": 1, "fear": 2, "disgust": 3, "happiness": 4, "sadness": 5, "anger": 6, "neutral": 7}
 UNITS = [1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26]  # those that DISFA annotates
 rng = np.random.default_rng(0)
@@ -97,7 +100,7 @@ sheet
 # ## Features
 #
 # A network with random weights stands in for a pretrained one. With real faces it is `--trunk
-# timm:resnet50 --size 224 --download`.
+# timm:resnet50 --size 224 --download`, and needs `pip install concord-mtl[timm]`.
 
 # %% language="bash"
 # concord embed faces.parquet --trunk builtin:resnet --random --size 32 --out embedded 2> /dev/null

@@ -2,11 +2,11 @@
 # # Two CSV files of measurements, on the command line
 #
 # Laboratory A wrote down the species of its plants, laboratory B which traits they have. Both measured the
-# same eight columns. No Python is needed beyond the first cell, which draws the files.
+# same eight columns. No Python is needed beyond the first cell and the last, which draw: the first the three
+# files. Leave it out, and put your own files in their place.
 
 # %%
-from pathlib import Path
-
+# Drawn for this page: leave this cell out.
 import numpy as np
 import polars as pl
 
@@ -63,24 +63,22 @@ table.write_csv("table.csv")  # P(trait | species): you write this by hand
 #
 # 24 plants with a species, 500 with traits; three conditions, five times each.
 
-# %%
-plan = """
-title: Species and traits
-problem:
-  sources:
-    a:
-      manifest: a-split.parquet
-      inputs: &measured {kind: columns, columns: [m0, m1, m2, m3, m4, m5, m6, m7]}
-    b: {manifest: b-split.parquet, inputs: *measured}
-  relations: [{source: species, target: traits, table: table.csv}]
-regimes:
-  - {name: few-species, rows: {species: 24, traits: 500}}
-conditions: [single-task, uncoupled, posterior]
-seeds: 5
-budget: {steps: 150}
-"""
-_ = Path("plan.yaml").write_text(plan)
 # %% language="bash"
+# cat > plan.yaml << END
+# title: Species and traits
+# problem:
+#   sources:
+#     a:
+#       manifest: a-split.parquet
+#       inputs: &measured {kind: columns, columns: [m0, m1, m2, m3, m4, m5, m6, m7]}
+#     b: {manifest: b-split.parquet, inputs: *measured}
+#   relations: [{source: species, target: traits, table: table.csv}]
+# regimes:
+#   - {name: few-species, rows: {species: 24, traits: 500}}
+# conditions: [single-task, uncoupled, posterior]
+# seeds: 5
+# budget: {steps: 150}
+# END
 # concord study plan.yaml --out runs/plants 2> /dev/null
 
 # %% [markdown]
