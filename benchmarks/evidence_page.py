@@ -193,14 +193,14 @@ def _harms(facts: Facts | None, docs: Path) -> list[str]:
                 f"{each['worse']} of {tested}" if tested else UNTESTED,
                 f"{each['below']} of {tested}" if tested else UNTESTED,
                 f"{each['worst']:+.1f} ({each['where']})",
-                "" if low is None else f"{median:+.1f} / {low:+.1f}",
+                f"{median:+.1f} / {low:+.1f}" if tested == each["cells"] and low is not None else UNTESTED,
             ]
         )  # fmt: skip
     lines = [
         "How often `auto` is below either reference, by the table that it is shown. A cell is a pack, regime, task and metric "
         "(balanced accuracy; mean F1 and average precision of labels). Significantly: one-sided paired t-tests, with Holm's "
-        "correction over the cells of a row, each row by itself. By chance: the worst cell of a method without any effect, at the median "
-        "and at 5 %.",
+        "correction over the cells of a row that were tested, each row by itself. By chance: the worst cell of a method without any "
+        "effect, at the median and at 5 %, where all cells were tested.",
         "",
         table(
             [

@@ -643,14 +643,14 @@ def harm_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[str]
                     baseline,
                     seen.said(),
                     f"{seen.worst:+.1f} ({seen.where})",
-                    "-" if np.isnan(median) else f"{median:+.1f} / {low:+.1f}",
+                    f"{median:+.1f} / {low:+.1f}" if seen.tested == seen.cells else UNTESTED,
                 ]
             )
     return [
         "## Harm",
         "",
         f"A cell is a pack, regime, task and metric; one-sided paired t-test over seeds, of which it takes {TESTED}, Holm over",
-        "the cells of a row.",
+        "the cells of a row that have them.",
         "The last column is what the worst cell of a method without any effect would be, at the median and at 5 %,",
         "drawn with each cell's own standard error (a cell whose differences are exactly zero adds none).",
         "",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -323,13 +325,21 @@ def test_what_runs_ends_with_a_command_that_is_killed(
     monkeypatch.setattr(
         subprocess, "Popen", lambda words, **more: (begun.append(words), popen(words, **more))[1]
     )
-    waits = f"import threading; file = open({str(fifo)!r}, 'w'); threading.Event().wait()"
+    waits = (
+        f"import os, threading; file = open({str(fifo)!r}, 'w'); print(os.getpid(), file=file, flush=True); "
+        "threading.Event().wait()"
+    )
     command.evidence.execute([sys.executable, "-c", "pass"], oven.here / "log")
     words = [waits if each == "pass" else each for each in begun[0]]
     process = popen([sys.executable, "-c", f"import subprocess; subprocess.run({words!r})"])
     with fifo.open() as file:
+        child = int(file.readline())
         process.kill()
-        assert file.read() == "", "the part is gone, too"
+        gone, _, _ = select.select([file], [], [], 20)
+        if not gone:
+            os.kill(child, signal.SIGKILL)
+        assert gone, "the part is gone, too"
+        assert file.read() == ""
     process.wait()
 
 
@@ -766,7 +776,9 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
     assert f"| classes | 2 | {' | '.join(both)} |" in text
     assert "| classes, packs with real labels | 1 | +2.0; above in 0, below in 0 of 1 |" in text
     assert "| shuffled | single-task networks | 4 | 1 of 4 | 2 of 4 | -3.0 (b/few) | -1.0 / -2.0 |" in text
-    assert "| shuffled | one shared network | 4 | not tested | not tested | -3.0 (b/few) |  |" in text
+    assert (
+        "| shuffled | one shared network | 4 | not tested | not tested | -3.0 (b/few) | not tested |" in text
+    )
     assert "average precision of labels" in text
     odd, ordinary = text.index("| faces | auto"), text.index("| digits | auto")
     assert text.index("tasks are not related") < odd < text.index("On packs of related tasks") < ordinary
@@ -790,6 +802,10 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
     )
     assert "on Chip, 2 cores" in line["safety"]
     assert "1 of its parts in part" in line["results"]
+    records["board"]["partly"] = ["y"]
+    command.evidence_page.write(tmp_path, records, pages, now, "RUN")
+    text = (tmp_path / "evidence.md").read_text()
+    assert re.search(r"- \[board\].*\*\*not run again yet\*\*.*1 of its parts in part", text)
     assert "**not run again yet**" in line["board"]
     for name in ("helps", "harms"):
         assert "<svg" in (tmp_path / "figures" / f"evidence-{name}.svg").read_text()
