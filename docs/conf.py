@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +15,10 @@ from nbclient import NotebookClient
 from pydantic import BaseModel
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
 from sphinx.writers.html5 import HTML5Translator
 
-from concord import __version__
+import concord
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 # Networks as small as those of notebooks are slower on more threads.
@@ -27,7 +30,7 @@ from command_reference import reference
 project = "Concord"
 author = "The Concord contributors"
 copyright = "The Concord contributors"  # noqa: A001 - Sphinx's own name
-release = version = __version__
+release = version = concord.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build", "conf.py"]
@@ -50,7 +53,9 @@ nitpick_ignore_regex = [
 ]
 
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
-nb_execution_mode = "force"  # every notebook that is new or changed since the last build
+nb_execution_mode = (
+    "force"  # every notebook that is read: new or changed, or the package is (`package_source`)
+)
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
@@ -83,17 +88,40 @@ def _add_links(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] += f"\n# %% [markdown]\n# Download: {links}\n"
 
 
+def _digest(folder: Path) -> str:
+    """Of the names and contents of all files below a folder, but for what Python compiled."""
+    found = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        found.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return found.hexdigest()
+
+
+package_source = _digest(Path(concord.__file__).parent)
+
+
 def _run_study(app: Sphinx) -> None:
-    """Train and draw the study of example.md; one that an earlier build has run is only drawn again."""
+    """Train and draw the study of example.md; that of the same plan and source is only drawn again."""
     if app.builder.format != "html":
         return
-    here = Path(app.doctreedir)
-    here.mkdir(parents=True, exist_ok=True)
-    plan = os.path.relpath(Path(app.srcdir) / "example.yaml", here)  # the report shows the command
-    subprocess.run(["concord", "study", plan, "--out", "study"], cwd=here, check=True, capture_output=True)
+    plan = (Path(app.srcdir) / "example.yaml").read_bytes()
+    digest = hashlib.sha256(app.config.package_source.encode() + plan).hexdigest()
+    here = Path(app.doctreedir) / f"example-{digest[:12]}"
+    for older in here.parent.glob("example-*/"):
+        if older != here:
+            shutil.rmtree(older)
+    (here / "docs").mkdir(parents=True, exist_ok=True)
+    (here / "docs" / "example.yaml").write_bytes(plan)
+    # The report shows the command: it is that of the page.
+    command = ["concord", "study", "docs/example.yaml", "--out", "runs/report"]
+    done = subprocess.run(command, cwd=here, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ExtensionError(
+            f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr or done.stdout}"
+        )
     shown = Path(app.outdir) / "example" / "report.html"
     shown.parent.mkdir(parents=True, exist_ok=True)
-    shown.write_bytes((here / "study" / "report.html").read_bytes())
+    shown.write_bytes((here / "runs" / "report" / "report.html").read_bytes())
 
 
 def _untyped(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
@@ -123,6 +151,9 @@ def setup(app: Sphinx) -> None:
 
     MathML is drawn by the browser: the site asks nothing of the network.
     """
+    app.add_config_value(
+        "package_source", "", "env", str
+    )  # another value: all pages are read, all notebooks run
     app.add_html_math_renderer("mathml", (_formula, None), (_displayed_formula, None))
     app.add_css_file("site.css")
     app.connect("source-read", _add_commands)
