@@ -53,9 +53,7 @@ nitpick_ignore_regex = [
 ]
 
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
-nb_execution_mode = (
-    "force"  # every notebook that is read: new or changed, or the package is (`package_source`)
-)
+nb_execution_mode = "force"  # every notebook that is read: it, or `package_source`, is new or changed
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
