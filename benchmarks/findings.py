@@ -88,13 +88,8 @@ def method_facts(folder: Path, docs: Path) -> Facts:
         pl.col("value").std().alias("deviation"),
         pl.len().alias("seeds"),
     )
-    search_table.write(
-        mean,
-        docs / "tables" / "method",
-        "The method's board",
-        "A row is the mean over seeds of one test metric.",
-    )
-    frame.write_parquet(docs / "tables" / "method.parquet", compression="zstd")
+    told = "A row is the mean over seeds of one test metric."
+    search_table.write(mean, docs / "tables" / "method", "The method's board", told, frame)
     return {
         "seeds": method_page.seeds_of(frame),
         "real": [pack for pack in method_page.REAL if pack in set(frame["pack"])],
@@ -136,13 +131,8 @@ def board_facts(folder: Path, docs: Path) -> Facts:
         schema=["pack", "regime", "task", "condition", "points"],
         orient="row",
     )
-    search_table.write(
-        frame,
-        docs / "tables" / "board",
-        "The board",
-        "A row is the mean over seeds of the main test metric, in points.",
-    )
-    every.write_parquet(docs / "tables" / "board.parquet", compression="zstd")
+    told = "A row is the mean over seeds of the main test metric, in points."
+    search_table.write(frame, docs / "tables" / "board", "The board", told, every)
     return {
         "standing": board_page.standing(rows, about),
         "against": against,

@@ -72,7 +72,7 @@ draw();
 """
 
 
-def write(frame: pl.DataFrame, path: Path, title: str, words: str) -> None:
+def write(frame: pl.DataFrame, path: Path, title: str, words: str, whole: pl.DataFrame | None = None) -> None:
     """Write `path`.parquet and `path`.html.
 
     Args:
@@ -80,9 +80,10 @@ def write(frame: pl.DataFrame, path: Path, title: str, words: str) -> None:
         path: Without a suffix.
         title: Heading of the page.
         words: What a row is, in a sentence.
+        whole: What the Parquet file holds, where the page shows no more than means of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame.write_parquet(path.with_suffix(".parquet"), compression="zstd")
+    (frame if whole is None else whole).write_parquet(path.with_suffix(".parquet"), compression="zstd")
     shown = frame.with_columns(pl.selectors.float().round(3).fill_nan(None))
     data = json.dumps({"columns": shown.columns, "rows": [list(row) for row in shown.iter_rows()]})
     # No text of a name can end the script that it stands in.
