@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 from pathlib import Path
 
 import numpy as np
@@ -313,13 +314,14 @@ def test_shares_are_written_in_one_way():
 
 
 def test_the_peak_of_memory_is_that_since_it_was_asked_for():
-    block = np.ones(100 << 20, dtype=np.uint8)
-    before = PeakMemory(
-        "cpu"
-    ).mebibytes()  # unknown where this process once held more and the system forgets nothing
-    del block
-    after = PeakMemory("cpu").mebibytes()
-    if before is not None and after is not None:
+    block = mmap.mmap(-1, 100 << 20)  # not an array: a freed one may stay with the allocator
+    block.write(b"\1" * len(block))
+    held, before = memory._kibibytes("VmRSS"), PeakMemory("cpu").mebibytes()
+    block.close()
+    left, after = memory._kibibytes("VmRSS"), PeakMemory("cpu").mebibytes()
+    if held is None or left is None or held - left < 90 << 10:
+        pytest.skip("this system does not say that memory is given back")
+    if before is not None and after is not None:  # None where the system does not set the peak back
         assert before - after > 60
 
 
