@@ -18,6 +18,9 @@ said, and the rest goes on. The exit status is 1 where a part or a page failed.
 folder tells of, digests are of the files of that commit, and its parts count as run in part, since nobody knows by
 which options they were: `run` makes them again.
 
+What a finished part measured is kept beside the pages (`docs/records/PART.tar.xz`, texts alone): another checkout of
+the same code, on a machine that shares no folder with this one, takes it for done and writes pages of it.
+
 A page is written once its parts are done, but for those that cannot run: until then the older one stays, which holds
 more. `docs/evidence.json` keeps what made each of them: marks below their headings
 follow from it, and `docs/evidence.md`, which tells the findings in the order of a reader's questions.
@@ -44,6 +47,7 @@ from typing import Any
 
 import evidence_page
 import findings
+import kept
 import marks
 import origin
 import paper_page
@@ -145,6 +149,8 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         with own(place.out, ".pages", wait=True):
             return int(not adopt(known[name], Path(folder), place, given.code, pages))
     chosen = _chosen(given.parts, pages, parser)
+    for _, part in chosen:
+        restore(part, place)
     if given.what == "list":
         show(chosen, place)
         return 0
@@ -204,6 +210,16 @@ def show(chosen: Sequence[tuple[Page, Part]], place: Place) -> None:
         print(
             f"left, of what can run here: about {left / 60:.1f} hours on two cores; `run PART ...` runs some"
         )
+
+
+def restore(part: Part, place: Place) -> None:
+    """Fetch a part's runs from what is kept beside the pages, where this code made them and they are not here."""
+    folder, path = place.folder(part), kept.path_of(place.docs, part.name)
+    if place.quick or folder.exists():
+        return
+    record = kept.record_in(path)
+    if record and record["sessions"][-1]["rooms"] == part.version(place.quick, place.code):
+        kept.restore(path, folder, _beside(folder, ".part.json"))
 
 
 # -- running -------------------------------------------------------------------------------------------
@@ -302,6 +318,8 @@ class Running:
         if not told:
             self.claim.check()  # another process may have taken it over, and be at it
         self.tell(told or "done", done=not told)
+        if not told and not self.place.quick:
+            kept.keep(_read(self.path), self.folder, kept.path_of(self.place.docs, self.part.name))
         return False
 
     def changed(self) -> bool:
@@ -423,6 +441,8 @@ def write_pages(
     failed, place = [], place.now()
     with own(place.out, ".pages", wait=True):
         for page in chosen:
+            for part in page.parts:
+                restore(part, place)
             found = {part.name: place.record(part) for part in page.parts if part.commands(place.quick)}
             if not any(each["done"] for each in found.values()):
                 continue

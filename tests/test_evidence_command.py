@@ -55,11 +55,12 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     import evidence_page
     import evidence_parts
     import held
+    import kept
     import marks
     import origin
     import search_table
 
-    modules = (evidence, evidence_page, evidence_parts, held, marks, origin, search_table)
+    modules = (evidence, evidence_page, evidence_parts, held, kept, marks, origin, search_table)
     yield SimpleNamespace(**{module.__name__: module for module in modules})
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(BENCHMARKS)):
@@ -190,6 +191,7 @@ def test_other_code_begins_anew_and_the_page_is_marked_until_then(oven: Any, com
 def test_pages_tell_what_ran_elsewhere(oven: Any, capsys: Any) -> None:
     assert oven.main("run") == 0
     shutil.rmtree(oven.out)
+    shutil.rmtree(oven.docs / "records")
     assert oven.main("run") == 0
     assert len(oven.measured()) == 4, "whoever has the pages need not run them again"
     assert "bread: done: its page is of today's code, and its runs are elsewhere" in capsys.readouterr().out
@@ -663,6 +665,56 @@ def test_a_line_that_was_cut_off_is_measured_again(command: Any, tmp_path: Path)
     assert {"a": 2} not in again
     again.once({"a": 2}, lambda: 7)
     assert command.held.Held(path).all() == [({"a": 1}, [1, 2]), ({"a": 2}, 7)]
+
+
+def test_a_part_is_done_on_every_checkout_that_keeps_what_it_measured(
+    oven: Any, command: Any, capsys: Any
+) -> None:
+    assert oven.main("run") == 0
+    text, kept = (oven.docs / "baked.md").read_text(), oven.docs / "records" / "bread.tar.xz"
+    before = kept.read_bytes()
+    for folder in (oven.out, oven.docs / "records" / "cake.tar.xz", oven.docs / "baked.md"):
+        shutil.rmtree(
+            folder
+        ) if folder.is_dir() else folder.unlink()  # another machine, which was sent one file
+    (oven.docs / "evidence.json").unlink()
+    assert oven.main("run", "bread") == 0
+    assert oven.measured() == ["bread 1", "bread 2", "cake 1", "cake 2"], "bread is not baked again"
+    assert (oven.docs / "baked.md").read_text().split("<!-- section: bread -->")[1] in text
+    assert kept.read_bytes() == before
+    oven.code["auto"] = "2"
+    capsys.readouterr()
+    assert oven.main("list") == 0
+    assert "bread" in capsys.readouterr().out
+    assert oven.state("bread").startswith("stale"), "other code made it"
+
+
+def test_what_is_kept_are_texts_and_the_same_ones_give_the_same_file(command: Any, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name in (
+        "study/results.csv",
+        "study/runs/a.json",
+        "study/runs/b.training/step/checkpoint.json",
+        "study/w.safetensors",
+    ):
+        (runs / name).parent.mkdir(parents=True, exist_ok=True)
+        (runs / name).write_text(name)
+    record = {"done": True, "sessions": [{"rooms": {"auto": "1"}}]}
+    for target in ("one", "two"):
+        command.kept.keep(record, runs, tmp_path / target)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    command.kept.restore(tmp_path / "one", tmp_path / "again", tmp_path / "again.part.json")
+    found = {
+        path.relative_to(tmp_path / "again").as_posix(): path.read_text()
+        for path in (tmp_path / "again").rglob("*.*")
+        if path.is_file()
+    }
+    assert found == {name: name for name in ("study/results.csv", "study/runs/a.json")}
+    assert (
+        json.loads((tmp_path / "again.part.json").read_text())
+        == record
+        == command.kept.record_in(tmp_path / "one")
+    )
 
 
 # -- the table of parts, and what the pages say --------------------------------------------------------
