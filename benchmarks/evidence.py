@@ -4,6 +4,7 @@
     python benchmarks/evidence.py run [PART ...] [--processes 2]        # resumable, in any order; a page's name is all its parts
     python benchmarks/evidence.py run --budget 120                      # as much as two hours hold
     python benchmarks/evidence.py run --quick                           # that it runs: minutes, pages beside the runs
+    python benchmarks/evidence.py keep [PART ...]                       # keep what unfinished parts have, to go on elsewhere
     python benchmarks/evidence.py pages                                 # write the pages of what has run, however little
     python benchmarks/evidence.py marks                                 # say on every page whether it is of today's code
     python benchmarks/evidence.py adopt method runs/method              # write a page of studies that were run by hand
@@ -117,7 +118,7 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("list", "run", "pages", "marks", "adopt"))
+    parser.add_argument("what", choices=("list", "run", "keep", "pages", "marks", "adopt"))
     parser.add_argument(
         "parts",
         nargs="*",
@@ -156,6 +157,9 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         return 0
     if given.what == "marks":
         return int(not write_marks(place.docs, pages))
+    if given.what == "keep":
+        keep([part for _, part in chosen], place)
+        return 0
     place.out.mkdir(parents=True, exist_ok=True)
     failed = run(chosen, place, given.budget, given.processes) if given.what == "run" else []
     failed += write_pages(dict.fromkeys(page for page, _ in chosen), place, pages, given.what == "pages")
@@ -220,6 +224,18 @@ def restore(part: Part, place: Place) -> None:
     record = kept.record_in(path)
     if record and record["sessions"][-1]["rooms"] == part.version(place.quick, place.code):
         kept.restore(path, folder, _beside(folder, ".part.json"))
+
+
+def keep(parts: Iterable[Part], place: Place) -> None:
+    """Keep what this code measured so far beside the pages; a part that runs at the moment is left alone."""
+    for part in parts:
+        folder, path, claimant = place.folder(part), kept.path_of(place.docs, part.name), Claimant()
+        record = place.record(part)
+        claim = claimant.take(_beside(folder, ".claim")) if record["sessions"] and folder.exists() else None
+        if claim is not None:
+            with claim:
+                kept.keep(record, folder, path)
+            print(f"{part.name}: {'done' if record['done'] else 'in part'}, kept in {path}", flush=True)
 
 
 # -- running -------------------------------------------------------------------------------------------

@@ -120,6 +120,7 @@ def _missing(need: str) -> str:
 
 PACK_FILES = {
     "clothing_fmnist": ("clothing10", "fmnist900"),
+    "clothing_networks": ("clothing10", "fmnist900"),
     "clothing_pretrained": ("clothing10", "fmnist900"),
     "clothing_to_fmnist": ("clothing10", "fmnist900"),
     "grocery81_pretrained": ("grocery81",),
@@ -227,9 +228,13 @@ BOARD = Page(
 
 STUDIES = {
     "faces": 14, "identities": 16, "goemotions": 10, "mushroom": 10, "clothing_fmnist": 12, "clothing_pretrained": 12,
-    "grocery81": 10, "grocery81_pretrained": 10, "clinc150": 10,
+    "grocery81": 10, "grocery81_pretrained": 10, "clinc150": 10, "clothing_networks": 120,
 }  # fmt: skip
 """Case studies on drawn and on open data, and their minutes."""
+
+
+REAL = ("package:timm", "package:efficientnet_lite_pytorch")
+"""What studies of real networks need: the environment of `make test-trunks` has it."""
 
 
 def _study(name: str) -> str:
@@ -247,7 +252,7 @@ RESULTS = Page(
             (_study(name),),
             (f"{_study('digits')} --quick --seeds 2",) if name == "faces" else (),
             minutes,
-            _packs(name),
+            (*_packs(name), *(REAL if name.endswith("_networks") else ())),
             outputs=(f"{name}/summary.json",),
         )
         for name, minutes in STUDIES.items()

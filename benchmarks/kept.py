@@ -1,7 +1,8 @@
-"""What a finished part measured, as one small file beside the pages: machines need share no folder to write one page.
+"""What a part measured, as one small file beside the pages: machines need share no folder to write one page.
 
 `docs/records/PART.tar.xz` holds the texts of a part's runs (results, plans, accounts, measurements; no weights, no
 pictures) and who made them when. Where the code is still the same, the part is done on every checkout that has it.
+Of a part that is not finished it holds the predictions of what is, too, so that another machine goes on with it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from concord.study import write_json
 
 RECORD = "part.json"
 TEXTS = (".json", ".jsonl", ".csv")
+ARRAYS = (".npz",)
 UNFINISHED = (".training", ".claim")
 """How folders of a study end that hold what is being trained."""
 
@@ -32,6 +34,8 @@ def path_of(docs: Path, part: str) -> Path:
 def keep(record: Mapping[str, Any], folder: Path, path: Path) -> None:
     """Keep the texts below a folder, and the record of their making; the same ones give the same file.
 
+    Where the record is not `done`, arrays are kept, too: a comparison that is still to be made reads them.
+
     Args:
         record: With `done` and `sessions`.
         folder: Of the part's runs.
@@ -39,7 +43,10 @@ def keep(record: Mapping[str, Any], folder: Path, path: Path) -> None:
     """
     held = io.BytesIO()
     with lzma.open(held, "wb", preset=9) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
-        for name, content in ((RECORD, json.dumps(record, sort_keys=True).encode()), *_texts(folder)):
+        for name, content in (
+            (RECORD, json.dumps(record, sort_keys=True).encode()),
+            *_found(folder, TEXTS if record["done"] else (*TEXTS, *ARRAYS)),
+        ):
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
@@ -69,9 +76,9 @@ def restore(path: Path, folder: Path, record: Path) -> None:
     write_json(record, record_in(path))
 
 
-def _texts(folder: Path) -> Iterator[tuple[str, bytes]]:
+def _found(folder: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)
         unfinished = any(part.endswith(UNFINISHED) for part in inside.parts)
-        if path.suffix in TEXTS and path.is_file() and not unfinished:
+        if path.suffix in suffixes and path.is_file() and not unfinished:
             yield inside.as_posix(), path.read_bytes()

@@ -689,6 +689,20 @@ def test_a_part_is_done_on_every_checkout_that_keeps_what_it_measured(
     assert oven.state("bread").startswith("stale"), "other code made it"
 
 
+def test_an_unfinished_part_goes_on_where_it_is_kept(oven: Any, command: Any) -> None:
+    (oven.here / "fail").touch()
+    assert oven.main("run", "bread") == 1
+    assert oven.main("keep") == 0
+    assert [path.name for path in (oven.docs / "records").iterdir()] == ["bread.tar.xz"], "of cake is nothing"
+    (oven.here / "fail").unlink()
+    shutil.rmtree(oven.out)
+    assert oven.main("run", "bread") == 0
+    assert oven.measured() == ["bread 1", "bread 2"]
+    record = json.loads((oven.docs / "evidence.json").read_text())["bread"]
+    assert len(command.kept.record_in(oven.docs / "records" / "bread.tar.xz")["sessions"]) == 2
+    assert record["missing"] == []
+
+
 def test_what_is_kept_are_texts_and_the_same_ones_give_the_same_file(command: Any, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for name in (
@@ -696,6 +710,7 @@ def test_what_is_kept_are_texts_and_the_same_ones_give_the_same_file(command: An
         "study/runs/a.json",
         "study/runs/b.training/step/checkpoint.json",
         "study/w.safetensors",
+        "study/runs/a.npz",
     ):
         (runs / name).parent.mkdir(parents=True, exist_ok=True)
         (runs / name).write_text(name)
