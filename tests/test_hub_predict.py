@@ -15,9 +15,11 @@ import polars as pl
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
 import concord as cc
 from asserts import raises
+from concord.cli import app
 from concord.config.load import as_config
 from concord.config.schema import InputPlan
 from concord.data import Manifest, read_manifest, write_manifest
@@ -142,6 +144,44 @@ def test_the_table_is_that_of_the_command(kind: str, served: Any) -> None:
             assert found[name].to_list() == expected[name].to_list()
         else:
             np.testing.assert_allclose(found[name], expected[name], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["images", "features"])
+def test_the_command_predicts_by_an_exported_folder_as_by_the_training(
+    kind: str, served: Any, tmp_path: Path
+) -> None:
+    here = served(kind)
+    if kind == "images":
+        given = [str(path) for path in sorted((here.data / "images0").iterdir())[:5]]
+    else:
+        given = [str(here.data / "features0.npz")]
+    for name, folder in (("run", here.run.folder), ("hub", here.data / "hub")):
+        called = CliRunner().invoke(
+            app, ["predict", str(folder), *given, "--to", str(tmp_path / f"{name}.csv")]
+        )
+        assert called.exit_code == 0, called.output
+    one, other = (pl.read_csv(tmp_path / f"{name}.csv") for name in ("run", "hub"))
+    assert one.columns == other.columns
+    for name in one.columns:
+        if one[name].dtype == pl.Float64:
+            np.testing.assert_allclose(other[name], one[name], atol=1e-6)
+        else:
+            assert other[name].to_list() == one[name].to_list()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "name the files"),
+        (["x.npy", "--features", "y.npz"], "leave out"),
+        (["x.npy", "--set", "a=1"], "leave out"),
+    ],
+)
+def test_what_an_exported_folder_cannot_say_is_refused(served: Any, more: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        CliRunner().invoke(
+            app, ["predict", str(served("features").data / "hub"), *more], catch_exceptions=False
+        )
 
 
 def test_thresholds_and_joint_decoding_have_a_say(served: Any) -> None:

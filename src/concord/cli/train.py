@@ -9,9 +9,12 @@ import typer
 
 from concord.cli.outputs import check_outputs
 from concord.cli.streams import JsonOption, named_files, writable, write_json
+from concord.errors import ConfigError
 from concord.terminal import console, plain, say
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from concord.config import Config
     from concord.runs import Run
 
@@ -89,7 +92,13 @@ def evaluate(
 
 
 def predict(
-    config: GivenOrFolder,
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="The config, the output folder of its training, or a folder of export --hub.",
+            show_default=False,
+        ),
+    ],
     data: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -123,12 +132,18 @@ def predict(
     out: OutputOption = None,
 ) -> None:
     """Predictions with both heads' probabilities, the jointly decoded result and their disagreement."""
+    if _exported(config):
+        if features is not None or overrides or out is not None:
+            raise ConfigError(f"{config} holds a model alone: leave out --features, --set and --out")
+        frame = _predicted_by_a_model(config, data, to, source, on_error or "raise")
+        _write(frame, to)
+        return
     run, asked = loaded(config, overrides, out)
     # A folder's config names the data of its training.
     places = None if data is None else named_files(data)
     check_outputs({"--to": to}, [config, *(places or []), features, *asked.files()])
     from concord.runs import predict as run_prediction
-    from concord.runs import predict_split, write_predictions
+    from concord.runs import predict_split
 
     if places is None:
         frame = predict_split(run, asked, split)
@@ -136,6 +151,35 @@ def predict(
         frame = run_prediction(
             run, places, source=source, features=features, on_error=on_error, root=asked.data
         )
+    _write(frame, to)
+
+
+def _exported(folder: Path) -> bool:
+    """Whether it is a folder in the hub's manner, and no training's."""
+    if not folder.is_dir():
+        return False
+    from concord.archive import FORMATS
+
+    return (folder / FORMATS["hub"].record).is_file() and not (folder / FORMATS["run"].record).is_file()
+
+
+def _predicted_by_a_model(
+    folder: Path, data: list[Path] | None, to: Path, source: str | None, on_error: str
+) -> pl.DataFrame:
+    """What a model predicts that was exported: as the training that it came from."""
+    if data is None:
+        raise ConfigError(f"{folder} holds a model and no data: name the files to predict behind it")
+    places = named_files(data)
+    check_outputs({"--to": to}, [folder, *places])
+    from concord.deploy import from_pretrained
+
+    model = from_pretrained(folder)
+    return model.predict_frame(places[0] if len(places) == 1 else places, source=source, on_error=on_error)
+
+
+def _write(frame: pl.DataFrame, to: Path) -> None:
+    from concord.runs import write_predictions
+
     say(f"wrote {write_predictions(frame, to)}: {frame.height:,} rows, {frame.width} columns")
 
 
