@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -54,6 +55,40 @@ def plain_loop(net: nn.Module, loss: cc.CoupledObjective, data: Rows, steps: int
         loss(net(batch.inputs), batch.targets).loss.backward()
         optimiser.step()
     net.eval()
+
+
+def walked(sizes: list[int], rows_per_group: int, seed: int) -> Iterator[torch.Tensor]:
+    """What `Balanced` must give: batch by batch, each walk extended when it is too short for the next."""
+    generator = torch.Generator().manual_seed(seed)
+    queues = [torch.empty(0, dtype=torch.int64) for _ in sizes]
+    while True:
+        for i, size in enumerate(sizes):
+            while len(queues[i]) < rows_per_group:
+                queues[i] = torch.cat([queues[i], 100 * i + torch.randperm(size, generator=generator)])
+        yield torch.cat([queue[:rows_per_group] for queue in queues])
+        queues = [queue[rows_per_group:] for queue in queues]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 40), min_size=1, max_size=3),
+    rows_per_group=st.integers(1, 12),
+    before=st.integers(0, 12),
+    seed=st.integers(0, 5),
+)
+def test_a_balanced_walk_is_that_of_single_batches_and_goes_on_anywhere(
+    sizes: list[int], rows_per_group: int, before: int, seed: int
+):
+    groups = [100 * i + torch.arange(size) for i, size in enumerate(sizes)]
+    first = Balanced(groups, rows_per_group, torch.Generator().manual_seed(seed))
+    expected = walked(sizes, rows_per_group, seed)
+    for _ in range(before):
+        assert torch.equal(next(first), next(expected))
+    second = Balanced(groups, rows_per_group, torch.Generator())
+    second.load_state_dict(first.state_dict())
+    for _ in range(8):
+        batch = next(expected)
+        assert torch.equal(next(first), batch)
+        assert torch.equal(next(second), batch)
 
 
 def distance(first: nn.Module, second: nn.Module) -> float:

@@ -153,6 +153,7 @@ def fit(
 
 
 def _local(device: torch.device, precision: str) -> Fabric:
+    # Nearly all the time of this import is torch._dynamo's, which every optimiser of torch imports anyway.
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.strategies.single_device import SingleDeviceStrategy

@@ -97,19 +97,19 @@ class Rows:
 
     def _at(self, inputs: Any, index: Tensor) -> Rows:
         """The rows of `index`, whose inputs are at hand."""
-        return replace(
-            self,
-            inputs=inputs,
-            targets={name: values[index] for name, values in self.targets.items()},
-            soft={name: values[index] for name, values in self.soft.items()},
-            weights={name: values[index] for name, values in self.weights.items()},
-            shares={name: values[index] for name, values in self.shares.items()},
-            group=None if self.group is None else self.group[index],
+        return Rows(
+            inputs,
+            _each_at(self.targets, index),
+            _each_at(self.soft, index),
+            _each_at(self.weights, index),
+            None if self.group is None else _at(self.group, index),
+            _each_at(self.shares, index),
         )
 
     def take(self, index: Tensor) -> Rows:
-        """The rows of `index`, in its order."""
-        return self._at(self.inputs[index], index)
+        """The rows of `index` (m,), int64 >= 0, in its order."""
+        inputs = _at(self.inputs, index) if isinstance(self.inputs, Tensor) else self.inputs[index]
+        return self._at(inputs, index)
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on a device."""
@@ -176,6 +176,15 @@ class Rows:
         return np.where(np.isnan(shares), targets, shares)
 
 
+def _each_at(part: Mapping[str, Tensor], index: Tensor) -> dict[str, Tensor]:
+    return {name: _at(values, index) for name, values in part.items()}
+
+
+def _at(values: Tensor, index: Tensor) -> Tensor:
+    # Whole rows are copied: `values[index]` would copy number by number, several times as slowly.
+    return values.index_select(0, index.to(values.device))
+
+
 class Balanced(Iterator[Tensor]):
     """Endless batches with as many rows of each group every step.
 
@@ -190,23 +199,34 @@ class Balanced(Iterator[Tensor]):
 
     def __init__(self, groups: Sequence[Tensor], rows_per_group: int, generator: torch.Generator) -> None:
         self.groups, self.rows_per_group, self.generator = list(groups), rows_per_group, generator
-        self._queues = [group[:0] for group in self.groups]
+        self._queues = [group[:0] for group in self.groups]  # the walks from the first of `_ready` on
+        self._ready: Tensor = torch.empty(0)  # the batches until a walk must be extended, one per row
+        self._used = 0  # of `_ready`
 
     def __next__(self) -> Tensor:
-        parts = []
+        if self._used == len(self._ready):
+            self._prepare()
+        self._used += 1
+        return self._ready[self._used - 1]
+
+    def _prepare(self) -> None:
+        self._queues, size = self._left(), self.rows_per_group
         for i, group in enumerate(self.groups):
-            while len(self._queues[i]) < self.rows_per_group:
+            while len(self._queues[i]) < size:
                 order = torch.randperm(len(group), generator=self.generator)
                 self._queues[i] = torch.cat([self._queues[i], group[order]])
-            parts.append(self._queues[i][: self.rows_per_group])
-            self._queues[i] = self._queues[i][self.rows_per_group :]
-        return torch.cat(parts)
+        batches = min(len(queue) // size for queue in self._queues)
+        parts = [queue[: batches * size].reshape(batches, size) for queue in self._queues]
+        self._ready, self._used = torch.cat(parts, dim=1), 0
+
+    def _left(self) -> list[Tensor]:
+        return [queue[self._used * self.rows_per_group :] for queue in self._queues]
 
     def state_dict(self) -> dict[str, Any]:
         """What is left of each walk, and the state of the generator."""
         return {
             "generator": self.generator.get_state(),
-            "queues": [queue.clone() for queue in self._queues],
+            "queues": [queue.clone() for queue in self._left()],
             "sizes": [len(group) for group in self.groups],
         }
 
@@ -218,7 +238,7 @@ class Balanced(Iterator[Tensor]):
         """
         check_sizes(state.get("sizes"), self.groups)
         self.generator.set_state(state["generator"])
-        self._queues = list(state["queues"])
+        self._queues, self._ready, self._used = list(state["queues"]), torch.empty(0), 0
 
 
 def groups_of(rows: Rows, tasks: Iterable[Task]) -> list[Tensor]:

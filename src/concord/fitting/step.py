@@ -72,6 +72,7 @@ class Stepper:
             decay=recipe.decay,
         )
         fused = self.device.type == "cuda"
+        self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimiser = torch.optim.AdamW(groups, lr=learning_rate, fused=fused, foreach=not fused)
         compiled: Any = network if recipe.compile is None else torch.compile(network, backend=recipe.compile)
         self.module, self.wrapped = fabric.setup(compiled, self.optimiser)
@@ -122,7 +123,8 @@ class Stepper:
                 self.module, self.wrapped, max_norm=self.recipe.clip, error_if_nonfinite=False
             )
         self.stepping.step()
-        self.stepping.zero_grad()
+        for parameter in self.parameters:  # as `zero_grad`, whose wrappers a small network feels
+            parameter.grad = None
         if self.average is not None:
             self.average.update()
         return result, length(batch.inputs)

@@ -30,20 +30,23 @@ class Population(ABC):
         boolean: whether a value counts.
         """
         if weight.dtype == torch.bool:
-            return self.mean_of_sums(values.masked_fill(~weight, 0.0).sum(), weight.sum(dtype=values.dtype))
+            return self.mean_of_sums(values.masked_fill(~weight, 0.0).sum(), torch.count_nonzero(weight))
         weighed = values.masked_fill(weight == 0, 0.0) * weight
         above, below = self.totals(weighed.sum(), weight.sum().to(weighed.dtype))
         # Where nothing weighs, the sum is 0 and stays in the graph.
         return above / torch.where(below > 0, below, 1.0)
 
     def mean_of_sums(self, above: Tensor, count: Tensor) -> Tensor:
-        """Mean over the population, from this process's sum and number of values; 0 where there is none."""
+        """Mean over the population, from this process's sum and number of values; 0 where there is none.
+
+        The number may be an integer.
+        """
         above, count = self.totals(above, count)
         return above / count.clamp(min=1)
 
     def totals(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """`total` of two numbers at once."""
-        first, second = self.total(torch.stack([first, second])).unbind()
+        first, second = self.total(torch.stack([first, second.to(first.dtype)])).unbind()
         return first, second
 
 

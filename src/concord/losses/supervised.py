@@ -30,7 +30,7 @@ def multiclass_loss(
     known = targets != MISSING_CLASS
     terms = functional.cross_entropy(logits, targets, ignore_index=MISSING_CLASS, reduction="none")
     if sample_weight is None:  # terms of gaps are 0, and without a gradient
-        return population.mean_of_sums(terms.sum(), known.sum(dtype=terms.dtype))
+        return population.mean_of_sums(terms.sum(), torch.count_nonzero(known))
     return population.mean(terms, known * sample_weight)
 
 
@@ -54,10 +54,9 @@ def multilabel_loss(
     each = functional.binary_cross_entropy_with_logits(logits, filled, reduction="none").masked_fill(gap, 0.0)
     count = (~gap).sum(dim=-1, dtype=logits.dtype)
     terms = each.sum(dim=-1) / count.clamp(min=1)
-    known = count > 0
     if sample_weight is None:  # terms of samples without a label are 0, and without a gradient
-        return population.mean_of_sums(terms.sum(), known.sum(dtype=terms.dtype))
-    return population.mean(terms, known * sample_weight)
+        return population.mean_of_sums(terms.sum(), torch.count_nonzero(count))
+    return population.mean(terms, (count > 0) * sample_weight)
 
 
 def soft_multiclass_loss(
