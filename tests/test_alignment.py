@@ -8,13 +8,19 @@ import torch
 
 import concord as cc
 from concord.auto.alignment import Alignment, found_shifts
-from concord.errors import SourceShiftWarning
+from concord.errors import NotFiniteError, SourceShiftWarning
+from concord.estimation import input_shifts
 from concord.fitting import Rows
+from concord.learners import TorchLearner
+from concord.learners.frozen import HEADS
+from concord.networks.trunks import SmallResNet
 
 KIND = cc.MulticlassTask("kind", ["a", "b", "c"])
 MARKS = cc.MultilabelTask("marks", ["one", "two", "three"])
 MORE = cc.MultilabelTask("more", ["four"])
 TABLE = np.array([[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.1, 0.1, 0.9]])
+
+PLAIN = TorchLearner(**HEADS)
 
 
 def world(n=240, *, apart=True, seed=0):
@@ -57,12 +63,11 @@ def test_sources_are_what_is_annotated_together():
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_a_shift_is_found_in_features_alone(apart):
+def test_a_shift_is_found_in_features(apart):
     x, targets, *_ = world(apart=apart)
     rows = Rows.of(x, targets, [KIND, MARKS])
-    found = found_shifts(rows, [KIND, MARKS])
+    found = found_shifts(PLAIN, rows, [KIND, MARKS], 0)
     assert [(s.first, s.second) for s in found] == ([("kind", "marks")] if apart else [])
-    assert found_shifts(Rows.of(x[:, :, None], targets, [KIND, MARKS]), [KIND, MARKS]) == ()
 
 
 @pytest.mark.filterwarnings("ignore::concord.errors.SourceShiftWarning")
@@ -110,8 +115,8 @@ def test_subjects_are_not_told_in_place_of_sources():
         }
         order = rng.permutation(600)
         rows = Rows.of(x[order].astype(np.float32), {k: v[order] for k, v in targets.items()}, [KIND, MARKS])
-        assert found_shifts(rows, [KIND, MARKS])  # without groups
-        found += found_shifts(rows.in_groups(torch.from_numpy(group[order])), [KIND, MARKS])
+        assert found_shifts(PLAIN, rows, [KIND, MARKS], 0)  # without groups
+        found += found_shifts(PLAIN, rows.in_groups(torch.from_numpy(group[order])), [KIND, MARKS], 0)
     assert not found
 
 
@@ -121,7 +126,7 @@ def test_rows_in_an_order_are_looked_at_from_beginning_to_end():
     x[:2500] = x[:2500][np.argsort(x[:2500, 0])]
     first = np.arange(5000) < 2500
     targets = {"kind": np.where(first, 0, -1), "marks": np.where(first[:, None], np.nan, np.zeros((5000, 3)))}
-    assert not found_shifts(Rows.of(x, targets, [KIND, MARKS]), [KIND, MARKS])
+    assert not found_shifts(PLAIN, Rows.of(x, targets, [KIND, MARKS]), [KIND, MARKS], 0)
 
 
 def test_a_trunk_of_the_users_takes_inputs_as_they_are():
@@ -139,3 +144,108 @@ def test_a_trunk_of_the_users_takes_inputs_as_they_are():
     tokens = np.where(first[:, None], rng.integers(0, 20, (120, 6)), rng.integers(20, 40, (120, 6)))
     with pytest.warns(SourceShiftWarning):
         model(trunk=Tokens, steps=6).fit(tokens.astype(np.float32), targets)
+
+
+# -- pictures ------------------------------------------------------------------------------------------
+
+
+class Small(torch.nn.Module):
+    """An untrained trunk for pictures, which counts the rows that pass through it."""
+
+    passed = 0
+
+    def __init__(self):
+        super().__init__()
+        layers = [torch.nn.Conv2d(1, 16, 3, stride=2), torch.nn.ReLU(), torch.nn.Conv2d(16, 32, 3)]
+        self.layers = torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Flatten())
+
+    def forward(self, x):
+        Small.passed += len(x)
+        return self.layers(x)
+
+
+def pictures(first, second, change=lambda x: x, seed=0):
+    """Digits in random order: so many of a source with classes, changed, and so many of one with labels."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    x = (found.images[:, None] / 16).astype(np.float32)
+    index = np.random.default_rng(seed).permutation(len(x))[: first + second]
+    x, has_class = x[index], np.arange(first + second) < first
+    x[has_class] = change(x[has_class])
+    classes = np.where(has_class, found.target[index] % 3, -1)
+    labels = np.where(has_class[:, None], np.nan, np.eye(3)[found.target[index] % 3])
+    return Rows.of(x, {"kind": classes, "marks": labels}, [KIND, MARKS])
+
+
+LOOKING = TorchLearner(**{**HEADS, "trunk": Small})
+RESIDUAL = TorchLearner(**{**HEADS, "trunk": SmallResNet(1, width=16)})
+
+
+@pytest.mark.parametrize("learner", [LOOKING, RESIDUAL], ids=["plain", "residual"])
+@pytest.mark.parametrize("draws", [3, pytest.param(40, marks=pytest.mark.slow)])
+def test_untrained_features_show_no_difference_that_is_not_there(learner, draws):
+    found = []
+    for seed in range(draws):
+        for first in (40, 600):
+            found += found_shifts(learner, pictures(first, 600, seed=seed), [KIND, MARKS], seed)
+    assert not found
+
+
+def negatives(x):
+    return 1 - x
+
+
+def darker(x):
+    return 0.5 * x
+
+
+@pytest.mark.parametrize(
+    ("learner", "change"),
+    [(LOOKING, negatives), (RESIDUAL, negatives), (LOOKING, darker)],  # a group norm takes brightness out
+    ids=["plain-negatives", "residual-negatives", "plain-darker"],
+)
+@pytest.mark.parametrize("draws", [2, pytest.param(40, marks=pytest.mark.slow)])
+def test_untrained_features_show_negatives_and_dark_pictures(learner, change, draws):
+    for seed in range(draws):
+        for first in (40, 600):
+            (shift,) = found_shifts(learner, pictures(first, 600, change, seed), [KIND, MARKS], seed)
+            assert (shift.first, shift.second) == ("kind", "marks")
+            assert shift.area > 0.9
+
+
+def test_a_look_passes_at_most_500_rows_of_a_source_through_the_trunk():
+    rows = pictures(30, 1700)
+    Small.passed = 0
+    found_shifts(LOOKING, rows, [KIND, MARKS], 0)
+    assert 530 <= Small.passed < 540  # and the rows by which a network is built
+
+
+def test_pairs_of_tasks_look_at_the_same_rows():
+    asked = []
+    first = np.arange(3000) < 1000
+    annotated = {"kind": first, "marks": ~first, "more": ~first}
+    x = np.random.default_rng(0).normal(size=(3000, 3))
+    input_shifts(lambda rows: asked.append(rows) or x[rows], annotated, seed=3)
+    (rows,) = asked
+    assert len(rows) == 1000
+    assert first[rows].sum() == 500
+
+
+def test_pictures_that_differ_put_the_burden_of_proof_on_sharing():
+    rows = pictures(60, 240, lambda x: 1 - x)
+    targets = {name: values.numpy() for name, values in rows.targets.items()}
+    with pytest.warns(SourceShiftWarning, match="differ in their inputs"):
+        found = model(trunk=Small, steps=4).fit(rows.inputs.numpy(), targets)
+    for task, choice in found.choices_.items():
+        assert choice.start == "single-task", task
+    assert found._automatic.alignment is None  # a network on pictures knows their scale
+
+
+def test_a_trunk_that_makes_no_numbers_is_named():
+    class Broken(Small):
+        def forward(self, x):
+            return super().forward(x) / 0.0 * 0.0
+
+    with pytest.raises(NotFiniteError, match="the trunk makes NaN or infinity"):
+        found_shifts(TorchLearner(**{**HEADS, "trunk": Broken}), pictures(30, 30), [KIND, MARKS], 0)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from concord.auto import EFFORTS, select
+from concord.auto.alignment import found_shifts
 from concord.data import FeatureRows, Manifest, Source, StreamedInputs
 from concord.errors import CheckpointError, ConfigError
 from concord.fitting import Recipe, Rows, launch
@@ -69,6 +70,39 @@ def streaming(folder: Path, **changes: Any) -> StreamLearner:
     return StreamLearner(folder=folder, fabric=launch("cpu", 1), **given)
 
 
+def pictures() -> tuple[Rows, Rows]:
+    """Pictures in memory and in two sources; those of the second one are their negatives."""
+    held, streamed = rows()
+    shape, marks = streamed.inputs.sources
+    x = held.inputs.numpy().repeat(6, axis=1).reshape(2 * N, 1, 6, 6)
+    x[N:] *= -1
+    parts = [Source(each.manifest, FeatureRows(of)) for each, of in ((shape, x[:N]), (marks, x[N:]))]
+    return Rows(torch.from_numpy(x), held.targets), Rows.streamed(StreamedInputs.of(parts), TASKS)
+
+
+def trunk() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten())
+
+
+def build_on_pictures(tasks: Any, seed: int) -> nn.Module:
+    return replace(in_memory(), trunk=trunk).build(tasks, (1, 6, 6), "shared", seed)
+
+
+@pytest.mark.parametrize("kind", ["vectors", "pictures"])
+def test_shifts_are_the_same_in_memory_and_in_sources(tmp_path: Path, kind: str) -> None:
+    held, streamed = pictures() if kind == "pictures" else rows()
+    if kind == "vectors":
+        (held.inputs)[N:] += 2.0
+        first, second = streamed.inputs.sources
+        moved = Source(second.manifest, FeatureRows(held.inputs[N:].numpy()))
+        streamed = Rows.streamed(StreamedInputs.of([first, moved]), TASKS)
+    one = in_memory() if kind == "vectors" else replace(in_memory(), trunk=trunk)
+    other = streaming(tmp_path, **({} if kind == "vectors" else {"build": build_on_pictures}))
+    found = found_shifts(one, held, TASKS, 1)
+    assert [(shift.first, shift.second) for shift in found] == [("shape", "marks")]
+    assert found == found_shifts(other, streamed, TASKS, 1)
+
+
 def chosen(learner: Any, given: Rows) -> Any:
     outcome = select(
         learner, given, TASKS, [Relation(SHAPE, MARKS, np.array(TABLE))], effort=EFFORTS["fast"], seed=1
@@ -96,6 +130,7 @@ def test_what_was_trained_and_predicted_is_not_made_again(
     second, q = chosen(streaming(tmp_path), streamed)
     assert first.sentences() == second.sentences()
     np.testing.assert_array_equal(p["shape"], q["shape"])
+    monkeypatch.undo()
     with pytest.raises(CheckpointError, match="is of another training"):
         chosen(streaming(tmp_path), streamed.take(torch.arange(2 * N - 2)))
 

@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
+from concord.arrays import moments
+from concord.errors import NotFiniteError
 from concord.estimation import InputShift, input_shifts
 from concord.fitting import HeldFeatures, Rows
+from concord.learners import Learner
 from concord.tasks import Task
 
 LIMIT = 6.0
@@ -21,19 +25,32 @@ CONSTANT = 1e-6
 """A feature of less deviation in a source is constant there, and is only centred."""
 
 
-def found_shifts(rows: Rows, tasks: Sequence[Task]) -> tuple[InputShift, ...]:
-    """Pairs of tasks whose rows differ in their inputs; looked for in features that are held in memory."""
-    held = rows.inputs
-    if isinstance(held, HeldFeatures):
-        columns = held.numbers()
-    elif isinstance(held, Tensor) and held.dim() == 2:
-        columns = held.numpy()
-    else:
-        return ()
-    if not columns.shape[1]:
-        return ()
+def found_shifts(learner: Learner, rows: Rows, tasks: Sequence[Task], seed: int) -> tuple[InputShift, ...]:
+    """Pairs of tasks whose rows differ in their inputs, as the learner looks at them.
+
+    Args:
+        learner: Whose models are to be trained.
+        rows: Training rows, in memory or where they lie; inputs of a bounded number of them are read.
+        tasks: The tasks.
+        seed: Of the draw of rows, and of a trunk that is not pretrained.
+
+    Raises:
+        NotFiniteError: A trunk that makes NaN or infinity of them.
+    """
+    annotated = {task.name: _annotated(rows, task) for task in tasks}
     groups = None if rows.group is None else rows.group.numpy()
-    return input_shifts(columns, {task.name: _annotated(rows, task) for task in tasks}, groups)
+    if isinstance(rows.inputs, HeldFeatures):
+        columns = rows.inputs.numbers()
+        return input_shifts(columns, annotated, groups, seed) if columns.shape[1] else ()
+
+    def look(index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        found = learner.looked_at(rows.take(torch.from_numpy(index)), tasks, seed)
+        if not np.isfinite(found).all():
+            raise NotFiniteError("the trunk makes NaN or infinity of training rows, before any training")
+        mean, deviation = moments(found)
+        return (found - mean) / np.where(deviation > 0, deviation, 1.0)
+
+    return input_shifts(look, annotated, groups, seed)
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,13 @@ class Alignment:
 
     @classmethod
     def of(cls, rows: Rows, tasks: Sequence[Task]) -> Alignment | None:
-        """By all rows of each source, annotated for any of its tasks; None where all are one source."""
+        """By all rows of each source, annotated for any of its tasks.
+
+        None where all are one source, or rows are no vectors in memory: networks on pictures and texts know
+        the scale of their inputs.
+        """
+        if not (isinstance(rows.inputs, Tensor) and rows.inputs.dim() == 2):
+            return None
         found: dict[str, tuple[Tensor, Tensor]] = {}
         sources = _sources(rows, tasks)
         if len(sources) == 1:

@@ -180,7 +180,7 @@ def first_stage(
 ) -> FirstStage:
     """Train single-task and balanced shared networks on all folds but one, in turn; or without a hold-out.
 
-    Where features of two sources differ (`input_shifts`), each source is standardised by itself first.
+    Where inputs of two sources differ (`input_shifts`), vectors in memory are standardised source by source.
 
     Args:
         learner: Trains and applies networks.
@@ -194,7 +194,7 @@ def first_stage(
     Raises:
         RangeError: Fewer annotated rows of a task, or groups with any, than folds or a hold-out take.
     """
-    shifts = found_shifts(rows, tasks)
+    shifts = found_shifts(learner, rows, tasks, seed)
     aligned = align and learner.aligns and "shared" in learner.kinds
     alignment = Alignment.of(rows, tasks) if aligned and shifts else None
     if alignment is not None:

@@ -129,6 +129,10 @@ class Automatic:
 
         return predict_in_order(self.tasks, self.choices, self.relations, predicted, self.base)
 
+    def source_shifts(self) -> list[str]:
+        """In which ways sources differ beyond noise: inputs, then shares of the classes."""
+        return [*map(str, self.input_shifts), *(str(shift) for shift in self.shifts if shift.real)]
+
     def sentences(self) -> list[str]:
         """The account in plain words: notes, relations, then each task."""
         said = [s for check in self.checks for s in check.sentences()]

@@ -73,16 +73,21 @@ class StreamedInputs:
         return np.cumsum([0, *map(len, self.sources)])
 
     @cached_property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input without the row, by reading the first one that can be read.
+    def one(self) -> Any:
+        """The first input that can be read, as a batch of one.
 
         Raises:
             EmptyDataError: None can be read, or there are no rows.
         """
         for inputs, places in self.load(np.arange(len(self))[:, None]):
             if len(places):
-                return tuple(inputs.shape[1:])
+                return inputs
         raise EmptyDataError("none of the inputs can be read")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input without the row; see `one`."""
+        return tuple(self.one.shape[1:])
 
     # -- what is known without reading an input ------------------------------------------------------
 

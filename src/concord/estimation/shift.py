@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -139,8 +139,8 @@ DIFFERENT = 0.75
 """Area under the curve of telling two sources apart by their inputs from which they differ."""
 
 
-MOST_ROWS = 1000
-"""Rows of each source that are looked at."""
+MOST_ROWS = 500
+"""Rows of each of two sources that are looked at."""
 
 
 MIN_GROUPS = 10
@@ -170,48 +170,75 @@ class InputShift:
         )
 
 
+Look = Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
+"""Features (m, d) of the rows of an index (m,)."""
+
+
 def input_shifts(
-    inputs: npt.NDArray[Any],
+    inputs: npt.NDArray[Any] | Look,
     annotated: Mapping[str, npt.NDArray[np.bool_]],
     groups: npt.NDArray[Any] | None = None,
+    seed: int = 0,
 ) -> tuple[InputShift, ...]:
     """Pairs of tasks whose rows differ in their inputs: an area above .75, on rows left out in turn.
 
     Args:
-        inputs: (n, d) features.
+        inputs: (n, d) features, or what gives those of some rows; it is asked once, for the rows that are
+            looked at: at most 500 of either task alone, and the same ones in all pairs as far as can be.
         annotated: By task, (n,) which rows are annotated; a pair with fewer than 20 rows of either task alone
             is left out.
         groups: (n,) any labels, equal for rows that belong together: no group is divided between what is
             fitted and what is told, or subjects would be told in place of sources. A pair with fewer than 10
             groups of either task is left out.
+        seed: Of the draw of rows.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-
+    pairs = _pairs(annotated, groups, seed)
+    if not pairs:
+        return ()
+    rows = np.unique(np.concatenate([side for sides in pairs.values() for side in sides]))
+    features = inputs(rows) if callable(inputs) else inputs[rows]
     found = []
-    for first, second in combinations(annotated, 2):
-        a, b = annotated[first], annotated[second]
-        sides = [_evenly(np.flatnonzero(side)) for side in (a & ~b, b & ~a)]
-        if min(map(len, sides)) < MIN_ROWS:
-            continue
-        if groups is not None and min(len(np.unique(groups[side])) for side in sides) < MIN_GROUPS:
-            continue
+    for (first, second), sides in pairs.items():
+        index = np.concatenate(sides)
         where = np.repeat([0, 1], [len(side) for side in sides])
-        model = LogisticRegression(C=0.01, max_iter=200, class_weight="balanced")
-        rows = np.concatenate(sides)
-        folds: dict[str, Any] = {"cv": 3}
-        if groups is not None:
-            folds = {"cv": StratifiedGroupKFold(3), "groups": groups[rows]}
-        guess = cross_val_predict(model, inputs[rows], where, method="decision_function", **folds)
-        area = float(roc_auc_score(where, guess))
+        area = _told_apart(
+            features[np.searchsorted(rows, index)], where, None if groups is None else groups[index]
+        )
         if area > DIFFERENT:
             found.append(InputShift(first, second, area))
     return tuple(found)
 
 
-def _evenly(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """At most `MOST_ROWS` of these rows, from beginning to end: their order may mean something."""
-    if len(rows) <= MOST_ROWS:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, MOST_ROWS).astype(np.int64)]
+def _pairs(
+    annotated: Mapping[str, npt.NDArray[np.bool_]], groups: npt.NDArray[Any] | None, seed: int
+) -> dict[tuple[str, str], list[npt.NDArray[np.int64]]]:
+    """Rows of the one task alone and of the other alone, of the pairs that have enough of both."""
+    # One order of all rows: where sides of several pairs overlap, they draw the same rows.
+    order = np.random.default_rng([seed, 19]).permutation(len(next(iter(annotated.values()))))
+    pairs = {}
+    for first, second in combinations(annotated, 2):
+        a, b = annotated[first], annotated[second]
+        sides = [np.sort(order[side[order]][:MOST_ROWS]) for side in (a & ~b, b & ~a)]
+        if min(map(len, sides)) < MIN_ROWS:
+            continue
+        if groups is not None and min(len(np.unique(groups[side])) for side in sides) < MIN_GROUPS:
+            continue
+        pairs[first, second] = sides
+    return pairs
+
+
+def _told_apart(
+    features: npt.NDArray[Any], where: npt.NDArray[np.int64], groups: npt.NDArray[Any] | None
+) -> float:
+    """Area under the curve by which a linear model tells 0 from 1 on rows, or groups, left out in turn."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
+    model = LogisticRegression(C=0.01, max_iter=200, class_weight="balanced")
+    folds: dict[str, Any] = {"cv": 3}
+    if groups is not None:
+        folds = {"cv": StratifiedGroupKFold(3), "groups": groups}
+    return float(
+        roc_auc_score(where, cross_val_predict(model, features, where, method="decision_function", **folds))
+    )

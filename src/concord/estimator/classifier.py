@@ -653,8 +653,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         self.cost_ = self._automatic.cost
         self.zero_shot_ = {name: list(each) for name, each in self._automatic.zero_shot.items()}
         self.shifts_ = self._automatic.shifts
-        real = [shift for shift in self.shifts_ if shift.real]
-        for message in map(str, (*self._automatic.input_shifts, *real)):
+        for message in self._automatic.source_shifts():
             warn_caller(message, SourceShiftWarning)
             self._say(message)
         return self._automatic

@@ -4,7 +4,7 @@ from concord.learners.kept import check_linear, keep_estimators, read_estimators
 from concord.learners.linear import LINEAR, fit_linear, linear_network, penalty_of
 from concord.learners.protocol import Frozen, Kind, Learner, Model, Trained, Training, train_and_predict
 from concord.learners.sklearn import EstimatorLearner, FittedOutput, FittedTask, predict_fitted, train_alone
-from concord.learners.torch_memory import TorchLearner, frozen_features, network_logits
+from concord.learners.torch_memory import TorchLearner, frozen_features, looked_at, network_logits
 from concord.learners.torch_stream import StoredNetwork, StreamLearner, rows_digest
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "frozen_features",
     "keep_estimators",
     "linear_network",
+    "looked_at",
     "network_logits",
     "penalty_of",
     "predict_fitted",

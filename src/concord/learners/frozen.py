@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from concord.arrays import moments
+from concord.data import StreamedInputs
 from concord.fitting import Rows
 from concord.learners.protocol import Frozen, Learner
 from concord.tasks import MulticlassTask, Task
@@ -50,6 +51,12 @@ class TrunkAlone(nn.Module):
     def forward(self, x: Any) -> dict[str, Tensor]:
         """Features (n, width)."""
         return {FEATURES: self.trunk(x)}
+
+
+def is_vectors(inputs: Any) -> bool:
+    """Whether inputs, in memory or in sources, are vectors of numbers; of sources one row is read."""
+    one = inputs.one if isinstance(inputs, StreamedInputs) else inputs
+    return isinstance(one, Tensor) and one.dim() == 2
 
 
 def rows_worth_features(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import ShapeError
-from concord.fitting import Rows
+from concord.fitting import Rows, in_memory
 from concord.tasks import Task
 
 Array = npt.NDArray[np.float64]
@@ -134,6 +134,22 @@ class Learner(Protocol):
             "effort probe decides on frozen features of a trunk, and these models have none; give a trunk, "
             "or choose another effort"
         )
+
+    def looked_at(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Array:
+        """Numbers by which rows of two sources may be told apart: (n, d).
+
+        Here the inputs themselves, for models without a trunk; whose inputs are no numbers says what is.
+
+        Args:
+            rows: A few hundred of the training rows.
+            tasks: The tasks.
+            seed: Of weights that are not pretrained.
+
+        Raises:
+            EmptyDataError: A row whose input cannot be read and was to be left out.
+        """
+        del tasks, seed
+        return in_memory(rows.inputs).reshape(len(rows), -1).double().numpy()
 
     def train_all(self, trainings: Iterable[Training]) -> list[Trained]:
         """Train models that do not depend on each other; here one after the other.

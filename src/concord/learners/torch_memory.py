@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,14 @@ from torch import Tensor, nn
 from concord.couplings import Coupling
 from concord.errors import ShapeError
 from concord.fitting import Recipe, Rows, fit, row_logits
-from concord.learners.frozen import FEATURES, HEADS, TrunkAlone, on_features, rows_worth_features
+from concord.learners.frozen import (
+    FEATURES,
+    HEADS,
+    TrunkAlone,
+    is_vectors,
+    on_features,
+    rows_worth_features,
+)
 from concord.learners.linear import LINEAR, fit_linear, penalty_of
 from concord.learners.protocol import Frozen, Kind, Learner, Model, Trained, Training
 from concord.learners.side_by_side import processes, train_side_by_side
@@ -159,6 +167,14 @@ class TorchLearner(Learner):
         row_steps = self.steps * self.rows_per_task * len(tasks)
         return frozen_features(trunk, rows, tasks, row_steps, seed, n_jobs=self.n_jobs)
 
+    def looked_at(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Array:
+        """Vectors themselves; of other inputs what the trunk gives before any training: (n, d)."""
+
+        def trunk() -> nn.Module:
+            return self.build(tasks, tuple(rows.inputs.shape[1:]), "shared", seed).trunk.to(self.device)
+
+        return looked_at(rows.inputs, trunk)
+
     def predict(self, model: Model, rows: Rows) -> dict[str, Array]:
         """Logits of all tasks of a network, or of estimators: by task, (n, width)."""
         if isinstance(model, nn.Module):
@@ -195,6 +211,20 @@ class TorchLearner(Learner):
             except RuntimeError as error:
                 sizes = ", ".join(map(str, shape))
                 raise ShapeError(f"the trunk does not take inputs of shape (n, {sizes}): {error}") from error
+
+
+def looked_at(inputs: Any, trunk: Callable[[], nn.Module]) -> Array:
+    """Vectors themselves; of other inputs, in memory or in sources, what a trunk gives: (n, d).
+
+    Args:
+        inputs: The inputs.
+        trunk: Makes it, on the device to be used, where it is needed.
+
+    Raises:
+        EmptyDataError: A row whose input cannot be read and was to be left out.
+    """
+    seen = nn.Identity() if is_vectors(inputs) else trunk()
+    return row_logits(TrunkAlone(seen), inputs)[FEATURES].double().numpy()
 
 
 def frozen_features(

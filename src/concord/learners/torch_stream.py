@@ -27,7 +27,14 @@ from concord.fitting import (
     fit,
     on_first,
 )
-from concord.learners.frozen import FEATURES, HEADS, TrunkAlone, on_features, rows_worth_features
+from concord.learners.frozen import (
+    FEATURES,
+    HEADS,
+    TrunkAlone,
+    is_vectors,
+    on_features,
+    rows_worth_features,
+)
 from concord.learners.protocol import Frozen, Kind, Learner
 from concord.learners.torch_memory import TorchLearner
 from concord.networks import moved
@@ -174,22 +181,52 @@ class StreamLearner(Learner):
         """
         row_steps = self.steps * self.rows_per_task * len(tasks)
         index = rows_worth_features(rows, tasks, row_steps, seed)
-        some = rows.take(torch.from_numpy(index))
-        done = Checkpoints(self.folder / f"features-{rows_digest(some)[:16]}", every=1, keep=1)
-        if (found := done.latest()) is None:
+        features = self._features(rows.take(torch.from_numpy(index)), tasks, seed)
+        heads = TorchLearner(**HEADS)  # type: ignore[arg-type]
+        return on_features(heads, rows, index, features, row_steps)
+
+    def looked_at(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Array:
+        """Vectors themselves; of other inputs what the trunk gives before any training: (n, d).
+
+        Read or made once, and kept in the folder.
+
+        Raises:
+            ConfigError: A row whose input cannot be loaded.
+            CheckpointError: Features that cannot be written.
+        """
+        if is_vectors(rows.inputs):
+            found = self._kept(f"inputs-{rows_digest(rows)[:16]}", "inputs", lambda: self._vectors(rows))
+            return found.double().numpy()
+        return self._features(rows, tasks, seed).double().numpy()
+
+    def _features(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Tensor:
+        """Features of the trunk that networks of a seed begin with, made once: (n, width)."""
+
+        def make() -> Tensor:
             network: Any = self.build(tasks, seed).eval()
             width = network.head(tasks[0].name).in_features
-            features = self._predicted(TrunkAlone(network.trunk), {FEATURES: width}, some)
+            return self._predicted(TrunkAlone(network.trunk), {FEATURES: width}, rows)[FEATURES]
 
-            def keep() -> None:
-                done.prepare()
-                done.save(1, features, {})
+        return self._kept(f"features-{rows_digest(rows)[:16]}", "features of the trunk", make)
 
-            on_first(self.fabric, keep, "features of the trunk")
-        else:
-            features = done.load(found)
-        heads = TorchLearner(**HEADS)  # type: ignore[arg-type]
-        return on_features(heads, rows, index, features[FEATURES], row_steps)
+    def _vectors(self, rows: Rows) -> Tensor:
+        width = rows.inputs.shape[-1]
+        return self._predicted(TrunkAlone(nn.Identity()), {FEATURES: width}, rows)[FEATURES]
+
+    def _kept(self, name: str, what: str, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that is made once and then taken from the folder."""
+        done = Checkpoints(self.folder / name, every=1, keep=1)
+        if (found := done.latest()) is not None:
+            kept: Tensor = done.load(found)[FEATURES]
+            return kept
+        features = make()
+
+        def keep() -> None:
+            done.prepare()
+            done.save(1, {FEATURES: features}, {})
+
+        on_first(self.fabric, keep, what)
+        return features
 
     def network(self, model: StoredNetwork) -> nn.Module:
         """The network itself, in evaluation mode, on the CPU."""

@@ -19,7 +19,7 @@ from torch import nn
 from concord.archive import Claim
 from concord.auto import EFFORTS, Automatic, possible_pairs, select
 from concord.decoding import Decoders, Thresholds
-from concord.errors import ConcordWarning, ConfigError
+from concord.errors import ConcordWarning, ConfigError, SourceShiftWarning
 from concord.fitting import Rows, Validation, collect, on_first
 from concord.learners import StreamLearner
 from concord.networks import TaskwiseNetwork
@@ -70,6 +70,8 @@ def decide_and_train(
             seed=config.training.seed,
             alpha=config.stages.alpha,
         )
+    for shift in outcome.source_shifts() if fabric.is_global_zero else ():
+        warnings.warn(shift, SourceShiftWarning, stacklevel=2)
     network, scales = _network(learner, outcome)
     run = assembled(
         built,
@@ -92,7 +94,7 @@ def decide_and_train(
 
     def keep() -> None:
         save_run(run, owner)
-        for what in ("network-*/", "features-*/"):
+        for what in ("network-*/", "features-*/", "inputs-*/"):
             for place in (folder / AUTO).glob(what):
                 shutil.rmtree(place, ignore_errors=True)
 
@@ -111,11 +113,10 @@ def _thresholds(built: Built, rows: Rows, outcome: Automatic) -> Thresholds | No
 
 def account(outcome: Automatic, effort: str) -> dict[str, Any]:
     """What was found and chosen, as plain data."""
-    shifts = [str(shift) for shift in outcome.shifts if shift.real]
     return {
         "effort": effort,
         "cost": float(outcome.cost),
-        "sentences": [*outcome.sentences(), *shifts],
+        "sentences": [*outcome.sentences(), *outcome.source_shifts()],
         "choices": {
             name: {key: asdict(choice)[key] for key in ("weights", "strength", "scores", "start", "alpha")}
             for name, choice in outcome.choices.items()

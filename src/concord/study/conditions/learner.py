@@ -11,7 +11,7 @@ import numpy.typing as npt
 from torch import nn
 
 from concord.fitting import Rows, row_logits
-from concord.learners import Frozen, Kind, Learner, frozen_features
+from concord.learners import Frozen, Kind, Learner, frozen_features, looked_at
 from concord.networks import Capacity
 from concord.objective import CoupledObjective
 from concord.study.conditions.base import Setting
@@ -72,6 +72,10 @@ class StudyLearner(Learner):
             return super().frozen(rows, tasks, seed)
         trunk = replace(self.setting, seed=seed).build(tasks, "shared").trunk
         return frozen_features(trunk, rows, tasks, budget.steps * budget.rows_per_task * len(tasks), seed)
+
+    def looked_at(self, rows: Rows, tasks: Sequence[Task], seed: int) -> npt.NDArray[np.float64]:
+        """Vectors themselves; of other inputs what the trunk gives before any training: (n, d)."""
+        return looked_at(rows.inputs, lambda: replace(self.setting, seed=seed).build(tasks, "shared").trunk)
 
     def predict(self, model: nn.Module, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
         """Logits of all tasks of a network: by task, (n, width)."""
