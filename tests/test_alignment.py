@@ -13,7 +13,7 @@ from concord.estimation import input_shifts
 from concord.fitting import Rows
 from concord.learners import TorchLearner
 from concord.learners.frozen import HEADS
-from concord.networks.trunks import SmallResNet
+from concord.networks import SmallResNet
 
 KIND = cc.MulticlassTask("kind", ["a", "b", "c"])
 MARKS = cc.MultilabelTask("marks", ["one", "two", "three"])

@@ -1,6 +1,6 @@
 """`auto`: which coupling, if any, each task gets; and the guard that keeps it from doing harm."""
 
-from concord.auto.alignment import Alignment
+from concord.auto.alignment import Alignment, found_shifts
 from concord.auto.combine import Choice
 from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, first_stage
 from concord.auto.effort import EFFORTS, IN_FOLDS, Effort
@@ -29,6 +29,7 @@ __all__ = [
     "critical_value",
     "cross_fitted_predictions",
     "first_stage",
+    "found_shifts",
     "held_out_probabilities",
     "possible_pairs",
     "posterior_stage",
