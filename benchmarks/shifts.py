@@ -80,10 +80,8 @@ def main() -> None:
                 seconds.append(time.perf_counter() - start)
                 shares.append(sum(passed) / of_fast)
             told = f"{min(areas):.3f} to {max(areas):.3f}" if areas else "-"
-            print(
-                f"| {pack} | {regime} | {len(seeds)} | {len(areas)} | {told} | {max(seconds):.2f} |",
-                flush=True,
-            )
+            cost = f"{max(shares):.2%} | {max(seconds):.2f}"
+            print(f"| {pack} | {regime} | {len(seeds)} | {len(areas)} | {told} | {cost} |", flush=True)
 
 
 def net() -> torch.nn.Module:
