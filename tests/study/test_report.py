@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import pytest
+from jinja2 import DictLoader, TemplateNotFound
 from study_folders import CONDITIONS, NASTY, edit, write_study
 from typer.testing import CliRunner
 
@@ -389,6 +390,27 @@ class TestDamage:
     def test_a_file_is_damaged(self, out, name, text, match):
         (out / name).write_text(text, encoding="utf-8")
         with pytest.raises(DataFormatError, match=match):
+            write_report(out)
+
+    @pytest.mark.parametrize(
+        ("name", "change", "raised"),
+        [
+            ("confusion.json", lambda held: held[0].update(classes=[1, 2]), "TypeError"),
+            ("confusion.json", lambda held: held[0].update(matrix=[[1]]), "IndexError"),
+            ("relation.json", lambda held: held[0].update(rows={"a": 1}), "KeyError"),
+            ("relation.json", lambda held: held[0]["table"][0].__setitem__(0, 10**400), "OverflowError"),
+            ("environment.json", lambda held: held.update(versions=["1.0"]), "AttributeError"),
+        ],
+    )
+    def test_a_value_deep_inside_is_of_another_shape(self, out, name, change, raised):
+        edit(out / name, change)
+        with pytest.raises(DataFormatError, match=f"not as `concord study` writes it .{raised}"):
+            write_report(out)
+
+    def test_a_missing_template_is_no_fault_of_the_files(self, out, monkeypatch):
+        nothing = DictLoader({"report.css": "", "report.js": ""})
+        monkeypatch.setattr("jinja2.PackageLoader", lambda package: nothing)
+        with pytest.raises(TemplateNotFound):
             write_report(out)
 
     def test_not_text_at_all(self, out):

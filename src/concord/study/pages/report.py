@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from concord.errors import ConcordError, DataFormatError, EmptyDataError
 from concord.study.pages.outcome import Outcome
 from concord.study.pages.page import traced, write_page
@@ -121,6 +119,10 @@ def _parts_across(studies: Mapping[str, Outcome]) -> dict[str, Any]:
     }
 
 
+NOT_AS_WRITTEN = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+"""What drawing raises where a value has another kind, size or shape; a broken template is no file's fault."""
+
+
 @contextmanager
 def _of_a_study(outs: Sequence[Path]) -> Iterator[None]:
     """A file that a study did not write has, in some place, another shape than what is drawn of it."""
@@ -128,7 +130,7 @@ def _of_a_study(outs: Sequence[Path]) -> Iterator[None]:
         yield
     except ConcordError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, TemplateError) as error:
+    except NOT_AS_WRITTEN as error:
         where = ", ".join(map(str, outs))
         raise DataFormatError(
             f"{where}: a file of the study is not as `concord study` writes it ({error!r:.200}); judge again "
