@@ -232,6 +232,21 @@ def test_pairs_of_tasks_look_at_the_same_rows():
     assert first[rows].sum() == 500
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("rows", "level"), [((20, 20), 0.05), ((20, 500), 0.03), ((40, 40), 0.01)])
+def test_a_shift_is_seldom_found_where_there_is_none(rows, level):
+    """Correlated features of one population, more of them than rows: shares of 200 draws."""
+    found = 0
+    first = np.arange(sum(rows)) < rows[0]
+    for seed in range(200):
+        rng = np.random.default_rng([seed, *rows])
+        x = rng.normal(size=(sum(rows), 256)) @ rng.normal(size=(256, 256))
+        x = (x - x.mean(axis=0)) / x.std(axis=0)
+        found += bool(input_shifts(x, {"kind": first, "marks": ~first}, seed=seed))
+    print(f"{rows[0]} and {rows[1]} rows: {found / 200:.3f}")
+    assert found / 200 <= level
+
+
 def test_pictures_that_differ_put_the_burden_of_proof_on_sharing():
     rows = pictures(60, 240, lambda x: 1 - x)
     targets = {name: values.numpy() for name, values in rows.targets.items()}
