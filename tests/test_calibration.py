@@ -37,7 +37,9 @@ def test_heads_that_are_off_are_put_right(kind: str) -> None:
     assert np.abs(found.class_proba - rows.class_proba).mean() < 0.02
     assert np.abs(found.target_proba - rows.target_proba).mean() < 0.03
     table = MAKE[kind](0).table
-    errors = [np.abs(estimate_by_em(each).table - table).mean() for each in (rows, off_scale(rows))]
+    errors = [
+        np.abs(estimate_by_em(calibrated(each)).table - table).mean() for each in (rows, off_scale(rows))
+    ]
     assert errors[1] == pytest.approx(errors[0], abs=0.01)
 
 
@@ -71,6 +73,20 @@ def test_without_annotated_rows_a_head_stays_as_it_is(kind: str) -> None:
     blind = replace(rows, classes=np.full(100, MISSING_CLASS))
     np.testing.assert_array_equal(calibrated(blind).class_proba, rows.class_proba)
     np.testing.assert_allclose(calibrated(blind).target_proba, calibrated(rows).target_proba)
+
+
+@kinds
+def test_only_the_rows_that_calibrate_move_a_head(kind: str) -> None:
+    rows = off_scale(MAKE[kind](4, n=200).observations())
+    some = np.arange(200) % 3 > 0
+    found = calibrated(rows, rows.take(some))
+    own = calibrated(rows.take(some))
+    np.testing.assert_allclose(found.class_proba[some], own.class_proba)
+    np.testing.assert_allclose(found.target_proba[some], own.target_proba)
+    assert np.abs(found.class_proba - rows.class_proba)[~some].mean() > 0.01
+    none = calibrated(rows, rows.take(np.zeros(200, dtype=bool)))
+    np.testing.assert_array_equal(none.class_proba, rows.class_proba)
+    np.testing.assert_array_equal(none.target_proba, rows.target_proba)
 
 
 def test_copies_in_groups_move_a_head_no_more_than_the_rows() -> None:

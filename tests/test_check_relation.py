@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from scipy.special import expit, logit, softmax
 
 import concord as cc
 from asserts import raises
 from concord.errors import DenseOnlyError, RangeError, ShapeError
-from concord.estimation import check_observations
+from concord.estimation import calibrated, check_observations
 from concord.estimation.check import _rules_of
 from worlds import World, classes_world, labels_world
 
@@ -33,11 +34,26 @@ def arrays(world: World) -> dict[str, object]:
 def test_it_is_the_check_of_the_rows_that_the_arrays_describe(kind):
     world = KINDS[kind](0)
     found = cc.check_relation(world.relation, **arrays(world))
-    wanted = check_observations(world.observations(), world.relation)
+    wanted = check_observations(calibrated(world.observations()), world.relation)
     assert found.sentences() == wanted.sentences()
     assert found.verdict == "kept"
     assert (found.exponent, found.trust) == (wanted.exponent, wanted.trust)
     np.testing.assert_array_equal(found.relation.table, wanted.relation.table)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_heads_that_are_off_their_scale_are_read_as_if_they_were_on_it(kind):
+    world = KINDS[kind](0)
+    given = arrays(world)
+    p, q = (np.asarray(given[name]) for name in ("class_proba", "target_proba"))
+    leaning = 4 * np.log(p) + 2 * np.eye(p.shape[1])[0]  # much too sure, and drawn to the first class
+    off = {**given, "class_proba": softmax(leaning, axis=1)}
+    if kind == "labels":
+        off["target_proba"] = expit(2 * logit(q) + 1)
+    found, wanted = (cc.check_relation(world.relation, **each) for each in (off, given))
+    assert found.verdict == wanted.verdict
+    assert found.trust == pytest.approx(wanted.trust, abs=0.05)
+    assert found.evidence.agreement == pytest.approx(wanted.evidence.agreement, abs=0.05)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -59,7 +75,7 @@ def test_columns_of_a_table_are_taken_by_name_and_weights_and_groups_reach_the_c
     n = len(rows.classes)
     weight, group = np.arange(n) % 3 + 0.5, np.arange(n) // 4
     found = cc.check_relation(world.relation, **given, weights=weight, groups=group)
-    wanted = check_observations(replace(rows, weight=weight, group=group), world.relation)
+    wanted = check_observations(calibrated(replace(rows, weight=weight, group=group)), world.relation)
     assert found.evidence == wanted.evidence
     assert found.evidence != plain.evidence
 

@@ -116,6 +116,25 @@ def test_the_held_out_rows_alone_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"{len(held)} of 900 rows were held out" in " ".join(outcome.notes)
 
 
+def test_rows_that_networks_were_trained_on_calibrate_nothing() -> None:
+    """What networks say of annotations that they learnt from can be anything."""
+    world = labels_world(2, n=600)
+    learner, rows, tasks = overlapping(world, 0.2, **TELLING)
+    source, target = tasks
+    stage = first_stage(learner, rows, tasks, effort=HOLDOUT, seed=0)
+    y = rows.targets[source.name].numpy()
+    learnt = (stage.fold == splits.TRAINED_ON) & (y >= 0)
+    logits = stage.base.logits[source.name].copy()
+    logits[:, learnt] = 30 * np.eye(source.width)[y[learnt]]
+    sure = replace(stage.base, logits={**stage.base.logits, source.name: logits})
+    known = ~learnt[stage.untaught(source, target)]
+    found, wanted = (
+        replace(stage, families={**stage.families, sure.name: base}).observations(source, target)
+        for base in (sure, stage.base)
+    )
+    np.testing.assert_array_equal(found.class_proba[known], wanted.class_proba[known])
+
+
 def test_annotations_of_other_rows_than_those_in_folds_judge_nothing() -> None:
     """What negative folds say of their own tasks can be anything."""
     world = labels_world(1, n=600)

@@ -13,6 +13,7 @@ from scipy.special import softmax
 import concord as cc
 from asserts import raises
 from concord.errors import NoAnnotationError, RangeError, ShapeError, UnknownNameError
+from concord.estimation import calibrated
 from concord.estimation.em import estimate_by_em
 from concord.estimation.observations import observed
 
@@ -194,5 +195,5 @@ def test_estimation_knows_its_observations():
     rows = observed(PET, TRAIT, y, a, p)
     np.testing.assert_array_equal(rows.target_proba[0], rows.base_rates())
     np.testing.assert_array_equal(
-        estimate_by_em(rows).table, cc.estimate_relation(PET, TRAIT, y, a, class_proba=p).table
+        estimate_by_em(calibrated(rows)).table, cc.estimate_relation(PET, TRAIT, y, a, class_proba=p).table
     )

@@ -20,6 +20,7 @@ from concord.estimation import (
     InputShift,
     Observations,
     RelationCheck,
+    calibrated,
     check_observations,
 )
 from concord.fitting import Rows
@@ -92,9 +93,13 @@ class FirstStage:
         return {task.name: out_of_sample(shared, task, self.rows, self.fold) for task in self.tasks}
 
     def observations(self, source: MulticlassTask, target: Task) -> Observations:
-        """Annotations and predictions of two tasks, as a relation is read off them: `untaught` rows alone."""
+        """Annotations and predictions of two tasks, as a relation is read off them: `untaught` rows alone.
+
+        Calibrated on the rows in folds: networks were trained on the annotations of others.
+        """
         found = observations_of(self.base, self.rows, self.fold, source, target)
-        return _some(found, self.untaught(source, target))
+        scaled = calibrated(found, _some(found, self.fold != TRAINED_ON))
+        return _some(scaled, self.untaught(source, target))
 
     def untaught(self, source: Task, target: Task) -> npt.NDArray[np.bool_]:
         """Rows that may teach one of two tasks from the other: (n,).
@@ -154,16 +159,22 @@ class FirstStage:
         source, target = check.relation.source, check.relation.target
         seen, held_out = observations_of(self.base, self.rows, self.fold, source, target), self.fold == k
         shared = self.base
-        p = shared.probabilities(source, shared.logits[source.name][k])
         y = np.where(held_out, MISSING_CLASS, seen.classes)
+        judges = seen.take((self.fold != TRAINED_ON) & ~held_out)
+        by_fold = replace(
+            seen, classes=y, class_proba=shared.probabilities(source, shared.logits[source.name][k])
+        )
+        if seen.class_to_class:
+            q = shared.probabilities(target, shared.logits[target.name][k])
+            by_fold = replace(
+                by_fold, targets=np.where(held_out, MISSING_CLASS, seen.targets), target_proba=q
+            )
+        seen = calibrated(by_fold, judges)
         if check.rule.table is not None:
             # A class whose only rows are in the fold is one that its network has never heard of.
             rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(y)})
-            p = fill_unseen(p, covered(rest, source, Relation(source, target, check.rule.table)))
-        seen = replace(seen, classes=y, class_proba=p)
-        if seen.class_to_class:
-            q = shared.probabilities(target, shared.logits[target.name][k])
-            seen = replace(seen, targets=np.where(held_out, MISSING_CLASS, seen.targets), target_proba=q)
+            unseen = covered(rest, source, Relation(source, target, check.rule.table))
+            seen = replace(seen, class_proba=fill_unseen(seen.class_proba, unseen))
         seen = _some(seen, self.untaught(source, target))
         return check.relation.replace(table=check.rule(seen))
 

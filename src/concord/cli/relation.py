@@ -269,7 +269,7 @@ def check(
     features to make them from.
     """
     from concord.data import group_codes, read_predictions
-    from concord.estimation import check_observations, estimate_by_em, observed
+    from concord.estimation import calibrated, check_observations, estimate_by_em, observed
     from concord.study import check_figure
     from concord.tasks import Encoded
 
@@ -288,14 +288,16 @@ def check(
         found, rows = stage.check(given), stage.observations(first, second)
     elif predictions is not None:
         targets, predicted = manifest.targets(), read_predictions(predictions, manifest, (first, second))
-        rows = observed(
-            first,
-            second,
-            Encoded(targets[first.name]),
-            Encoded(targets[second.name]),
-            predicted[first.name],
-            predicted[second.name],
-            groups=group_codes(manifest),
+        rows = calibrated(
+            observed(
+                first,
+                second,
+                Encoded(targets[first.name]),
+                Encoded(targets[second.name]),
+                predicted[first.name],
+                predicted[second.name],
+                groups=group_codes(manifest),
+            )
         )
         found = check_observations(rows, given)
     else:

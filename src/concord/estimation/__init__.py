@@ -2,6 +2,7 @@
 
 from concord.estimation.agreement import EXPONENTS, Evidence, fit_exponent
 from concord.estimation.audit import RelationAudit, audit_relation, propose_audit
+from concord.estimation.calibration import calibrated
 from concord.estimation.check import RelationCheck, check_observations
 from concord.estimation.check_table import check_relation
 from concord.estimation.contradictions import Contradiction
@@ -24,6 +25,7 @@ __all__ = [
     "RelationCheck",
     "Skill",
     "audit_relation",
+    "calibrated",
     "check_observations",
     "check_relation",
     "estimate_by_em",

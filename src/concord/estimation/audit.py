@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from concord.errors import NoAnnotationError, RangeError, ShapeError
 from concord.estimation.assisted import assisted_intervals
+from concord.estimation.calibration import calibrated
 from concord.estimation.em import effective_groups, estimate_by_em
 from concord.estimation.observations import Observations, observed
 from concord.relations import Relation
@@ -149,7 +150,7 @@ def audit_relation(
     rest = rows.take(~both)
     if target_proba is None:  # base rates of the rows that the estimate is made of
         rest = replace(rest, target_proba=np.broadcast_to(rest.base_rates(), rest.target_proba.shape))
-    estimate = estimate_by_em(rest, level=level)
+    estimate = estimate_by_em(calibrated(rest), level=level)
     return _corrected(estimate, rows.take(both), level)
 
 

@@ -14,6 +14,9 @@ from concord.tasks import MISSING_CLASS
 
 Array = npt.NDArray[np.float64]
 
+Scale = Callable[[Array], Array]
+"""Probabilities as a head says them -> calibrated ones."""
+
 Loss = Callable[[float, Array], tuple[float, Array, Array]]
 """(inverse temperature, biases) -> (loss, its derivatives by both)."""
 
@@ -24,7 +27,7 @@ FLOOR = 1e-6
 MOST_STEPS = 200
 
 
-def calibrated(observations: Observations) -> Observations:
+def calibrated(observations: Observations, by: Observations | None = None) -> Observations:
     """The observations with both heads calibrated on the rows that are annotated for them.
 
     One inverse temperature a head, and a bias for each class or label: bias-corrected temperature scaling
@@ -34,15 +37,17 @@ def calibrated(observations: Observations) -> Observations:
     probabilities. Rows of one group count as one.
 
     Args:
-        observations: Annotated rows are predicted out of sample, so that what is fitted is not confirmed.
+        observations: Any rows.
+        by: The rows that calibrate, predicted out of sample where they are annotated, so that what is fitted
+            is not confirmed; None: the observations are such rows.
     """
-    labelled = np.asarray(observations.seen.any(axis=1))
-    y = observations.classes
-    p = _classes(observations, observations.class_proba, y, y != MISSING_CLASS)
-    if observations.class_to_class:
-        q = _classes(observations, observations.target_proba, observations.targets.astype(int), labelled)
+    by = observations if by is None else by
+    labelled = np.asarray(by.seen.any(axis=1))
+    p = _classes(by, by.class_proba, by.classes, by.classes != MISSING_CLASS)(observations.class_proba)
+    if by.class_to_class:
+        q = _classes(by, by.target_proba, by.targets.astype(int), labelled)(observations.target_proba)
     else:
-        q = _labels(observations, labelled)
+        q = _labels(by, labelled)(observations.target_proba)
     return replace(observations, class_proba=p, target_proba=q)
 
 
@@ -57,12 +62,10 @@ def _weights(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
 
 def _classes(
     observations: Observations, p: Array, y: npt.NDArray[np.int64], rows: npt.NDArray[np.bool_]
-) -> Array:
-    log_p = np.log(np.clip(p, FLOOR, None))
+) -> Scale:
     if not rows.any():
-        return p
-    width = p.shape[1]
-    given, x, w = np.eye(width)[y[rows]], log_p[rows], _weights(observations, rows)[:, None]
+        return lambda proba: proba
+    given, x, w = np.eye(p.shape[1])[y[rows]], _logarithms(p[rows]), _weights(observations, rows)[:, None]
 
     def loss(scale: float, bias: Array) -> tuple[float, Array, Array]:
         said = log_softmax(scale * x + bias, axis=1)
@@ -70,13 +73,21 @@ def _classes(
         return -float((w * given * said).sum()), (off * x).sum(), off.sum(axis=0)
 
     scale, bias = _fit(loss, np.asarray(given.any(axis=0)))
-    return np.asarray(softmax(scale * log_p + bias, axis=1))
+    return lambda proba: np.asarray(softmax(scale * _logarithms(proba) + bias, axis=1))
 
 
-def _labels(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
-    z = logit(np.clip(observations.target_proba, FLOOR, 1 - FLOOR))
+def _logarithms(proba: Array) -> Array:
+    return np.asarray(np.log(np.clip(proba, FLOOR, None)))
+
+
+def _logits(proba: Array) -> Array:
+    return np.asarray(logit(np.clip(proba, FLOOR, 1 - FLOOR)))
+
+
+def _labels(observations: Observations, rows: npt.NDArray[np.bool_]) -> Scale:
     if not rows.any():
-        return observations.target_proba
+        return lambda proba: proba
+    z = _logits(observations.target_proba)
     x, active = z[rows], observations.active[rows]
     varies = np.ptp(z, axis=0) > 0  # who says the same of every row knows nothing that could be put right
     w = observations.seen[rows] * varies * _weights(observations, rows)[:, None]
@@ -87,7 +98,7 @@ def _labels(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
         return float((w * (np.logaddexp(0.0, said) - active * said)).sum()), (off * x).sum(), off.sum(axis=0)
 
     scale, bias = _fit(loss, (w > 0).any(axis=0))
-    return np.where(varies, expit(scale * z + bias), observations.target_proba)
+    return lambda proba: np.where(varies, expit(scale * _logits(proba) + bias), proba)
 
 
 def _fit(loss: Loss, seen: npt.NDArray[np.bool_]) -> tuple[float, Array]:

@@ -48,8 +48,7 @@ class RelationCheck:
             relation was shown, but a head knows too little of rows that it has not seen for that to mean
             anything.
         relation: The relation to use.
-        estimate: The data's own estimate, without the table, by heads as they are, with conditional
-            intervals and counts.
+        estimate: The data's own estimate, without the table, with conditional intervals and counts.
         exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.
         trust: Agreement with the class head of the supplied table, by that of the data's own estimate on
             the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
@@ -126,7 +125,7 @@ def check_observations(
     on; among the good ones the closest to the supplied table is used.
 
     Args:
-        observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
+        observations: Rows with annotations and out-of-sample predictions of uncoupled heads, `calibrated`.
         relation: The supplied table, or None.
         fold_predictions: Predictions of single-task networks by fold, for the test of relatedness.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from concord.estimation.calibration import calibrated
 from concord.estimation.check import RelationCheck, check_observations
 from concord.estimation.observations import observed
 from concord.relations import Relation
@@ -24,7 +25,7 @@ def check_relation(
 
     The predictions come from heads that were trained without coupling, and not on the rows in question:
     coupled heads would only confirm the table that they were trained with. `CoupledClassifier.cross_fit`
-    makes such predictions from features.
+    makes such predictions from features. Both heads are calibrated on their annotated rows first.
 
     Args:
         relation_or_tasks: The table to check, or (source, target) where there is none: then the check says
@@ -65,4 +66,4 @@ def check_relation(
         else relation_or_tasks
     )
     rows = observed(source, target, classes, targets, class_proba, target_proba, weights, groups)
-    return check_observations(rows, relation)
+    return check_observations(calibrated(rows), relation)

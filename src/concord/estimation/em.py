@@ -10,7 +10,6 @@ import numpy.typing as npt
 from scipy.special import expit, logit, softmax
 
 from concord.errors import RangeError
-from concord.estimation.calibration import calibrated
 from concord.estimation.observations import Observations
 from concord.relations import EvidenceTable, Relation, least_probability
 from concord.tasks import MISSING_CLASS
@@ -25,7 +24,6 @@ def _em(
     *,
     iterations: int = 20,
     start: Array | None = None,
-    bounded: bool = False,
 ) -> tuple[Array, Array]:
     """EM over missing classes and labels; returns the table and the effective count of each cell."""
     rates, w = obs.base_rates(), obs.weights[:, None]
@@ -39,11 +37,9 @@ def _em(
     clipped_rates = np.clip(rates, least, 1 - least)
     info = _information(obs, q, clipped_rates, labelled)
     open_rows = has_class[:, None] & (seen == 0)
-    if (
-        bounded
-    ):  # a label head knows no more than the rows that it learnt from: what it fills in weighs no more
-        known, filled = (w * seen).sum(axis=0), info * (w * open_rows).sum(axis=0)
-        info = info * np.minimum(1.0, np.divide(known, filled, out=np.ones_like(known), where=filled > 0))
+    # A label head knows no more than the rows that it learnt from: what it fills in weighs no more.
+    known, filled = (w * seen).sum(axis=0), info * (w * open_rows).sum(axis=0)
+    info = info * np.minimum(1.0, np.divide(known, filled, out=np.ones_like(known), where=filled > 0))
     prior_table = np.where(np.isnan(prior_table), rates, prior_table)
     table = prior_table.copy() if start is None else start.copy()
     for _ in range(iterations):
@@ -159,9 +155,8 @@ def estimate_by_em(
 ) -> Relation:
     """The data's own estimate of a relation, whatever the overlap, with an interval for every cell.
 
-    Both heads are calibrated on their annotated rows (bias-corrected temperature scaling). EM over missing
-    classes and labels follows; what a label head says of rows with a class alone weighs, over all of them, no
-    more than the annotated rows that it was trained on.
+    EM over missing classes and labels; what a label head says of rows with a class alone weighs, over all of
+    them, no more than the annotated rows that it was trained on.
 
     An interval is the Beta distribution of the cell's mean whose variance is that of the maximum likelihood
     estimate, by the outer product of the scores of all cells of a label: so it grows where the class head
@@ -171,7 +166,7 @@ def estimate_by_em(
     An audit makes intervals that are not (`audit_relation`).
 
     Args:
-        observations: Rows with annotations and out-of-sample predictions of uncoupled heads.
+        observations: Rows with annotations and out-of-sample predictions of uncoupled heads, `calibrated`.
         level: Probability mass of the intervals, in (0, 1).
         strength: Weight of a label's base rate, in rows, > 0.
 
@@ -186,7 +181,7 @@ def estimate_by_em(
         raise RangeError(f"the level of an interval lies in (0, 1), found {level}")
     if not 0 < strength < np.inf:
         raise RangeError(f"the weight of the prior is finite and > 0, found {strength}")
-    found = with_intervals(calibrated(observations), observations.base_rates(), level, strength, bounded=True)
+    found = with_intervals(observations, observations.base_rates(), level, strength)
     never = ~observations.seen.any(axis=0)
     if not never.any():
         return found
@@ -201,14 +196,12 @@ def with_intervals(
     rates: Array,
     level: float = 0.95,
     strength: float = FREE_STRENGTH,
-    *,
-    bounded: bool = False,
 ) -> Relation:
-    """The relation by EM, with a Beta interval for every cell; `bounded` as in `estimate_by_em`."""
+    """The relation by EM, with a Beta interval for every cell."""
     from scipy import stats
 
     prior = np.tile(rates, (observations.source.width, 1))
-    table, _ = _em(observations, prior, strength, bounded=bounded)
+    table, _ = _em(observations, prior, strength)
     mean = np.clip(table, 1e-6, 1 - 1e-6)
     count = np.maximum(mean * (1 - mean) / _variance(observations, table, rates, strength) - strength, 0.0)
     worth = count + strength

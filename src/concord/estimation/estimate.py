@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from concord.errors import RangeError
+from concord.estimation.calibration import calibrated
 from concord.estimation.em import FREE_STRENGTH, estimate_by_em
 from concord.estimation.observations import observed
 from concord.relations import Relation
@@ -30,7 +31,8 @@ def estimate_relation(
     heads that were trained without coupling, and not on the sample in question, every sample counts: a label
     whose sample has no class counts for each class by its predicted probability, and a class whose sample has
     no label counts for as much as the label head knows beyond the base rate (EM over both). All of the latter
-    count at most as much as the rows with a label, since that is what the label head was trained on.
+    count at most as much as the rows with a label, since that is what the label head was trained on. Both
+    heads are calibrated on their annotated rows first (bias-corrected temperature scaling).
     `CoupledClassifier.cross_fit` makes such predictions from features.
 
     Args:
@@ -83,5 +85,5 @@ def estimate_relation(
             pseudo_count=1.0 if pseudo_count is None else pseudo_count,
             level=level,
         )
-    rows = observed(source, target, classes, targets, class_proba, target_proba, weights, groups)
+    rows = calibrated(observed(source, target, classes, targets, class_proba, target_proba, weights, groups))
     return estimate_by_em(rows, level=level, strength=FREE_STRENGTH if pseudo_count is None else pseudo_count)
