@@ -61,7 +61,9 @@ class FakeLearner(Learner):
         seed: int,
         task_weights: Any,
         soft_weights: Any,
+        initial: Any = None,
     ) -> nn.Module:
+        assert initial is None or (initial.kind, initial.names) == (kind, [task.name for task in tasks])
         assert (kind == "coupled") == bool(rows.soft)
         self.trained.append((kind, tuple(task.name for task in tasks), share, seed))
         self.soft.append({name: values.numpy() for name, values in rows.soft.items()})

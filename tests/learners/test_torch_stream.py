@@ -103,17 +103,18 @@ def test_shifts_are_the_same_in_memory_and_in_sources(tmp_path: Path, kind: str)
     assert found == found_shifts(other, streamed, TASKS, 1)
 
 
-def chosen(learner: Any, given: Rows) -> Any:
+def chosen(learner: Any, given: Rows, effort: str = "fast") -> Any:
     outcome = select(
-        learner, given, TASKS, [Relation(SHAPE, MARKS, np.array(TABLE))], effort=EFFORTS["fast"], seed=1
+        learner, given, TASKS, [Relation(SHAPE, MARKS, np.array(TABLE))], effort=EFFORTS[effort], seed=1
     )
     return outcome, outcome.probabilities(learner, given)
 
 
-def test_auto_chooses_and_predicts_as_in_memory_bit_by_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("effort", ["fast", "holdout"])
+def test_auto_chooses_and_predicts_as_in_memory_bit_by_bit(tmp_path: Path, effort: str) -> None:
     held, streamed = rows()
     learner = streaming(tmp_path, batch_size=4096)
-    (first, p), (second, q) = chosen(in_memory(), held), chosen(learner, streamed)
+    (first, p), (second, q) = chosen(in_memory(), held, effort), chosen(learner, streamed, effort)
     assert first.sentences() == second.sentences()
     assert first.cost == second.cost
     for task in TASKS:
@@ -133,6 +134,28 @@ def test_what_was_trained_and_predicted_is_not_made_again(
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="is of another training"):
         chosen(streaming(tmp_path), streamed.take(torch.arange(2 * N - 2)))
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_training_begins_with_the_weights_of_the_network_that_it_goes_on_from(
+    tmp_path: Path, streams: bool
+) -> None:
+    """At a rate of nothing they stay what they are."""
+    still = RECIPE | {"learning_rate": 0.0}
+    learner: Any = streaming(tmp_path, options=still) if streams else replace(in_memory(), learning_rate=0.0)
+    given, options = rows()[streams], {"kind": "shared", "share": 0.5, "task_weights": {}, "soft_weights": {}}
+    first = learner.train(given, TASKS, seed=0, **options)
+    other = learner.train(given, TASKS, seed=1, **options)
+    goes_on = learner.train(given, TASKS, seed=1, **options, initial=first)
+    before, fresh, after = (learner.predict(one, given)["shape"] for one in (first, other, goes_on))
+    np.testing.assert_array_equal(after, before)
+    assert not np.array_equal(after, fresh)
+    if streams:  # started again, the third is not taken for one that began anew
+        again = streaming(tmp_path, options=still)
+        for seed in (0, 1):
+            again.train(given, TASKS, seed=seed, **options)
+        with pytest.raises(CheckpointError, match="is of another training"):
+            again.train(given, TASKS, seed=1, **options)
 
 
 def test_predictions_do_not_depend_on_how_many_are_made_at_a_time(tmp_path: Path) -> None:

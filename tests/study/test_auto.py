@@ -50,13 +50,27 @@ def test_a_learner_trains_as_the_study_does():
     one = setting()
     learner = StudyLearner(one)
     half = train_shared(learner, one.rows, one.tasks, 0.5, 3)
-    assert learner.curves == {}
+    assert {p["step"] for p in learner.curves[id(half)]} == {6}
     whole = train_shared(learner, one.rows, one.tasks, 1.0, 3)
     assert sorted({p["step"] for p in learner.curves[id(whole)]}) == [6, 12]
     assert one.curves == []
     inputs = one.rows.inputs[:4]
     assert not torch.equal(predict_logits(half, inputs)["digit"], predict_logits(whole, inputs)["digit"])
     assert learner.predict(whole, Rows(inputs, {}))["digit"].dtype == np.float64
+
+
+def test_a_training_that_goes_on_has_the_learning_curve_from_the_beginning():
+    one = setting()
+    learner = StudyLearner(one)
+    options = {"kind": "shared", "share": 0.5, "seed": 3, "task_weights": {}, "soft_weights": {}}
+    half = learner.train(one.rows, one.tasks, **options)
+    before = {name: value.clone() for name, value in half.state_dict().items()}
+    whole = learner.train(one.rows, one.tasks, **options, initial=half)
+    assert sorted({p["step"] for p in learner.curves[id(whole)]}) == [6, 12]
+    assert [p for p in learner.curves[id(whole)] if p["step"] == 6] == learner.curves[id(half)]
+    for name, value in half.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert not torch.equal(value, whole.state_dict()[name])
 
 
 def test_where_nothing_is_to_be_coupled_auto_is_the_balanced_shared_network():

@@ -36,6 +36,7 @@ class Training:
         task_weights: By task, the factor of its loss.
         soft_weights: By task, the factor of its loss on soft targets.
         predicted: Rows that the model is to predict, where any.
+        initial: Of the same tasks and kind, a model that the training goes on from; None begins anew.
     """
 
     rows: Rows
@@ -46,6 +47,7 @@ class Training:
     task_weights: Mapping[str, float] = field(default_factory=dict)
     soft_weights: Mapping[str, float] = field(default_factory=dict)
     predicted: Rows | None = None
+    initial: Model | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +105,9 @@ class Learner(Protocol):
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
+        initial: Model | None = None,
     ) -> Model:
-        """Train a new model.
+        """Train a new model, and leave the one that it begins from as it is.
 
         Args:
             rows: Training rows; those of a coupled model carry soft targets.
@@ -114,6 +117,8 @@ class Learner(Protocol):
             seed: Fixes initial weights, order of rows and dropout.
             task_weights: By task, the factor of its loss; 1 where not named.
             soft_weights: By task, the factor of its loss on soft targets; 1 where not named.
+            initial: Of the same tasks and kind, a model of this learner whose weights are the initial ones;
+                None draws them. Optimiser and schedule begin anew. What has no steps is fitted in full.
         """
 
     def predict(self, model: Model, rows: Rows) -> dict[str, Array]:
@@ -171,5 +176,6 @@ def train_and_predict(learner: Learner, one: Training) -> Trained:
         seed=one.seed,
         task_weights=one.task_weights,
         soft_weights=one.soft_weights,
+        initial=one.initial,
     )
     return Trained(model, {} if one.predicted is None else learner.predict(model, one.predicted))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from concord.errors import EstimatorError, ShapeError
 from concord.fitting import HeldFeatures, Rows
-from concord.learners.protocol import Kind, Learner, Trained, Training
+from concord.learners.protocol import Kind, Learner, Model, Trained, Training
 from concord.learners.side_by_side import train_side_by_side
 from concord.tasks import MulticlassTask, Task
 
@@ -119,13 +119,14 @@ class EstimatorLearner(Learner):
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
+        initial: Model | None = None,
     ) -> dict[str, FittedTask]:
         """Estimators of all tasks; only the ratio of a task's two weights matters.
 
         Raises:
             EstimatorError: Weights of rows that the estimator does not take, or rows that it refuses.
         """
-        del kind, share
+        del kind, share, initial
         self.check_rows(rows)
         X = features(rows.inputs)
         out = {}

@@ -109,6 +109,7 @@ class TorchLearner(Learner):
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
+        initial: Model | None = None,
     ) -> Model:
         """A new network, trained on `rows` for a share of the steps; a linear one is fitted in full."""
         if kind in LINEAR:
@@ -117,7 +118,10 @@ class TorchLearner(Learner):
             given = {"task_weights": task_weights, "soft_weights": soft_weights}
             return self.rivals[kind].train(rows, tasks, kind="single-task", share=1.0, seed=seed, **given)
         capacity: Capacity = "shared" if kind == "single-task" else "half-shared"
-        network = self.build(tasks, tuple(rows.inputs.shape[1:]), capacity, seed).to(self.device)
+        if initial is None:
+            network = self.build(tasks, tuple(rows.inputs.shape[1:]), capacity, seed).to(self.device)
+        else:
+            network = copy.deepcopy(initial)
         objective = CoupledObjective(
             tasks,
             self.relations,

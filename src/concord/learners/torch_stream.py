@@ -119,6 +119,7 @@ class StreamLearner(Learner):
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
+        initial: StoredNetwork | None = None,
     ) -> StoredNetwork:
         """A new network, trained on `rows` for a share of the steps, or the one that was before.
 
@@ -132,6 +133,7 @@ class StreamLearner(Learner):
             "share": share,
             "seed": seed,
             "rows": rows_digest(rows),
+            "initial": None if initial is None else initial.name,
             "weights": [dict(sorted(task_weights.items())), dict(sorted(soft_weights.items()))],
         }
         done = Checkpoints(self.folder / stored.name / "weights", every=1, keep=1)
@@ -139,7 +141,7 @@ class StreamLearner(Learner):
             if done.load(found)["training"] != what:
                 raise CheckpointError(f"{found} is of another training; train into another folder")
             return stored
-        network = self._fitted(rows, stored, share, task_weights, soft_weights)
+        network = self._fitted(rows, stored, share, task_weights, soft_weights, initial)
 
         def keep() -> None:
             done.prepare()
@@ -247,10 +249,12 @@ class StreamLearner(Learner):
         share: float,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
+        initial: StoredNetwork | None,
     ) -> nn.Module:
         steps, recipe = max(1, round(self.steps * share)), self.options.get("recipe") or Recipe()
         tasks, seed = stored.tasks, stored.seed
-        network = self.build(tasks, seed).to(self.fabric.device)
+        network = self.build(tasks, seed) if initial is None else self.network(initial)
+        network.to(self.fabric.device)
         self.settle()
         fit(
             network,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -26,7 +27,8 @@ class StudyLearner(Learner):
         setting: Trunk, budget and validation rows.
 
     Attributes:
-        curves: Learning curves of the networks that had the full number of steps, by their `id`.
+        curves: Learning curves of the networks, by their `id`; from the first step of the one that a training
+            goes on from.
     """
 
     kinds: Sequence[Kind] = ("single-task", "shared", "coupled")
@@ -45,6 +47,7 @@ class StudyLearner(Learner):
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
+        initial: nn.Module | None = None,
     ) -> nn.Module:
         """A new network, trained on `rows` for a share of the budget's steps."""
         setting = replace(self.setting, seed=seed, curves=[])
@@ -56,9 +59,13 @@ class StudyLearner(Learner):
         parted = isinstance(network_plan, Network) and network_plan.kind == "mlp"
         whole = kind == "single-task" or not parted
         capacity: Capacity = "shared" if whole else "half-shared"
-        network = setting.train(setting.build(tasks, capacity), objective, rows, steps)
-        if share == 1:
-            self.curves[id(network)] = setting.curves
+        begun = setting.build(tasks, capacity) if initial is None else copy.deepcopy(initial)
+        network = setting.train(begun, objective, rows, steps)
+        before = [] if initial is None else self.curves[id(initial)]
+        done = max((point["step"] for point in before), default=0)
+        self.curves[id(network)] = before + [
+            {**point, "step": done + point["step"]} for point in setting.curves
+        ]
         return network
 
     def frozen(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Frozen:
