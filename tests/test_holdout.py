@@ -29,7 +29,15 @@ TELLING = {"coupled": (0.1, 0.1)}
 
 
 class Remembering(FakeLearner):
-    """Remembers the rows that each network was trained on, by row number, and with which annotations."""
+    """Remembers the rows that each network was trained on, by row number, and with which annotations.
+
+    In `models` those that compete, in `going_on` those that go on with what was chosen.
+    """
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.models: list[Any] = []
+        self.going_on: list[Any] = []
 
     def train(self, rows: Rows, tasks: Sequence[Task], **options: Any) -> Any:
         model = super().train(rows, tasks, **options)
@@ -39,7 +47,8 @@ class Remembering(FakeLearner):
         model.taught = {
             name: set(number[~np.isnan(values.numpy()).any(axis=1)]) for name, values in rows.soft.items()
         }
-        self.models = [*getattr(self, "models", []), model]
+        model.initial = options["initial"]
+        (self.models if model.initial is None else self.going_on).append(model)
         return model
 
 
@@ -95,6 +104,10 @@ def test_nothing_speaks_of_an_annotation_that_it_was_trained_on(
             assert numbers.isdisjoint(held)
     if overlap < 1:
         assert any(model.taught for model in learner.models)
+    for model in learner.going_on:  # nothing is judged by these
+        assert set(model.number) == set(range(len(rows)))
+        for name, numbers in model.taught.items():
+            assert numbers.isdisjoint(known[name])
 
 
 def test_the_held_out_rows_alone_judge(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +123,7 @@ def test_the_held_out_rows_alone_judge(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(selection, "guard", spy)
     outcome = select(learner, rows, tasks, [world.relation], effort=HOLDOUT, seed=0)
-    held = np.flatnonzero(splits.hold_out(rows, tasks, 0))
+    held = np.flatnonzero(splits.hold_out(rows, tasks, 0, learnt_later=True))
     for each in judged:
         np.testing.assert_array_equal(each, held)
     assert f"{len(held)} of 900 rows were held out" in " ".join(outcome.notes)
@@ -160,25 +173,42 @@ def test_annotations_of_other_rows_than_those_in_folds_judge_nothing() -> None:
     assert every.z > class_direction(seen, build, rates, some).z  # three times the rows of the same world
 
 
-def test_what_was_trained_is_kept_and_costs_three_pairs() -> None:
+def test_what_was_chosen_goes_on_with_all_rows_and_costs_three_pairs_at_most() -> None:
     world = labels_world(0, n=900)
     for quality in (TELLING, {"single-task": (0.1, 0.1)}, {}):
         learner, rows, tasks = overlapping(world, 0.0, **quality)
         outcome = select(learner, rows, tasks, [world.relation], effort=HOLDOUT, seed=0)
         assert learner.spent == pytest.approx(outcome.cost)
         assert outcome.cost <= HOLDOUT.cost() == 3.0
-        assert [share for _, _, share, _ in learner.trained] == [1.0] * len(learner.trained)
-        kinds = [kind for kind, *_ in learner.trained]
-        assert kinds == ["single-task", "single-task", "shared", "coupled"][: len(kinds)]
+        count, rest = len(learner.models), 1 - HOLDOUT.share
+        shares = [share for _, _, share, _ in learner.trained]
+        assert shares == [HOLDOUT.share] * count + [rest] * (len(shares) - count)
+        kinds = [kind for kind, *_ in learner.trained[:count]]
+        assert kinds == ["single-task", "single-task", "shared", "coupled"][:count]
         for family in outcome.families.values():
             (networks,) = family.networks
-            assert set(map(id, networks.values())) <= set(map(id, learner.models))
+            assert set(map(id, networks.values())) <= set(map(id, learner.going_on))
+        for network in learner.going_on:
+            assert network.initial in learner.models
     p = outcome.probabilities(learner, rows)
     assert p["kind"].shape == (900, 5)
 
 
+def test_a_share_of_one_leaves_nothing_to_go_on_with() -> None:
+    """As with estimators, which have no steps."""
+    world = labels_world(0, n=900)
+    learner, rows, tasks = overlapping(world, 0.0, **TELLING)
+    outcome = select(learner, rows, tasks, [world.relation], effort=replace(HOLDOUT, share=1.0), seed=0)
+    assert not learner.going_on
+    assert learner.spent == pytest.approx(outcome.cost)
+    assert set(map(id, outcome.families["coupled"].networks[0].values())) <= set(map(id, learner.models))
+    assert "180 of 900 rows were held out of all training and judged" in " ".join(outcome.notes)
+    assert "what was chosen is kept as it is" in " ".join(outcome.notes)
+
+
+@pytest.mark.parametrize("later", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_held_out_leaves_a_row_of_everything(seed: int) -> None:
+def test_what_is_held_out_leaves_a_row_of_everything(seed: int, later: bool) -> None:
     rng = np.random.default_rng(seed)
     kind, marks = cc.MulticlassTask("kind", list("abcdefgh")), cc.MultilabelTask("marks", ["x", "y"])
     y = rng.choice(8, 60, p=[0.6, 0.3, 0.02, 0.02, 0.02, 0.02, 0.01, 0.01])
@@ -186,8 +216,8 @@ def test_what_is_held_out_leaves_a_row_of_everything(seed: int) -> None:
     part = rng.random(60) < 0.5
     given = {"kind": np.where(part, y, -1), "marks": np.where(part[:, None], np.nan, a)}
     rows = Rows.of(np.zeros((60, 1)), given, [kind, marks]).in_groups(rng.integers(0, 30, 60))
-    held = splits.hold_out(rows, [kind, marks], seed)
-    assert np.array_equal(held, splits.hold_out(rows, [kind, marks], seed))
+    held = splits.hold_out(rows, [kind, marks], seed, learnt_later=later)
+    assert np.array_equal(held, splits.hold_out(rows, [kind, marks], seed, learnt_later=later))
     group = rows.group
     assert group is not None
     assert set(group.numpy()[held]).isdisjoint(group.numpy()[~held])
@@ -200,6 +230,25 @@ def test_what_is_held_out_leaves_a_row_of_everything(seed: int) -> None:
         else:
             for k in range(2):
                 assert set(values[known, k]) == set(values[known & ~held, k])
+
+
+@pytest.mark.parametrize(("n", "judges"), [(40, 20), (100, 50), (160, 53), (600, 120)])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_scarce_task_has_up_to_half_of_its_rows_held_out(n: int, judges: int, size: int) -> None:
+    """Rows that networks learn later; of those that they never learn it is a fifth."""
+    kind, marks = cc.MulticlassTask("kind", ["a", "b"]), cc.MultilabelTask("marks", ["x"])
+    alternately, scarce = np.arange(1600) % 2, np.arange(1600) < n
+    given = {
+        "kind": np.where(scarce, alternately, -1),
+        "marks": np.where(scarce[:, None], np.nan, alternately[:, None]),
+    }
+    rows = Rows.of(np.zeros((1600, 1)), given, [kind, marks]).in_groups(np.arange(1600) // size)
+    later, never = (splits.hold_out(rows, [kind, marks], 0, learnt_later=each) for each in (True, False))
+    assert abs(later[scarce].sum() - judges) <= size
+    assert abs(never[scarce].sum() - n / 5) <= size
+    for held in (later, never):
+        assert abs(held[~scarce].sum() - (1600 - n) / 5) <= 2 * size
+        np.testing.assert_array_equal(held[::2], held[size - 1 :: 2])  # groups stay whole
 
 
 def test_too_few_rows_or_groups_are_an_error() -> None:

@@ -231,8 +231,8 @@ def test_a_probe_that_was_stopped_decides_and_ends_alike(
 
 
 @pytest.mark.filterwarnings("ignore:effort holdout:concord.errors.ConcordWarning")
-@pytest.mark.parametrize("event", [2, 4, 9, 12])
-def test_a_holdout_that_was_stopped_keeps_what_it_had_trained(
+@pytest.mark.parametrize("event", [2, 9, 11, 12, 15])
+def test_a_holdout_that_was_stopped_goes_on_with_what_it_had_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken_holdout: Any, event: int
 ) -> None:
     stopped(tmp_path, monkeypatch, unbroken_holdout, event, HELD)

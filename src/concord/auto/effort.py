@@ -15,8 +15,8 @@ class Effort:
     """How much training `auto` may spend.
 
     Attributes:
-        folds: Number of folds of the cross-validation; 1 where one part of the rows is held out of all
-            training, and the networks that were trained on the others are the final ones.
+        folds: Number of folds of the cross-validation; 1 where one part of the rows is held out until the
+            others have chosen, and the chosen networks then go on with all rows.
         share: Steps of a fold's network, as a share of the final one's.
         caution: What a user should know before relying on it; empty where nothing.
         on_features: Whether networks of folds are heads on frozen features of the trunk (`Learner.frozen`).
@@ -32,25 +32,33 @@ class Effort:
         """Whether one part of the rows is held out, in place of folds."""
         return self.folds == 1
 
+    @property
+    def final_share(self) -> float:
+        """Share of the steps that what was chosen is trained for in the end, on all rows.
+
+        All of them where it is trained anew, with a hold-out those that it has not had yet.
+        """
+        return 1.0 - self.share if self.holds_out else 1.0
+
     def for_steps(self, steps: int) -> Effort:
         """The same with `FOLD_STEPS` for the networks of folds where a share of `steps` were fewer, or all.
 
         A network that has hardly begun to learn does not show what it would be worth in the end. Fewer than
         600 (fast) or 334 (standard) steps in all therefore cost more than the usual.
         """
-        if self.on_features:
-            return self  # heads have steps of their own
+        if self.on_features or self.holds_out:
+            return self  # heads have steps of their own; what is held out takes the others' rest to be learnt
         return replace(self, share=min(1.0, max(self.share, FOLD_STEPS / steps)))
 
     def cost(self, families: int = 3) -> float:
         """Training cost at most, with the pair of single-task models as 1.
 
         The folds of each family, then the final networks: two shared ones and one of a single task. With a
-        hold-out each family is trained once, and that is all. Heads on features count with the features.
+        hold-out no family is trained for more than all steps. Heads on features count with the features.
         """
         if self.on_features:
             return families * ON_FEATURES
-        return self.folds * self.share * families + (0.0 if self.holds_out else 2.5)
+        return self.folds * self.share * families + (self.final_share * families if self.holds_out else 2.5)
 
 
 FOLD_STEPS = 150
@@ -67,7 +75,7 @@ EFFORTS = {
     "thorough": Effort(8, 1.0),
     "holdout": Effort(
         1,
-        1.0,
+        0.6,
         "effort holdout: experimental; on small data it gains less and harms more often than effort standard",
     ),
     "probe": Effort(

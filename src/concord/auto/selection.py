@@ -10,9 +10,10 @@ burden of proof (`starts`): the balanced shared network; where the tasks turn ou
 single-task one; where a scarce class task is related by a supplied table beyond doubt, the coupled one. What
 it settles on is trained once more on all rows, or stays a bag.
 
-With a hold-out in place of folds every network is trained once, for all steps, on the rows that are not held
-out, and is kept as it is. The held-out rows judge; any other row takes part in a relation, or is taught, by
-what networks say of a task that it is not annotated for.
+With a hold-out in place of folds every network is trained once, for a share of the steps, on the rows that
+are not held out. The held-out rows judge; any other row takes part in a relation, or is taught, by what
+networks say of a task that it is not annotated for. Networks that are chosen go on for the rest of the steps,
+on all rows.
 
 With heads on frozen features everything up to the choice happens on features of the trunk as it is before any
 training; then the networks that were chosen are trained, and no others.
@@ -49,7 +50,7 @@ from concord.estimation import (
     prior_shift,
 )
 from concord.fitting import Rows
-from concord.learners import Frozen, Learner, Training
+from concord.learners import Frozen, Learner, Model, Training
 from concord.relations import Relation
 from concord.tasks import MulticlassTask, Task
 
@@ -175,7 +176,7 @@ def select(
         effort: How much training may be spent.
         seed: Seeds folds and networks.
         artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds; with a
-            hold-out both end with what was trained, and a bag may average candidates.
+            hold-out both end with what goes on with all rows, and a bag may average candidates.
         alpha: Error level of the guard, one-sided, over all candidates of a task, in (0, 1).
         first: The first stage, where it has been trained before, of the same learner, rows, effort and seed:
             relations have no part in it. Its cost is counted all the same.
@@ -226,15 +227,15 @@ def select(
     used = _families_in_use(choices, in_use, tasks, first.base.name)
     shifts = _prior_shifts(first.base, rows, tasks, fold, seed)
     if effort.holds_out:
-        notes = (*notes, _held_out(fold))
-    elif artefact == "distilled":
+        notes = (*notes, _held_out(fold, effort))
+    if effort.final_share and (effort.holds_out or artefact == "distilled"):
 
         def taught() -> dict[str, torch.Tensor]:
             soft = taught_targets(first.base, rows, active, tasks, unseen)
             return soft if frozen is None else _spread(soft, frozen, len(every))
 
-        families = _final(final, every, tasks, families, taught, used, choices, seed)
-        spent += sum(
+        families = _final(final, every, tasks, families, taught, used, choices, effort, seed)
+        spent += effort.final_share * sum(
             1.0 if name != "single-task" else len(families[name].networks[0]) / len(tasks) for name in used
         )
     outcome = Automatic(
@@ -299,10 +300,15 @@ def _spread(soft: Mapping[str, torch.Tensor], frozen: Frozen, n: int) -> dict[st
     return out
 
 
-def _held_out(fold: npt.NDArray[np.int64]) -> str:
-    return (
+def _held_out(fold: npt.NDArray[np.int64], effort: Effort) -> str:
+    held = (
         f"{(fold != TRAINED_ON).sum()} of {len(fold)} rows were held out of all training and judged; every "
-        "network was trained once on the others, and what was chosen is kept as it is"
+    )
+    if not effort.final_share:
+        return held + "model was trained once on the others, and what was chosen is kept as it is"
+    return (
+        f"{held}network was trained on the others for {effort.share:.0%} of the steps; what was chosen then "
+        "went on with all rows, with the temperatures and strengths that it had"
     )
 
 
@@ -445,27 +451,31 @@ def _final(
     taught: Callable[[], dict[str, torch.Tensor]],
     used: Sequence[str],
     choices: Mapping[str, Choice],
+    effort: Effort,
     seed: int,
 ) -> dict[str, Family]:
-    """The families in use, each trained once more: on all rows, for all steps.
+    """The families in use on all rows: each trained once more for all steps, or going on after a hold-out.
 
-    Where the guard refused everything this is the balanced shared network itself, to the bit. The coupled
-    one is taught the classes of rows without one by the whole first stage. Temperatures stay those of the
-    folds, which were fitted on rows that no network had seen.
+    Where the guard refused everything the first is the balanced shared network itself, to the bit. The
+    coupled one is taught the classes of rows without one by the whole first stage. Temperatures stay those of
+    the folds, which were fitted on rows that no network had seen.
     """
+    share = effort.final_share
     alone = [t for t in tasks if any(n.startswith("single-task") for n in choices[t.name].weights)]
+
+    def initial(family: str, task: Task) -> Model | None:
+        return families[family].networks[0][task.name] if effort.holds_out else None
 
     def trainings() -> Iterator[Training]:
         for name in used:
             if name == "single-task":
                 kinds = families[name].kinds
-                yield from (
-                    single_training(rows, task, 1.0, seed, kinds.get(task.name, name)) for task in alone
-                )
-            elif name == "coupled":
-                yield shared_training(replace(rows, soft=taught()), tasks, 1.0, seed)
+                for task in alone:
+                    one = single_training(rows, task, share, seed, kinds.get(task.name, name))
+                    yield replace(one, initial=initial(name, task))
             else:
-                yield shared_training(rows, tasks, 1.0, seed)
+                given = replace(rows, soft=taught()) if name == "coupled" else rows
+                yield replace(shared_training(given, tasks, share, seed), initial=initial(name, tasks[0]))
 
     trained = (each.model for each in learner.train_all(trainings()))
     out: dict[str, Family] = {}

@@ -88,6 +88,9 @@ def checked_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> n
 PARTS = 5
 """One part of the rows in so many is held out."""
 
+JUDGES = 50
+"""So many rows of a task are held out where its fifth is fewer, as far as they are no more than half."""
+
 TRAINED_ON = -1
 """In place of the number of a fold: a row that is in none, and that every network is trained on."""
 
@@ -99,29 +102,37 @@ def split(rows: Rows, tasks: Sequence[Task], effort: Effort, seed: int) -> npt.N
         RangeError: As `checked_folds` and `hold_out`.
     """
     if effort.holds_out:
-        return np.where(hold_out(rows, tasks, seed), 0, TRAINED_ON)
+        held = hold_out(rows, tasks, seed, learnt_later=effort.final_share > 0)
+        return np.where(held, 0, TRAINED_ON)
     return checked_folds(rows, tasks, effort.folds, seed)
 
 
-def hold_out(rows: Rows, tasks: Sequence[Task], seed: int) -> npt.NDArray[np.bool_]:
+def hold_out(rows: Rows, tasks: Sequence[Task], seed: int, *, learnt_later: bool) -> npt.NDArray[np.bool_]:
     """Which rows are held out: about a fifth, alike in what is annotated; groups stay whole.
 
-    What is trained on the others is final. Of each class, and of each value of a label, they therefore keep
-    at least one row: the networks would know nothing of it.
+    Where what is chosen learns them later, up to half of the rows of a scarce task are, so that `JUDGES`
+    rows judge it.
+
+    Of each class, and of each value of a label, the others keep at least one row: networks that knew nothing
+    of it would be no sample of the final ones.
 
     Args:
         rows: The rows, with their groups.
         tasks: Each has rows on both sides.
         seed: Of the draw.
+        learnt_later: Whether what is chosen learns the held-out rows later.
 
     Raises:
         RangeError: A task with annotations in too few rows, or groups.
     """
-    part = draw_folds(rows, tasks, PARTS, seed)
     group = np.arange(len(rows)) if rows.group is None else rows.group.numpy()
+    parts = _parts(rows, tasks, group) if learnt_later else np.full(len(rows), PARTS)
+    part = np.zeros(len(rows), dtype=np.int64)
+    for count in np.unique(parts):
+        part = np.where(parts == count, draw_folds(rows, tasks, int(count), seed), part)
     short: Task | None = None
     for k in range(PARTS):
-        held = _without_the_last(part == k, group, rows, tasks)
+        held = _without_the_last(part == k % parts, group, rows, tasks)
         short = next((t for t in tasks if len(np.unique(held[rows.annotated(t).numpy()])) < 2), None)
         if short is None:
             return held
@@ -131,6 +142,19 @@ def hold_out(rows: Rows, tasks: Sequence[Task], seed: int) -> npt.NDArray[np.boo
         f"task {short.name!r} has {n} annotated rows, which cannot be divided into rows to train on and rows "
         "to judge by; annotate more, give finer groups, or name a coupling"
     )
+
+
+def _parts(rows: Rows, tasks: Sequence[Task], group: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many parts a row's are dealt into: by the scarcest task that its group is annotated for."""
+    parts = np.full(len(rows), PARTS)
+    for task in tasks:
+        known = rows.annotated(task).numpy()
+        of_task = min(max(len(known) // JUDGES, 2), PARTS)
+        parts[known] = np.minimum(parts[known], of_task)
+    _, unit = np.unique(group, return_inverse=True)
+    least = np.full(len(rows), PARTS)
+    np.minimum.at(least, unit, parts)
+    return least[unit]
 
 
 def _without_the_last(

@@ -143,8 +143,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend, at most 4.0, 7.9 and
             26.5 times the pair of single-task models (more where `steps` are below 600 and 334: the networks
             of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
-            ``"holdout"``, experimental and for ``"auto"`` alone, holds a fifth of the rows out of all
-            training, lets them judge and keeps what was trained on the others: at most 3.0 times.
+            ``"holdout"``, experimental and for ``"auto"`` alone, trains networks on one half of the rows for
+            half of the steps, lets the other half judge, and goes on with what was chosen on all rows: at
+            most 3.0 times.
             ``"probe"``, experimental too and for a `trunk`, best a pretrained one, decides by heads on its
             frozen features, and trains only what they chose: at most 1.3 times that training, where the trunk
             is large beside the heads.
@@ -353,9 +354,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """Optimiser steps of all networks that a fit may train."""
         tasks, effort = len(self.tasks_), self._effort()
         if self._decides():
-            return round(
-                self._steps() * (effort.folds * effort.share + float(not effort.holds_out)) * (tasks + 2)
-            )
+            return round(self._steps() * (effort.folds * effort.share + effort.final_share) * (tasks + 2))
         held_out = 0.0 if self.thresholds is None else effort.folds * self._length(effort.share)
         return round(self._steps() * (self._length(1.0) + held_out))
 
