@@ -143,9 +143,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend, at most 4.0, 7.9 and
             26.5 times the pair of single-task models (more where `steps` are below 600 and 334: the networks
             of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
-            ``"holdout"``, experimental and for ``"auto"`` alone, trains networks on one half of the rows for
-            half of the steps, lets the other half judge, and goes on with what was chosen on all rows: at
-            most 3.0 times.
+            ``"holdout"``, experimental and for ``"auto"`` alone, holds a fifth of the rows, and up to half
+            of a scarce task's, out of the first .6 of the training, lets them judge, and goes on with what
+            was chosen on all rows: at most 3.0 times.
             ``"probe"``, experimental too and for a `trunk`, best a pretrained one, decides by heads on its
             frozen features, and trains only what they chose: at most 1.3 times that training, where the trunk
             is large beside the heads.
