@@ -50,6 +50,27 @@ OTHER_PICTURES = "faces"
 OTHER_STEPS = 600
 
 
+def drawn(pack: str, regime: str, seed: int, judging: str = "test") -> tuple[Any, Rows, Rows, dict[str, Any]]:
+    """A problem, training rows without overlap, and the rows that judge with their targets."""
+    problem = case(pack).problem() if pack in PICTURES else getattr(problems, pack)()
+    source, target = problem.tasks
+    first, second = _sizes(pack, regime)
+    y, a = (problem.targets[task.name] for task in problem.tasks)
+    pool = np.random.default_rng(seed).permutation(problem.splits["train"])
+    rows = pool[source.annotated(y[pool]) & target.annotated(a[pool])][: first + second]
+    has_class = np.arange(len(rows)) < first
+    labels = a[rows].astype(float)
+    labels[has_class] = np.nan
+    given = {source.name: np.where(has_class, y[rows], -1), target.name: labels}
+    judge = problem.splits[judging]
+    return (
+        problem,
+        Rows.of(problem.inputs[rows], given, problem.tasks),
+        Rows.of(problem.inputs[judge], {}, ()),
+        {source.name: y[judge], target.name: a[judge]},
+    )
+
+
 class Draw:
     """Rows for training, each annotated for one task alone, and what judges predictions.
 
@@ -62,22 +83,9 @@ class Draw:
     """
 
     def __init__(self, pack: str, regime: str, seed: int, steps: int, judging: str) -> None:
-        problem = case(pack).problem() if pack in PICTURES else getattr(problems, pack)()
+        problem, self.rows, self.judge, self.truth = drawn(pack, regime, seed, judging)
         self.tasks, self.relation, self.seed = problem.tasks, problem.relations[0], seed
         self.scarce = self.tasks[regime == "few-label"].name
-        source, target = self.tasks
-        first, second = _sizes(pack, regime)
-        y, a = (problem.targets[task.name] for task in problem.tasks)
-        pool = np.random.default_rng(seed).permutation(problem.splits["train"])
-        rows = pool[source.annotated(y[pool]) & target.annotated(a[pool])][: first + second]
-        has_class = np.arange(len(rows)) < first
-        labels = a[rows].astype(float)
-        labels[has_class] = np.nan
-        given = {source.name: np.where(has_class, y[rows], -1), target.name: labels}
-        self.rows = Rows.of(problem.inputs[rows], given, problem.tasks)
-        judge = problem.splits[judging]
-        self.judge = Rows.of(problem.inputs[judge], {}, ())
-        self.truth = {source.name: y[judge], target.name: a[judge]}
         self.learner = learner_of(pack, steps)
 
     def record(self, effort: str, table: str, predicted: dict[str, Any], **more: Any) -> dict[str, Any]:
