@@ -46,8 +46,9 @@ class Effort:
         A network that has hardly begun to learn does not show what it would be worth in the end. Fewer than
         600 (fast) or 334 (standard) steps in all therefore cost more than the usual.
         """
+        # Heads have steps of their own; after a hold-out some must be left to learn the held-out rows.
         if self.on_features or self.holds_out:
-            return self  # heads have steps of their own; what is held out takes the others' rest to be learnt
+            return self
         return replace(self, share=min(1.0, max(self.share, FOLD_STEPS / steps)))
 
     def cost(self, families: int = 3) -> float:
