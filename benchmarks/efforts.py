@@ -27,9 +27,8 @@ from concord.auto import EFFORTS, first_stage, select, train_shared, train_singl
 from concord.fitting import Rows
 from concord.learners import TorchLearner
 from concord.metrics import probabilities, task_metrics
-from concord.networks.trunks import SmallResNet
-from concord.study import control
-from concord.study.problems import case
+from concord.networks import SmallResNet
+from concord.study import case, control
 from held import Held
 from page import machine
 
