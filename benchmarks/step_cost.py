@@ -146,7 +146,7 @@ def step_costs(case: Case, pairs: int) -> list[list[str]]:
     device = "cuda" if case.gpu else "cpu"
     relation, x, targets = problem(case, case.batch, device)
     network = network_of(case, relation, device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=case.gpu, foreach=not case.gpu)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
 
     def stepper(couplings: list[Any]) -> Callable[[], None]:
         tasks = [relation.source, relation.target]
@@ -291,7 +291,7 @@ def plain_loop(
     balances tasks, and divides by cells where `fit` divides by samples: both are a little less to do.
     """
     y, a = targets[relation.source.name], targets[relation.target.name]
-    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, fused=case.gpu, foreach=not case.gpu)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-3, fused=True)
     network.train()
     generator = torch.Generator().manual_seed(0)
     done = 0
