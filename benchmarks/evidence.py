@@ -150,7 +150,7 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         with own(place.out, ".pages", wait=True):
             return int(not adopt(known[name], Path(folder), place, given.code, pages))
     chosen = _chosen(given.parts, pages, parser)
-    for _, part in chosen:
+    for _, part in chosen if given.what in ("list", "run", "pages") else ():
         restore(part, place)
     if given.what == "list":
         show(chosen, place)
@@ -219,11 +219,18 @@ def show(chosen: Sequence[tuple[Page, Part]], place: Place) -> None:
 def restore(part: Part, place: Place) -> None:
     """Fetch a part's runs from what is kept beside the pages, where this code made them and they are not here."""
     folder, path = place.folder(part), kept.path_of(place.docs, part.name)
-    if place.quick or folder.exists():
+    noted = _beside(folder, ".part.json")
+    if place.quick or noted.exists():
         return
     record = kept.record_in(path)
-    if record and record["sessions"][-1]["rooms"] == part.version(place.quick, place.code):
-        kept.restore(path, folder, _beside(folder, ".part.json"))
+    if not record or record["sessions"][-1]["rooms"] != part.version(place.quick, place.code):
+        return
+    place.out.mkdir(parents=True, exist_ok=True)
+    claim = Claimant().take(_beside(folder, ".claim"))
+    if claim is not None:
+        with claim:
+            if not noted.exists():  # by whoever held the claim a moment ago
+                kept.restore(path, folder, noted)
 
 
 def keep(parts: Iterable[Part], place: Place) -> None:

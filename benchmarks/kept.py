@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import lzma
-import shutil
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -66,13 +65,14 @@ def record_in(path: Path) -> dict[str, Any]:
 
 
 def restore(path: Path, folder: Path, record: Path) -> None:
-    """Put what is kept into a folder of runs that is not there yet, all at once, and then its record."""
-    aside = folder.with_name(f"{folder.name}.restored")
-    shutil.rmtree(aside, ignore_errors=True)
+    """Put what is kept into a folder of runs, whose claim the caller holds, and then its record.
+
+    What an interrupted call left there is put there again; the record comes last, and says that all is there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path) as archive:
         entries = [entry for entry in archive.getmembers() if entry.name != RECORD]
-        archive.extractall(aside, entries, filter="data")
-    aside.rename(folder)
+        archive.extractall(folder, entries, filter="data")
     write_json(record, record_in(path))
 
 

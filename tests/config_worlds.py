@@ -36,7 +36,11 @@ def columns(kind: str, n: int, seed: int, folder: Path) -> dict[str, Any]:
     y, a = classes_and_labels(n, seed)
     if kind == "texts":
         return {
-            "text": [f"a {WORDS[c]} thing{' m1' * l1}{' m2' * l2}" for c, (l1, l2) in zip(y, a, strict=True)]
+            "text": [
+                # Texts differ in length.
+                f"a {WORDS[c]} thing{' m1' * l1}{' m2' * l2}{' more' * rng.integers(4)}"
+                for c, (l1, l2) in zip(y, a, strict=True)
+            ]
         }
     if kind == "columns":
         size, word = 10 * y + rng.normal(size=n), [WORDS[c] for c in y]

@@ -111,3 +111,32 @@ def test_more_rows_with_a_class_alone_do_not_drown_the_labels() -> None:
         rows = Observations(kind, marks, classes, labels, p, wrong)
         errors.append(np.abs(estimate_by_em(rows).table[:, 0] - [0, 1]).mean())
     assert errors[1] == pytest.approx(errors[0], abs=0.02)
+
+
+def test_a_head_that_says_the_same_of_every_row_is_not_made_to_know() -> None:
+    """Groups weigh rows otherwise than base rates do: that is no knowledge of a row."""
+    rows = MAKE["classes"](3, n=300).observations()
+    one_video = np.r_[np.arange(200), np.full(100, 200)]
+    silent = np.tile(rows.target_proba.mean(axis=0), (300, 1))
+    found = calibrated(replace(rows, target_proba=silent, group=one_video))
+    np.testing.assert_array_equal(found.target_proba, silent)
+
+
+def test_labels_that_are_annotated_on_rows_of_their_own_weigh_as_on_one() -> None:
+    """A group counts once for each label, whichever of its rows holds the annotation."""
+    rng = np.random.default_rng(0)
+    base = MAKE["labels"](4, n=400).observations()
+    width = base.target_proba.shape[1]
+    q = 0.5 + 0.01 * rng.random((40, width)).repeat(10, axis=0)
+    present = (rng.random((40, width)) < 0.9).astype(float)
+    group, place = np.arange(400) // 10, np.arange(400) % 10
+    together, apart = np.full((400, width), np.nan), np.full((400, width), np.nan)
+    together[place == 0] = present
+    for k in range(width):
+        apart[place == k % 10, k] = present[:, k]
+    found = [
+        calibrated(replace(base, target_proba=q, targets=targets, group=group)).target_proba
+        for targets in (together, apart)
+    ]
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    assert found[0].mean() > 0.75

@@ -703,6 +703,25 @@ def test_an_unfinished_part_goes_on_where_it_is_kept(oven: Any, command: Any) ->
     assert record["missing"] == []
 
 
+def test_a_restore_that_was_interrupted_is_made_again(oven: Any, command: Any) -> None:
+    assert oven.main("run", "bread") == 0
+    record = next(oven.out.glob("bread-*.part.json"))
+    record.unlink()
+    next(oven.out.glob("bread-*/bread.jsonl")).unlink()
+    assert oven.main("run", "bread") == 0
+    assert record.exists()
+    assert oven.measured() == ["bread 1", "bread 2"]
+
+
+def test_what_another_process_runs_is_not_restored(oven: Any, command: Any) -> None:
+    assert oven.main("run", "bread") == 0
+    record = next(oven.out.glob("bread-*.part.json"))
+    record.unlink()
+    with own(oven.out, record.name.removesuffix(".part.json") + ".claim"):
+        assert oven.main("list") == 0
+    assert not record.exists()
+
+
 def test_what_is_kept_are_texts_and_the_same_ones_give_the_same_file(command: Any, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     for name in (

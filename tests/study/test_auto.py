@@ -301,7 +301,7 @@ def test_a_holdout_and_a_probe_are_conditions(monkeypatch):
     one = setting(digit=60, segments=120)
     condition("auto", effort="holdout").train(one)(TEST)
     assert one.account["cost"] <= 3.0
-    assert "held out of all training" in " ".join(one.account["sentences"])
+    assert "held out at first and judged" in " ".join(one.account["sentences"])
     with pytest.raises(ShapeError, match="these models have none; give a trunk"):
         condition("auto", effort="probe").train(one)
     images = replace(setting(steps=4), network=Network(kind="resnet", width=8, stages=1))

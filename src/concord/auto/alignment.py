@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,11 +40,10 @@ def found_shifts(learner: Learner, rows: Rows, tasks: Sequence[Task], seed: int)
     """
     annotated = {task.name: _annotated(rows, task) for task in tasks}
     groups = None if rows.group is None else rows.group.numpy()
-    if isinstance(rows.inputs, HeldFeatures):
-        columns = rows.inputs.numbers()
-        return input_shifts(columns, annotated, groups, seed) if columns.shape[1] else ()
 
-    def look(index: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def look(index: npt.NDArray[np.int64]) -> Any:
+        if isinstance(rows.inputs, HeldFeatures):
+            return rows.inputs[torch.from_numpy(index)].numbers()
         found = learner.looked_at(rows.take(torch.from_numpy(index)), tasks, seed)
         if not np.isfinite(found).all():
             raise NotFiniteError("the trunk makes NaN or infinity of training rows, before any training")

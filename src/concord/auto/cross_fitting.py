@@ -160,14 +160,14 @@ class FirstStage:
         seen, held_out = observations_of(self.base, self.rows, self.fold, source, target), self.fold == k
         shared = self.base
         y = np.where(held_out, MISSING_CLASS, seen.classes)
-        judges = seen.take((self.fold != TRAINED_ON) & ~held_out)
-        by_fold = replace(
-            seen, classes=y, class_proba=shared.probabilities(source, shared.logits[source.name][k])
-        )
+        seen = replace(seen, classes=y)
         if seen.class_to_class:
-            q = shared.probabilities(target, shared.logits[target.name][k])
+            seen = replace(seen, targets=np.where(held_out, MISSING_CLASS, seen.targets))
+        judges = seen.take(self.fold != TRAINED_ON)
+        by_fold = replace(seen, class_proba=shared.probabilities(source, shared.logits[source.name][k]))
+        if seen.class_to_class:
             by_fold = replace(
-                by_fold, targets=np.where(held_out, MISSING_CLASS, seen.targets), target_proba=q
+                by_fold, target_proba=shared.probabilities(target, shared.logits[target.name][k])
             )
         seen = calibrated(by_fold, judges)
         if check.rule.table is not None:

@@ -267,7 +267,8 @@ def _announced(learner: Learner, effort: Effort) -> str:
         return f"auto: heads on frozen features of the trunk choose what is trained: at most {cost[6:]}"
     if effort.holds_out:
         what = "networks" if "shared" in learner.kinds else "models"
-        return f"auto: {kinds} {what}, each trained once without the rows that judge: {cost}"
+        then = ", then what is chosen goes on with all rows" if effort.final_share else ""
+        return f"auto: {kinds} {what}, each trained once without the rows that judge{then}: {cost}"
     trained = f"networks at {effort.share:.0%} of the steps, then one network"
     if "shared" not in learner.kinds:
         trained = "models, then one of each task on all rows"
@@ -301,14 +302,15 @@ def _spread(soft: Mapping[str, torch.Tensor], frozen: Frozen, n: int) -> dict[st
 
 
 def _held_out(fold: npt.NDArray[np.int64], effort: Effort) -> str:
-    held = (
-        f"{(fold != TRAINED_ON).sum()} of {len(fold)} rows were held out of all training and judged; every "
-    )
+    held = f"{(fold != TRAINED_ON).sum()} of {len(fold)} rows were held out"
     if not effort.final_share:
-        return held + "model was trained once on the others, and what was chosen is kept as it is"
+        return (
+            f"{held} of all training and judged; every model was trained once on the others, and what was "
+            "chosen is kept as it is"
+        )
     return (
-        f"{held}network was trained on the others for {effort.share:.0%} of the steps; what was chosen then "
-        "went on with all rows, with the temperatures and strengths that it had"
+        f"{held} at first and judged; every network was trained on the others for {effort.share:.0%} of the "
+        "steps; what was chosen then went on with all rows, with the temperatures and strengths that it had"
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.auto.effort import Effort
+from concord.auto.starts import MIN_ROWS
 from concord.errors import RangeError
 from concord.fitting import Rows
 from concord.tasks import MulticlassTask, Task
@@ -111,7 +112,8 @@ def hold_out(rows: Rows, tasks: Sequence[Task], seed: int, *, learnt_later: bool
     """Which rows are held out: about a fifth, alike in what is annotated; groups stay whole.
 
     Where what is chosen learns them later, up to half of the rows of a scarce task are, so that `JUDGES`
-    rows judge it.
+    rows judge it, and with them whatever is of the same row or group. A task of which even half would be too
+    few to judge anything is dealt out as the others are.
 
     Of each class, and of each value of a label, the others keep at least one row: networks that knew nothing
     of it would be no sample of the final ones.
@@ -150,7 +152,8 @@ def _parts(rows: Rows, tasks: Sequence[Task], group: npt.NDArray[np.int64]) -> n
     for task in tasks:
         known = rows.annotated(task).numpy()
         of_task = min(max(len(known) // JUDGES, 2), PARTS)
-        parts[known] = np.minimum(parts[known], of_task)
+        if len(known) >= 2 * MIN_ROWS:  # else no half of them would judge
+            parts[known] = np.minimum(parts[known], of_task)
     _, unit = np.unique(group, return_inverse=True)
     least = np.full(len(rows), PARTS)
     np.minimum.at(least, unit, parts)

@@ -1,4 +1,8 @@
-"""Soft targets of a second training, from the out-of-sample predictions of a first one."""
+"""Soft targets of a second training, from the out-of-sample predictions of a first one.
+
+Heads have their temperature alone here. A check reads them with biases, too, and fits its exponent so;
+which of the two teaches better was not settled.
+"""
 
 from __future__ import annotations
 

@@ -321,7 +321,7 @@ class Stages(_Strict):
         default="standard",
         description="auto: how much may be spent, at most 4.0 (fast), 7.9 (standard) or 26.5 (thorough) "
         "times the training of one network per task; holdout (experimental): at most 3.0, by networks that "
-        "are trained without a part of the rows, which judge, and and what is chosen goes on with all rows; "
+        "are trained without a part of the rows, which judge, and what is chosen goes on with all rows; "
         "probe (experimental): heads on frozen features of the trunk choose what is trained, at most 1.3 "
         "times the cost of that",
     )

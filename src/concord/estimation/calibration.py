@@ -33,8 +33,9 @@ def calibrated(observations: Observations, by: Observations | None = None) -> Ob
     One inverse temperature a head, and a bias for each class or label: bias-corrected temperature scaling
     (Alexandari, Kundaje and Shrikumar, "Maximum likelihood with bias-corrected calibration is hard-to-beat at
     label shift adaptation", ICML 2020), drawn to what the head says by a ridge. Classes and labels without
-    an annotated row keep bias 0, and a label of which the head says the same everywhere keeps its
-    probabilities. Rows of one group count as one.
+    an annotated row keep bias 0. What says the same of every row, a label or a whole class head, keeps its
+    probabilities: it knows nothing that could be put right, and must not seem to. Rows of one group count as
+    one, for each label those that are annotated for it.
 
     Args:
         observations: Any rows.
@@ -60,19 +61,35 @@ def _weights(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
     return np.asarray(w / size[index])
 
 
+def _weights_by_label(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
+    """Weight of each label of these rows, 0 where it is a gap; a group counts as one row of each: (m, K)."""
+    seen = np.asarray(observations.seen[rows], dtype=np.float64)
+    w = seen * observations.weights[rows][:, None]
+    if observations.group is None:
+        return w
+    _, index = np.unique(observations.group[rows], return_inverse=True)
+    size = np.zeros((index.max() + 1, seen.shape[1]))
+    np.add.at(size, index, seen)
+    return np.asarray(w / np.maximum(size, 1.0)[index])
+
+
 def _classes(
     observations: Observations, p: Array, y: npt.NDArray[np.int64], rows: npt.NDArray[np.bool_]
 ) -> Scale:
-    if not rows.any():
+    x = _logarithms(p)
+    if not rows.any() or not np.ptp(x, axis=0).any():
         return lambda proba: proba
-    given, x, w = np.eye(p.shape[1])[y[rows]], _logarithms(p[rows]), _weights(observations, rows)[:, None]
+    x, given, w = x[rows], y[rows], _weights(observations, rows)
+    each = np.arange(len(given))
 
     def loss(scale: float, bias: Array) -> tuple[float, Array, Array]:
         said = log_softmax(scale * x + bias, axis=1)
-        off = w * (np.exp(said) - given)
-        return -float((w * given * said).sum()), (off * x).sum(), off.sum(axis=0)
+        value, off = -float(w @ said[each, given]), np.exp(said)
+        off[each, given] -= 1.0
+        off *= w[:, None]
+        return value, (off * x).sum(), off.sum(axis=0)
 
-    scale, bias = _fit(loss, np.asarray(given.any(axis=0)))
+    scale, bias = _fit(loss, np.bincount(given, minlength=p.shape[1]) > 0)
     return lambda proba: np.asarray(softmax(scale * _logarithms(proba) + bias, axis=1))
 
 
@@ -89,8 +106,8 @@ def _labels(observations: Observations, rows: npt.NDArray[np.bool_]) -> Scale:
         return lambda proba: proba
     z = _logits(observations.target_proba)
     x, active = z[rows], observations.active[rows]
-    varies = np.ptp(z, axis=0) > 0  # who says the same of every row knows nothing that could be put right
-    w = observations.seen[rows] * varies * _weights(observations, rows)[:, None]
+    varies = np.ptp(z, axis=0) > 0
+    w = varies * _weights_by_label(observations, rows)
 
     def loss(scale: float, bias: Array) -> tuple[float, Array, Array]:
         said = scale * x + bias

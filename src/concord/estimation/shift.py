@@ -17,7 +17,9 @@ Array = npt.NDArray[np.float64]
 DRAWS = 40
 MOST_CELLS = 200_000
 MIN_ROWS = 20
-MIN_GROUPS = 2
+MIN_GROUPS = 10
+"""Groups of each source, where rows come in groups: fewer say little of any other ones."""
+
 MIN_DISTANCE = 0.1
 MIN_Z = 4.0
 
@@ -143,10 +145,6 @@ MOST_ROWS = 500
 """Rows of each of two sources that are looked at."""
 
 
-MIN_GROUPS = 10
-"""Groups of each source, where rows come in groups."""
-
-
 @dataclass(frozen=True)
 class InputShift:
     """Rows of two tasks that a linear model tells apart by their inputs.
@@ -197,6 +195,8 @@ def input_shifts(
         return ()
     rows = np.unique(np.concatenate([side for sides in pairs.values() for side in sides]))
     features = inputs(rows) if callable(inputs) else inputs[rows]
+    if not features.shape[1]:
+        return ()
     found = []
     for (first, second), sides in pairs.items():
         index = np.concatenate(sides)

@@ -145,7 +145,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
             ``"holdout"``, experimental and for ``"auto"`` alone, holds a fifth of the rows, and up to half
             of a scarce task's, out of the first .6 of the training, lets them judge, and goes on with what
-            was chosen on all rows: at most 3.0 times.
+            was chosen on all rows: at most 3.0 times. With `base` or `rivals` nothing goes on, and a fifth
+            stays held out.
             ``"probe"``, experimental too and for a `trunk`, best a pretrained one, decides by heads on its
             frozen features, and trains only what they chose: at most 1.3 times that training, where the trunk
             is large beside the heads.

@@ -54,9 +54,12 @@ class TrunkAlone(nn.Module):
 
 
 def is_vectors(inputs: Any) -> bool:
-    """Whether inputs, in memory or in sources, are vectors of numbers; of sources one row is read."""
+    """Whether inputs, in memory or in sources, are vectors of numbers; of sources one row is read.
+
+    Whole numbers in sources are words of texts, as many as the text has.
+    """
     one = inputs.one if isinstance(inputs, StreamedInputs) else inputs
-    return isinstance(one, Tensor) and one.dim() == 2
+    return isinstance(one, Tensor) and one.dim() == 2 and one.is_floating_point()
 
 
 def rows_worth_features(

@@ -19,7 +19,6 @@ from concord.learners.frozen import (
     FEATURES,
     HEADS,
     TrunkAlone,
-    is_vectors,
     on_features,
     rows_worth_features,
 )
@@ -172,12 +171,14 @@ class TorchLearner(Learner):
         return frozen_features(trunk, rows, tasks, row_steps, seed, n_jobs=self.n_jobs)
 
     def looked_at(self, rows: Rows, tasks: Sequence[Task], seed: int) -> Array:
-        """Vectors themselves; of other inputs what the trunk gives before any training: (n, d)."""
+        """Vectors themselves; with a trunk of the user's what that gives before any training: (n, d).
 
-        def trunk() -> nn.Module:
-            return self.build(tasks, tuple(rows.inputs.shape[1:]), "shared", seed).trunk.to(self.device)
-
-        return looked_at(rows.inputs, trunk)
+        Such a trunk alone knows what its inputs are: vectors may be the words of a text.
+        """
+        if self.trunk is None:
+            return super().looked_at(rows, tasks, seed)
+        trunk = self.build(tasks, tuple(rows.inputs.shape[1:]), "shared", seed).trunk.to(self.device)
+        return looked_at(trunk, rows.inputs)
 
     def predict(self, model: Model, rows: Rows) -> dict[str, Array]:
         """Logits of all tasks of a network, or of estimators: by task, (n, width)."""
@@ -217,18 +218,13 @@ class TorchLearner(Learner):
                 raise ShapeError(f"the trunk does not take inputs of shape (n, {sizes}): {error}") from error
 
 
-def looked_at(inputs: Any, trunk: Callable[[], nn.Module]) -> Array:
-    """Vectors themselves; of other inputs, in memory or in sources, what a trunk gives: (n, d).
-
-    Args:
-        inputs: The inputs.
-        trunk: Makes it, on the device to be used, where it is needed.
+def looked_at(trunk: nn.Module, inputs: Any) -> Array:
+    """What a trunk gives inputs, in memory or in sources: (n, d).
 
     Raises:
         EmptyDataError: A row whose input cannot be read and was to be left out.
     """
-    seen = nn.Identity() if is_vectors(inputs) else trunk()
-    return row_logits(TrunkAlone(seen), inputs)[FEATURES].double().numpy()
+    return row_logits(TrunkAlone(trunk), inputs)[FEATURES].double().numpy()
 
 
 def frozen_features(

@@ -133,8 +133,8 @@ class StreamLearner(Learner):
             "share": share,
             "seed": seed,
             "rows": rows_digest(rows),
-            "initial": None if initial is None else initial.name,
             "weights": [dict(sorted(task_weights.items())), dict(sorted(soft_weights.items()))],
+            **({} if initial is None else {"initial": initial.name}),
         }
         done = Checkpoints(self.folder / stored.name / "weights", every=1, keep=1)
         if (found := done.latest()) is not None:

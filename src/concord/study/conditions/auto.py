@@ -64,7 +64,10 @@ class Auto(Condition):
             first=None if effort.on_features else _first_stage(setting, learner, effort),
         )
         setting.account.update(account(outcome))
-        _note_curves(setting, learner, outcome)
+        if (
+            self.artefact == "distilled" or effort.share == 1.0 or effort.holds_out
+        ):  # else folds have a part of it
+            _note_curves(setting, learner, outcome)
         tasks = setting.tasks
 
         def predict(inputs: Any) -> dict[str, Tensor]:

@@ -81,8 +81,11 @@ class StudyLearner(Learner):
         return frozen_features(trunk, rows, tasks, budget.steps * budget.rows_per_task * len(tasks), seed)
 
     def looked_at(self, rows: Rows, tasks: Sequence[Task], seed: int) -> npt.NDArray[np.float64]:
-        """Vectors themselves; of other inputs what the trunk gives before any training: (n, d)."""
-        return looked_at(rows.inputs, lambda: replace(self.setting, seed=seed).build(tasks, "shared").trunk)
+        """Vectors themselves for perceptrons; else what the trunk gives before any training: (n, d)."""
+        plan = self.setting.network
+        if isinstance(plan, Network) and plan.kind == "mlp":
+            return super().looked_at(rows, tasks, seed)
+        return looked_at(replace(self.setting, seed=seed).build(tasks, "shared").trunk, rows.inputs)
 
     def predict(self, model: nn.Module, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
         """Logits of all tasks of a network: by task, (n, width)."""
