@@ -242,7 +242,8 @@ def keep(parts: Iterable[Part], place: Place) -> None:
         if claim is not None:
             with claim:
                 kept.keep(record, folder, path)
-            print(f"{part.name}: {'done' if record['done'] else 'in part'}, kept in {path}", flush=True)
+            told = f"{'done' if record['done'] else 'in part'}, kept in {path}"
+            print(f"{part.name}: {told}, {path.stat().st_size / 2**20:.1f} MiB", flush=True)
 
 
 # -- running -------------------------------------------------------------------------------------------
