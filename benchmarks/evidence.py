@@ -150,8 +150,10 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         with own(place.out, ".pages", wait=True):
             return int(not adopt(known[name], Path(folder), place, given.code, pages))
     chosen = _chosen(given.parts, pages, parser)
-    for _, part in chosen if given.what in ("list", "run", "pages") else ():
-        restore(part, place)
+    if given.what in ("list", "run", "pages"):
+        for page in dict.fromkeys(page for page, _ in chosen):
+            for part in page.parts:
+                restore(part, place)
     if given.what == "list":
         show(chosen, place)
         return 0
@@ -465,8 +467,6 @@ def write_pages(
     failed, place = [], place.now()
     with own(place.out, ".pages", wait=True):
         for page in chosen:
-            for part in page.parts:
-                restore(part, place)
             found = {part.name: place.record(part) for part in page.parts if part.commands(place.quick)}
             if not any(each["done"] for each in found.values()):
                 continue
