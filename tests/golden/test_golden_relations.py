@@ -11,6 +11,9 @@ from golden.computing import relation_values
 from golden.drawing import RELATIONS, drawn
 from golden.machine import VALUES, check_arrays, unpack
 
+SEARCHED = 1e-7
+"""Relative tolerance of a minimum that is searched for: a loss is flat there, and its place is not exact."""
+
 
 @cache
 def recorded() -> dict[str, np.ndarray]:
@@ -21,7 +24,15 @@ def recorded() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("index", range(RELATIONS))
 def test_a_drawn_relation_says_what_it_said(index: int) -> None:
     mine = {k[3:]: v for k, v in recorded().items() if k.startswith(f"{index:02}/")}
-    check_arrays(relation_values(index), mine, tolerance=1e-12)
+    found = relation_values(index)
+    assert list(found) == list(mine)
+    searched = {name for name in found if name.endswith("temperature")}
+    for names, tolerance in ((searched, SEARCHED), (set(found) - searched, 1e-12)):
+        check_arrays(
+            {k: v for k, v in found.items() if k in names},
+            {k: v for k, v in mine.items() if k in names},
+            tolerance=tolerance,
+        )
 
 
 def test_the_drawn_relations_are_of_every_kind() -> None:
