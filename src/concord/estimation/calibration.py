@@ -52,18 +52,14 @@ def calibrated(observations: Observations, by: Observations | None = None) -> Ob
     return replace(observations, class_proba=p, target_proba=q)
 
 
-def _weights(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
-    """Weight of each of these rows; those of one group count as one row: (m,)."""
-    w = observations.weights[rows]
-    if observations.group is None:
-        return w
-    _, index, size = np.unique(observations.group[rows], return_inverse=True, return_counts=True)
-    return np.asarray(w / size[index])
+def _weights(observations: Observations, rows: npt.NDArray[np.bool_], seen: Array) -> Array:
+    """Weight of each of these rows by label, 0 where it is not seen; a group counts as one row of each.
 
-
-def _weights_by_label(observations: Observations, rows: npt.NDArray[np.bool_]) -> Array:
-    """Weight of each label of these rows, 0 where it is a gap; a group counts as one row of each: (m, K)."""
-    seen = np.asarray(observations.seen[rows], dtype=np.float64)
+    Args:
+        observations: Any rows.
+        rows: (n,) which of them.
+        seen: (m, K) of each of them and each label, 1 where it is annotated and else 0.
+    """
     w = seen * observations.weights[rows][:, None]
     if observations.group is None:
         return w
@@ -79,7 +75,8 @@ def _classes(
     x = _logarithms(p)
     if not rows.any() or not np.ptp(x, axis=0).any():
         return lambda proba: proba
-    x, given, w = x[rows], y[rows], _weights(observations, rows)
+    x, given = x[rows], y[rows]
+    w = _weights(observations, rows, np.ones((len(given), 1)))[:, 0]
     each = np.arange(len(given))
 
     def loss(scale: float, bias: Array) -> tuple[float, Array, Array]:
@@ -107,7 +104,7 @@ def _labels(observations: Observations, rows: npt.NDArray[np.bool_]) -> Scale:
     z = _logits(observations.target_proba)
     x, active = z[rows], observations.active[rows]
     varies = np.ptp(z, axis=0) > 0
-    w = varies * _weights_by_label(observations, rows)
+    w = varies * _weights(observations, rows, np.asarray(observations.seen[rows], dtype=np.float64))
 
     def loss(scale: float, bias: Array) -> tuple[float, Array, Array]:
         said = scale * x + bias

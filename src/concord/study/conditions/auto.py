@@ -64,9 +64,8 @@ class Auto(Condition):
             first=None if effort.on_features else _first_stage(setting, learner, effort),
         )
         setting.account.update(account(outcome))
-        if (
-            self.artefact == "distilled" or effort.share == 1.0 or effort.holds_out
-        ):  # else folds have a part of it
+        whole = effort.share == 1.0 or effort.holds_out  # else the networks of folds have a part of the steps
+        if self.artefact == "distilled" or whole:
             _note_curves(setting, learner, outcome)
         tasks = setting.tasks
 
