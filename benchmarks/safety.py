@@ -8,6 +8,8 @@ two folds (`fast`), networks 300 steps of 64 rows of each task. Worlds:
 
 - `shift-60`, `shift-200`: garments on photos (so many rows), attributes on grey thumbnails (450 rows, or 600 where
   test rows judge), features of EfficientNet-Lite0;
+- `nuisance-60`, `nuisance-200`: the same pictures, and labels of what has nothing to do with garments (450 or 600
+  rows beside 60 photos, 60 beside 200);
 - `faces-60`, `faces-250`: drawn faces of 20 people, who are groups; expressions (so many rows) and, on 250 or 60
   rows, pose, light and glasses, which have nothing to do with them; judged on ten other people;
 - `PACK/few-class`, `PACK/few-label`: a pack of the board in a regime, `PACK_nuisance` a control.
@@ -38,8 +40,9 @@ from page import HARM, machine, page_option, table, write_section
 
 STEPS = 300
 WORLDS = (
-    "shift-60", "shift-200", "faces-60", "faces-250", "digits_nuisance/few-label", "goemotions_nuisance/few-label",
-    "digits/few-class", "mnist10k_shape/few-class", "mnist10k_shape/few-label", "goemotions/few-label",
+    "shift-60", "shift-200", "nuisance-60", "nuisance-200", "faces-60", "faces-250",
+    "digits_nuisance/few-label", "goemotions_nuisance/few-label", "digits/few-class", "mnist10k_shape/few-class",
+    "mnist10k_shape/few-label", "goemotions/few-label",
 )  # fmt: skip
 
 
@@ -83,8 +86,8 @@ class World:
         return out
 
 
-def shifted(n: int, seed: int, test: bool) -> World:
-    """Garments on photos, attributes on grey thumbnails."""
+def shifted(n: int, seed: int, test: bool, nuisance: bool = False) -> World:
+    """Garments on photos; on grey thumbnails attributes, or what sixteen features of its own say (`nuisance`)."""
     _, relation, y, splits = problems._clothing_index()
     root = problems.ROOT
     photos, thumbs = (
@@ -95,12 +98,17 @@ def shifted(n: int, seed: int, test: bool) -> World:
     table = Relation.from_csv(article, relation.target, root / "fmnist900/class_attribute.csv").table
     cell = table[data["y"].astype(int)]
     a = np.where(cell >= 0.9, 1.0, np.where(cell <= 0.1, 0.0, np.nan))
+    if nuisance:
+        extra = np.random.default_rng(32)
+        own = [extra.normal(size=(len(x), 16)).astype(np.float32) for x in (photos, thumbs)]
+        photos, thumbs = (np.concatenate(each, axis=1) for each in ((photos, own[0]), (thumbs, own[1])))
+        a = (own[1] @ extra.normal(size=(16, a.shape[1])) > 0).astype(float)
     rng = np.random.default_rng(seed)
     first, second = (
         rng.permutation(splits["train"]),
         rng.permutation(np.flatnonzero(data["split"] == "train")),
     )
-    m = 600 if test else 450
+    m = CONTROL[1] if nuisance and n > CONTROL[1] else 600 if test else 450
     judge = (splits["test"], np.flatnonzero(data["split"] == "test"))
     if not test:
         judge = (first[n : n + 1000], second[m:])
@@ -177,7 +185,9 @@ def drawn(world: str, seed: int, test: bool) -> World:
     if "/" in world:
         return of_pack(*world.split("/"), seed, test)
     kind, _, n = world.partition("-")
-    return shifted(int(n), seed, test) if kind == "shift" else faces(int(n), seed)
+    if kind == "faces":
+        return faces(int(n), seed)
+    return shifted(int(n), seed, test, nuisance=kind == "nuisance")
 
 
 def shown(world: World, table: str, seed: int) -> Any:

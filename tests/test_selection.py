@@ -260,6 +260,59 @@ def test_where_nothing_is_shown_the_start_is_half_of_each() -> None:
     assert chosen(shown)["marks"] == {"single-task"}
 
 
+class SeesSources(FakeLearner):
+    """Sees of every row for which task it is annotated."""
+
+    def looked_at(self, rows: Rows, tasks: Sequence[Task], seed: int) -> np.ndarray:
+        index = np.asarray(rows.inputs).ravel()
+        return np.stack([index % 7, (rows.targets["kind"] >= 0).numpy() * 5.0 + index % 3], axis=1)
+
+
+def sources(quality: dict[str, tuple[float, float]], classes: float = 0.5) -> Automatic:
+    """What is chosen for two tasks whose rows differ, with a table that is right."""
+    world = labels_world(8, n=600)
+    known, rows, tasks = problem(world, quality, classes=classes)
+    learner = SeesSources(known.said)
+    outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=0)
+    assert len(outcome.input_shifts) == 1
+    assert {choice.start for choice in outcome.choices.values()} == {"single-task"}
+    assert learner.spent == pytest.approx(outcome.cost)
+    return outcome
+
+
+HALF = {"single-task": 0.5, "shared": 0.5}
+
+
+def test_where_sources_differ_and_nothing_is_shown_the_average_is_taken_where_it_is_ahead() -> None:
+    for choice in sources(dict.fromkeys(KINDS, (30.0, 30.0))).choices.values():
+        alone, half = choice.losses["single-task"], choice.losses["average"]
+        ahead = half < alone and choice.scores["average"] >= choice.scores["single-task"]
+        assert choice.weights == (HALF if ahead else {"single-task": 1.0})
+        assert ("the average is ahead of the single-task network" in choice.reason) == ahead
+        assert "none is shown to be better" in choice.reason
+
+
+def test_where_sources_differ_what_is_shown_to_be_better_than_single_task_is_taken_whole() -> None:
+    outcome = sources({"single-task": (6.0, 6.0), "shared": (0.0, 0.0), "coupled": (6.0, 6.0)})
+    assert chosen(outcome) == {"kind": {"shared"}, "marks": {"shared"}}
+    assert "it is shown to be better" in outcome.choices["kind"].reason
+
+
+def test_where_sources_differ_a_better_single_task_network_shares_nothing() -> None:
+    outcome = sources({"single-task": (0.0, 0.0), "shared": (6.0, 6.0), "coupled": (6.0, 6.0)})
+    assert chosen(outcome) == {"kind": {"single-task"}, "marks": {"single-task"}}
+    assert "none is shown to be better at level" in outcome.choices["kind"].reason
+
+
+def test_where_sources_differ_too_few_rows_that_judge_share_nothing() -> None:
+    world = labels_world(8, n=600)
+    known, rows, tasks = problem(world, {"shared": (0.0, 0.0)}, classes=0.05)
+    found = select(SeesSources(known.said), rows, tasks, [], effort=EFFORTS["holdout"], seed=0)
+    choice = found.choices["kind"]
+    assert (choice.start, choice.weights) == ("single-task", {"single-task": 1.0})
+    assert "6 annotated rows prove nothing" in choice.reason
+
+
 def test_unrelated_tasks_are_not_coupled() -> None:
     world = labels_world(7, n=900, unrelated=True)
     learner, rows, tasks = problem(world, {"coupled": (0.0, 0.0)})

@@ -13,7 +13,7 @@ from concord import metrics
 from concord.auto.combine import Choice, decoded_held_out, mixed, pooled
 from concord.auto.families import Family
 from concord.auto.level import critical_value, studentised
-from concord.auto.starts import Base, Start, too_few
+from concord.auto.starts import AVERAGE, Base, Start, too_few
 from concord.auto.zero_shot import fill_unseen
 from concord.decoding import STRENGTHS, best_strength, row_loss
 from concord.fitting import Rows
@@ -26,12 +26,8 @@ Array = npt.NDArray[np.float64]
 ROUNDS = 4
 
 
-AVERAGE = "average"
-"""The candidate whose logits are the mean of those of the single-task and of the shared network."""
-
-
 HALVES = {"single-task": 0.5, "shared": 0.5}
-"""What it is made of."""
+"""What the average is made of."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +143,11 @@ class _Candidates:
         """The test of all that was tried against the start."""
         return self.judge.shown({**self.losses, **self.refused}, start, alpha)
 
+    def ahead(self, name: str, other: str) -> bool:
+        """Whether a candidate has the lower mean log-loss of two and no lower metric, be it by chance."""
+        losses, scores = self.losses, self.scores
+        return losses[name].mean() < losses[other].mean() and scores[name] >= scores[other]
+
     def gain(self, base: str, after: Array) -> tuple[float, float]:
         """Gain of probabilities over a candidate in log-loss, and in standard errors."""
         return self.judge.gain(self.losses[base], self.judge.loss(after))
@@ -181,20 +182,17 @@ def guard(
     """
     judge = _Judge.of(task, rows)
     everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
-    if start.name == AVERAGE:
-        everywhere[AVERAGE] = pooled(task, [(share, everywhere[name]) for name, share in HALVES.items()])
     decoded, strength, refused = _decoded(everywhere, judge, relations, classes, fold)
     everywhere |= decoded
+    if AVERAGE in (start.name, start.otherwise):
+        everywhere[AVERAGE] = pooled(task, [(share, everywhere[name]) for name, share in HALVES.items()])
     if start.name != "single-task":
         refused |= {f"single-task, {kind}": judge.loss(q[judge.known]) for kind, q in (others or {}).items()}
     candidates = _Candidates.of(judge, everywhere, unseen, refused)
     few = too_few(rows, task)
-    shown = candidates.shown(start.name, alpha)
-    weights: dict[str, float] = {start.name: 1.0}
-    if few is None:
-        shares = base == "shared" and start.name in ("shared", "coupled")  # what an average begins with
-        averaging = average and shares and not unseen.any()
-        weights, shown = _chosen(candidates, shown, averaging, alpha)
+    shares = base == "shared" and start.name in ("shared", "coupled")  # what an average begins with
+    averaging = average and shares and not unseen.any()
+    weights, shown = _decided(candidates, start, few is None, averaging, alpha)
     gain, z = candidates.gain(base, candidates.mixed(weights))
     reason = _reason(candidates, weights, shown, start, base, few, alpha)
     if unseen.any():
@@ -246,6 +244,19 @@ def _decoded(
     return found, strength, refused
 
 
+def _decided(
+    candidates: _Candidates, start: Start, enough: bool, averaging: bool, alpha: float
+) -> tuple[dict[str, float], _Shown]:
+    """Weights of the candidates in use, and the test that decided; the start where rows are not enough."""
+    weights, shown = {start.name: 1.0}, candidates.shown(start.name, alpha)
+    if enough:
+        weights, shown = _chosen(candidates, shown, averaging, alpha)
+    nothing = enough and bool(start.otherwise) and weights == {start.name: 1.0}
+    if nothing and candidates.ahead(start.otherwise, start.name):
+        weights = {start.otherwise: 1.0}
+    return weights, shown
+
+
 def _chosen(
     candidates: _Candidates, shown: _Shown, averaging: bool, alpha: float
 ) -> tuple[dict[str, float], _Shown]:
@@ -286,12 +297,14 @@ def _reason(
     if few:
         return f"{chosen} ({few} prove nothing; {burden})"
     tried = f"of {len(shown.z)} candidates" if len(shown.z) > 1 else "of one candidate"
-    found = f"{tried} none is shown to be better"
-    if weights != {shown.start: 1.0}:
+    found, more = f"{tried} none is shown to be better", ""
+    if weights == {start.otherwise: 1.0} and not shown.better(start.otherwise):
+        more = f"; the {start.otherwise} is ahead of the {start.name} network on the rows that judge"
+    elif weights != {shown.start: 1.0}:
         gain, z = candidates.gain(shown.start, candidates.mixed(weights))
         than = "" if shown.start == start.name else f" than the {shown.start} network"
         found = f"{tried} it is shown to be better{than} by {gain:.3f} nats of log-loss, z = {z:.1f}"
-    test = f"{found} at level {alpha:g} (z > {shown.critical:.1f})"
+    test = f"{found} at level {alpha:g} (z > {shown.critical:.1f}){more}"
     return f"{chosen} ({_figures(candidates, weights, base)}; {burden}; {test})"
 
 
@@ -316,14 +329,14 @@ def _mix(weights: Mapping[str, float], candidates: Mapping[str, Array]) -> Array
 
 
 def _stepwise(candidates: _Candidates, shown: _Shown, alpha: float) -> str:
-    """From the start to the best shared or coupled form, from there to a single-task one.
+    """From the start to the best shared or coupled form, from there to a single-task one or half of one.
 
     Whatever is taken is shown to be better than the start, at one level for all candidates, and its metric is
     no lower. Sharing comes first because it seldom harms and a few rows show little: giving it up asks for
     evidence against whatever sharing and coupling have reached too, not against the start alone.
     """
     losses, scores, chosen = candidates.losses, candidates.scores, shown.start
-    alone = [name for name in losses if name.startswith("single-task")]
+    alone = [name for name in losses if name == AVERAGE or name.startswith("single-task")]
     for step in ([name for name in losses if name not in alone], alone):
         able = [name for name in step if shown.better(name) and scores[name] >= scores[chosen]]
         if chosen != shown.start and able:

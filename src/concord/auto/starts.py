@@ -15,6 +15,10 @@ from concord.tasks import Task
 Base = Literal["shared", "single-task"]
 
 
+AVERAGE = "average"
+"""The candidate whose logits are the mean of those of the single-task and of the shared network."""
+
+
 PROVEN_Z = 5.0
 """So many standard errors put a table beyond doubt: the rows of a scarce task need not prove it again."""
 
@@ -34,10 +38,13 @@ class Start:
     Attributes:
         name: The candidate.
         reason: Why the burden of proof lies with the others.
+        otherwise: What takes its place where nothing is shown to be better and this is ahead of it, be it by
+            chance; empty where it stays.
     """
 
     name: str
     reason: str
+    otherwise: str = ""
 
 
 def start_of(
@@ -68,15 +75,14 @@ def start_of(
     if coupled and unseen:
         return Start("coupled", "only a relation predicts some of its classes")
     if differs:
-        return Start(
-            "single-task", "its rows differ from another task's, so sharing has to show that it helps"
-        )
+        reason = "its rows differ from another task's, so sharing has to show that it helps"
+        return Start("single-task", reason, otherwise=AVERAGE if base == "shared" else "")
     if coupled and proven(task, rows, [check for check in checks if check.exponent > 0]):
         return Start("coupled", "the table is beyond doubt")
     if base == "single-task":
         return Start("single-task", "the learner shares nothing between tasks")
     if nothing_shown(task, checks):
-        return Start("average", "nothing is shown of the tasks either way")
+        return Start(AVERAGE, "nothing is shown of the tasks either way")
     return Start("shared", "sharing seldom harms related tasks")
 
 
