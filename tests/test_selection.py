@@ -284,12 +284,16 @@ HALF = {"single-task": 0.5, "shared": 0.5}
 
 
 def test_where_sources_differ_and_nothing_is_shown_the_average_is_taken_where_it_is_ahead() -> None:
+    seen = set()
     for choice in sources(dict.fromkeys(KINDS, (30.0, 30.0))).choices.values():
         alone, half = choice.losses["single-task"], choice.losses["average"]
         ahead = half < alone and choice.scores["average"] >= choice.scores["single-task"]
         assert choice.weights == (HALF if ahead else {"single-task": 1.0})
-        assert ("the average is ahead of the single-task network" in choice.reason) == ahead
+        assert choice.pool == ("logits" if ahead else "probabilities")
+        assert ("the average is ahead of single-task" in choice.reason) == ahead
         assert "none is shown to be better" in choice.reason
+        seen.add(ahead)
+    assert seen == {True, False}
 
 
 def test_where_sources_differ_what_is_shown_to_be_better_than_single_task_is_taken_whole() -> None:
@@ -355,6 +359,33 @@ def test_a_scarce_class_whose_table_is_beyond_doubt_is_coupled_unless_that_harms
         own = select(learner, rows, tasks, pair, effort=FAST, seed=0, artefact=artefact)
         assert own.checks[0].verdict == "estimated"
         assert "shared" in own.choices["kind"].weights  # its cells come from the same few rows
+
+
+def test_a_bag_gives_up_a_coupled_start_only_for_what_is_shown_to_be_better_than_it() -> None:
+    """An average may be better than the shared network and no better than the coupled one beyond noise."""
+    world = labels_world(7, n=2400)
+    kept = 0
+    for seed in range(4):
+        quality = {"shared": (0.8, 0.6), "coupled": (0.6, 0.6), "single-task": (0.9, 0.9)}
+        learner, rows, tasks = problem(world, quality, classes=0.1)
+        found = select(learner, rows, tasks, [world.relation], effort=FAST, seed=seed, artefact="bagged")
+        choice = found.choices["kind"]
+        assert choice.start == "coupled"
+        if choice.weights == {"coupled": 1.0}:
+            kept += 1
+        else:
+            assert "than the shared network" not in choice.reason
+    assert kept
+
+
+def test_a_learner_without_another_candidate_says_so() -> None:
+    world = labels_world(7, n=400)
+    learner, rows, tasks = problem(world)
+    learner.kinds = ("single-task",)
+    found = select(learner, rows, tasks, [], effort=FAST, seed=0)
+    for choice in found.choices.values():
+        assert choice.weights == {"single-task": 1.0}
+        assert "there is no other candidate" in choice.reason
 
 
 def test_two_class_tasks_are_coupled() -> None:

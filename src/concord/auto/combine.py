@@ -34,12 +34,15 @@ class Choice:
             `.../decoded`: moved by what the class head implies.
         pool: What is averaged: probabilities, or logits (`pooled`).
         strength: Strength of the decoding, by candidate.
-        scores: Out-of-fold metric of every candidate.
+        scores: Out-of-fold metric of every candidate; `average`, where it is one, has the mean logits of
+            single-task and shared networks.
         losses: Out-of-fold log-loss of every candidate.
-        gain: Out-of-fold gain in log-loss of the choice over the balanced shared network, in nats.
+        gain: Out-of-fold gain in log-loss of the choice, in nats, over the balanced shared network; over the
+            single-task model of a learner that shares nothing.
         z: The same in standard errors.
         reason: In plain words.
-        start: The candidate that was kept unless another was shown to be better.
+        start: The candidate in whose place another had to be shown to be better; or, where sources differ and
+            nothing took its place, the average to be ahead.
         critical: Standard errors that the gain of any other over the start (where candidates are averaged,
             over the shared network) had to pass, so that all of them together pass by chance with probability
             `alpha`.

@@ -52,10 +52,11 @@ class Effort:
         return replace(self, share=min(1.0, max(self.share, FOLD_STEPS / steps)))
 
     def cost(self, families: int = 3) -> float:
-        """Training cost at most, with the pair of single-task models as 1.
+        """Training cost at most of two tasks, with the pair of single-task models as 1.
 
-        The folds of each family, then the final networks: two shared ones and one of a single task. With a
-        hold-out no family is trained for more than all steps. Heads on features count with the features.
+        The folds of each family, then the final networks: two shared ones and one of a single task; with more
+        tasks up to half a pair more. With a hold-out no family is trained for more than all steps. Heads on
+        features count with the features.
         """
         if self.on_features:
             return families * ON_FEATURES

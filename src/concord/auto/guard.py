@@ -139,9 +139,10 @@ class _Candidates:
         """Probabilities of a weighted mean of candidates."""
         return _mix(weights, self.probabilities)
 
-    def shown(self, start: str, alpha: float) -> _Shown:
-        """The test of all that was tried against the start."""
-        return self.judge.shown({**self.losses, **self.refused}, start, alpha)
+    def shown(self, start: str, alpha: float, mixed: Array | None = None) -> _Shown:
+        """The test of all that was tried against the start; of an average's probabilities, too."""
+        more = {} if mixed is None else {AVERAGE: self.judge.loss(mixed)}
+        return self.judge.shown({**self.losses, **self.refused, **more}, start, alpha)
 
     def ahead(self, name: str, other: str) -> bool:
         """Whether a candidate has the lower mean log-loss of two and no lower metric, be it by chance."""
@@ -172,10 +173,11 @@ def guard(
 
     What is to take the place of the start must be shown to be better, at one error level `alpha` over all
     candidates and all strengths of decoding that were tried (`level`): the probability that a candidate
-    which does not lower the log-loss of the networks of the folds is taken is at most about `alpha`.
+    which does not lower the log-loss of the networks of the folds is taken is at most about `alpha`. Only
+    `start.otherwise` bears no proof: where nothing takes the place of the start, being ahead is enough.
 
     The single-task form is the best of several kinds where there are `others`, (n, C) or (n, K) each: these
-    were tried as well, on the rows that judge, and count in the test.
+    were tried as well, on the rows that judge, and count in the test where it is not the start itself.
 
     Where some classes can only be predicted through a relation (`unseen`), no annotated row is evidence for
     them: candidates are judged on the other classes alone, from the coupled network too.
@@ -200,7 +202,7 @@ def guard(
     means = {name: float(loss.mean()) for name, loss in candidates.losses.items()}
     choice = Choice(
         task.name,
-        HALVES if AVERAGE in weights else weights,
+        dict(HALVES) if AVERAGE in weights else weights,
         strength,
         dict(candidates.scores),
         means,
@@ -263,8 +265,11 @@ def _chosen(
     """Weights of the candidates that take the place of the one at the start, and the test that decided."""
     if averaging:
         weights, against_shared = _averaged(candidates, alpha)
-        if shown.start != "coupled" or weights != {"shared": 1.0}:
+        if shown.start == "shared":
             return weights, against_shared
+        against_start = candidates.shown(shown.start, alpha, mixed=candidates.mixed(weights))
+        if weights != {"shared": 1.0} and against_start.better(AVERAGE):
+            return weights, against_start
     return {_stepwise(candidates, shown, alpha): 1.0}, shown
 
 
@@ -296,10 +301,15 @@ def _reason(
     burden = f"the start is {start.name}: {start.reason}"
     if few:
         return f"{chosen} ({few} prove nothing; {burden})"
+    if not shown.z:
+        return f"{chosen} ({_figures(candidates, weights, base)}; {burden}; there is no other candidate)"
     tried = f"of {len(shown.z)} candidates" if len(shown.z) > 1 else "of one candidate"
+    lower = sum(shown.better(name) for name in candidates.losses)
     found, more = f"{tried} none is shown to be better", ""
+    if lower:
+        found = f"{tried} {lower} lower the log-loss beyond noise, and the metric with it"
     if weights == {start.otherwise: 1.0} and not shown.better(start.otherwise):
-        more = f"; the {start.otherwise} is ahead of the {start.name} network on the rows that judge"
+        more = f"; the {start.otherwise} is ahead of {start.name} on the rows that judge"
     elif weights != {shown.start: 1.0}:
         gain, z = candidates.gain(shown.start, candidates.mixed(weights))
         than = "" if shown.start == start.name else f" than the {shown.start} network"
@@ -358,10 +368,9 @@ def _averaged(candidates: _Candidates, alpha: float) -> tuple[dict[str, float], 
     counts = _greedy(candidates)
     weights = {name: count / sum(counts.values()) for name, count in counts.items()}
     mixed = candidates.mixed(weights)
-    losses = {**candidates.losses, **candidates.refused, "average": candidates.judge.loss(mixed)}
-    shown = candidates.judge.shown(losses, "shared", alpha)
+    shown = candidates.shown("shared", alpha, mixed=mixed)
     bar = max(candidates.scores["shared"], candidates.scores["single-task"])
-    good = shown.better("average") and candidates.judge.score(mixed) >= bar
+    good = shown.better(AVERAGE) and candidates.judge.score(mixed) >= bar
     return (weights if good else {"shared": 1.0}), shown
 
 

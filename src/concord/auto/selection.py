@@ -6,9 +6,8 @@ class head also learns from the posterior of the class given the annotated label
 offered a second form, moved by what the class head implies (`decoding`). Classes are judged by a relation
 that knows none of the fold's. For each task the guard takes what lowers the out-of-fold log-loss beyond
 noise, at one error level for all candidates, without lowering the metric. What it starts from bears no
-burden of proof (`starts`): the balanced shared network; where the tasks turn out not to be related, the
-single-task one; where a scarce class task is related by a supplied table beyond doubt, the coupled one. What
-it settles on is trained once more on all rows, or stays a bag.
+burden of proof (`starts`): the balanced shared network, unless there is a reason for another. What it
+settles on is trained once more on all rows, or stays a bag.
 
 With a hold-out in place of folds every network is trained once, for a share of the steps, on the rows that
 are not held out. The held-out rows judge; any other row takes part in a relation, or is taught, by what
@@ -175,8 +174,9 @@ def select(
         relations: Supplied relations, or pairs of tasks whose relation is to be estimated.
         effort: How much training may be spent.
         seed: Seeds folds and networks.
-        artefact: ``"distilled"`` ends with one network, ``"bagged"`` with the networks of all folds; with a
-            hold-out both end with what goes on with all rows, and a bag may average candidates.
+        artefact: ``"distilled"`` trains what is chosen once more on all rows, ``"bagged"`` ends with the
+            networks of all folds; with a hold-out both end with what goes on with all rows, and a bag may
+            average candidates.
         alpha: Error level of the guard, one-sided, over all candidates of a task, in (0, 1).
         first: The first stage, where it has been trained before, of the same learner, rows, effort and seed:
             relations have no part in it. Its cost is counted all the same.
@@ -269,7 +269,7 @@ def _announced(learner: Learner, effort: Effort) -> str:
         what = "networks" if "shared" in learner.kinds else "models"
         then = ", then what is chosen goes on with all rows" if effort.final_share else ""
         return f"auto: {kinds} {what}, each trained once without the rows that judge{then}: {cost}"
-    trained = f"networks at {effort.share:.0%} of the steps, then one network"
+    trained = f"networks at {effort.share:.0%} of the steps, then what is chosen"
     if "shared" not in learner.kinds:
         trained = "models, then one of each task on all rows"
     return f"auto: {effort.folds} folds x {kinds} {trained}: {cost}"

@@ -153,7 +153,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         artefact: What ``"auto"`` ends with: ``"distilled"`` trains what it chose once more on all rows and
             keeps that, ``"bagged"`` keeps the networks of all folds.
         alpha: Error level of the guard of ``"auto"``, one-sided, in (0, 1): how often any of a task's
-            candidates takes the place of what the task starts from without being better.
+            candidates takes the place of what the task starts from without being better. It says nothing of
+            averages: the greedy one of a bag, and that of single-task and shared networks, which is taken
+            where sources differ, nothing is shown and it is ahead.
         trunk: A module that turns inputs into features (copied for every network), or a function that
             makes one; tasks share it as a whole. None is a multilayer perceptron on standardised features,
             whose last hidden layer is each task's own.

@@ -111,6 +111,9 @@ def _thresholds(built: Built, rows: Rows, outcome: Automatic) -> Thresholds | No
     )
 
 
+KEPT_OF_A_CHOICE = ("weights", "pool", "strength", "scores", "losses", "start", "alpha")
+
+
 def account(outcome: Automatic, effort: str) -> dict[str, Any]:
     """What was found and chosen, as plain data."""
     return {
@@ -118,7 +121,7 @@ def account(outcome: Automatic, effort: str) -> dict[str, Any]:
         "cost": float(outcome.cost),
         "sentences": [*outcome.sentences(), *outcome.source_shifts()],
         "choices": {
-            name: {key: asdict(choice)[key] for key in ("weights", "strength", "scores", "start", "alpha")}
+            name: {key: asdict(choice)[key] for key in KEPT_OF_A_CHOICE}
             for name, choice in outcome.choices.items()
         },
         "verdicts": {check.relation.name: check.verdict for check in outcome.checks},

@@ -176,6 +176,10 @@ def _choice(choice: Choice) -> dict[str, Any]:
         "losses": {name: _plain(loss) for name, loss in choice.losses.items()},
         "gain": _plain(choice.gain),
         "z": _plain(choice.z),
+        "start": choice.start,
+        "critical": _plain(choice.critical),
+        "alpha": _plain(choice.alpha),
+        "pool": choice.pool,
         "reason": choice.reason,
     }
 
