@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from concord import MultilabelTask, Relation
-from concord.study import Problem
-from concord.study.drawn_faces import databases
+from concord.study import Problem, databases
 
 ROWS = {"train": 1500, "val": 200, "test": 400}
 """Pictures of each look."""

@@ -13,7 +13,7 @@ from concord._lazy import lazy_door
 
 if TYPE_CHECKING:
     from concord.study.conditions import Setting, StudyLearner, condition, condition_names, control
-    from concord.study.drawn_faces import identities
+    from concord.study.drawn_faces import databases, identities
     from concord.study.judging import (
         METRIC_WORDS,
         VERDICT_WORDS,
@@ -68,6 +68,8 @@ __all__ = [
     "condition_names",
     "control",
     "correlated_t",
+    "databases",
+    "databases",
     "default_processes",
     "draw_panels",
     "finishing",
@@ -123,6 +125,7 @@ __getattr__, __dir__ = lazy_door(
         "draw_panels": "concord.study.pages",
         "finishing": "concord.study.running",
         "holm": "concord.study.judging",
+        "databases": "concord.study.drawn_faces",
         "identities": "concord.study.drawn_faces",
         "mean_ranks": "concord.study.judging",
         "paired": "concord.study.judging",
