@@ -69,7 +69,6 @@ __all__ = [
     "control",
     "correlated_t",
     "databases",
-    "databases",
     "default_processes",
     "draw_panels",
     "finishing",
