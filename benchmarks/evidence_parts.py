@@ -227,7 +227,7 @@ BOARD = Page(
 )
 
 STUDIES = {
-    "faces": 14, "identities": 16, "goemotions": 10, "mushroom": 10, "clothing_fmnist": 12, "clothing_pretrained": 12,
+    "faces": 22, "identities": 16, "goemotions": 25, "mushroom": 10, "clothing_fmnist": 12, "clothing_pretrained": 12,
     "grocery81": 10, "grocery81_pretrained": 10, "clinc150": 10, "clothing_networks": 120,
 }  # fmt: skip
 """Case studies on drawn and on open data, and their minutes."""
