@@ -11,11 +11,12 @@ from __future__ import annotations
 import numpy as np
 
 from concord import MultilabelTask, Relation
-from concord.study import Problem, databases
+from concord.study import Problem, case, databases
 
-ROWS = {"train": 1500, "val": 200, "test": 400}
-"""Pictures of each look."""
+ROWS = case("faces").ROWS
+"""Pictures of each look, by split: those of `concord study faces`."""
 SEED = 107
+"""Other faces than those of that study."""
 VIEW = MultilabelTask("view", ["yaw", "pitch", "roll", "light", "glasses"])
 
 
