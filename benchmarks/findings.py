@@ -344,12 +344,36 @@ def worlds_facts(folder: Path, docs: Path) -> Facts:
     return {**found, "seeds": sorted(seeds)}
 
 
+def level_facts(folder: Path, docs: Path) -> Facts:
+    """Lowest and highest share of draws in which a candidate takes the start's place: by rule, and by world for power."""
+    held = [(key, value) for key, value in Held(folder / "guard-level.jsonl").all() if "world" in key]
+    if not held:
+        return {}
+    shares: dict[str, list[float]] = {}
+    power: dict[str, list[float]] = {}
+    for key, value in held:
+        kind, rows, groups, _, _ = key["world"]
+        if kind == "better":
+            where = f"{rows:,} rows" + (f" in {groups} groups" if groups else "")
+            power.setdefault(where, []).append(value["joint"])
+        elif kind == "as good":
+            for rule in ("joint", "each"):
+                shares.setdefault(rule, []).append(value[rule])
+    return {
+        "alpha": held[0][0]["alpha"],
+        "draws": held[0][0]["draws"],
+        **{rule: [min(found), max(found)] for rule, found in shares.items()},
+        "power": {where: [min(found), max(found)] for where, found in power.items()},
+    }
+
+
 FACTS: dict[str, Callable[[Path, Path], Facts]] = {
     "method": method_facts,
     "board": board_facts,
     "results": results_facts,
     "libmtl": libmtl_facts,
     "safety": worlds_facts,
+    "guard-level": level_facts,
     "many-rows": rows_facts,
     **{
         name: _measured(name, read)

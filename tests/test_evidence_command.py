@@ -844,6 +844,10 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
         "against": against, "metrics": ["accuracy"], "seeds": [5],
     }  # fmt: skip
     safety = {"odd": [["faces", "auto", "-1.0"]], "ordinary": [["digits", "auto", "+1.0"]], "seeds": [8]}
+    level = {
+        "alpha": 0.05, "draws": 500, "joint": [0.01, 0.064], "each": [0.04, 0.25],
+        "power": {"200 rows in 10 groups": [0.25, 0.5], "2,000 rows": [1.0, 1.0]},
+    }  # fmt: skip
     results = {"auto": {"s": [1, 0, 4], "t": [0, 2, 3]}, "controls": {"s": [0, 1, 4]}, "untested": ["u"]}
     steps = {"lines": [["a step", "1.2 x", "<= 1.1: **missed**"]]}
     chip = {"processor": "Chip", "cores": 2, "python": "3.12", "torch": "2.10"}
@@ -851,6 +855,7 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
         "method": {**made, "machines": [chip], "facts": method},
         "board": {**made, "rooms": {}, "facts": board},
         "safety": {**made, "quick": True, "machines": [chip], "facts": safety},
+        "guard-level": {**made, "facts": level},
         "results": {**made, "partly": ["x"], "facts": results},
         "side-by-side": {**made, "facts": steps},
         "libmtl": {**made, "facts": {"against": {"libmtl-EW": [4, 1.5]}}},
@@ -869,6 +874,10 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
     odd, ordinary = text.index("| faces | auto"), text.index("| digits | auto")
     assert text.index("tasks are not related") < odd < text.index("On packs of related tasks") < ordinary
     assert "in brackets the standard error" in text
+    assert "at a level of 5 % (500 draws a world)" in text
+    assert "take its place in 1.0 % to 6.4 % of draws" in text
+    assert "without a level over all, in 4.0 % to 25.0 %" in text
+    assert "are found in: 200 rows in 10 groups: 25.0 % to 50.0 %; 2,000 rows: 100.0 %." in text
     assert "metrics: accuracy, as [the board](board.md)" in text
     assert "| `x` | 3 | +2.0 | +1.0 to +3.0 |" in text
     assert "| libmtl-EW | 4 | +1.5 |" in text

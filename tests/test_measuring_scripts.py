@@ -189,6 +189,24 @@ def test_findings_of_worlds_keep_ordinary_packs_apart(script: Callable[[str], An
     ]  # fmt: skip
 
 
+def test_findings_of_a_simulated_guard_are_its_errors_and_its_power(
+    script: Callable[[str], Any], tmp_path: Path
+) -> None:
+    held, settings = script("held").Held(tmp_path / "guard-level.jsonl"), {"draws": 500, "alpha": 0.05}
+    assert script("findings").facts_of("guard-level", tmp_path, tmp_path) == {}
+    held.once({"what": "machine"}, lambda: "Chip")
+    for kind, rows, groups, joint in (
+        ("as good", 50, None, 0.06), ("as good", 200, 10, 0.01), ("worse", 50, None, 0.0),
+        ("better", 2000, None, 0.9), ("better", 200, 10, 0.2), ("better", 200, 10, 0.3),
+    ):  # fmt: skip
+        world = {"world": [kind, rows, groups, round(100 * joint), 0.5]}
+        held.once({**world, **settings}, lambda joint=joint: {"each": 2 * joint, "joint": joint})
+    assert script("findings").facts_of("guard-level", tmp_path, tmp_path) == {
+        **settings, "joint": [0.01, 0.06], "each": [0.02, 0.12],
+        "power": {"2,000 rows": [0.9, 0.9], "200 rows in 10 groups": [0.2, 0.3]},
+    }  # fmt: skip
+
+
 def test_findings_of_studies_keep_controls_apart(script: Callable[[str], Any], tmp_path: Path) -> None:
     rows = [
         {"condition": "auto", "baseline": "single-task", "regime": regime, "verdict": verdict}
