@@ -365,6 +365,9 @@ DATA_PAGE = _alone("data", "benchmarks.md", "data.py", "", "--rows 50000 --image
 SIDE = _alone(
     "side-by-side", "benchmarks.md", "side_by_side.py", "--jobs 2 --pairs 3 --rows 600", "--pairs 1 --rows 60", 15,
 )  # fmt: skip
+SPEED = _alone(
+    "libmtl-throughput", "benchmarks.md", "libmtl_throughput.py", "--pairs 9", "--pairs 1 --only default", 5, ("package:LibMTL",),
+)  # fmt: skip
 START = _alone(
     "start", "benchmarks.md", "performance.py", "--only start", "--only start --repeats 1", 2, less=()
 )
@@ -373,6 +376,6 @@ IMAGES = _alone(
 )  # fmt: skip
 
 PAGES: tuple[Page, ...] = (
-    METHOD, BOARD, RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, SIDE, START, IMAGES,
+    METHOD, BOARD, RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, SIDE, SPEED, START, IMAGES,
 )  # fmt: skip
 """In the order in which they are run: what decides most comes first."""

@@ -297,6 +297,25 @@ def _side(held: Measured) -> list[list[str]]:
     return [_goal(what, f"{ratio:.2f} x the time of one process", ratio, GOAL)]
 
 
+def _throughputs(held: Measured) -> list[list[str]]:
+    from libmtl_throughput import CASES, GOAL
+
+    found: dict[str, list[float]] = {}
+    for key, seconds in held:
+        if key.get("pair", -1) >= 0:
+            theirs, ours = seconds
+            found.setdefault(key["case"], []).append(theirs / ours)
+    return [
+        _goal(
+            f"rows a second of {CASES[name].title}",
+            f"{statistics.median(ratios):.2f} x LibMTL's own trainer",
+            statistics.median(ratios),
+            GOAL,
+        )
+        for name, ratios in found.items()
+    ]
+
+
 def _scales(held: Measured) -> list[list[str]]:
     """The dearest step of the largest relation of each series."""
     lines, most = [], {}
@@ -379,7 +398,7 @@ FACTS: dict[str, Callable[[Path, Path], Facts]] = {
         name: _measured(name, read)
         for name, read in (
             ("step-cost", _steps), ("data", _data), ("start", _starts), ("images", _images),
-            ("side-by-side", _side), ("relation-scale", _scales),
+            ("side-by-side", _side), ("libmtl-throughput", _throughputs), ("relation-scale", _scales),
         )
     },
 }  # fmt: skip

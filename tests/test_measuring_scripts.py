@@ -80,6 +80,10 @@ CASES: dict[str, tuple[str, Callable[..., Any], str, list[str]]] = {
     "side_by_side": (
         "pair", lambda *_: [10.0, 6.0], "--pairs 2 --rows 60", ["| 10.0 | 6.0 | 0.60 | 0.60 to 0.60 |"],
     ),
+    "libmtl_throughput": (
+        "pair", lambda _, number: [3.0 if number < 0 else 6.0, 3.0], "--pairs 2 --only mlp",
+        ["| 8,533 | 17,067 | 2.00 | 2.00 to 2.00 | >= 1.5 |"],
+    ),
     "performance": (
         "start", lambda _: STARTS, "--only start", ["| `concord --help` | 0.40 | 4.0 | <= 0.5 |"],
     ),
@@ -146,6 +150,10 @@ def test_findings_tell_what_was_asked_and_whether_it_is_met(
     assert lines("side-by-side", ({"pair": 0, **pair}, [10.0, 5.0]), ({"pair": 1, **pair}, [10.0, 9.0])) == [
         ["`auto` on 600 + 600 rows", "<= 0.6: **missed**"]
     ]
+    speed = [
+        ({"case": "mlp", "pair": number}, [theirs, 2.0]) for number, theirs in ((-1, 9.0), (0, 2.8), (1, 3.0))
+    ]
+    assert lines("libmtl-throughput", *speed) == [["rows a second of MLP 512-512", ">= 1.5: **missed**"]]
     assert lines("start", ({"part": "start"}, STARTS)) == [["start of `concord --help`", "<= 0.5: met"]]
     sizes = [({"series": "dense", "size": n}, grown("", n, 40)) for n in (100, 900)]
     assert lines("relation-scale", *sizes) == [["a dense relation of 36", ""]]
