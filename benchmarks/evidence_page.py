@@ -247,10 +247,13 @@ def _worlds(facts: Facts | None) -> list[str]:
         ("ordinary", "On packs of related tasks"),
     ):
         if facts[key]:
-            seeds = " or ".join(map(str, facts["seeds"]))
-            words = f"`auto` against single-task networks: the mean over {seeds} seeds, in brackets the standard error:"
+            words = f"`auto` against single-task networks: the mean over {_seeds(facts['seeds'])}, in brackets the standard error:"
             lines += ["", f"{said}, {words}", "", table(head, facts[key])]
     return lines
+
+
+def _seeds(counts: Sequence[int]) -> str:
+    return f"{' or '.join(map(str, counts))} {'seed' if list(counts) == [1] else 'seeds'}"
 
 
 def _level(facts: Facts | None) -> list[str]:
@@ -280,7 +283,7 @@ def _rivals(facts: Facts | None) -> list[str]:
         *facts["standing"],
         "",
         "Mean difference of `auto` over packs, in points, with Student's interval over packs; the hardest rival first. "
-        f"{' or '.join(map(str, facts['seeds']))} seeds a pack; metrics: {', '.join(facts['metrics'])}, as [the board](board.md) "
+        f"{_seeds(facts['seeds'])} a pack; metrics: {', '.join(facts['metrics'])}, as [the board](board.md) "
         "says pack by pack.",
         "",
         table(["against", "packs", "difference", "interval"], rows),

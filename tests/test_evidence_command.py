@@ -841,7 +841,7 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
     against = [{"other": "x", "packs": 3, "points": [2.0, 1.0, 3.0]}]
     board = {
         "standing": ["`auto` is number 1."], "blocks": 9, "behind": [["a", "few", "t", "x", 1.5]],
-        "against": against, "metrics": ["accuracy"], "seeds": [5],
+        "against": against, "metrics": ["accuracy"], "seeds": [1],
     }  # fmt: skip
     safety = {"odd": [["faces", "auto", "-1.0"]], "ordinary": [["digits", "auto", "+1.0"]], "seeds": [8]}
     level = {
@@ -878,7 +878,8 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
     assert "take its place in 1.0 % to 6.4 % of draws" in text
     assert "without a level over all, in 4.0 % to 25.0 %" in text
     assert "are found in: 200 rows in 10 groups: 25.0 % to 50.0 %; 2,000 rows: 100.0 %." in text
-    assert "metrics: accuracy, as [the board](board.md)" in text
+    assert "1 seed a pack; metrics: accuracy, as [the board](board.md)" in text
+    assert "the mean over 8 seeds, in brackets" in text
     assert "| `x` | 3 | +2.0 | +1.0 to +3.0 |" in text
     assert "| libmtl-EW | 4 | +1.5 |" in text
     assert "in 1 of 9 blocks" in text
