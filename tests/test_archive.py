@@ -353,6 +353,16 @@ def test_an_upgrade_that_cannot_be_written_leaves_nothing(
         upgrade(tmp_path / "nothing")
 
 
+def test_a_folder_is_upgraded_from_within(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("a", "b/c"):
+        folder = tmp_path / place / "model"
+        shutil.copytree(OLD / "run" / "run", folder)
+        (folder / "below").mkdir()
+        monkeypatch.chdir(folder / "below" if place == "a" else folder)
+        assert upgrade(".." if place == "a" else ".") == folder
+        assert {path.name for path in folder.parent.iterdir()} == {"model", "model.before-upgrade"}
+
+
 def test_the_command_names_both_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from concord.cli.upgrade import upgrade as command
 

@@ -214,6 +214,14 @@ def test_split(pets: Path, tmp_path: Path) -> None:
     assert set(done["split"]) == {"train", "val", "test"}
 
 
+def test_a_seed_is_no_negative_number(pets: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(
+        app, ["data", "split", str(pets), "--seed", "-1", "--out", str(tmp_path / "s.csv")]
+    )
+    assert result.exit_code == 2
+    assert "--seed" in result.output
+
+
 def test_split_keeps_what_is_to_stay(pets: Path, tmp_path: Path) -> None:
     out = tmp_path / "split.parquet"
     run("split", pets, "--keep", "test", "--no-groups", "--test", 0, "--val", 0.5, "--out", out)

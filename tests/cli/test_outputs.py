@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from concord.cli import app
-from concord.data import from_csv, write_manifest
-from concord.errors import ConfigError
+from concord.cli import app, outputs
+from concord.data import files, from_csv, write_manifest
+from concord.errors import ConfigError, DuplicateNameError
 from concord.runs.training import train
 from config_worlds import config_of, world, write
 
@@ -70,6 +70,116 @@ def test_an_output_never_takes_the_place_of_an_input(folder, arguments, option):
     assert isinstance(result.exception, ConfigError), result.output
     assert str(result.exception) == f"{option} is a file that is read here; write to one of another name"
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["data", "inspect", "m.csv", "--json", "m.csv.tasks.json"],
+            "--json m.csv.tasks.json is a file that is read here",
+        ),
+        (
+            ["relation", "estimate", "m.csv", "--out", "t.csv", "--cells", "m.csv.tasks.json"],
+            "--cells m.csv.tasks.json is a file that is read here",
+        ),
+        (
+            ["data", "split", "m.csv", "--out", "s.csv", "--json", "s.csv.tasks.json"],
+            "--out (its tasks) and --json are one file, s.csv.tasks.json",
+        ),
+        (
+            ["data", "filter", "s.csv.tasks.json", "--out", "s.csv"],
+            "--out (its tasks) s.csv.tasks.json is a file that is read here",
+        ),
+        (
+            [*ANNOTATE, "--out", "a.csv", "--json", "a.csv.annotation.json"],
+            "--out (its record) and --json are one file, a.csv.annotation.json",
+        ),
+        (
+            [
+                "annotate",
+                "m.csv",
+                "--relation",
+                "a.csv.annotation.json",
+                "--source",
+                "pet",
+                "--target",
+                "traits",
+                "--out",
+                "a.csv",
+            ],
+            "--out (its record) a.csv.annotation.json is a file that is read here",
+        ),
+    ],
+)
+def test_what_lies_beside_a_file_is_spared_as_the_file_is(folder, arguments, message):
+    write_manifest(
+        from_csv("pets.csv", classes={"pet": None}, labels={"traits": ["purrs", "barks"]}), folder / "m.csv"
+    )
+    for name in ("a.csv.annotation.json", "s.csv.tasks.json"):
+        if name in arguments[:4]:
+            (folder / name).write_bytes((folder / "table.csv").read_bytes())
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError), result.output
+    assert str(result.exception).startswith(message)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_the_file_of_tasks_is_called_as_it_is_written():
+    assert outputs.TASKS == files.SIDECAR
+
+
+JOIN = ["data", "join", "pets.parquet", "pets.parquet", "--out", "j.csv"]
+CHECK = ["relation", "check", "table.csv", "pets.parquet", "--predictions", "p.npz"]
+AUDIT = ["relation", "audit", "pets.parquet", "--predictions", "p.npz"]
+ESTIMATE = ["relation", "estimate", "pets.parquet", "--out", "t.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        ([*JOIN, "--conflict", "gap"], "--conflict"),
+        (["relation", "show", "expressions", "--classes"], "--classes"),
+        ([*ESTIMATE, "--effort", "fast"], "--effort"),
+        ([*ESTIMATE, "--seed", "0"], "--seed"),
+        ([*CHECK, "--processes", "2"], "--processes"),
+        ([*AUDIT, "--out", "t.csv", "--rows", "5"], "--rows"),
+        ([*AUDIT, "--propose", "rows.csv", "--out", "t.csv"], "--out"),
+        ([*AUDIT, "--propose", "rows.csv", "--cells", "t.csv"], "--cells"),
+        ([*ANNOTATE, "--out", "a.csv", "--temperature", "2"], "--temperature"),
+        ([*ANNOTATE, "--out", "a.csv", "--method", "hard", "--prior", "data"], "--prior"),
+        (["export", "run", "--license", "mit"], "--license"),
+        (["export", "run", "--hub", "h", "--tolerance", "1"], "--tolerance"),
+        (["predict", "run", "--on-error", "skip"], "--on-error"),
+        (["predict", "run", "a.png", "--split", "val"], "--split"),
+        (["embed", "m.csv", "--trunk", "builtin:mlp", "--out", "e", "--texts", "--size", "64"], "--size"),
+        (["data", "inspect", "pets.parquet", "--group", "nosuch"], "--group"),
+        (["data", "inspect", "pets.parquet", "--separator", ";"], "--separator"),
+        ([*ESTIMATE, "--gap", "1"], "--gap"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_change_nothing_is_refused(folder, arguments, option):
+    before = set(folder.iterdir())
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError), result.output
+    assert str(result.exception).startswith(f"{option} ")
+    assert "leave it out" in str(result.exception)
+    assert set(folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["data", "table", "pets.csv", "--task", "pet", "--task", "pet=path", "--out", "t.csv"],
+        ["data", "index", "celeba", ".", "--option", "a-b=1", "--option", "a_b=2", "--out", "t.csv"],
+    ],
+)
+def test_what_is_named_twice_is_refused(folder, arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, DuplicateNameError), result.output
+    assert "twice" in str(result.exception)
+    assert not (folder / "t.csv").exists()
 
 
 def test_two_outputs_are_two_files(folder):

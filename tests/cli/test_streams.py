@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,6 +16,8 @@ import pytest
 from PIL import Image
 
 from concord import cli
+from concord.cli.streams import named_files
+from concord.errors import ConfigError
 from config_worlds import world, write
 
 PETS = "path,pet,purrs,barks\na.png,cat,1,0\nb.png,dog,0,1\nc.png,cat,1,\n"
@@ -61,6 +66,35 @@ def test_a_pipe_gets_text_without_codes_of_a_terminal_wherever_it_is_read(concor
 def test_bytes_of_a_stream_are_of_no_terminals_encoding(concord):
     given = PETS.replace("cat", "Kätzchen").encode()
     assert "Kätzchen" in concord("data", "table", "-", *COLUMNS, "--out", "-", given=given).out.decode()
+
+
+def test_a_gzipped_table_is_read_from_a_pipe_as_from_a_file(concord):
+    plain = concord("data", "table", "-", *COLUMNS, "--out", "-", given=PETS.encode())
+    assert (
+        concord("data", "table", "-", *COLUMNS, "--out", "-", given=gzip.compress(PETS.encode())).out
+        == plain.out
+    )
+    twice = concord("relation", "check", "-", "-", *COLUMNS, given=gzip.compress(TABLE.encode()))
+    assert "given twice" in twice.err
+
+
+def test_closed_standard_input_is_an_empty_one(concord, monkeypatch):
+    for given in (["data", "inspect", "-"], ["predict", ".", "-"]):
+        monkeypatch.setattr(sys, "argv", ["concord", *given])
+        monkeypatch.setattr(sys, "stdin", None)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert stop.value.code == 2
+
+
+def test_paths_from_a_pipe_are_the_bytes_that_files_are_called_by(monkeypatch):
+    names = [b"a b.png", b"\xff.png", "é\u2028é.png".encode(), b"line\x0btab.png", b"\r.png"]
+    given = b"\n".join(names[:2]) + b"\r\n\n" + b"\n".join(names[2:]) + b"\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
+    assert [os.fsencode(path) for path in named_files([Path("-")])] == names
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n"), encoding="utf-8"))
+    with pytest.raises(ConfigError, match="is empty; pipe paths into it"):
+        named_files([Path("-")])
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from study_folders import CONDITIONS, NASTY, edit, write_study
 from typer.testing import CliRunner
 
 from concord.cli import app
-from concord.errors import DataFormatError, EmptyDataError, MissingDataError, StudyError
+from concord.errors import DataFormatError, DuplicateNameError, EmptyDataError, MissingDataError, StudyError
 from concord.study.pages.listing import VERDICT_WORDS, listing, span, written
 from concord.study.pages.outcome import Outcome
 from concord.study.pages.plots import points
@@ -478,6 +479,22 @@ class TestSeveral:
         folders = [write_study(tmp_path / name / "same") for name in ("a", "b")]
         page = Page(write_comparison(folders, tmp_path / "p.html"))
         assert {e["data-study"] for e in page.having("g", "effect")} == {str(f) for f in folders}
+
+    def test_a_study_counts_once(self, tmp_path, monkeypatch):
+        write_study(tmp_path / "a")
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(DuplicateNameError, match="named twice"):
+            write_comparison([Path("a"), tmp_path / "a"], tmp_path / "p.html")
+        assert not (tmp_path / "p.html").exists()
+
+    def test_intervals_of_several_levels_are_said_to_be(self, tmp_path):
+        folders = [write_study(tmp_path / name) for name in ("a", "b")]
+        alike = Page(write_comparison(folders, tmp_path / "p.html")).all("p", **{"class": "how"})
+        assert any("the bar its 95 % interval," in each["text"] for each in alike)
+        edit(folders[0] / "summary.json", lambda held: held.update(level=0.9))
+        told = Page(write_comparison(folders, tmp_path / "p.html")).all("p", **{"class": "how"})
+        assert any("the bar its 90 % or 95 % interval, as its study has it," in each["text"] for each in told)
+        assert any("the widest margin of the studies" in each["text"] for each in told)
 
     def test_none(self, tmp_path):
         with pytest.raises(EmptyDataError, match="name at least one folder"):

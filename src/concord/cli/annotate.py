@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concord.cli.data import One, Out
-from concord.cli.outputs import check_outputs
+from concord.cli.outputs import check_effect, check_outputs, manifest_out
 from concord.cli.streams import JsonOption, readable, write_json
 from concord.terminal import console, plain, say
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def annotate(
+    context: typer.Context,
     manifest: One,
     *,
     relation: Annotated[
@@ -68,7 +69,11 @@ def annotate(
     from concord.data import filled_counts, read_manifest, write_manifest
     from concord.relations import Relation
 
-    check_outputs({"--out": out, "--json": json_out}, [manifest, relation])
+    unused = [name for name, of in METHOD_OF.items() if of != method]
+    check_effect(context, f"with --method {method}", *unused)
+    beside = out.parent / f"{out.name}.annotation.json"
+    outputs = {**manifest_out(out), "--out (its record)": beside, "--json": json_out}
+    check_outputs(outputs, [manifest, relation])
     read = read_manifest(manifest)
     tasks = _tasks(read, relation, source, target, transpose=transpose, classes=classes)
     table = Relation.from_csv(
@@ -95,7 +100,7 @@ def annotate(
         "relation": {"file": str(relation), **_described(table)},
         "values": counts,
     }
-    _write_record(out.with_name(out.name + ".annotation.json"), record)
+    _write_record(beside, record)
     write_json(json_out, record)
     shown = Table("column", "annotated", "filled in")
     for column, origins in counts.items():
@@ -103,6 +108,10 @@ def annotate(
         shown.add_row(plain(column), f"{annotated:,}", f"{sum(origins.values()) - annotated:,}")
     console().print(shown)
     say(f"wrote {out}: {done!r}")
+
+
+METHOD_OF = {"prior": "posterior", "exponent": "posterior", "temperature": "soft", "neutral": "soft"}
+"""The method that an option belongs to."""
 
 
 def _tasks(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from concord.cli.data import GapOption, GroupOption, LabelOption, NoGapOption, SeparatorOption, TaskOption
-from concord.cli.outputs import check_outputs
+from concord.cli.outputs import check_effect, check_outputs
 from concord.cli.relation import (
     AnnotationsArgument,
     CellsOption,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 def audit(
+    context: typer.Context,
     annotations: AnnotationsArgument,
     *,
     propose: Annotated[
@@ -87,6 +88,12 @@ def audit(
         {"--propose": propose, "--out": out, "--cells": cells, "--json": json_out},
         [annotations, predictions, features, audited],
     )
+    if propose is None:
+        check_effect(context, "without --propose", "rows")
+    else:
+        check_effect(context, "with --propose, which stops there", "out", "cells", "audited", "level")
+    if features is None:
+        check_effect(context, "without --features", "effort", "processes", *([] if propose else ["seed"]))
     if propose is None and out is None and cells is None and json_out is None:
         raise ConfigError(
             "say what to write: --propose FILE for rows to annotate, or --out FILE for the table"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from concord.cli.outputs import check_outputs
+from concord.cli.outputs import check_effect, check_outputs, manifest_out
 from concord.cli.streams import JsonOption, readable, writable, write_json
-from concord.errors import ConfigError
+from concord.errors import ConfigError, DuplicateNameError
 from concord.terminal import console, say
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def index(
     """Read a data set in its native layout and write its manifest."""
     from concord.data import read
 
-    check_outputs({"--out": out}, [root])
+    check_outputs(manifest_out(out), [root])
     _write(read(name, root, **_options(option or [])), out)
 
 
@@ -241,7 +241,7 @@ def table(
     ] = False,
 ) -> None:
     """Make a manifest of a plain CSV file."""
-    check_outputs({"--out": out}, [file])
+    check_outputs(manifest_out(out), [file])
     columns = {"path_column": path, "text": text, "row": row, "split": split, "group": group, "root": root}
     mapping = parse_mapping(task, labels, gap, columns, separator, no_gap) | {"count_rows": count_rows}
     if not (mapping["classes"] or mapping["labels"]):
@@ -251,6 +251,7 @@ def table(
 
 @app.command()
 def join(
+    context: typer.Context,
     manifests: Many,
     out: Out,
     on: Annotated[
@@ -262,7 +263,9 @@ def join(
     """Make one manifest of several: rows stacked, or (--on) annotations of the same samples merged."""
     from concord.data import merge, read_manifest, stack
 
-    check_outputs({"--out": out}, manifests)
+    check_outputs(manifest_out(out), manifests)
+    if not on:
+        check_effect(context, "without --on", "conflict")
     loaded = [read_manifest(file) for file in manifests]
     if conflict not in ("error", "first", "gap"):
         raise ConfigError(f"--conflict is error, first or gap, found {conflict!r}")
@@ -281,7 +284,7 @@ def filter_(
     """Keep some of the rows (--where) and some of the tasks (--task)."""
     from concord.data import read_manifest
 
-    check_outputs({"--out": out}, [manifest])
+    check_outputs(manifest_out(out), [manifest])
     kept = read_manifest(manifest)
     if task:
         kept = kept.select(*task)
@@ -303,13 +306,13 @@ def split(
     keep: Annotated[
         list[str] | None, typer.Option(help="Split that stays as it is; may be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the draw.", min=0)] = 0,
     json_out: JsonOption = None,
 ) -> None:
     """Draw new splits: subject-exclusive, stratified, the same for the same seed."""
     from concord.data import as_table, read_manifest, resplit, split_shares
 
-    check_outputs({"--out": out, "--json": json_out}, [manifest])
+    check_outputs(manifest_out(out) | {"--json": json_out}, [manifest])
     kept = keep or []
     shares = {
         name: share
@@ -347,12 +350,31 @@ def export(
 
 
 def open_manifest(file: Path, mapping: Mapping[str, Any]) -> Manifest:
-    """The manifest of a file, columns read as the options say."""
+    """The manifest of a file, columns read as the options say.
+
+    Raises:
+        ConfigError: Options for a plain CSV file without any that names its tasks: they would be read past.
+    """
     from concord.data import from_csv, read_manifest
 
     if mapping["classes"] or mapping["labels"]:
         return from_csv(file, **mapping)
+    given = [option for name, option in OF_PLAIN_FILES.items() if mapping.get(name)]
+    if mapping["separator"] != ",":
+        given.append("--separator")
+    if given:
+        raise ConfigError(
+            f"{given[0]} says how a plain CSV file is read, and {file} is read as a manifest: name "
+            "the columns of its tasks with --task and --labels, too, or leave it out"
+        )
     return read_manifest(file)
+
+
+OF_PLAIN_FILES = {
+    "gaps": "--gap", "not_gaps": "--no-gap", "path_column": "--path", "text": "--text", "row": "--row",
+    "split": "--split", "group": "--group",
+}  # fmt: skip
+"""Options by what `parse_mapping` calls them; a manifest says all this itself."""
 
 
 def _write(manifest: Manifest, out: Path) -> None:
@@ -370,8 +392,16 @@ def parse_mapping(
     separator: str,
     not_gaps: list[str] | None = None,
 ) -> dict[str, Any]:
-    """Options of the command line as arguments of `from_csv`."""
-    named = {task: column for task, _, column in (entry.partition("=") for entry in tasks or [])}
+    """Options of the command line as arguments of `from_csv`.
+
+    Raises:
+        DuplicateNameError: Two columns for one class task.
+    """
+    named: dict[str, str] = {}
+    for task, _, column in (entry.partition("=") for entry in tasks or []):
+        if task in named:
+            raise DuplicateNameError(f"--task names {task!r} twice; a class task is one column")
+        named[task] = column
     patterns: dict[str, list[str]] = {}
     for entry in labels or []:
         task, equals, text = entry.partition("=")
@@ -390,13 +420,16 @@ def parse_mapping(
 def _options(entries: list[str]) -> dict[str, Any]:
     from concord.config import parsed_yaml
 
-    out = {}
+    out: dict[str, Any] = {}
     for entry in entries:
         key, equals, value = entry.partition("=")
         if not equals or not key:
             raise ConfigError(f"an option is KEY=VALUE, found {entry!r}")
+        key = key.replace("-", "_")
+        if key in out:
+            raise DuplicateNameError(f"--option names {key!r} twice")
         try:
-            out[key.replace("-", "_")] = parsed_yaml(value)
+            out[key] = parsed_yaml(value)
         except ValueError as error:
             raise ConfigError(f"option {key!r}: cannot read the value {value!r}") from error
     return out

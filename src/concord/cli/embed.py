@@ -7,12 +7,13 @@ from typing import Annotated, Any, get_args
 
 import typer
 
-from concord.cli.outputs import check_outputs
+from concord.cli.outputs import check_effect, check_outputs
 from concord.errors import UnknownNameError
 from concord.terminal import say
 
 
 def embed(
+    context: typer.Context,
     data: Annotated[
         Path, typer.Argument(help="A manifest (.parquet, .csv) or a folder of images.", show_default=False)
     ],
@@ -50,6 +51,8 @@ def embed(
     """Write features.npy, manifest.parquet and a record. Interrupted, the same command goes on."""
     from concord.config import InputPlan, TrunkPlan
 
+    if texts:
+        check_effect(context, "with --texts", "size", "fit", "on_error")
     given = {"fit": fit, "on_error": on_error}
     for name, value in given.items():
         known = get_args(InputPlan.model_fields[name].annotation)

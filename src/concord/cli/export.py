@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.outputs import check_outputs
+from concord.cli.outputs import check_effect, check_outputs
 from concord.errors import ConfigError
 from concord.terminal import say
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 def export(
+    context: typer.Context,
     run: Annotated[
         Path, typer.Argument(help="The output folder of a training, or its config.", show_default=False)
     ],
@@ -42,6 +43,10 @@ def export(
     """
     if hub is not None and out is not None:
         raise ConfigError("--out is an ONNX file and --hub a folder: give one of them")
+    if hub is None:
+        check_effect(context, "without --hub: an ONNX file has no model card", "license_")
+    else:
+        check_effect(context, "with --hub, which writes no ONNX file", "tolerance")
     from concord.cli.train import loaded
 
     found, asked = loaded(run, None, None)

@@ -18,7 +18,7 @@ from concord.cli.data import (
     open_manifest,
     parse_mapping,
 )
-from concord.cli.outputs import check_outputs
+from concord.cli.outputs import check_effect, check_outputs
 from concord.cli.streams import JsonOption, readable, table_name, writable, write_json
 from concord.cli.tables import number_or_none, print_relation, relation_json, write_cells, write_table
 from concord.errors import ConfigError, UnknownNameError
@@ -119,6 +119,7 @@ CellsOption = Annotated[
 
 @app.command()
 def show(
+    context: typer.Context,
     table: TableArgument,
     *,
     out: TableOut = None,
@@ -132,6 +133,8 @@ def show(
 ) -> None:
     """Print a table, the classes that it cannot tell apart, and the labels that tell nothing."""
     check_outputs({"--out": out, "--json": json_out}, [Path(table)])
+    if _built_in(table):
+        check_effect(context, "on a built-in table", "classes")
     relation = _relation(table, classes)
     if out is not None:
         write_table(relation, out)
@@ -141,6 +144,7 @@ def show(
 
 @app.command()
 def estimate(
+    context: typer.Context,
     annotations: AnnotationsArgument,
     *,
     out: Annotated[
@@ -191,6 +195,8 @@ def estimate(
         {"--out": out, "--cells": cells, "--figure": figure, "--json": json_out},
         [annotations, predictions, features],
     )
+    if features is None:
+        check_effect(context, "without --features", "seed", "effort", "processes")
     manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
     targets = manifest.targets()
@@ -233,6 +239,7 @@ def estimate(
 
 @app.command()
 def check(
+    context: typer.Context,
     table: TableArgument,
     annotations: AnnotationsArgument,
     *,
@@ -279,6 +286,8 @@ def check(
         {"--out": out, "--figure": figure, "--json": json_out},
         [Path(table), annotations, predictions, features],
     )
+    if features is None:
+        check_effect(context, "without --features", "seed", "effort", "processes")
     manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
     given, left_out = _given(table, first, second)
@@ -486,11 +495,17 @@ def _draw_check(path: Path, given: Relation, own: Relation, wrong: npt.NDArray[n
     draw_panels(path, panels, given.source.outputs, given.target.outputs)
 
 
+def _built_in(table: str) -> bool:
+    from concord.relations import BUILTIN
+
+    return table in BUILTIN
+
+
 def _relation(table: str, classes: bool) -> Relation:
     from concord.relations import BUILTIN, Relation, read_table
     from concord.tasks import MulticlassTask, MultilabelTask
 
-    if table in BUILTIN:
+    if _built_in(table):
         return BUILTIN[table]()
     path = Path(table)
     if not path.suffix and not path.exists():

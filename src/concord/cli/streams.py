@@ -8,6 +8,7 @@ goes to standard error then.
 from __future__ import annotations
 
 import glob
+import os
 import shutil
 import sys
 import tempfile
@@ -22,8 +23,10 @@ from concord.errors import ConfigError, MissingDataError
 from concord.terminal import call, divert, put, say, undivert
 
 DASH = "-"
-PARQUET = b"PAR1"
-"""What a Parquet file begins with."""
+PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
+"""What a Parquet file and a gzipped one begin with."""
+STDIN = ("stdin.csv", "stdin.parquet", "stdin.csv.gz")
+"""Names of the file that standard input is read into."""
 
 _folder: list[Path] = []  # of the command that runs
 
@@ -47,13 +50,12 @@ def readable(given: str | Path) -> Path:
     """
     if str(given) != DASH:
         return Path(given)
-    for name in ("stdin.csv", "stdin.parquet"):  # given for a second argument
-        if (_place() / name).exists():
-            raise ConfigError("standard input (-) can be read once, and is given twice")
-    content = sys.stdin.buffer.read()
-    if not content:
-        raise ConfigError("standard input (-) is empty; pipe a table into it, or name a file")
-    path = _place() / f"stdin.{'parquet' if content.startswith(PARQUET) else 'csv'}"
+    if any((_place() / name).exists() for name in STDIN):  # given for a second argument
+        raise ConfigError("standard input (-) can be read once, and is given twice")
+    content = _input("pipe a table into it, or name a file")
+    csv, parquet, gzipped = STDIN
+    name = parquet if content.startswith(PARQUET) else gzipped if content.startswith(GZIP) else csv
+    path = _place() / name
     path.write_bytes(content)
     call(str(path), "standard input")
     return path
@@ -62,13 +64,17 @@ def readable(given: str | Path) -> Path:
 def named_files(given: Iterable[Path]) -> list[Path]:
     """Files and folders of arguments: lines of standard input for `-`, what a pattern finds, in order.
 
+    Lines are bytes of whatever encoding the file system has, as names of files are.
+
     Raises:
+        ConfigError: `-`, and nothing comes from there.
         MissingDataError: A pattern that finds nothing.
     """
     found: list[Path] = []
     for place in given:
         if str(place) == DASH:
-            found += [Path(line) for line in sys.stdin.read().splitlines() if line.strip()]
+            lines = (line.removesuffix(b"\r") for line in _input("pipe paths into it").split(b"\n"))
+            found += [Path(os.fsdecode(line)) for line in lines if line.strip()]
         elif glob.has_magic(str(place)) and not place.exists():  # of a shell that left it as it is
             matches = sorted(glob.glob(str(place), recursive=True))
             if not matches:
@@ -104,6 +110,14 @@ def write_json(path: Path | None, found: Any) -> None:
 
     write_text(path, json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     say(f"wrote {path}")
+
+
+def _input(instead: str) -> bytes:
+    """All of standard input; it may be closed, as under cron."""
+    content = b"" if sys.stdin is None else sys.stdin.buffer.read()
+    if not content.strip():
+        raise ConfigError(f"standard input (-) is empty; {instead}")
+    return content
 
 
 def _place() -> Path:

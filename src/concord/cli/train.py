@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.outputs import check_outputs
+from concord.cli.outputs import check_effect, check_outputs
 from concord.cli.streams import JsonOption, named_files, writable, write_json
 from concord.errors import ConfigError
 from concord.terminal import console, plain, say
@@ -92,6 +92,7 @@ def evaluate(
 
 
 def predict(
+    context: typer.Context,
     config: Annotated[
         Path,
         typer.Argument(
@@ -132,6 +133,10 @@ def predict(
     out: OutputOption = None,
 ) -> None:
     """Predictions with both heads' probabilities, the jointly decoded result and their disagreement."""
+    if data is None:
+        check_effect(context, "without DATA", "source", "features", "on_error")
+    else:
+        check_effect(context, "with DATA: all of it is predicted", "split")
     if _exported(config):
         if features is not None or overrides or out is not None:
             raise ConfigError(f"{config} holds a model alone: leave out --features, --set and --out")

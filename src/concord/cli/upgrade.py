@@ -31,5 +31,5 @@ def upgrade(
     from concord.deploy import upgrade as upgrade_folder
 
     made = upgrade_folder(folder, out)
-    kept = folder if out is not None else folder.with_name(f"{folder.name}.before-upgrade")
+    kept = folder if out is not None else made.with_name(f"{made.name}.before-upgrade")
     say(f"wrote {made}; {kept} is as it was")

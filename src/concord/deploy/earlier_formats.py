@@ -46,11 +46,11 @@ def upgrade(folder: str | Path, out: str | Path | None = None) -> Path:
         CheckpointError: Nothing to upgrade, a folder that is damaged by its own digests, or a place that is
             taken or cannot be written.
     """
-    folder = Path(folder)
+    folder = Path(os.path.abspath(folder))  # "." has no name that one could write next to
     parts = list(_parts(folder))
     if not parts:
         raise CheckpointError(f"{folder} holds nothing of an earlier format; there is nothing to upgrade")
-    target = folder if out is None else Path(out)
+    target = folder if out is None else Path(os.path.abspath(out))
     aside = folder.with_name(folder.name + KEPT)
     for taken in (aside,) if out is None else (target,):
         if taken.exists():

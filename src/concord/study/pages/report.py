@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from concord.errors import ConcordError, DataFormatError, EmptyDataError
+from concord.errors import ConcordError, DataFormatError, DuplicateNameError, EmptyDataError
 from concord.study.pages.outcome import Outcome
 from concord.study.pages.page import traced, write_page
 from concord.study.pages.views import (
@@ -19,6 +19,7 @@ from concord.study.pages.views import (
     facts,
     gallery,
     learning,
+    levels_of,
     listings,
     listings_across,
     margin_of,
@@ -90,6 +91,7 @@ def write_comparison(outs: Sequence[Path], target: Path) -> Path:
         Path of the page.
 
     Raises:
+        DuplicateNameError: A study that is named twice, by whatever path: its verdicts would count twice.
         EmptyDataError: No study.
         MissingDataError: A folder without a finished study.
         DataFormatError: A file that is not in its format.
@@ -97,6 +99,10 @@ def write_comparison(outs: Sequence[Path], target: Path) -> Path:
     """
     if not outs:
         raise EmptyDataError("name at least one folder of a study to compare, found none")
+    places = [Path(out).resolve() for out in outs]
+    for out, place in zip(outs, places, strict=True):
+        if places.count(place) > 1:
+            raise DuplicateNameError(f"the study {out} is named twice; name each once")
     with _of_a_study(outs):
         studies = dict(zip(_names(outs), (Outcome.read(Path(out)) for out in outs), strict=True))
         return write_page(Path(target), "comparison.html", **_parts_across(studies))
@@ -111,7 +117,7 @@ def _parts_across(studies: Mapping[str, Outcome]) -> dict[str, Any]:
             for name, outcome in studies.items()
         ],
         "margin": margin_of(studies),
-        "level": max(float(outcome.summary["level"]) for outcome in studies.values()),
+        "level": levels_of(studies),
         "tallies": tallies(studies),
         "pictures": pictures_across(studies),
         "listings": listings_across(studies),

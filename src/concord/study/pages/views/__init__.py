@@ -1,6 +1,6 @@
 """What a page of a study shows, section by section: plain data for the templates, one section a file."""
 
-from concord.study.pages.views.across import listings_across, margin_of, pictures_across, tallies
+from concord.study.pages.views.across import levels_of, listings_across, margin_of, pictures_across, tallies
 from concord.study.pages.views.confusion import confusions
 from concord.study.pages.views.curves import colours, efficiency, learning
 from concord.study.pages.views.differences import against, pictures, ranks
@@ -19,6 +19,7 @@ __all__ = [
     "facts",
     "gallery",
     "learning",
+    "levels_of",
     "listings",
     "listings_across",
     "margin_of",

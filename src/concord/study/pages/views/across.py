@@ -22,6 +22,11 @@ def margin_of(studies: Mapping[str, Outcome]) -> float:
     return max(float(outcome.summary["margin"]) for outcome in studies.values())
 
 
+def levels_of(studies: Mapping[str, Outcome]) -> list[float]:
+    """The levels of the studies' intervals, each once, in ascending order."""
+    return sorted({float(outcome.summary["level"]) for outcome in studies.values()})
+
+
 def tallies(studies: Mapping[str, Outcome]) -> list[dict[str, Any]]:
     """By baseline and condition, how often each verdict was given over all studies."""
     rows, out = _verdicts(studies), []
