@@ -1,7 +1,7 @@
 """Everything measured again, and every page of it: `make evidence`.
 
     python benchmarks/evidence.py list                                  # each part: done, partial, stale, cannot run
-    python benchmarks/evidence.py run [PART ...] [--processes 2]        # resumable, in any order; a page's name is all its parts
+    python benchmarks/evidence.py run [PART ...] [--processes 2]        # resumable, in any order; `results` or another page: all its parts
     python benchmarks/evidence.py run --budget 120                      # as much as two hours hold
     python benchmarks/evidence.py run --quick                           # that it runs: minutes, pages beside the runs
     python benchmarks/evidence.py keep [PART ...]                       # keep what unfinished parts have, to go on elsewhere
@@ -174,10 +174,10 @@ def _chosen(
     names: Sequence[str], pages: Sequence[Page], parser: argparse.ArgumentParser
 ) -> list[tuple[Page, Part]]:
     every = [(page, part) for page in pages for part in page.parts]
-    known = {name for page, part in every for name in (page.name, part.name)}
-    if unknown := [name for name in names if name not in known]:
+    called = [{page.name, part.name, page.file.removesuffix(".md")} for page, part in every]
+    if unknown := [name for name in names if not any(name in own for own in called)]:
         parser.error(f"no part {unknown[0]!r}; `list` shows them all")
-    return [each for each in every if not names or {each[0].name, each[1].name} & set(names)]
+    return [each for each, own in zip(every, called, strict=True) if not names or own & set(names)]
 
 
 # -- what is there -------------------------------------------------------------------------------------

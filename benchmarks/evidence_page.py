@@ -31,6 +31,10 @@ class Told:
         """Findings of a page; None where no run is at hand that left any."""
         return (self.records.get(name) or {}).get("facts")
 
+    def studies(self) -> list[str]:
+        """Pages of case studies."""
+        return [name for name in self.pages if name.startswith("study-")]
+
     def source(self, *names: str) -> list[str]:
         """Where the numbers of a section are from, a line for each page."""
         lines = []
@@ -101,7 +105,7 @@ def write(
         "## Against what you would use instead",
         "",
         *(_rivals(told.facts("board")) + _libmtl(told.facts("libmtl")) or [NOTHING]),
-        *told.source("board", "results", "libmtl", "written-tables-check", "written-tables", "audit"),
+        *told.source("board", *told.studies(), "libmtl", "written-tables-check", "written-tables", "audit"),
         "",
         "## What it costs",
         "",
@@ -338,14 +342,12 @@ def _not_there(told: Told) -> list[str]:
             f"{pack}, {regime}, {task}: `{name}` by {gap:.1f}" for pack, regime, task, name, gap in behind[:5]
         ]
         lines.append(f"{text}{'; most of all ' + '; '.join(most) if most else ''}.")
-    if results := told.facts("results"):
-        for key, what in (("auto", "Case studies"), ("controls", "Their controls, with a shuffled table")):
-            if results[key]:
-                lines.append(f"- {what}: {_worse(results[key])}.")
-        if results["untested"]:
-            lines.append(
-                f"- Case studies of fewer than {TESTED} seeds, {UNTESTED}: {', '.join(results['untested'])}."
-            )
+    studies = [facts for name in told.studies() if (facts := told.facts(name))]
+    for key, what in (("auto", "Case studies"), ("controls", "Their controls, with a shuffled table")):
+        if counts := {name: count for facts in studies for name, count in facts[key].items()}:
+            lines.append(f"- {what}: {_worse(counts)}.")
+    if untested := [name for facts in studies for name in facts["untested"]]:
+        lines.append(f"- Case studies of fewer than {TESTED} seeds, {UNTESTED}: {', '.join(untested)}.")
     return lines or [f"No findings are recorded yet: `{told.command} method board results` measures them."]
 
 

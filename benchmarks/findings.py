@@ -19,7 +19,7 @@ Measured = Sequence[tuple[dict[str, Any], Any]]
 
 def facts_of(name: str, folder: Path, docs: Path) -> Facts:
     """What the page of evidence tells of a page: plain data. Long tables are written beside the page."""
-    make = FACTS.get(name)
+    make = FACTS.get("study" if name.startswith("study-") else name)
     return make(folder, docs) if make else {}
 
 
@@ -151,7 +151,7 @@ def _metrics(summaries: Iterable[Facts]) -> list[str]:
     return [METRIC_WORDS.get(metric, metric) for metric in found]
 
 
-def results_facts(folder: Path, docs: Path) -> Facts:
+def study_facts(folder: Path, docs: Path) -> Facts:
     """Of each case study, how often `auto` is better and worse than single-task networks; controls apart.
 
     Controls are regimes with a shuffled table. A study of too few seeds is named by itself.
@@ -389,7 +389,7 @@ def level_facts(folder: Path, docs: Path) -> Facts:
 FACTS: dict[str, Callable[[Path, Path], Facts]] = {
     "method": method_facts,
     "board": board_facts,
-    "results": results_facts,
+    "study": study_facts,
     "libmtl": libmtl_facts,
     "safety": worlds_facts,
     "guard-level": level_facts,

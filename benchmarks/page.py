@@ -25,6 +25,14 @@ HEADS = {
 Each section is written by the command that it names; numbers are of the machine that it names. On a busy
 machine times say little, ratios within one run still do.
 """,
+    "results.md": """# Results of the case studies
+
+Each section is written by `python benchmarks/results.py` of a finished study. Differences are in points (x100), paired over seeds, with
+intervals; verdicts are corrected within each regime. A regime whose name ends in shuffled has a table with its rows exchanged: a control.
+
+Each study is one command of [the case studies](case-studies.md), with `--seeds` where fewer than five are named; a
+study that is not here has not been run. In figures green is better, red worse, dark grey not worse, light grey undecided.
+""",
     "harm.md": """# Whether it harms
 
 Each section is written by the command that it names: what `auto` costs where sharing or a table may do harm, and

@@ -171,17 +171,20 @@ def _of_board(text: str) -> list[str]:
 
 
 def _whence(texts: dict[str, str]) -> str:
-    """Which pages are repeated, and what marks of an older version they carry."""
+    """Which pages are repeated, and what marks of an older version they or their sections carry."""
     lines = []
     for name, text in texts.items():
-        mark = re.search(
+        found = re.findall(
             r"^> \*\*(.+?)\.?\*\*(?:.*?, (\d{4}-\d\d-\d\d(?: to \d{4}-\d\d-\d\d)?)[,.])?",
             text,
             flags=re.MULTILINE,
         )
-        if mark:
-            of = f", of {mark[2]}" if mark[2] else ""
-            lines.append(f"> **{mark[1]}**: the numbers of [{name}]({name}.md){of}.")
+        sections = text.count("<!-- section: ")
+        which = f"{len(found)} of {sections} studies of " if sections else ""
+        for mark in dict.fromkeys(said for said, _ in found):
+            dates = dict.fromkeys(date for said, date in found if said == mark and date)
+            of = f", of {', '.join(dates)}" if dates else ""
+            lines.append(f"> **{mark}**: the numbers of {which}[{name}]({name}.md){of}.")
     return (
         "\n>\n".join(lines)
         if lines

@@ -1,4 +1,4 @@
-"""Write docs/results.md, and its figures, from finished studies: nothing on the page is typed by hand.
+"""Write sections of docs/results.md, and their figures, from finished studies: nothing on the page is typed by hand.
 
     concord study configs/studies/mushroom.yaml            # to runs/mushroom; and others
     python benchmarks/results.py runs/mushroom runs/goemotions [--page docs/results.md]
@@ -13,14 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from concord import __version__
-from concord.files import write_text
 from concord.study import METRIC_WORDS, VERDICT_WORDS, Outcome
-from page import TESTED, UNTESTED, plain
+from page import TESTED, UNTESTED, plain, write_section
 from page import table as markdown
 
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
@@ -30,27 +27,16 @@ COLOURS = {"superior": "#1b7837", "inferior": "#b2182b", "non-inferior": "#4d4d4
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the page."""
+    """Write a section for each study; others of the page stay."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument(
         "studies", nargs="+", type=Path, help="folders of finished studies, or of several of them"
     )
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args(arguments)
-    lines = [
-        "# Results of the case studies",
-        "",
-        f"`python benchmarks/results.py`, {datetime.now(UTC):%Y-%m-%d}, version {__version__}. Differences are in "
-        "points (x100), paired over seeds, with intervals; verdicts are corrected within each regime. A regime "
-        "whose name ends in shuffled has a table with its rows exchanged: a control.",
-        "",
-        "Each study is one command of [the case studies](case-studies.md), with `--seeds` where fewer than five are named; a "
-        "study that is not here has not been run. In figures green is better, red worse, dark grey not worse, light grey undecided.",
-    ]
     for folder in studies_in(options.studies):
-        lines += ["", *section(folder, options.page.parent / "figures")]
-    options.page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(options.page, "\n".join(lines) + "\n")
+        title, body = section(folder, options.page.parent / "figures")
+        write_section(f"study-{folder.resolve().name}", title, body, options.page)
     print(f"wrote {options.page}")
 
 
@@ -63,8 +49,8 @@ def studies_in(folders: Sequence[Path]) -> list[Path]:
     return found
 
 
-def section(folder: Path, figures: Path) -> list[str]:
-    """What the page says of a study; its figure is written.
+def section(folder: Path, figures: Path) -> tuple[str, str]:
+    """Heading of a study, and what the page says of it; its figure is written.
 
     Raises:
         SystemExit: A study of one seed, or one that was not compared with single-task networks.
@@ -78,9 +64,7 @@ def section(folder: Path, figures: Path) -> list[str]:
     name = folder.resolve().name
     figures.mkdir(parents=True, exist_ok=True)
     draw(verdicts, figures / f"{name}.svg")
-    return [
-        f"## {summary['title']}",
-        "",
+    lines = [
         f"{len(summary['seeds'])} seeds{_environment(folder)}. {summary['sentence']}",
         "",
         *harm(verdicts, len(summary["seeds"])),
@@ -89,6 +73,7 @@ def section(folder: Path, figures: Path) -> list[str]:
         "",
         table(summary, verdicts),
     ]
+    return summary["title"], "\n".join(lines)
 
 
 def harm(verdicts: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:

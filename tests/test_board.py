@@ -69,7 +69,7 @@ def test_a_tiny_board_is_run_once_and_written(benchmark, tmp_path, capsys):
     }  # fmt: skip
     every = pl.read_parquet(tmp_path / "docs" / "tables" / "board.parquet")
     assert set(every["condition"]) == {"single-task", "uncoupled", "paper", "logistic"}
-    assert findings.facts_of("results", out, tmp_path / "docs") == {
+    assert findings.facts_of("study-digits", out, tmp_path / "docs") == {
         "auto": {},
         "controls": {},
         "untested": ["digits"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -765,8 +766,23 @@ def test_parts_fit_two_hours_and_name_what_there_is(command: Any) -> None:
         assert words[0] in ("python", "concord")
         assert words[0] == "concord" or (BENCHMARKS / words[1]).is_file(), words[1]
         assert "{run}" in " ".join(words)
-    quick = {page.name for page in pages for part in page.parts if part.quick}
-    assert quick == {page.name for page in pages}, "each page is written in small, too"
+    quick = {page.file for page in pages for part in page.parts if part.quick}
+    assert quick == {page.file for page in pages}, "each file is written in small, too"
+    drawn = {page.name for page in pages if not any(part.quick for part in page.parts)}
+    assert all(name.startswith("study-") for name in drawn), "of case studies one stands for all"
+
+
+def test_the_name_of_a_file_is_all_its_parts(command: Any) -> None:
+    pages = command.evidence_parts.PAGES
+    chosen = command.evidence._chosen(["results"], pages, argparse.ArgumentParser())
+    assert {part.name for _, part in chosen} == {part.name for part in pages_parts(pages, "results.md")}
+    assert len(chosen) > 5
+    one = command.evidence._chosen(["written-tables", "study-faces"], pages, argparse.ArgumentParser())
+    assert {part.name for _, part in one} == {"written-tables", "study-faces"}
+
+
+def pages_parts(pages: Any, file: str) -> list[Any]:
+    return [part for page in pages if page.file == file for part in page.parts]
 
 
 def test_every_measured_page_of_the_documentation_is_marked(command: Any) -> None:
@@ -856,7 +872,8 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
         "board": {**made, "rooms": {}, "facts": board},
         "safety": {**made, "quick": True, "machines": [chip], "facts": safety},
         "guard-level": {**made, "facts": level},
-        "results": {**made, "partly": ["x"], "facts": results},
+        "study-faces": {**made, "partly": ["x"], "facts": results},
+        "study-mushroom": {**made, "facts": {"auto": {"v": [1, 0, 3]}, "controls": {}, "untested": []}},
         "side-by-side": {**made, "facts": steps},
         "libmtl": {**made, "facts": {"against": {"libmtl-EW": [4, 1.5]}}},
     }
@@ -884,20 +901,20 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
     assert "| libmtl-EW | 4 | +1.5 |" in text
     assert "in 1 of 9 blocks" in text
     assert "b (class, +2.0), of 2 packs and tasks that were tested" in text
-    assert "worse than single-task networks in 2 of 7 comparisons, in 1 of 2 studies (t 2)" in text
+    assert "worse than single-task networks in 2 of 10 comparisons, in 1 of 3 studies (t 2)" in text
     assert (
         "shuffled table: `auto` is shown to be worse than single-task networks in 1 of 4 comparisons" in text
     )
     assert "fewer than 3 seeds, not tested: u" in text
     assert "as much as 6.5 pairs of single-task models do where a task is scarce" in text
     assert "<= 1.1: **missed**" in text
-    named = ("method", "board", "safety", "results")
+    named = ("method", "board", "safety", "study faces")
     line = {name: next(x for x in text.splitlines() if x.startswith(f"- [{name}]")) for name in named}
     assert (
         "by today's code (2026-01-01, code abc, on Chip, 2 cores, Python 3.12, torch 2.10)" in line["method"]
     )
     assert "on Chip, 2 cores" in line["safety"]
-    assert "1 of its parts in part" in line["results"]
+    assert "1 of its parts in part" in line["study faces"]
     records["board"]["partly"] = ["y"]
     command.evidence_page.write(tmp_path, records, pages, now, "RUN")
     text = (tmp_path / "evidence.md").read_text()

@@ -224,7 +224,7 @@ def test_findings_of_studies_keep_controls_apart(script: Callable[[str], Any], t
         (tmp_path / name).mkdir()
         told = {"seeds": list(range(seeds)), "verdicts": rows}
         (tmp_path / name / "summary.json").write_text(json.dumps(told))
-    found = script("findings").facts_of("results", tmp_path, tmp_path)
+    found = script("findings").facts_of("study-a", tmp_path, tmp_path)
     assert found == {"auto": {"a": [1, 0, 2]}, "controls": {"a": [0, 1, 1]}, "untested": ["b"]}
 
 
