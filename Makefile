@@ -11,6 +11,8 @@ help: ## show this list
 
 # pip would compile every module of every package, for a minute; Python compiles those that are imported.
 PIP_INSTALL := pip install -q --disable-pip-version-check --no-compile
+# It does so once if it may keep what it compiled, and in every process anew where a machine says that it may not.
+unexport PYTHONDONTWRITEBYTECODE
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
