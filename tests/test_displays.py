@@ -56,6 +56,29 @@ def fitted():
     return model.fit(X, y), X, y
 
 
+def test_dollar_signs_in_names_make_no_formula(axes):
+    pets = cc.MulticlassTask("$a^$", ["a $_$ b", "$10k-$20k"])
+    relation = cc.Relation(pets, cc.MultilabelTask("$_$", ["$^$"]), [[0.5], [0.1]])
+    figures = [axes.figure, Figure(), Figure()]
+    cc.RelationDisplay.from_relation(relation, ax=axes)
+    shown = cc.CalibrationDisplay.from_predictions(
+        pets, [0, 1], [[0.9, 0.1], [0.2, 0.8]], ax=figures[1].subplots()
+    )
+    row = {"regime": "$^$", "task": "$a^$", "condition": "$_$", "baseline": "single-task"}
+    row |= {"difference": 2.5, "low": 0.5, "high": 4.5, "verdict": "superior"}
+    cc.VerdictDisplay.from_verdicts([row], ax=figures[2].subplots())
+    for figure in figures:
+        figure.canvas.draw()  # a formula that is none would raise
+    assert shown.ax_.get_legend().get_texts()[1].get_text().startswith("$a^$ (error")
+
+
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend(axes):
+    cc.CalibrationDisplay.from_predictions(
+        cc.MulticlassTask("_kind", ["a", "b"]), [0, 1], [[0.9, 0.1], [0.2, 0.8]], ax=axes
+    )
+    assert any("_kind" in text.get_text() for text in axes.get_legend().get_texts())
+
+
 class TestRelation:
     def test_cells_names_and_gaps(self, axes):
         display = cc.RelationDisplay.from_relation(RELATION, ax=axes)

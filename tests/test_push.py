@@ -214,6 +214,7 @@ def test_a_branch_and_a_token(fake: FakeHub, model: Path) -> None:
     assert fake.commits[0]["revision"] == "v2"
     assert set(fake.files["me/pets"]) == {".gitattributes"}
     assert "config.json" in fake.files["me/pets@v2"]
+    assert b'"me/pets", download=True, revision="v2")' in fake.files["me/pets@v2"]["README.md"]
     assert fake.tokens == ["secret"]
 
 

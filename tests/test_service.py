@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import shutil
@@ -20,7 +21,7 @@ from PIL import Image
 
 import concord as cc
 from asserts import raises
-from concord.deploy import Service, export_folder
+from concord.deploy import Service, export_folder, from_pretrained
 from concord.errors import CheckpointError, ConfigError, UnknownNameError
 from concord.runs import train
 from config_worlds import SIDE, config_of, world
@@ -216,6 +217,22 @@ def test_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("it was decoded"))
     (answer,) = Service(folders("images")).answers([content.getvalue()])
     assert "9000 x 9000 pixels are more than max_pixels" in answer["error"]
+
+
+@pytest.mark.parametrize("name", ["disagreement", "error"])
+def test_a_task_that_answers_could_not_tell_from_a_key_is_refused(
+    name: str, folders: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from concord.deploy import service
+
+    def renamed(*given: Any, **options: Any) -> Any:
+        model = from_pretrained(*given, **options)
+        first = cc.MulticlassTask(name, model.tasks[0].outputs)
+        return dataclasses.replace(model, tasks=(first, *model.tasks[1:]))
+
+    monkeypatch.setattr(service, "from_pretrained", renamed)
+    with raises(ConfigError, f"task {name!r} has the name of a key"):
+        Service(folders("features"))
 
 
 def test_a_folder_without_preprocessing_is_refused_at_the_start(folders: Any, tmp_path: Path) -> None:

@@ -75,6 +75,19 @@ def test_what_differs_too_much_is_not_written(run: Run, tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["run.json", "config.json", "README.md", "model.safetensors"])
+def test_what_is_no_model_is_not_written_over(run: Run, tmp_path: Path, name: str):
+    (tmp_path / name).write_text('{"plan": 1}')
+    for _ in range(2):
+        found = CliRunner().invoke(app, ["export", str(run.folder), "--hub", str(tmp_path)])
+        assert isinstance(found.exception, ConfigError), found.output
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {name: '{"plan": 1}'}
+    before = {path: path.read_bytes() for path in run.folder.iterdir() if path.is_file()}
+    found = CliRunner().invoke(app, ["export", str(run.folder), "--hub", str(run.folder)])
+    assert "is the folder of a training" in str(found.exception)
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_a_folder_for_the_hub(run: Run, tmp_path: Path):
     assert "from_pretrained" in call(str(run.folder), "--hub", str(tmp_path / "hub"), "--license", "cc0-1.0")
     found = from_pretrained(tmp_path / "hub")

@@ -98,6 +98,9 @@ def test_the_report_has_a_table_of_them(out):
     (out / "environment.json").write_text("{}")
     text = write_report(out).read_text()
     assert "At thresholds of their own" in text
+    own = text.split('id="table-thresholds"')[1].split("</figure>")[0]
+    assert "<tr" in own
+    assert "data-condition" not in own, "results.csv does not hold what its numbers are made of"
 
 
 def test_a_record_of_other_thresholds_is_refused(out, tmp_path):

@@ -24,6 +24,7 @@ from concord.data import BOX
 from concord.decoding import Decoders, JointDecoder, checked_thresholds
 from concord.deploy.preprocessing import Preprocessing, preprocessing_of
 from concord.errors import CheckpointError, ConcordError, ConfigError
+from concord.files import read_json
 from concord.hub import PLACE, README, Card, fenced, located, model_card
 from concord.networks import MultiTaskNetwork, TaskwiseNetwork, seeded, tasks_of_part, usual_torch
 from concord.relations import Relation, relation_of, relation_record, task_of, task_record
@@ -288,7 +289,8 @@ def save_pretrained(
     Raises:
         CheckpointError: The folder cannot be written.
         ConfigError: A named trunk of a network that is more than a trunk with heads; a preprocessing that
-            makes other inputs than the network takes; a model card there that was edited.
+            makes other inputs than the network takes; a model card there that was edited; files there of
+            the same names that are no model's.
         NotFittedError: A joint decoder without strengths.
         ShapeError: Thresholds of other tasks, or of another number of classes or labels.
         RangeError: Thresholds outside [0, 1], or 0 of a class.
@@ -307,6 +309,8 @@ def save_pretrained(
         preprocessing.check(example, normalization, None if trunk is None else trunk.tokenize)
     card = card or Card()
     folder = Path(folder)
+    tokenizer = {} if trunk is None else tokenizer_files(trunk.tokenize)
+    _check_foreign(folder, (CONFIG, WEIGHTS_FILE, README, *tokenizer))
     _check_card(folder)
     relations = [*relations, *(d.relation for d in decoders if d.relation not in relations)]
     content: dict[str, Any] = {
@@ -332,9 +336,7 @@ def save_pretrained(
         content["preprocessing"] = preprocessing.record()
     if cuts:
         content["thresholds"] = {name: values.tolist() for name, values in cuts.items()}
-    files = {WEIGHTS_FILE: tensor_bytes(network.state_dict())}
-    if trunk is not None:
-        files |= tokenizer_files(trunk.tokenize)
+    files = {WEIGHTS_FILE: tensor_bytes(network.state_dict()), **tokenizer}
     readme = model_card(
         card,
         tasks,
@@ -347,6 +349,29 @@ def save_pretrained(
     content["card"] = sha256(readme)  # by which an edited one is known
     save_archive(folder, "hub", pack(content)[0], files, uncovered={README: readme})
     return folder
+
+
+def _check_foreign(folder: Path, names: Sequence[str]) -> None:
+    """Refuse to write over what is no model in the hub's manner: a training, a study, a project of somebody.
+
+    A save that was ended leaves whole files of a model and its config, or neither.
+    """
+    if (folder / FORMATS["run"].record).exists():
+        raise ConfigError(
+            f"{folder} is the folder of a training, whose files would be lost; give another folder"
+        )
+    try:
+        config = read_json(folder / CONFIG)
+    except (ConcordError, OSError):
+        config = None
+    library = config.get("library") if isinstance(config, dict) else None
+    if isinstance(library, dict) and library.get("name") == "concord":
+        return
+    for name in names:
+        if (folder / name).exists():
+            raise ConfigError(
+                f"{folder / name} is of no model of this library and is not written over; give another folder"
+            )
 
 
 def _check_card(folder: Path) -> None:

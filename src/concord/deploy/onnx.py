@@ -196,7 +196,7 @@ def export_onnx(
     seed: int = 0,
     sample: Sampler | None = None,
 ) -> Exported:
-    """Write a network as an ONNX file with named inputs and outputs and a dynamic batch.
+    """Write a network as an ONNX file with named inputs and outputs, for any number of rows from one on.
 
     Outputs are `TASK_probabilities`, with decoders `TASK_decoded`, with thresholds `TASK_predicted` of the
     decoded probabilities: the number of the class (n,), or 1 for each label that is present (n, K). Names of

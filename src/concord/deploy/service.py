@@ -76,6 +76,11 @@ class Service:
                 f"the training of {place} cut pictures out by a table ({plan.region}), which no request "
                 "holds: give such a table to from_pretrained(...).predict"
             )
+        if taken := {task.name for task in self.model.tasks} & {"disagreement", "error"}:
+            raise ConfigError(
+                f"task {min(taken)!r} has the name of a key that answers have beside their tasks; call "
+                "from_pretrained(...).predict"
+            )
         self.kind, self.source = plan.kind, source
         self.model.network.to(device)
 

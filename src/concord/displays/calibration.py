@@ -138,9 +138,12 @@ class CalibrationDisplay:
         if not any(drawn.get_label() == "calibrated" for drawn in axes.lines):
             axes.plot([0, 1], [0, 1], linestyle=":", color="0.4", label="calibrated")
         label = f"{self.task if name is None else name} (error {self.error:.3f})"
+        if label.startswith("_"):  # matplotlib leaves such names out of legends
+            label = f" {label}"
         axes.plot(self.confidence, self.hits, **({"marker": "o", "label": label} | line))
         axes.set(xlabel="confidence", ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        axes.legend(loc="upper left")
+        for text in axes.legend(loc="upper left").get_texts():
+            text.set_parse_math(False)  # two dollar signs in a name make no formula
         return self
 
 

@@ -115,10 +115,17 @@ class RelationDisplay:
         colours, low = ("RdBu_r", -1.0) if self.signed else ("Blues", 0.0)
         image = axes.imshow(self.table, cmap=colours, vmin=low, vmax=1, aspect="auto")
         axes.figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-        axes.set_title(self.title, fontsize=10)
+        # Names are text: two dollar signs would make a formula of what stands between them.
+        axes.set_title(self.title, fontsize=10, parse_math=False)
         step_x, step_y = (-(-len(names) // MOST_NAMES) for names in (self.columns, self.rows))
-        axes.set_xticks(range(0, len(self.columns), step_x), self.columns[::step_x], rotation=90, fontsize=8)
-        axes.set_yticks(range(0, len(self.rows), step_y), self.rows[::step_y], fontsize=8)
+        axes.set_xticks(
+            range(0, len(self.columns), step_x),
+            self.columns[::step_x],
+            rotation=90,
+            fontsize=8,
+            parse_math=False,
+        )
+        axes.set_yticks(range(0, len(self.rows), step_y), self.rows[::step_y], fontsize=8, parse_math=False)
         if self.table.size <= MOST_NUMBERS:
             self._write_numbers(axes)
         if self.framed is not None:

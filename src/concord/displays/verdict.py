@@ -150,7 +150,10 @@ class VerdictDisplay:
                 label="_" if word in told else word,
             )  # fmt: skip
             told.add(word)
-        axes.set_yticks(range(len(self.rows)), [str(row["condition"]) for row in self.rows])
-        axes.set(xlabel="difference in points", title=self.title, ylim=(len(self.rows) - 0.5, -0.5))
+        # Names are text: two dollar signs would make a formula of what stands between them.
+        names = [str(row["condition"]) for row in self.rows]
+        axes.set_yticks(range(len(self.rows)), names, parse_math=False)
+        axes.set_title(self.title, parse_math=False)
+        axes.set(xlabel="difference in points", ylim=(len(self.rows) - 0.5, -0.5))
         axes.legend()
         return self

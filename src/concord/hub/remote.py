@@ -111,7 +111,8 @@ def pushed(
     files: dict[str, Any] = {name: archive.folder / name for name in names}
     card = readme if readme is not None else _card(archive.folder)
     if card is not None:
-        files[README] = card.replace(PLACE.encode(), f'"{repository}", download=True'.encode())
+        branch = "" if revision is None else f', revision="{revision}"'
+        files[README] = card.replace(PLACE.encode(), f'"{repository}", download=True{branch}'.encode())
     try:
         return _sent(library, files, repository, private, message, revision, token, left)
     except HubError:

@@ -64,7 +64,9 @@ class Listing:
     rows: Sequence[Row]
 
 
-def listing(name: str, title: str, records: Sequence[Mapping[str, Any]], note: str = "") -> Listing:
+def listing(
+    name: str, title: str, records: Sequence[Mapping[str, Any]], note: str = "", *, traced: bool = True
+) -> Listing:
     """Make a table of records; its columns are their keys, in the order they first occur.
 
     Args:
@@ -72,13 +74,14 @@ def listing(name: str, title: str, records: Sequence[Mapping[str, Any]], note: s
         title: Heading.
         records: Rows; a value that is missing or None is a gap.
         note: A sentence below the heading.
+        traced: Whether a row leads to the rows of `results.csv` that its numbers are means of.
     """
     keys = list(dict.fromkeys(key for record in records for key in record))
     columns = [_column(key, [record.get(key) for record in records]) for key in keys]
     rows = [
         Row(
             [_cell(key, record.get(key)) for key in keys],
-            {key: record[key] for key in TRACED if key in record},
+            {key: record[key] for key in TRACED if traced and record.get(key) is not None},
         )
         for record in records
     ]

@@ -42,11 +42,13 @@ def listings(outcome: Outcome) -> list[Listing]:
     worst = [_renamed(row, task="weakest") for row in summary.get("worst_task", [])]
     negative = [{**row, **single} for row in summary.get("negative_transfer", [])]
     delta = [{**_renamed(row, mean="gain"), **single} for row in summary.get("delta_m", [])]
+    cut = _thresholds(summary.get("thresholds", []))
     held = [
         listing("verdicts", "Verdicts", [verdict_record(row) for row in outcome.verdicts], VERDICTS),
         listing("means", "Means over seeds", summary["means"], MEANS),
-        listing("thresholds", "At thresholds of their own", _thresholds(summary.get("thresholds", [])), CUT),
-        listing("worst", "Worst task", worst, WORST),
+        # results.csv holds neither what is cut at other thresholds nor which task was the worst.
+        listing("thresholds", "At thresholds of their own", cut, CUT, traced=False),
+        listing("worst", "Worst task", worst, WORST, traced=False),
         listing("negative", "Negative transfer", negative, NEGATIVE),
         listing("delta", "Relative gain over single task (delta-m)", delta, DELTA),
     ]
