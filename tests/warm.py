@@ -5,7 +5,8 @@ Here one process imports what is heavy, once, and forks for each command: the co
 process, signals, folder, standard streams and exit status, and may be killed. What is about the interpreter
 itself (how it starts, closed streams, processes that it spawns) is tested in a new one.
 
-polars is not among the imports: its threads would not be there after a fork.
+polars, and what of this package imports it, is not among the imports: its threads would not be there after a
+fork.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-HEAVY = "torch scipy.stats sklearn.linear_model lightning_fabric matplotlib.pyplot PIL.Image pydantic jinja2"
+HEAVY = (
+    "torch scipy.stats sklearn.linear_model lightning_fabric matplotlib.pyplot PIL.Image pydantic jinja2 "
+    "concord.cli concord.config concord.networks"
+)
 TRAINING = ["training_problem", "coupling_reference", "lightning_fabric", "sklearn.metrics"]
 """What trainings of tests need, in processes that run a function."""
 SECONDS = 120
