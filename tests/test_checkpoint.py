@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import json
 import math
-import multiprocessing
 import os
 import random
 import shutil
@@ -37,22 +36,15 @@ from training_problem import (
     survive_until,
     survive_until_half_a_file,
 )
+from warm import forked
 
 INDEX = "checkpoint.json"
 
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Any]:
-    """Processes that begin with torch loaded, so that many can be killed in little time."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training_problem", "lightning_fabric"])
-    yield context
-    if before is None:
-        del os.environ["PYTHONPATH"]
-    else:
-        os.environ["PYTHONPATH"] = before
+    with forked() as context:
+        yield context
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def test_a_table_of_what_may_occur_is_calibrated() -> None:
 def test_a_table_right_in_part_is_told_from_a_right_one_and_its_cells_are_named() -> None:
     flipped, named, right = 0, 0, 0
     for seed in range(4):
-        world = labels_world(seed, n=2400, labels=12)
+        world = labels_world(seed, n=1400, labels=12)
         rng = np.random.default_rng(seed)
         wrong = rng.random(world.table.shape) < 0.1
         table = np.where(wrong, 1 - world.table, world.table)

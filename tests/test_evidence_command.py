@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ import polars as pl
 import pytest
 
 from concord.archive.owners import own
+from warm import run_warm
 
 ROOT = Path(__file__).parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -501,24 +503,26 @@ def test_no_part_begins_after_its_time_and_one_that_runs_is_stopped(
 
 
 def test_what_runs_ends_with_the_command_and_goes_on_next_time(oven: Any, command: Any) -> None:
-    fifo, driver = oven.here / "fifo", oven.here / "driver.py"
+    fifo, number = oven.here / "fifo", oven.here / "number"
     os.mkfifo(fifo)
     waits = oven.here / "waits.py"
     waits.write_text(f"import threading\nfile = open({str(fifo)!r}, 'w')\nthreading.Event().wait()\n")
-    driver.write_text(
-        f"import sys\nsys.path.insert(0, {str(BENCHMARKS)!r})\n"
+    driver = (
+        f"import os, sys\nopen({str(number)!r}, 'w').write(str(os.getpid()))\n"
+        f"sys.path.insert(0, {str(BENCHMARKS)!r})\n"
         "import evidence\nfrom evidence_parts import Page, Part\n"
         f"part = Part('bread', ('python {waits} {{run}}',), (), 1)\n"
         "evidence.program([Page('bread', 'baked.md', 'python none', (part,))])\n"
     )
-    words = [sys.executable, str(driver), "run", "--out", str(oven.out), "--docs", str(oven.docs)]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    with fifo.open() as file:  # opened once the part has it open, too
-        process.terminate()
-        assert file.read() == "", "the part is gone, too"
-    _, said = process.communicate()
-    assert process.returncode == 1
-    assert "stopped; the same command goes on" in said
+    words = ["run", "--out", str(oven.out), "--docs", str(oven.docs)]
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(run_warm, driver, words, oven.here, {})
+        with fifo.open() as file:  # opened once the part has it open, too
+            os.kill(int(number.read_text()), signal.SIGTERM)
+            assert file.read() == "", "the part is gone, too"
+        done = running.result()
+    assert done.returncode == 1
+    assert b"stopped; the same command goes on" in done.stderr
     (record,) = oven.out.glob("bread-*.part.json")
     assert json.loads(record.read_text())["sessions"][-1]["end"] == "stopped"
     assert not list(oven.out.rglob("*.claim"))

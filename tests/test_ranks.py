@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from rank_training import (
     train_coupled,
     train_rows,
 )
+from warm import forked
 
 HERE = Path(__file__).parent
 
@@ -38,12 +38,12 @@ def free_port() -> int:
 
 def on_ranks(work: Callable[..., None], folder: Path, port: int) -> None:
     """Run on two ranks of this machine, and see that both end well."""
-    context = multiprocessing.get_context("spawn")
-    ranks = [context.Process(target=work, args=(str(folder), rank, 2, port)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(240)
+    with forked() as context:
+        ranks = [context.Process(target=work, args=(str(folder), rank, 2, port)) for rank in range(2)]
+        for process in ranks:
+            process.start()
+        for process in ranks:
+            process.join(240)
     for process in ranks:
         if process.exitcode is None:
             process.kill()

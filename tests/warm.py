@@ -5,7 +5,8 @@ Here one process imports what is heavy, once, and forks for each command: the co
 process, signals, folder, standard streams and exit status, and may be killed. What is about the interpreter
 itself (how it starts, closed streams, processes that it spawns) is tested in a new one.
 
-polars is not among the imports: its threads would not be there after a fork.
+polars, and what of this package imports it, is not among the imports: its threads would not be there after a
+fork.
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ from __future__ import annotations
 import atexit
 import gc
 import json
+import multiprocessing
 import os
 import signal
 import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-HEAVY = "torch scipy.stats sklearn.linear_model lightning_fabric matplotlib.pyplot PIL.Image pydantic jinja2"
+HEAVY = (
+    "torch scipy.stats sklearn.linear_model lightning_fabric matplotlib.pyplot PIL.Image pydantic jinja2 "
+    "concord.cli concord.config concord.networks"
+)
+TRAINING = ["training_problem", "coupling_reference", "lightning_fabric", "sklearn.metrics"]
+"""What trainings of tests need, in processes that run a function."""
 SECONDS = 120
 """After which a command is ended."""
 
@@ -43,6 +51,20 @@ def _server() -> socket.socket:
     there.close()
     atexit.register(lambda: (here.close(), process.wait()))
     return here
+
+
+@contextmanager
+def forked() -> Iterator[Any]:
+    """A context of multiprocessing whose processes begin with torch loaded, so that many take little time."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), before]))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(TRAINING)
+    yield context
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
 
 
 def run_warm(
@@ -115,6 +137,8 @@ def _run(code: str) -> int:
     try:
         exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
     except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from attack_worlds import command, make_world, told
 
 from concord.archive import Claimant
+from warm import run_warm
 
 CRASH = """
 import os, signal, sys
@@ -80,6 +80,9 @@ COMMANDS = {
 }
 
 
+SAVING = str(Path(__file__).with_name("saving.py"))
+
+
 class Killed:
     """A command, what it leaves when nobody kills it, and what is left when somebody does."""
 
@@ -127,12 +130,9 @@ def test_wherever_it_is_killed(killed):
 
 def killed_saves(what, work, first, every):
     """What is left of saves that were killed: by older model or none, in the order of the operations."""
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("saving.py"), what, work, str(first), str(every)],
-        capture_output=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    # Of the slow ones some take longer than any command may.
+    code = f"import runpy, signal; signal.alarm(0); runpy.run_path({SAVING!r}, run_name='__main__')"
+    done = run_warm(code, [what, str(work), str(first), str(every)], work, {})
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout)
     for before, outcomes in found.items():

@@ -25,6 +25,7 @@ from concord.study.running.one_cell import candidates, run_cell, setting_of
 from concord.study.running.running import cells_of, default_processes, run
 from concord.study.spec import Budget
 from concord.tasks import MulticlassTask, MultilabelTask
+from warm import forked
 
 DIGITS = problem()
 
@@ -34,9 +35,11 @@ def contents(out):
     return (out / "results.csv").read_bytes(), (out / "summary.json").read_text().split('"cost"')[0]
 
 
-def test_one_process_two_processes_and_parts_give_the_same_results(tmp_path):
+def test_one_process_two_processes_and_parts_give_the_same_results(tmp_path, monkeypatch):
     assert run(tiny(), tmp_path / "one") == 0
-    assert run(tiny(), tmp_path / "two", processes=2) == 0
+    with forked() as context:  # processes that are spawned would import torch one after the other
+        monkeypatch.setattr(engines, "get_context", lambda _: context)
+        assert run(tiny(), tmp_path / "two", processes=2) == 0
     assert run(tiny(), tmp_path / "parts", array=(1, 2)) == 3
     assert run(tiny(), tmp_path / "parts", array=(0, 2)) == 0
     one = contents(tmp_path / "one")
