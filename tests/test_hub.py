@@ -312,3 +312,10 @@ def test_names_of_the_hub_are_fetched_only_when_asked(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with raises(MissingExtraError, r"pip install concord-mtl[hub]"):
         from_pretrained("somebody/model")
+
+
+def test_what_an_ended_save_leaves_is_called_as_it_is_written() -> None:
+    from concord.archive import folders
+    from concord.deploy import hub
+
+    assert set(hub.ENDED) == {folders.STAGED, folders.SAVED}

@@ -163,8 +163,10 @@ def survive_plainly(folder: str) -> None:
 def survive_in_limits(folder: str, steps: int, bytes_a_file: int) -> None:
     """Train where no file may grow beyond a size; say how it ended."""
     import resource
+    import sys
 
     torch.set_num_threads(1)
+    sys.dont_write_bytecode = True  # or modules that are first imported here stay cut off for all
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, bytes_a_file))
     _say(folder, steps)
 

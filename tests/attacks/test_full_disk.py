@@ -14,7 +14,8 @@ from concord.errors import CheckpointError, OutputError
 from concord.files import whole
 
 FULL = """
-import resource, signal
+import resource, signal, sys
+sys.dont_write_bytecode = True  # or modules that are first imported here stay cut off for all
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (16, 16))
 """

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 
 CONFIG = FORMATS["hub"].record
+ENDED = (".saving.tmp", ".saved.tmp")
+"""What a save that was ended leaves in its folder (`concord.archive`): the next one begins anew."""
 
 
 @dataclass(frozen=True)
@@ -352,14 +354,13 @@ def save_pretrained(
 
 
 def _check_foreign(folder: Path, names: Sequence[str]) -> None:
-    """Refuse to write over what is no model in the hub's manner: a training, a study, a project of somebody.
-
-    A save that was ended leaves whole files of a model and its config, or neither.
-    """
+    """Refuse to write over what is no model in the hub's manner: a training, a study, a project."""
     if (folder / FORMATS["run"].record).exists():
         raise ConfigError(
             f"{folder} is the folder of a training, whose files would be lost; give another folder"
         )
+    if any((folder / name).exists() for name in ENDED):
+        return
     try:
         config = read_json(folder / CONFIG)
     except (ConcordError, OSError):
