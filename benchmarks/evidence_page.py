@@ -267,12 +267,12 @@ def _level(facts: Facts | None) -> list[str]:
     def between(shares: Sequence[float]) -> str:
         return " to ".join(dict.fromkeys(f"{100 * share:.1f} %" for share in shares))
 
-    found = "; ".join(f"{where}: {between(shares)}" for where, shares in facts["power"].items())
+    found = "; ".join(f"{where}: {between(shares)}" for where, *shares in facts["power"])
     return [
         "",
         f"The guard's test, simulated at a level of {100 * facts['alpha']:g} % ({facts['draws']} draws a world): candidates that are as "
         f"good as the start, the hardest case without harm, take its place in {between(facts['joint'])} of draws; each tested by "
-        f"itself, without a level over all, in {between(facts['each'])}. Better ones, whose noise is 15 % less, are found in: {found}.",
+        f"itself, without a level over all, in {between(facts['each'])}. Better ones, whose noise is {100 * facts['less']:g} % less, are found in: {found}.",
     ]
 
 

@@ -365,6 +365,8 @@ def worlds_facts(folder: Path, docs: Path) -> Facts:
 
 def level_facts(folder: Path, docs: Path) -> Facts:
     """Lowest and highest share of draws in which a candidate takes the start's place: by rule, and by world for power."""
+    from guard_level import NOISE
+
     held = [(key, value) for key, value in Held(folder / "guard-level.jsonl").all() if "world" in key]
     if not held:
         return {}
@@ -382,7 +384,8 @@ def level_facts(folder: Path, docs: Path) -> Facts:
         "alpha": held[0][0]["alpha"],
         "draws": held[0][0]["draws"],
         **{rule: [min(found), max(found)] for rule, found in shares.items()},
-        "power": {where: [min(found), max(found)] for where, found in power.items()},
+        "less": round(1 - NOISE["better"], 2),
+        "power": [[where, min(found), max(found)] for where, found in power.items()],
     }
 
 

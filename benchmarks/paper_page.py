@@ -180,9 +180,10 @@ def _whence(texts: dict[str, str]) -> str:
             flags=re.MULTILINE,
         )
         sections = text.count("<!-- section: ")
-        which = f"{len(found)} of {sections} studies of " if sections else ""
         for mark in dict.fromkeys(said for said, _ in found):
-            dates = dict.fromkeys(date for said, date in found if said == mark and date)
+            own = [date for said, date in found if said == mark]
+            which = f"{len(own)} of {sections} studies of " if sections else ""
+            dates = dict.fromkeys(filter(None, own))
             of = f", of {', '.join(dates)}" if dates else ""
             lines.append(f"> **{mark}**: the numbers of {which}[{name}]({name}.md){of}.")
     return (

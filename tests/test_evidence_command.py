@@ -866,7 +866,7 @@ def test_findings_are_told_from_the_records(command: Any, tmp_path: Path) -> Non
     safety = {"odd": [["faces", "auto", "-1.0"]], "ordinary": [["digits", "auto", "+1.0"]], "seeds": [8]}
     level = {
         "alpha": 0.05, "draws": 500, "joint": [0.01, 0.064], "each": [0.04, 0.25],
-        "power": {"200 rows in 10 groups": [0.25, 0.5], "2,000 rows": [1.0, 1.0]},
+        "less": 0.15, "power": [["200 rows in 10 groups", 0.25, 0.5], ["2,000 rows", 1.0, 1.0]],
     }  # fmt: skip
     results = {"auto": {"s": [1, 0, 4], "t": [0, 2, 3]}, "controls": {"s": [0, 1, 4]}, "untested": ["u"]}
     steps = {"lines": [["a step", "1.2 x", "<= 1.1: **missed**"]]}

@@ -211,7 +211,7 @@ def test_findings_of_a_simulated_guard_are_its_errors_and_its_power(
         held.once({**world, **settings}, lambda joint=joint: {"each": 2 * joint, "joint": joint})
     assert script("findings").facts_of("guard-level", tmp_path, tmp_path) == {
         **settings, "joint": [0.01, 0.06], "each": [0.02, 0.12],
-        "power": {"2,000 rows": [0.9, 0.9], "200 rows in 10 groups": [0.2, 0.3]},
+        "less": 0.15, "power": [["2,000 rows", 0.9, 0.9], ["200 rows in 10 groups", 0.2, 0.3]],
     }  # fmt: skip
 
 

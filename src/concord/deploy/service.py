@@ -48,8 +48,8 @@ class Service:
 
     Raises:
         CheckpointError: As `from_pretrained`; or a folder that does not say how inputs are made.
-        ConfigError: Several kinds of inputs and no source; or a training that cut pictures out by a table,
-            which no request holds.
+        ConfigError: Several kinds of inputs and no source; a training that cut pictures out by a table,
+            which no request holds; or a task called as a key of answers is, `disagreement` or `error`.
         UnknownNameError: No such source.
         ConcordError: As `from_pretrained`.
     """

@@ -117,7 +117,7 @@ def _parts_across(studies: Mapping[str, Outcome]) -> dict[str, Any]:
             for name, outcome in studies.items()
         ],
         "margin": margin_of(studies),
-        "level": levels_of(studies),
+        "levels": levels_of(studies),
         "tallies": tallies(studies),
         "pictures": pictures_across(studies),
         "listings": listings_across(studies),
