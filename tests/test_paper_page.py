@@ -238,3 +238,14 @@ def test_what_a_page_does_not_have_is_left_out(benchmark: Any, docs: Path) -> No
 def test_a_folder_without_the_page_stays_as_it_is(benchmark: Any, tmp_path: Path) -> None:
     benchmark.main(["--docs", str(tmp_path)])
     assert not list(tmp_path.iterdir())
+
+
+def test_sections_are_counted_by_their_mark(benchmark: Any) -> None:
+    stale = "> **Not run again yet.** Made by version 0 (code a), 2030-01-0{}, on a chip. Since then."
+    marks = [stale.format(1), stale.format(2), "> **Of unknown code.** No record tells.", "*Made by 0.*"]
+    text = "\n".join(f"<!-- section: {i} -->\n## {i}\n\n{mark}\n" for i, mark in enumerate(marks))
+    page = "studies of [results](results.md)"
+    assert benchmark._whence({"results": text}).split("\n>\n") == [
+        f"> **Not run again yet**: the numbers of 2 of 4 {page}, of 2030-01-01, 2030-01-02.",
+        f"> **Of unknown code**: the numbers of 1 of 4 {page}.",
+    ]
