@@ -72,11 +72,12 @@ class Part:
         return code.reached([*scripts, *named, *self.files])
 
     def version(self, quick: bool = False, code: origin.Code | None = None) -> dict[str, str]:
-        """Digests of all code that its numbers rest on: the package by room, and its commands, scripts, plans."""
+        """Digests of all code that its numbers rest on: the package by room, rivals by name, and its own files."""
         code = code or origin.Code()
-        own = json.dumps([self.commands(quick), code.digest(self.reached(code, quick))])
+        reached = self.reached(code, quick)
+        own = json.dumps([self.commands(quick), code.digest(reached)])
         own = hashlib.sha256(own.encode()).hexdigest()[:12]
-        return {**code.rooms(self.less), self.key: own}
+        return {**code.rooms(self.less), **code.rivals(reached), self.key: own}
 
 
 @dataclass(frozen=True)

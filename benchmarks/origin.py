@@ -30,6 +30,9 @@ LESS = (
 )  # fmt: skip
 """Rooms of `src/concord` that move no number but the time of a start: what is typed, shown, served and sent."""
 
+RIVALS = "study/peers"
+"""The room of what studies compare with, each a module that a condition of its name loads."""
+
 WRITERS = ("board_page", "findings", "held", "marks", "method_page", "origin", "page", "search_table")
 """Scripts that keep and show numbers and measure none: they run again with every page that is written."""
 
@@ -88,14 +91,31 @@ class Code:
         return found.hexdigest()[:12]
 
     def rooms(self, less: Collection[str] = LESS) -> dict[str, str]:
-        """A digest of each room of the package but some, by its name; a room of studies by itself."""
+        """A digest of each room of the package but some, by its name; a room of studies by itself, but for rivals."""
         if self._rooms is None:
             rooms: dict[str, list[str]] = {}
             for name in self._package():
                 parts = Path(name).with_suffix("").parts[2:]
                 rooms.setdefault("/".join(parts[: 2 if parts[0] == "study" else 1]), []).append(name)
-            self._rooms = {room: self.digest(names) for room, names in rooms.items()}
+            self._rooms = {room: self.digest(names) for room, names in rooms.items() if room != RIVALS}
         return {room: value for room, value in self._rooms.items() if room not in less}
+
+    def rivals(self, names: Iterable[str]) -> dict[str, str]:
+        """A digest of each rival that files name, with what rivals share; of all where they ask for every condition."""
+        own = [name for name in self._package() if name.startswith(f"src/concord/{RIVALS}/")]
+        shared = [name for name in own if Path(name).name.startswith("_")]
+        texts = [
+            code_of(text) if name.endswith(".py") else text for name in names if (text := self.read(name))
+        ]
+        named = {
+            word.replace("-", "_") for text in texts for word in re.findall(r"[a-z]+(?:[_-][a-z]+)*", text)
+        }
+        every = "condition_names" in named
+        return {
+            f"{RIVALS}/{Path(name).stem}": self.digest([name, *shared])
+            for name in own
+            if name not in shared and (every or Path(name).stem in named)
+        }
 
     def _package(self) -> list[str]:
         if self._held is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pkgutil
 import re
 import select
 import shutil
@@ -552,13 +553,16 @@ def test_words_about_code_are_no_code(command: Any) -> None:
 
 
 def test_the_whole_package_counts_but_what_moves_no_number(command: Any, tmp_path: Path) -> None:
-    package = ("__init__", "losses/a", "metrics", "study/plan", "study/peers/a", "study/pages/a", "cli/a")
+    package = (
+        *("__init__", "losses/a", "metrics", "study/plan", "study/pages/a", "cli/a"),
+        *(f"study/peers/{name}" for name in ("_shared", "far_away", "other")),
+    )
     files = {f"src/concord/{name}.py": "x = 1" for name in package} | {
         "src/concord/relations/t.csv": "1",
         "benchmarks/bake.py": "from page import table\ndef one():\n    import oven",
         "benchmarks/page.py": "x = 1",
         "benchmarks/oven.py": "x = 1",
-        "configs/studies/a.yaml": "config: ../b.yaml",
+        "configs/studies/a.yaml": "config: ../b.yaml\nconditions: [far-away]",
         "configs/b.yaml": "rows: 1",
         "examples/tables/a.csv": "1",
     }
@@ -573,11 +577,11 @@ def test_the_whole_package_counts_but_what_moves_no_number(command: Any, tmp_pat
         return dict(part.version(code=command.origin.Code(root=tmp_path)))
 
     before = version()
-    assert set(before) == {"losses", "metrics", "study/plan", "study/peers", "relations", "part a"}
+    assert set(before) == {"losses", "metrics", "study/plan", "study/peers/far_away", "relations", "part a"}
     own = ("benchmarks/bake.py", "benchmarks/oven.py", "configs/studies/a.yaml", "configs/b.yaml")
     none = (
         "benchmarks/page.py",
-        *(f"src/concord/{name}.py" for name in ("cli/a", "study/pages/a", "__init__")),
+        *(f"src/concord/{name}.py" for name in ("cli/a", "study/pages/a", "study/peers/other", "__init__")),
     )
     told = (
         {key: ["part a"] for key in (*own, "examples/tables/a.csv")}
@@ -585,7 +589,8 @@ def test_the_whole_package_counts_but_what_moves_no_number(command: Any, tmp_pat
         | {
             "src/concord/losses/a.py": ["losses"],
             "src/concord/metrics.py": ["metrics"],
-            "src/concord/study/peers/a.py": ["study/peers"],
+            "src/concord/study/peers/far_away.py": ["study/peers/far_away"],
+            "src/concord/study/peers/_shared.py": ["study/peers/far_away"],
             "src/concord/relations/t.csv": ["relations"],
         }
     )
@@ -624,6 +629,28 @@ def test_every_part_rests_on_what_it_is_run_by(command: Any) -> None:
     assert "cli" in parts["start"].version(code=code)
     targets = command.evidence_parts.TARGETS
     assert all(f"examples/tables/{pack}.csv" in code for pack in targets)
+
+
+def test_a_part_rests_on_the_rivals_that_it_can_load_and_no_others(command: Any) -> None:
+    from concord.study import peers, problems
+
+    code = command.origin.Code()
+    parts = {part.name: part for page in command.evidence_parts.PAGES for part in page.parts}
+
+    def rivals(part: str) -> set[str]:
+        rooms = parts[part].version(code=code)
+        return {room.rpartition("/")[2] for room in rooms if room.startswith("study/peers")}
+
+    every = {module.name for module in pkgutil.iter_modules(peers.__path__) if module.name[0] != "_"}
+    assert rivals("board-digits") == every, "it asks for every condition"
+    assert rivals("study-mushroom") == {"boosting", "extra_trees", "logistic"}
+    assert rivals("libmtl") >= {"dwa", "mgda", "pcgrad", "uncertainty"}
+    assert rivals("study-faces") == rivals("method-digits") == set()
+    # A part's files do not hold the plans that the package has: a rival of theirs would count nowhere.
+    cases = Path(problems.__path__[0]) / "cases"
+    held = [path.relative_to(code.root).as_posix() for path in cases.glob("*.py")]
+    assert len(held) > 2
+    assert not code.rivals(held)
 
 
 def test_a_mark_names_the_rooms_that_have_changed(command: Any) -> None:
