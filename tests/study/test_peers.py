@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -24,12 +25,12 @@ from concord.objective import CoupledObjective
 from concord.relations.relation import Relation
 from concord.study.conditions.base import joined
 from concord.study.conditions.registry import condition, condition_names
+from concord.study.peers import boosting, logistic
 from concord.study.peers._estimators import fit_task, flat
 from concord.study.peers._losses import CombinedGradients, dual_cone_weights, factor
 from concord.study.peers.distillation import mixed_targets
 from concord.study.peers.dwa import DynamicLoss, weights_after
 from concord.study.peers.interval_supervision import IntervalSupervision, bands
-from concord.study.peers.logistic import PENALTIES
 from concord.study.peers.mgda import MGDAObjective, least_norm_weights
 from concord.study.peers.pcgrad import PCGradObjective, projected
 from concord.study.peers.pseudo_labels import sure
@@ -476,19 +477,32 @@ def with_blank_inputs(one):
     return replace(rows, inputs=inputs)
 
 
-def test_the_penalty_is_chosen_on_validation_rows():
-    one = setting(digit=60, segments=80)
-    wanted = max(
-        PENALTIES,
-        key=lambda c: balanced_accuracy(one, fit_task(DIGIT, *digits_of(one), lambda: pipeline(c))),
+def regression(penalty):
+    return make_pipeline(StandardScaler(), LogisticRegression(C=penalty, max_iter=300, random_state=0))
+
+
+def trees(penalty):
+    return HistGradientBoostingClassifier(
+        max_iter=10, early_stopping=False, l2_regularization=penalty, random_state=0
     )
-    expected = fit_task(DIGIT, *digits_of(one), lambda: pipeline(wanted))(flat(TEST))
-    found = condition("logistic").train(one)(TEST)["digit"].numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "penalties", "make"),
+    [
+        ("logistic", {}, logistic.PENALTIES, regression),
+        ("boosting", {"iterations": 10}, boosting.PENALTIES, trees),
+    ],
+)
+def test_the_penalty_is_chosen_on_validation_rows(name, options, penalties, make):
+    one = setting(digit=60, segments=20)
+    wanted = max(
+        penalties,
+        key=lambda c: balanced_accuracy(one, fit_task(DIGIT, *digits_of(one), lambda: make(c))),
+    )
+    expected = fit_task(DIGIT, *digits_of(one), lambda: make(wanted))(flat(TEST))
+    found = condition(name, **options).train(one)(TEST)["digit"].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def pipeline(c):
-    return make_pipeline(StandardScaler(), LogisticRegression(C=c, max_iter=300, random_state=0))
 
 
 def digits_of(one):
