@@ -10,8 +10,8 @@ from concord.study.peers._estimators import Estimators
 PENALTIES = (0.0, 1.0, 10.0)
 """Candidates of the L2 penalty of leaves; validation rows choose one per task.
 
-Without any, scikit-learn's default, steps of many classes at once diverge where some are rare: their leaves have
-next to no curvature.
+Without any, scikit-learn's default, steps of many classes at once diverge where some are rare: their leaves
+have next to no curvature.
 """
 
 
