@@ -5,6 +5,7 @@
     python benchmarks/evidence.py run --budget 120                      # as much as two hours hold
     python benchmarks/evidence.py run --quick                           # that it runs: minutes, pages beside the runs
     python benchmarks/evidence.py keep [PART ...]                       # keep what unfinished parts have, to go on elsewhere
+    python benchmarks/evidence.py again [PART ...] [--cells 3]          # make drawn cells again: parts hold if all come out the same
     python benchmarks/evidence.py pages                                 # write the pages of what has run, however little
     python benchmarks/evidence.py marks                                 # say on every page whether it is of today's code
     python benchmarks/evidence.py adopt method runs/method              # write a page of studies that were run by hand
@@ -21,6 +22,10 @@ which options they were: `run` makes them again.
 
 What a finished part measured is kept beside the pages (`docs/records/PART.tar.xz`, texts alone): another checkout of
 the same code, on a machine that shares no folder with this one, takes it for done and writes pages of it.
+
+`again` is for a change of code that was to move no number: cells that are drawn at random are made again, by today's
+code, and where each is equal to the bit the part counts as of today's code, and its page says how many cells that rests
+on. Networks are trained with the kernels of AVX2, on processors that have AVX-512, too: so two machines can agree.
 
 A page is written once its parts are done, but for those that cannot run: until then the older one stays, which holds
 more. `docs/evidence.json` keeps what made each of them: marks below their headings
@@ -39,13 +44,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import again
 import evidence_page
 import findings
 import kept
@@ -118,7 +125,7 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("list", "run", "keep", "pages", "marks", "adopt"))
+    parser.add_argument("what", choices=("list", "run", "keep", "again", "pages", "marks", "adopt"))
     parser.add_argument(
         "parts",
         nargs="*",
@@ -137,6 +144,15 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         "--docs", type=Path, help="folder of the pages; docs, or with --quick `pages` below --out"
     )
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of a study")
+    parser.add_argument("--cells", type=int, default=3, help="again: how many of each part")
+    parser.add_argument(
+        "--draw", type=int, help="again: the seed that draws them; the number of today unless given"
+    )
+    parser.add_argument(
+        "--native",
+        action="store_true",
+        help="again: with the processor's own kernels, for parts made with such",
+    )
     given = parser.parse_intermixed_args(arguments)  # parts may stand behind options
     out = given.out or Path("runs/evidence-quick" if given.quick else "runs/evidence")
     place = Place(out, given.docs or (out / "pages" if given.quick else DOCS), given.quick)
@@ -163,7 +179,12 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         keep([part for _, part in chosen], place)
         return 0
     place.out.mkdir(parents=True, exist_ok=True)
-    failed = run(chosen, place, given.budget, given.processes) if given.what == "run" else []
+    failed = []
+    if given.what == "run":
+        failed = run(chosen, place, given.budget, given.processes)
+    elif given.what == "again":
+        draw = date.today().toordinal() if given.draw is None else given.draw
+        failed = make_again([part for _, part in chosen], place, given.cells, draw, given.native)
     failed += write_pages(dict.fromkeys(page for page, _ in chosen), place, pages, given.what == "pages")
     if failed:
         print(f"failed: {', '.join(failed)}")
@@ -225,7 +246,7 @@ def restore(part: Part, place: Place) -> None:
     if place.quick or noted.exists():
         return
     record = kept.record_in(path)
-    if not record or record["sessions"][-1]["rooms"] != part.version(place.quick, place.code):
+    if not record or marks.changed({"rooms": of_code(record)}, part.version(place.quick, place.code)):
         return
     place.out.mkdir(parents=True, exist_ok=True)
     claim = Claimant().take(_beside(folder, ".claim"))
@@ -233,6 +254,12 @@ def restore(part: Part, place: Place) -> None:
         with claim:
             if not noted.exists():  # by whoever held the claim a moment ago
                 kept.restore(path, folder, noted)
+
+
+def of_code(record: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of the code that a part's runs are of: that made them or, later, cells of them again."""
+    found: dict[str, str] = (record.get("again") or record["sessions"])[-1]["rooms"]
+    return found
 
 
 def keep(parts: Iterable[Part], place: Place) -> None:
@@ -305,6 +332,9 @@ class Running:
         """Run the commands; False where one failed. Out of time, or left to others, is no failure."""
         if any("{processes}" in step for step in self.steps):
             self.session["machine"]["processes"] = processes
+        kernels = None if self.part.timed else origin.kernels()
+        if kernels is not None:
+            self.session["machine"]["kernels"] = "AVX2"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.tell("begun")
         told, failed = "", False
@@ -312,7 +342,7 @@ class Running:
             for step in self.steps:
                 left = None if end is None else end - time.monotonic()
                 words = words_of(step, self.folder, self.place.docs, processes)
-                status = execute(words, self.log, left, self.goes_on)
+                status = execute(words, self.log, left, self.goes_on, kernels)
                 if status is None:
                     told = "out of time"
                 elif status == LEFT_TO_OTHERS:
@@ -392,6 +422,7 @@ def execute(
     log: Path,
     seconds: float | None = None,
     goes_on: Callable[[], bool] = lambda: True,
+    environment: Mapping[str, str] | None = None,
 ) -> int | None:
     """Run a command with one thread a process, its output at the end of the log.
 
@@ -400,17 +431,22 @@ def execute(
         log: Written to.
         seconds: After which it is stopped.
         goes_on: Asked every minute; it is stopped where it must not.
+        environment: More of it than this process has.
 
     Returns:
         Its status; None where it was stopped.
     """
     paths = [str(origin.ROOT / "src"), os.environ.get("PYTHONPATH", "")]  # the code whose digest is noted
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "CONCORD_DATA": str(DATA.absolute()),
-    }
+    environment = (
+        os.environ
+        | (environment or {})
+        | {
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "CONCORD_DATA": str(DATA.absolute()),
+        }
+    )
     end = math.inf if seconds is None else time.monotonic() + seconds
     if end <= time.monotonic():
         return None
@@ -452,6 +488,102 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
 def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+# -- made again ----------------------------------------------------------------------------------------
+
+
+def make_again(parts: Iterable[Part], place: Place, cells: int, draw: int, native: bool = False) -> list[str]:
+    """Make cells of what parts have kept again, and note where all are the same; names of parts where one is not.
+
+    Args:
+        parts: Which.
+        place: Where.
+        cells: Of each part.
+        draw: The seed that draws them.
+        native: With the processor's own kernels.
+    """
+    failed = []
+    for part in parts:
+        path = kept.path_of(place.docs, part.name)
+        record = kept.record_in(path)
+        told = _never_again(part, record, place, native)
+        if not told:
+            with tempfile.TemporaryDirectory(dir=place.out) as inside:
+                folder = Path(inside) / "runs"
+                kept.restore(path, folder, Path(inside) / "part.json")
+                every = again.names_in(folder)
+                names = again.drawn(every, cells, draw)
+                told, same = _made_again(part, folder, names, place, native)
+                if same:
+                    told = f"{len(names)} of {len(every)} cells are equal to the bit (draw {draw})"
+                    _hold(part, record, folder, place, {"cells": len(names), "of": len(every), "draw": draw})
+                elif names:
+                    failed.append(part.name)
+        print(f"{part.name}: {told}", flush=True)
+    return failed
+
+
+def _hold(part: Part, record: dict[str, Any], folder: Path, place: Place, cells: Mapping[str, int]) -> None:
+    """Note that what a part has kept is what today's code makes, too."""
+    note = {
+        "code": origin.commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": origin.machine(threads=1),
+        "rooms": part.version(place.quick, place.code),
+        **cells,
+    }
+    record = {**record, "again": [*record.get("again", []), note]}
+    kept.keep(record, folder, kept.path_of(place.docs, part.name))
+    noted = _beside(place.folder(part), ".part.json")
+    if noted.exists():
+        write_json(noted, record)
+    restore(part, place)
+
+
+def _never_again(part: Part, record: Mapping[str, Any], place: Place, native: bool) -> str:
+    """Why no cell of a part can be made again here; empty where one can."""
+    if not record:
+        return "nothing of it is kept"
+    if part.timed:
+        return "it measures time, which no run repeats"
+    if of_code(record).get(part.key) != part.version(place.quick, place.code)[part.key]:
+        return "its commands, scripts or plans have changed: it must run"
+    if not native and origin.kernels() is None:
+        return "this processor has no AVX2: with --native the last digits may differ"
+    return part.missing()
+
+
+def _made_again(
+    part: Part, folder: Path, names: Sequence[str], place: Place, native: bool
+) -> tuple[str, bool]:
+    """What is to be said of cells that were made again, and whether all are the same."""
+    if not names:
+        return "it keeps nothing that could be drawn: it must run", False
+    log = place.out / f"{part.name}.again.log"
+    log.unlink(missing_ok=True)
+    environment = {} if native else origin.kernels()
+    runs = [name for name in names if again.is_run(name)]
+    lines = [name for name in names if not again.is_run(name)]
+    found: dict[str, str] = {}
+    failed = False
+    if runs:
+        out = folder.parent / "differ.json"
+        words = [sys.executable, str(HERE / "again.py"), str(folder), "--names", *runs, "--out", str(out)]
+        execute(words, log, environment=environment)
+        failed = not out.exists()
+        found |= {} if failed else json.loads(out.read_text(encoding="utf-8"))
+    if lines and not failed:
+        other = folder.parent / "other"
+        again.thinned(folder, other, lines)
+        steps = (words_of(step, other, place.docs, 1) for step in part.steps)
+        failed = any(execute(words, log, environment=environment) for words in steps)
+        found |= {} if failed else again.compared(folder, other, lines)
+    if failed:
+        return f"failed: {_last_line(log)} ({log})", False
+    differ = [f"{name}: {said}" for name, said in found.items() if said]
+    told = f"{len(differ)} of {len(names)} cells differ; {differ[0]}; it must run" if differ else ""
+    return told, not differ
 
 
 # -- pages ---------------------------------------------------------------------------------------------
@@ -548,9 +680,9 @@ def record_of(parts: Mapping[str, Mapping[str, Any]], quick: bool) -> dict[str, 
     done = [each for each in parts.values() if each["done"]]
     sessions = [session for each in done for session in each["sessions"]]
     rooms: dict[str, str] = {}
-    for session in sessions:
-        rooms |= session["rooms"]
-    record = {
+    for each in done:
+        rooms |= of_code(each)
+    record: dict[str, Any] = {
         "version": sessions[-1]["version"],
         "code": list(dict.fromkeys(session["code"] for session in sessions)),
         "dates": sorted({session["started"][:10] for session in sessions}),
@@ -559,6 +691,16 @@ def record_of(parts: Mapping[str, Mapping[str, Any]], quick: bool) -> dict[str, 
         "rooms": rooms,
         "missing": [name for name, each in parts.items() if not each["done"]],
     }
+    if sampled := {
+        name: each["again"][-1] for name, each in parts.items() if each["done"] and each.get("again")
+    }:
+        record["again"] = {
+            "parts": list(sampled),
+            "cells": sum(each["cells"] for each in sampled.values()),
+            "of": sum(each["of"] for each in sampled.values()),
+            "code": list(dict.fromkeys(each["code"] for each in sampled.values())),
+            "dates": sorted({each["started"][:10] for each in sampled.values()}),
+        }
     return {**record, "quick": True} if quick else record
 
 

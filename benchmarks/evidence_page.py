@@ -64,6 +64,10 @@ class Told:
                 lines.append(
                     f"- {link}: **not run again yet**, {what} of an older version ({dates}{rest}); {run}."
                 )
+            elif told := marks.sampled(record):
+                lines.append(
+                    f"- {link}: it still holds ({dates}{rest}): {told[:1].lower()}{told[1:-1]}; {run}."
+                )
             else:
                 lines.append(f"- {link}: by today's code ({dates}{rest}); {run}.")
         return ["", *lines] if lines else []

@@ -36,6 +36,7 @@ class Part:
         outputs: What the steps leave in the run folder when all is done.
         files: Plans and tables of the checkout that the steps read, besides those that they name.
         less: Rooms of the package that cannot move its numbers.
+        timed: Whether it measures time, which no run repeats; what others measure comes out the same to the bit.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Part:
     outputs: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     less: tuple[str, ...] = origin.LESS
+    timed: bool = False
 
     def commands(self, quick: bool) -> tuple[str, ...]:
         """What is run; nothing where a quick run leaves the part out."""
@@ -322,13 +324,21 @@ def _alone(
     less: tuple[str, ...] = origin.LESS,
     more: Sequence[Part] = (),
     written: str = "",
+    timed: bool = True,
 ) -> Page:
     """A page or section that one script measures, keeps in a file, and writes."""
     command = f"python {script} --out {{run}}/{name}.jsonl"
     page = f"--page {{docs}}/{file}"
     outputs = (f"{name}.jsonl",)
     part = Part(
-        name, (f"{command} {settings}",), (f"{command} {quick}",), minutes, needs, outputs=outputs, less=less
+        name,
+        (f"{command} {settings}",),
+        (f"{command} {quick}",),
+        minutes,
+        needs,
+        outputs=outputs,
+        less=less,
+        timed=timed,
     )
     return Page(
         name,
@@ -342,13 +352,13 @@ def _alone(
 
 AUDIT = _alone(
     "audit", "audit.md", "audit.py", "", "--packs synthetic --regimes few-class --seeds 1 --steps 20", 60,
-    _packs("mushroom", "mnist10k_shape", "goemotions"),
+    _packs("mushroom", "mnist10k_shape", "goemotions"), timed=False,
 )  # fmt: skip
 SAFETY = _alone(
     "safety", "harm.md", "safety.py", "--rows test", "--worlds digits/few-class --seeds 340:341", 20,
-    _packs("clothing_to_fmnist", "mnist10k_shape", "goemotions"),
+    _packs("clothing_to_fmnist", "mnist10k_shape", "goemotions"), timed=False,
 )  # fmt: skip
-LEVEL = _alone("guard-level", "harm.md", "guard_level.py", "--draws 500", "--draws 2", 10)
+LEVEL = _alone("guard-level", "harm.md", "guard_level.py", "--draws 500", "--draws 2", 10, timed=False)
 SCALE = _alone(
     "relation-scale", "relation-scale.md", "relation_scale.py", "", "--quick --only dense", 20,
 )  # fmt: skip
@@ -358,12 +368,13 @@ STEP = _alone(
     "--threads 1 --pairs 2 --loop-pairs 1 --loop-steps 10 --only default", 30,
     written=f"{GIVEN} --only default mlp resnet resnet50 vit --measured",
     more=(Part("step-cost-gpu", (f"python step_cost.py --out {{run}}/step-cost.jsonl {GIVEN} --only resnet50 vit",), (), 8,
-               ("gpu", "package:transformers")),),
+               ("gpu", "package:transformers"), timed=True),),
 )  # fmt: skip
 ROWS = _alone(
     "many-rows", "benchmarks.md", "many_rows.py", "--rows 500 5000 50000", "--rows 200 400 --forms logistic auto --steps 50", 60,
     written="--rows 500 5000 50000 500000 --measured",
-    more=(Part("many-rows-million", ("python many_rows.py --out {run}/many-rows.jsonl --rows 500000 --forms logistic auto",), (), 60),),
+    more=(Part("many-rows-million", ("python many_rows.py --out {run}/many-rows.jsonl --rows 500000 --forms logistic auto",), (), 60,
+               timed=True),),
 )  # fmt: skip
 DATA_PAGE = _alone("data", "benchmarks.md", "data.py", "", "--rows 50000 --images 100 --tiny-files 400", 20)
 SIDE = _alone(

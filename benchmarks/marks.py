@@ -101,7 +101,20 @@ def _made(record: Mapping[str, Any]) -> str:
     dates = sorted(record["dates"])
     when = dates[0] if dates[0] == dates[-1] else f"{dates[0]} to {dates[-1]}"
     places = "; ".join(dict.fromkeys(place(each) for each in record.get("machines", [])))
-    return f"Made by version {record['version']} (code {codes}), {when}{f', on {places}' if places else ''}."
+    made = f"Made by version {record['version']} (code {codes}), {when}{f', on {places}' if places else ''}."
+    return f"{made} {sampled(record)}".strip()
+
+
+def sampled(record: Mapping[str, Any]) -> str:
+    """How many cells were made again by later code, in a sentence; empty where none were."""
+    found = record.get("again")
+    if not found:
+        return ""
+    some = f" of {_some(found['parts'])}" if len(found["parts"]) > 1 else ""
+    return (
+        f"{found['cells']} of {found['of']:,} cells{some}, drawn at random, were made again by code "
+        f"{', '.join(found['code'])}, {found['dates'][-1]}, and are equal to the bit."
+    )
 
 
 def place(machine: Mapping[str, Any]) -> str:
@@ -116,6 +129,8 @@ def place(machine: Mapping[str, Any]) -> str:
         threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
         several = machine.get("processes", 1)
         parts.append(threads if several == 1 else f"{several} processes of {threads} each")
+    if "kernels" in machine:
+        parts.append(f"{machine['kernels']} kernels")
     return ", ".join(parts)
 
 

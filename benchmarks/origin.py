@@ -215,12 +215,36 @@ def machine(threads: int | None = None) -> dict[str, Any]:
     return found if threads is None else {**found, "threads": threads}
 
 
+KERNELS = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+    "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+}
+"""Environment in which torch, oneDNN, OpenBLAS and NumPy compute by AVX2 where a processor has AVX-512, too."""
+
+
+def kernels() -> dict[str, str] | None:
+    """Environment in which this machine computes the bits of all x86-64 processors with AVX2; None where it has none.
+
+    Without it libraries pick what the processor has, and last digits of trained networks differ between processors.
+    """
+    flags = _cpuinfo("flags").split()
+    if "avx2" not in flags:
+        return None
+    return KERNELS if "avx512f" in flags else {}
+
+
 def processor() -> str:
     """The processor's name; the architecture where the system does not tell."""
+    return _cpuinfo("model name") or platform.machine()
+
+
+def _cpuinfo(key: str) -> str:
+    """What Linux says of the first core; empty where it does not."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    return named or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "")
 
 
 def memory() -> int | None:

@@ -1,0 +1,194 @@
+"""Cells of what was measured, drawn at random, made again by the code at hand and compared to the bit.
+
+    python benchmarks/evidence.py again study-mushroom          # what a part has kept; and writes down that it still holds
+    python benchmarks/again.py runs/mushroom --cells 3          # of a folder of studies
+
+A cell is a run of a study (regime, condition, seed), or a line of measurements that are no times. Nothing is rounded:
+what a change of code was not to move must come out the same. Processors with other kernels differ in last digits, and
+networks then go ways of their own: `origin.KERNELS` are the variables by which those with AVX-512 compute as others do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from concord.study import Plan, as_plan, compare, run, write_json
+
+HERE = Path(__file__).resolve().parent
+MACHINE = {"what": "machine"}
+"""The key of a line that says where, and is no measurement."""
+TIMED = ("seconds", "memory")
+"""What a run notes that no other run repeats."""
+
+
+def names_in(folder: Path) -> list[str]:
+    """Every cell below a folder: `STUDY/REGIME~CONDITION~SEED` of studies, `FILE.jsonl KEY` of measurements."""
+    runs = [path for path in folder.rglob("runs/*.json") if (path.parent.parent / "config.json").exists()]
+    studies = [(path.parent.parent / path.stem).relative_to(folder).as_posix() for path in runs]
+    lines = [
+        f"{path.relative_to(folder).as_posix()} {json.dumps(each['key'], sort_keys=True)}"
+        for path in folder.rglob("*.jsonl")
+        for each in _lines(path)
+        if each["key"] != MACHINE
+    ]
+    return sorted([*studies, *lines])
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def drawn(names: Sequence[str], cells: int, draw: int) -> list[str]:
+    """Some of the names, by a seed; of runs as many conditions as there can be."""
+    order = random.Random(draw).sample(sorted(names), len(names))
+    kinds: dict[str, list[str]] = {}
+    for name in order:
+        kinds.setdefault(name.split("~")[1] if "~" in name else "", []).append(name)
+    turns = [name for k in range(len(order)) for group in kinds.values() for name in group[k : k + 1]]
+    return turns[:cells]
+
+
+def is_run(name: str) -> bool:
+    """Whether a cell is a run of a study."""
+    return not name.partition(" ")[0].endswith(".jsonl")
+
+
+# -- runs of studies -----------------------------------------------------------------------------------
+
+
+def differences(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Runs of studies made again: by name what differs first, empty where nothing does."""
+    found = {}
+    for name in names:
+        study, cell = folder / Path(name).parent, Path(name).name
+        before = _leaves(json.loads((study / "runs" / f"{cell}.json").read_text(encoding="utf-8")))
+        before |= _results(study / "results.csv", cell)
+        with tempfile.TemporaryDirectory() as place:
+            plan = _one(_plan(study), cell)
+            run(plan, place)
+            now = _leaves(json.loads((Path(place) / "runs" / f"{cell}.json").read_text(encoding="utf-8")))
+            compare(plan, place)
+            now |= _results(Path(place) / "results.csv", cell)
+        found[name] = first_difference(before, now)
+        print(f"{name}: {found[name] or 'the same'}", flush=True)
+    return found
+
+
+def _plan(study: Path) -> Plan:
+    """The plan that a study's folder holds, which names no folder: problems are those beside this script."""
+    return as_plan({"folder": str(HERE), **json.loads((study / "config.json").read_text(encoding="utf-8"))})
+
+
+def _one(plan: Plan, cell: str) -> Plan:
+    regime, condition, seed = cell.split("~")
+    return plan.model_copy(
+        update={
+            "regimes": [each for each in plan.regimes if each.name == regime],
+            "conditions": [each for each in plan.conditions if each.name == condition],
+            "seeds": [int(seed)],
+        }
+    )
+
+
+def _results(path: Path, cell: str) -> dict[str, Any]:
+    """Test metrics of a run by task and metric, as they are written; none where the study is not finished."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [
+            row for row in csv.DictReader(file) if f"{row['regime']}~{row['condition']}~{row['seed']}" == cell
+        ]
+    return {f"test/{row['task']}/{row['metric']}": row["value"] for row in rows}
+
+
+def _leaves(value: Any, place: str = "") -> dict[str, Any]:
+    """Plain values of nested ones by their place, without what is timed."""
+    if isinstance(value, Mapping):
+        inside: Iterator[tuple[Any, Any]] = ((key, each) for key, each in value.items() if key not in TIMED)
+    elif isinstance(value, list):
+        inside = iter(enumerate(value))
+    else:
+        return {place: value}
+    return {
+        name: leaf
+        for key, each in inside
+        for name, leaf in _leaves(each, f"{place}/{key}".lstrip("/")).items()
+    }
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first value that is not the same, and how many are not; empty where all are."""
+    places = [place for place in {**before, **now} if repr(before.get(place)) != repr(now.get(place))]
+    if not places:
+        return ""
+    first = places[0]
+    more = f", and {len(places) - 1} more of {len(before)}" if places[1:] else ""
+    return f"{first} was {before.get(first)!r}, is {now.get(first)!r}{more}"
+
+
+# -- measurements --------------------------------------------------------------------------------------
+
+
+def thinned(folder: Path, into: Path, names: Sequence[str]) -> None:
+    """A copy of a folder without some of its measurements: the command that made them measures what is missing."""
+    shutil.copytree(folder, into)
+    for path in into.rglob("*.jsonl"):
+        file = path.relative_to(into).as_posix()
+        kept = [
+            line for line in _lines(path) if f"{file} {json.dumps(line['key'], sort_keys=True)}" not in names
+        ]
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
+
+
+def compared(folder: Path, other: Path, names: Sequence[str]) -> dict[str, str]:
+    """Measurements of one folder and of another: by name what differs first, empty where nothing does."""
+    found = {}
+    for name in names:
+        file, _, key = name.partition(" ")
+        before, now = (
+            next(
+                (
+                    _leaves({"value": each["value"]})
+                    for each in _lines(place / file)
+                    if each["key"] == json.loads(key)
+                ),
+                {},
+            )
+            for place in (folder, other)
+        )
+        found[name] = first_difference(before, now)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make runs of studies again; 1 where one differs."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="of studies")
+    parser.add_argument("--cells", type=int, default=3, help="how many")
+    parser.add_argument("--draw", type=int, default=0, help="the seed that draws them")
+    parser.add_argument("--names", nargs="+", help="these, in place of drawn ones")
+    parser.add_argument("--out", type=Path, help="JSON: what differs, by name")
+    given = parser.parse_args(arguments)
+    names = given.names or drawn(
+        [name for name in names_in(given.folder) if is_run(name)], given.cells, given.draw
+    )
+    if not names:
+        parser.error(f"{given.folder} holds no study")
+    found = differences(given.folder, names)
+    if given.out:
+        write_json(given.out, found)
+    return int(any(found.values()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
