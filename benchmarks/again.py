@@ -1,7 +1,7 @@
 """Cells of what was measured, drawn at random, made again by the code at hand and compared to the bit.
 
     python benchmarks/evidence.py again study-mushroom          # what a part has kept; and writes down that it still holds
-    python benchmarks/again.py runs/mushroom --cells 3          # of a folder of studies
+    python benchmarks/again.py runs --cells 3                   # of a folder of studies
 
 A cell is a run of a study (regime, condition, seed), or a line of measurements that are no times. Nothing is rounded:
 what a change of code was not to move must come out the same. Processors with other kernels differ in last digits, and
@@ -46,14 +46,24 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def drawn(names: Sequence[str], cells: int, draw: int) -> list[str]:
-    """Some of the names, by a seed; of runs as many conditions as there can be."""
+LEAST = 3
+"""Cells that are drawn of a part, unless it has more conditions: then one of each."""
+
+
+def drawn(names: Sequence[str], draw: int, cells: int | None = None) -> list[str]:
+    """Some of the names, by a seed; of runs one of each condition first, since code may move some conditions alone.
+
+    Args:
+        names: Of all cells.
+        draw: The seed.
+        cells: How many; unless given one of each condition, and at least `LEAST`.
+    """
     order = random.Random(draw).sample(sorted(names), len(names))
     kinds: dict[str, list[str]] = {}
     for name in order:
-        kinds.setdefault(name.split("~")[1] if "~" in name else "", []).append(name)
+        kinds.setdefault(name.split("~")[1] if is_run(name) else "", []).append(name)
     turns = [name for k in range(len(order)) for group in kinds.values() for name in group[k : k + 1]]
-    return turns[:cells]
+    return turns[: max(LEAST, len(kinds)) if cells is None else cells]
 
 
 def is_run(name: str) -> bool:
@@ -174,13 +184,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="of studies")
-    parser.add_argument("--cells", type=int, default=3, help="how many")
+    parser.add_argument("--cells", type=int, help="how many; one of each condition unless given")
     parser.add_argument("--draw", type=int, default=0, help="the seed that draws them")
     parser.add_argument("--names", nargs="+", help="these, in place of drawn ones")
     parser.add_argument("--out", type=Path, help="JSON: what differs, by name")
     given = parser.parse_args(arguments)
     names = given.names or drawn(
-        [name for name in names_in(given.folder) if is_run(name)], given.cells, given.draw
+        [name for name in names_in(given.folder) if is_run(name)], given.draw, given.cells
     )
     if not names:
         parser.error(f"{given.folder} holds no study")

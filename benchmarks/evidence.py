@@ -144,7 +144,9 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
         "--docs", type=Path, help="folder of the pages; docs, or with --quick `pages` below --out"
     )
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of a study")
-    parser.add_argument("--cells", type=int, default=3, help="again: how many of each part")
+    parser.add_argument(
+        "--cells", type=int, help="again: how many of each part; one of each condition unless given"
+    )
     parser.add_argument(
         "--draw", type=int, help="again: the seed that draws them; the number of today unless given"
     )
@@ -493,13 +495,15 @@ def _last_line(log: Path) -> str:
 # -- made again ----------------------------------------------------------------------------------------
 
 
-def make_again(parts: Iterable[Part], place: Place, cells: int, draw: int, native: bool = False) -> list[str]:
+def make_again(
+    parts: Iterable[Part], place: Place, cells: int | None, draw: int, native: bool = False
+) -> list[str]:
     """Make cells of what parts have kept again, and note where all are the same; names of parts where one is not.
 
     Args:
         parts: Which.
         place: Where.
-        cells: Of each part.
+        cells: Of each part; one of each condition unless given.
         draw: The seed that draws them.
         native: With the processor's own kernels.
     """
@@ -513,7 +517,7 @@ def make_again(parts: Iterable[Part], place: Place, cells: int, draw: int, nativ
                 folder = Path(inside) / "runs"
                 kept.restore(path, folder, Path(inside) / "part.json")
                 every = again.names_in(folder)
-                names = again.drawn(every, cells, draw)
+                names = again.drawn(every, draw, cells)
                 told, same = _made_again(part, folder, names, place, native)
                 if same:
                     told = f"{len(names)} of {len(every)} cells are equal to the bit (draw {draw})"

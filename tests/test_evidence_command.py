@@ -21,6 +21,7 @@ import polars as pl
 import pytest
 
 from concord.archive.owners import own
+from concord.study import as_plan, compare, run
 from warm import run_warm
 
 ROOT = Path(__file__).parent.parent
@@ -39,7 +40,7 @@ held, here = Held(given.out), Path({here!r})
 def measure(number):
     with open(here / "measured", "a") as file:
         print(given.name, number, file=file)
-    return number
+    return number + (number == 2 and (here / "salt").exists())
 values = [held.once({{"number": 1}}, lambda: measure(1))]
 if (here / "kill").exists():
     os.kill(os.getpid(), signal.SIGKILL)
@@ -55,6 +56,7 @@ if given.page:
 def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.setenv("CONCORD_DATA", "nowhere")
+    import again
     import evidence
     import evidence_page
     import evidence_parts
@@ -64,7 +66,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     import origin
     import search_table
 
-    modules = (evidence, evidence_page, evidence_parts, held, kept, marks, origin, search_table)
+    modules = (again, evidence, evidence_page, evidence_parts, held, kept, marks, origin, search_table)
     yield SimpleNamespace(**{module.__name__: module for module in modules})
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(BENCHMARKS)):
@@ -719,6 +721,149 @@ def test_a_part_is_done_on_every_checkout_that_keeps_what_it_measured(
     assert oven.main("list") == 0
     assert "bread" in capsys.readouterr().out
     assert oven.state("bread").startswith("stale"), "other code made it"
+
+
+def test_a_part_holds_where_cells_made_again_by_other_code_are_the_same(
+    oven: Any, command: Any, capsys: Any
+) -> None:
+    assert oven.main("run") == 0
+    page = (oven.docs / "baked.md").read_text()
+    oven.code["auto"] = "2"
+    assert oven.state("bread").startswith("stale")
+    assert oven.main("again", "bread", "--cells", "1", "--draw", "5") == 0
+    assert len(oven.measured()) == 5, "one of its two cells"
+    assert "1 of 2 cells are equal to the bit (draw 5)" in capsys.readouterr().out
+    assert oven.state("bread") == "done"
+    assert oven.state("cake").startswith("stale")
+    made, now = (
+        re.findall(r"<!-- made: bread -->\n(.*)", text)[0]
+        for text in (page, (oven.docs / "baked.md").read_text())
+    )
+    told = now.removeprefix(made.split(" `")[0]).partition(" `")[0]
+    assert re.fullmatch(
+        r" 1 of 2 cells, drawn at random, were made again by code \S+, \S+, and are equal to the bit\.", told
+    )
+    assert "Not run again yet" not in now
+    record = json.loads((oven.docs / "evidence.json").read_text())["bread"]
+    assert (record["again"]["cells"], record["again"]["of"]) == (1, 2)
+    shutil.rmtree(oven.out)  # elsewhere it holds, too, by the one file that is kept
+    assert oven.main("run", "bread") == 0
+    assert len(oven.measured()) == 5
+    oven.code["auto"] = "3"
+    assert oven.state("bread").startswith("stale")
+    assert oven.main("again", "bread") == 0
+    assert len(oven.measured()) == 7, "both: three unless it has fewer"
+    assert oven.state("bread") == "done"
+
+
+def test_a_part_that_comes_out_otherwise_must_run(oven: Any, command: Any, capsys: Any) -> None:
+    assert oven.main("run") == 0
+    oven.code["auto"] = "2"
+    (oven.here / "salt").touch()
+    before = {
+        path: path.read_bytes() for path in oven.docs.rglob("*") if path.is_file() and path.suffix != ".md"
+    }
+    assert oven.main("again", "bread") == 1
+    said = capsys.readouterr().out
+    assert "bread: 1 of 2 cells differ; bread.jsonl" in said
+    assert "value was 2, is 3; it must run" in said
+    assert oven.state("bread").startswith("stale")
+    assert {path: path.read_bytes() for path in before} == before
+    (oven.here / "salt").unlink()
+    (oven.here / "fail").touch()
+    assert oven.main("again", "bread") == 1
+    assert "the oven is cold" in capsys.readouterr().out
+
+
+def test_what_cannot_be_made_again_says_why(oven: Any, command: Any, capsys: Any, monkeypatch: Any) -> None:
+    timed = [oven.page("bread", timed=True)]
+    assert oven.main("run", pages=timed) == 0
+    measured = oven.measured()
+    assert oven.main("again", pages=timed) == 0
+    assert "bread: it measures time, which no run repeats" in capsys.readouterr().out
+    assert oven.main("again", "cake") == 0
+    assert "cake: nothing of it is kept" in capsys.readouterr().out
+    other = [oven.page("bread", files=("configs/mushroom.yaml",))]
+    assert oven.main("again", pages=other) == 0
+    assert "its commands, scripts or plans have changed" in capsys.readouterr().out
+    monkeypatch.setattr(command.origin, "kernels", lambda: None)
+    assert oven.main("again", "bread") == 0
+    assert "no AVX2" in capsys.readouterr().out
+    assert oven.measured() == measured
+    assert oven.main("again", "bread", "--native") == 0
+    assert len(oven.measured()) == len(measured) + 2
+
+
+def test_cells_are_drawn_by_a_seed_and_one_of_each_condition_first(command: Any) -> None:
+    again = command.again
+    names = [
+        f"study/{regime}~{condition}~{seed}" for regime in "ab" for condition in "wxyz" for seed in range(5)
+    ]
+    drawn = again.drawn(names, 1)
+    assert {name.split("~")[1] for name in drawn} == set("wxyz")
+    assert len(drawn) == 4
+    assert again.drawn(names[::-1], 1) == drawn
+    assert {tuple(again.drawn(names, draw)) for draw in range(20)} > {tuple(drawn)}
+    assert len(again.drawn(names, 1, 11)) == 11
+    lines = [f'a.jsonl {{"number": {k}}}' for k in range(7)]
+    assert len(set(again.drawn(lines, 3))) == 3
+    assert again.drawn([], 3) == []
+
+
+def test_a_value_that_is_not_the_same_is_named(command: Any) -> None:
+    first = command.again.first_difference
+    assert first({"a": 1.0, "b": float("nan")}, {"a": 1.0, "b": float("nan")}) == ""
+    assert first({"a": 1.0, "b": 2.0, "c": 3}, {"a": 1.0, "b": 2.0000000000000004, "c": 4}) == (
+        "b was 2.0, is 2.0000000000000004, and 1 more of 3"
+    )
+    assert first({"a": 1}, {}) == "a was 1, is None"
+    assert first({}, {"a": 1.0}) == "a was None, is 1.0"
+
+
+def test_runs_of_a_study_are_made_again_and_compared_with_their_test_metrics(
+    command: Any, tmp_path: Path
+) -> None:
+    plan = as_plan(
+        {
+            "title": "tiny",
+            "problem": "digits",
+            "regimes": [{"name": "few", "rows": {"digit": 20, "segments": 30}}],
+            "conditions": ["single-task", "uncoupled"],
+            "seeds": [3, 4],
+            "network": {"hidden": [4], "dropout": 0.0},
+            "budget": {"steps": 3, "rows_per_task": 8},
+            "resamples": 0,
+        }
+    )
+    study = tmp_path / "part" / "tiny"
+    run(plan, study)
+    compare(plan, study)
+    for path in study.rglob("*.npz"):
+        path.unlink()  # what is kept are texts
+    names = command.again.names_in(tmp_path / "part")
+    assert names == [f"tiny/few~{name}~{seed}" for name in ("single-task", "uncoupled") for seed in (3, 4)]
+    made = command.again.differences(tmp_path / "part", names[:2])
+    assert made == dict.fromkeys(names[:2], "")
+    results = study / "results.csv"
+    lines = results.read_text().splitlines()
+    place = next(k for k, line in enumerate(lines) if line.startswith("single-task,4,few,segments,map"))
+    value = lines[place].split(",")[5]
+    lines[place] = lines[place].replace(value, "0.25")
+    results.write_text("\n".join(lines))
+    assert command.again.differences(tmp_path / "part", names[1:2]) == {
+        names[1]: f"test/segments/map was '0.25', is '{value}'"
+    }
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"), [("fpu avx2 avx512f", "avx2"), ("fpu avx2", ""), ("fpu sse2", None), ("", None)]
+)
+def test_processors_with_more_compute_as_those_with_avx2(
+    command: Any, monkeypatch: Any, flags: str, wanted: Any
+) -> None:
+    monkeypatch.setattr(command.origin, "_cpuinfo", {"flags": flags}.get)
+    found = command.origin.kernels()
+    assert (None if found is None else found.get("ATEN_CPU_CAPABILITY", "")) == wanted
 
 
 def test_an_unfinished_part_goes_on_where_it_is_kept(oven: Any, command: Any) -> None:
