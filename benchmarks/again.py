@@ -15,12 +15,18 @@ import csv
 import json
 import random
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import kept
+import origin
 from concord.study import Plan, as_plan, compare, run, write_json
+from evidence_parts import Part
+from evidence_runs import Place, beside, execute, last_line, of_code, restore, words_of
 
 HERE = Path(__file__).resolve().parent
 MACHINE = {"what": "machine"}
@@ -176,6 +182,104 @@ def compared(folder: Path, other: Path, names: Sequence[str]) -> dict[str, str]:
         )
         found[name] = first_difference(before, now)
     return found
+
+
+# -- parts ---------------------------------------------------------------------------------------------
+
+
+def make_again(
+    parts: Iterable[Part], place: Place, cells: int | None, draw: int, native: bool = False
+) -> list[str]:
+    """Make cells of what parts have kept again, and note where all are the same; names of parts where one is not.
+
+    Args:
+        parts: Which.
+        place: Where.
+        cells: Of each part; one of each condition unless given.
+        draw: The seed that draws them.
+        native: With the processor's own kernels.
+    """
+    failed = []
+    for part in parts:
+        path = kept.path_of(place.docs, part.name)
+        record = kept.record_in(path)
+        told = _never_again(part, record, place, native)
+        if not told:
+            with tempfile.TemporaryDirectory(dir=place.out) as inside:
+                folder = Path(inside) / "runs"
+                kept.restore(path, folder, Path(inside) / "part.json")
+                every = names_in(folder)
+                names = drawn(every, draw, cells)
+                told, same = _made_again(part, folder, names, place, native)
+                if same:
+                    told = f"{len(names)} of {len(every)} cells are equal to the bit (draw {draw})"
+                    _hold(part, record, folder, place, {"cells": len(names), "of": len(every), "draw": draw})
+                elif names:
+                    failed.append(part.name)
+        print(f"{part.name}: {told}", flush=True)
+    return failed
+
+
+def _hold(part: Part, record: dict[str, Any], folder: Path, place: Place, cells: Mapping[str, int]) -> None:
+    """Note that what a part has kept is what today's code makes, too."""
+    note = {
+        "code": origin.commit(),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": origin.machine(threads=1),
+        "rooms": part.version(place.quick, place.code),
+        **cells,
+    }
+    record = {**record, "again": [*record.get("again", []), note]}
+    kept.keep(record, folder, kept.path_of(place.docs, part.name))
+    noted = beside(place.folder(part), ".part.json")
+    if noted.exists():
+        write_json(noted, record)
+    restore(part, place)
+
+
+def _never_again(part: Part, record: Mapping[str, Any], place: Place, native: bool) -> str:
+    """Why no cell of a part can be made again here; empty where one can."""
+    if not record:
+        return "nothing of it is kept"
+    if part.timed:
+        return "it measures time, which no run repeats"
+    if of_code(record).get(part.key) != part.version(place.quick, place.code)[part.key]:
+        return "its commands, scripts or plans have changed: it must run"
+    if not native and origin.kernels() is None:
+        return "this processor has no AVX2: with --native the last digits may differ"
+    return part.missing()
+
+
+def _made_again(
+    part: Part, folder: Path, names: Sequence[str], place: Place, native: bool
+) -> tuple[str, bool]:
+    """What is to be said of cells that were made again, and whether all are the same."""
+    if not names:
+        return "it keeps nothing that could be drawn: it must run", False
+    log = place.out / f"{part.name}.again.log"
+    log.unlink(missing_ok=True)
+    environment = {} if native else origin.kernels()
+    runs = [name for name in names if is_run(name)]
+    lines = [name for name in names if not is_run(name)]
+    found: dict[str, str] = {}
+    failed = False
+    if runs:
+        out = folder.parent / "differ.json"
+        words = [sys.executable, str(HERE / "again.py"), str(folder), "--names", *runs, "--out", str(out)]
+        execute(words, log, environment=environment)
+        failed = not out.exists()
+        found |= {} if failed else json.loads(out.read_text(encoding="utf-8"))
+    if lines and not failed:
+        other = folder.parent / "other"
+        thinned(folder, other, lines)
+        steps = (words_of(step, other, place.docs, 1) for step in part.steps)
+        failed = any(execute(words, log, environment=environment) for words in steps)
+        found |= {} if failed else compared(folder, other, lines)
+    if failed:
+        return f"failed: {last_line(log)} ({log})", False
+    differ = [f"{name}: {said}" for name, said in found.items() if said]
+    told = f"{len(differ)} of {len(names)} cells differ; {differ[0]}; it must run" if differ else ""
+    return told, not differ
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

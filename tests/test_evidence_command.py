@@ -60,13 +60,25 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Any:
     import evidence
     import evidence_page
     import evidence_parts
+    import evidence_runs
     import held
     import kept
     import marks
     import origin
     import search_table
 
-    modules = (again, evidence, evidence_page, evidence_parts, held, kept, marks, origin, search_table)
+    modules = (
+        again,
+        evidence,
+        evidence_page,
+        evidence_parts,
+        evidence_runs,
+        held,
+        kept,
+        marks,
+        origin,
+        search_table,
+    )
     yield SimpleNamespace(**{module.__name__: module for module in modules})
     for name, module in list(sys.modules.items()):
         if (getattr(module, "__file__", None) or "").startswith(str(BENCHMARKS)):
@@ -100,7 +112,7 @@ def oven(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def state(name: str) -> str:
         found = next(each for each in pages if each.name == name)
-        return command.evidence.state(found, found.parts[0], command.evidence.Place(out, docs))
+        return command.evidence_runs.state(found, found.parts[0], command.evidence_runs.Place(out, docs))
 
     def change(way: str) -> None:
         """The code changes while a part runs, from here on."""
@@ -110,7 +122,7 @@ def oven(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             code["auto"] = "2"
             return {"done": 0, "failed": 3, "out of time": None}[way]
 
-        monkeypatch.setattr(command.evidence, "execute", waits)
+        monkeypatch.setattr(command.evidence_runs, "execute", waits)
 
     return SimpleNamespace(
         page=page, pages=pages, out=out, docs=docs, main=main, measured=measured, state=state, here=tmp_path,
@@ -156,7 +168,7 @@ def test_a_part_that_ended_halfway_goes_on_and_the_others_do_not_wait(
 
 
 def test_a_part_that_another_process_runs_is_left_to_it(oven: Any, command: Any, capsys: Any) -> None:
-    place = command.evidence.Place(oven.out, oven.docs)
+    place = command.evidence_runs.Place(oven.out, oven.docs)
     folder = place.folder(oven.pages[0].parts[0])
     oven.out.mkdir(parents=True)
     with own(oven.out, f"{folder.name}.claim"):
@@ -183,8 +195,8 @@ def test_other_code_begins_anew_and_the_page_is_marked_until_then(oven: Any, com
     other = oven.page("bread")
     part = command.evidence_parts.Part("bread", (f"{other.parts[0].steps[0]} ",), (), 1)
     pages = [command.evidence_parts.Page("bread", "baked.md", other.write, (part,), section=True)]
-    place = command.evidence.Place(oven.out, oven.docs)
-    assert command.evidence.state(pages[0], part, place) == "stale: done by other code"
+    place = command.evidence_runs.Place(oven.out, oven.docs)
+    assert command.evidence_runs.state(pages[0], part, place) == "stale: done by other code"
     assert oven.main("marks", pages=pages) == 0
     text = (oven.docs / "baked.md").read_text()
     assert "**Not run again yet.** Made by version" in text
@@ -252,7 +264,7 @@ def test_a_part_is_stale_by_its_own_commands_alone(oven: Any, command: Any) -> N
         made = tuple(parts.Part(name, (each,), (), 1) for name, each in steps.items())
         return parts.Page("bread", "baked.md", "python -c pass", made, section=True)
 
-    place = command.evidence.Place(oven.out, oven.docs)
+    place = command.evidence_runs.Place(oven.out, oven.docs)
     before, after = page("/b.jsonl"), page("/c.jsonl")
     folders = [[place.folder(part) for part in each.parts] for each in (before, after)]
     assert folders[0][0] == folders[1][0]
@@ -266,7 +278,7 @@ def test_a_part_is_stale_by_its_own_commands_alone(oven: Any, command: Any) -> N
 def test_code_that_changes_while_a_part_runs_makes_no_evidence(
     oven: Any, command: Any, capsys: Any, way: str
 ) -> None:
-    folder = command.evidence.Place(oven.out, oven.docs).folder(oven.pages[0].parts[0])
+    folder = command.evidence_runs.Place(oven.out, oven.docs).folder(oven.pages[0].parts[0])
     oven.change(way)
     assert oven.main("run", "bread") == 1
     assert "the code changed while it ran" in capsys.readouterr().out
@@ -291,11 +303,11 @@ def test_a_part_is_done_once_its_results_are_there_and_still_its_own(
     assert "bread: not there yet: bun, of 1" in capsys.readouterr().out
     script.write_text("import sys\nopen(sys.argv[1] + '/bun', 'w')\n")
     monkeypatch.setattr(
-        command.evidence.Claim, "check", lambda _: (_ for _ in ()).throw(RuntimeError("taken"))
+        command.evidence_runs.Claim, "check", lambda _: (_ for _ in ()).throw(RuntimeError("taken"))
     )
     with pytest.raises(RuntimeError, match="taken"):
         oven.main("run", pages=pages)
-    place = command.evidence.Place(oven.out, oven.docs)
+    place = command.evidence_runs.Place(oven.out, oven.docs)
     assert not place.record(part)["done"]
     monkeypatch.undo()
 
@@ -304,10 +316,10 @@ def test_minutes_of_a_session_that_is_killed_are_kept(
     oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = oven.pages[0].parts[0]
-    place = command.evidence.Place(oven.out, oven.docs)
+    place = command.evidence_runs.Place(oven.out, oven.docs)
     oven.out.mkdir()
     with own(oven.out, "x.claim") as claim:
-        running = command.evidence.Running(part, place, claim)
+        running = command.evidence_runs.Running(part, place, claim)
         running.started -= 600
         assert running.goes_on()
         oven.code["auto"] = "2"
@@ -318,9 +330,9 @@ def test_minutes_of_a_session_that_is_killed_are_kept(
 
 
 def test_what_waits_is_looked_at(oven: Any, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command.evidence, "LOOK", 0.01)
+    monkeypatch.setattr(command.evidence_runs, "LOOK", 0.01)
     waits = [sys.executable, "-c", "import threading; threading.Event().wait()"]
-    assert command.evidence.execute(waits, oven.here / "log", None, lambda: False) is None
+    assert command.evidence_runs.execute(waits, oven.here / "log", None, lambda: False) is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a system does not tell a child")
@@ -337,7 +349,7 @@ def test_what_runs_ends_with_a_command_that_is_killed(
         f"import os, threading; file = open({str(fifo)!r}, 'w'); print(os.getpid(), file=file, flush=True); "
         "threading.Event().wait()"
     )
-    command.evidence.execute([sys.executable, "-c", "pass"], oven.here / "log")
+    command.evidence_runs.execute([sys.executable, "-c", "pass"], oven.here / "log")
     words = [waits if each == "pass" else each for each in begun[0]]
     process = popen([sys.executable, "-c", f"import subprocess; subprocess.run({words!r})"])
     with fifo.open() as file:
@@ -485,7 +497,7 @@ def test_quick_pages_lie_beside_the_runs_and_say_what_they_are(oven: Any, comman
 
 
 def test_commands_name_places_in_the_checkout_from_its_root(command: Any, tmp_path: Path) -> None:
-    words = command.evidence.words_of
+    words = command.evidence_runs.words_of
     study = words("concord study digits --out {run}/a --processes {processes}", ROOT / "runs" / "x", ROOT, 2)
     assert study[0] == sys.executable
     assert study[-5:] == ["digits", "--out", "runs/x/a", "--processes", "2"]
@@ -501,7 +513,7 @@ def test_no_part_begins_after_its_time_and_one_that_runs_is_stopped(
     assert "bread: left for the next time" in capsys.readouterr().out
     log = oven.here / "log"
     waits = [sys.executable, "-c", "import threading; print('begun', flush=True); threading.Event().wait()"]
-    assert command.evidence.execute(waits, log, 0.2) is None
+    assert command.evidence_runs.execute(waits, log, 0.2) is None
     assert log.read_text().startswith("$ ")
 
 
