@@ -94,7 +94,7 @@ def write(
         "## Does it help?",
         "",
         *_helps(told.facts("method"), docs),
-        *told.source("method"),
+        *told.source("method", "method-images"),
         "",
         "## Does it harm?",
         "",
@@ -104,7 +104,7 @@ def write(
             + _level(told.facts("guard-level"))
             or [NOTHING]
         ),
-        *told.source("method", "safety", "guard-level"),
+        *told.source("method", "method-controls", "safety", "guard-level"),
         "",
         "## Against what you would use instead",
         "",

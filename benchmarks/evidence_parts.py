@@ -154,11 +154,27 @@ def _studies(kind: str, packs: Iterable[str], regimes: Sequence[str] = ()) -> tu
     return tuple(f"{kind}/{pack}.{regime}/summary.json" for pack in packs for regime in regimes)
 
 
-METHOD = Page(
-    "method",
-    "method.md",
-    "python method.py page --out {run} --page {docs}/method.md",
-    (
+def _kind(kind: str, minutes: float, small: str) -> Part:
+    """The part of a kind of run, whose quick one is of a small pack."""
+    return Part(
+        f"method-{kind}",
+        (f"{RUN} --kind {kind}",),
+        (f"{RUN} --quick --steps 20 --kind {kind} --packs {small} --regimes few-class",) if small else (),
+        minutes,
+        _packs(*(method.base(pack) for pack in method.KINDS[kind][0])),
+        outputs=_studies(kind, method.KINDS[kind][0]),
+    )
+
+
+def _method(name: str, *parts: Part) -> Page:
+    """A section of the method's page."""
+    command = f"python method_page.py {{run}} --page {{docs}}/method.md --sections {name}"
+    return Page(name, "method.md", command, parts, section=True)
+
+
+METHOD = (
+    _method(
+        "method",
         *(
             Part(
                 f"method-{pack}{more}",
@@ -174,6 +190,14 @@ METHOD = Page(
             for pack in problems.PROBLEMS
         ),
         *(
+            _kind(kind, minutes, small)
+            for kind, minutes, small in (("fast", 60, "digits"), ("thorough", 90, ""))
+        ),
+    ),
+    _method("method-controls", _kind("controls", 60, "digits_nuisance")),
+    _method(
+        "method-images",
+        *(
             Part(
                 f"method-{pack.replace('_', '-')}",
                 (f"{RUN} --kind images --packs {pack}",),
@@ -183,23 +207,6 @@ METHOD = Page(
                 outputs=_studies("images", [pack]),
             )
             for pack in problems.IMAGE_PROBLEMS
-        ),
-        *(
-            Part(
-                f"method-{kind}",
-                (f"{RUN} --kind {kind}",),
-                (f"{RUN} --quick --steps 20 --kind {kind} --packs {small} --regimes few-class",)
-                if small
-                else (),
-                minutes,
-                _packs(*(method.base(pack) for pack in method.KINDS[kind][0])),
-                outputs=_studies(kind, method.KINDS[kind][0]),
-            )
-            for kind, minutes, small in (
-                ("fast", 60, "digits"),
-                ("thorough", 90, ""),
-                ("controls", 60, "digits_nuisance"),
-            )
         ),
     ),
 )
@@ -391,6 +398,6 @@ IMAGES = _alone(
 )  # fmt: skip
 
 PAGES: tuple[Page, ...] = (
-    METHOD, BOARD, *RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, SIDE, SPEED, START, IMAGES,
+    *METHOD, BOARD, *RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, SIDE, SPEED, START, IMAGES,
 )  # fmt: skip
 """In the order in which they are run: what decides most comes first."""

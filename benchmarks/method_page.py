@@ -1,9 +1,14 @@
-"""Write docs/method.md and its figures from the finished studies of the method's board."""
+"""Write sections of docs/method.md, and its figure, from the finished studies of the method's board.
+
+python benchmarks/method_page.py runs/method [--page docs/method.md] [--sections method method-images]
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +19,23 @@ from scipy import stats
 
 import problems
 from concord.errors import ConcordError
-from concord.files import write_text
 from concord.study import Cell, control, holm, paired
-from page import TESTED, UNTESTED
+from page import DOCS, TESTED, UNTESTED, write_section
 from page import table as markdown
 from problems import SCARCE
 
 REAL = ("mnist10k_shape", "goemotions")
 KEY = ["pack", "regime", "seed", "role", "metric"]
 REGIMES = ["few-class", "few-label", "balanced", "partial", "full"]
+MAIN = "auto-standard"
+PAGE = DOCS / "method.md"
+NOT_RUN = ["Not run.", ""]
+SECTIONS = {
+    "method": f"`{MAIN}` on features",
+    "method-controls": "Tasks that are not related",
+    "method-images": "Images, with a small residual net",
+}
+"""Sections of the page, by the name of what measures them, and their headings."""
 
 
 def load(out: Path) -> pl.DataFrame:
@@ -271,7 +284,7 @@ def tables_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[st
         said[row["table"]][row["verdict"]] += 1
     verdicts = sorted({v for counts in said.values() for v in counts})
     text = [
-        "## What it said of the tables",
+        "### What it said of the tables",
         "",
         markdown(["table", *verdicts], [[t, *(str(said[t][v]) for v in verdicts)] for t in tables]),
         "",
@@ -390,7 +403,7 @@ def cost_section(frame: pl.DataFrame, others: list[tuple[str, pl.DataFrame]], ma
             row.append(mean_se(gaps.filter((pl.col("role") == role) & (pl.col("metric") == metric))))
         rows.append(row)
     return [
-        "## Cost",
+        "### Cost",
         "",
         "Training steps of `auto` with the pair of single-task models as 1, by its own account; differences to "
         f"`{main}` in points with scarce classes and scarce labels, right table and none, mean over packs (standard "
@@ -403,10 +416,9 @@ def cost_section(frame: pl.DataFrame, others: list[tuple[str, pl.DataFrame]], ma
 
 def images_section(out: Path) -> list[str]:
     """The board on images, as a shorter table."""
-    text = ["## Images, with a small residual net", ""]
     frame = load(out)
     if not len(frame):
-        return [*text, "Not run.", ""]
+        return NOT_RUN
     main = next(c for c in sorted(frame["condition"].unique()) if c.startswith("auto-"))
     seeds = sorted(frame["seed"].unique())
     rows = []
@@ -426,7 +438,6 @@ def images_section(out: Path) -> list[str]:
                         row.append(interval(_select(found, regime, role, metric)["difference"].to_numpy()))
                 rows.append(row)
     return [
-        *text,
         f"{said_of(out)}: {len(seeds)} paired seeds "
         f"({seeds[0]} to {seeds[-1]}), residual net of width 16, {steps_of(out)} steps. {_of_clothes(frame)}`{main}`, differences in points with 95 % t-intervals.",
         "",
@@ -450,10 +461,9 @@ def _of_clothes(frame: pl.DataFrame) -> str:
 
 def controls_section(out: Path) -> list[str]:
     """Tasks that are not related: verdicts and harm."""
-    text = ["## Tasks that are not related", ""]
     frame = load(out)
     if not len(frame):
-        return [*text, "Not run.", ""]
+        return NOT_RUN
     frame = frame.with_columns(pl.col("pack").str.split("_").list.get(-1).alias("control"))
     main = next(c for c in sorted(frame["condition"].unique()) if c.startswith("auto-"))
     seeds = sorted(frame["seed"].unique())
@@ -473,7 +483,6 @@ def controls_section(out: Path) -> list[str]:
                 row.append(f"{seen.said()}; worst {seen.worst:+.1f} ({seen.where})")
             rows.append(row)
     return [
-        *text,
         f"{said_of(out)}, seeds {seeds[0]} to {seeds[-1]}. `shuffled`: the labels of other rows. `nuisance`: labels that follow from sixteen added features, independent of all else. `entangled`: "
         "labels that live in the class's own features and are independent of the class only once these are known. "
         "Table `right` is the pack's own, which says nothing of these labels.",
@@ -500,38 +509,33 @@ def interval(d: np.ndarray) -> str:
     return f"{found.mean:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
-def write(out: Path, page: Path) -> None:
-    """Write the page; every number comes from the finished studies under `out`, and what has not run is said.
+def write(out: Path, page: Path, sections: Sequence[str] = ()) -> None:
+    """Write sections of the page, all unless some are named; what has not run is said.
+
+    Every number comes from the finished studies under `out`.
 
     Raises:
         SystemExit: None is finished.
     """
-    main, kinds = "auto-standard", ("features", "fast", "thorough", "images", "controls")
-    found = {kind: load(out / kind) for kind in kinds}
-    if not any(len(each) for each in found.values()):
+    if not any(len(load(out / kind)) for kind in ("features", "fast", "thorough", "images", "controls")):
         raise SystemExit(f"no finished study under {out}; run `python benchmarks/method.py run` first")
-    frame = found["features"]
-    text = [
-        "# What the method does, measured",
-        "",
-        "Written by `python benchmarks/method.py page` from the studies of `python benchmarks/method.py run`. Do not",
-        "edit by hand.",
-        "",
-        *(
-            features_section(out, frame, main)
-            if len(frame)
-            else [f"## `{main}` on features", "", "Not run.", ""]
-        ),
-        *controls_section(out / "controls"),
-        *images_section(out / "images"),
-        *cost_section(frame, [(f"auto-{kind}", found[kind]) for kind in ("fast", "thorough")], main),
-    ]
-    if len(frame):
-        text += ["![Differences by pack](figures/method.svg)", ""]
-        figure(frame, main, _tables(frame, main), page.parent / "figures" / "method.svg")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, "\n".join(text))
+    for name in sections or SECTIONS:
+        title, lines = SECTIONS[name], _lines(name, out, page)
+        write_section(name, title, "\n".join(lines), page)
     print(f"wrote {page}")
+
+
+def _lines(name: str, out: Path, page: Path) -> list[str]:
+    if name == "method-controls":
+        return controls_section(out / "controls")
+    if name == "method-images":
+        return images_section(out / "images")
+    frame, efforts = load(out / "features"), ("fast", "thorough")
+    costs = cost_section(frame, [(f"auto-{kind}", load(out / kind)) for kind in efforts], MAIN)
+    if not len(frame):
+        return [*NOT_RUN, *costs]
+    figure(frame, MAIN, _tables(frame, MAIN), page.parent / "figures" / "method.svg")
+    return [*features_section(out, frame, MAIN), *costs, "![Differences by pack](figures/method.svg)", ""]
 
 
 def _tables(frame: pl.DataFrame, main: str) -> list[str]:
@@ -556,7 +560,7 @@ def features_section(out: Path, frame: pl.DataFrame, main: str) -> list[str]:
         "and synthetic follow from their tables, which flatters every method that uses the table; "
         f"{' and '.join(REAL)} have real labels for every row.",
         "",
-        f"## `{main}` against its two references",
+        f"### `{main}` against its two references",
         "",
         "Mean over packs, in brackets the standard error over packs (none where a regime ran on one pack).",
         "",
@@ -578,7 +582,7 @@ def features_section(out: Path, frame: pl.DataFrame, main: str) -> list[str]:
     ]
     text += [markdown(head, rows), "", *harm_section(frame, main, tables)]
     text += [
-        "## Against the better of the two references",
+        "### Against the better of the two references",
         "",
         "The better one is chosen for each task and regime on the mean over packs, not for each cell.",
         "",
@@ -594,7 +598,7 @@ def features_section(out: Path, frame: pl.DataFrame, main: str) -> list[str]:
     text += [
         markdown(["table", "class", "label F1", "label AP", "all"], rows),
         "",
-        "## Packs with real labels",
+        "### Packs with real labels",
         "",
     ]
     rows = []
@@ -647,7 +651,7 @@ def harm_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[str]
                 ]
             )
     return [
-        "## Harm",
+        "### Harm",
         "",
         f"A cell is a pack, regime, task and metric; one-sided paired t-test over seeds, of which it takes {TESTED}, Holm over",
         "the cells of a row that have them.",
@@ -699,3 +703,19 @@ def figure(frame: pl.DataFrame, main: str, tables: list[str], target: Path) -> N
     target.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(target, metadata={"Date": None})
     plt.close(fig)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write sections."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path, help="folder of the runs")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=())
+    given = parser.parse_args(arguments)
+    write(given.out, given.page, given.sections)
+
+
+if __name__ == "__main__":
+    main()

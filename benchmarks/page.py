@@ -33,6 +33,11 @@ intervals; verdicts are corrected within each regime. A regime whose name ends i
 Each study is one command of [the case studies](case-studies.md), with `--seeds` where fewer than five are named; a
 study that is not here has not been run. In figures green is better, red worse, dark grey not worse, light grey undecided.
 """,
+    "method.md": """# What the method does, measured
+
+Each section is written by `python benchmarks/method.py page` from the studies of `python benchmarks/method.py run`, and by
+`python benchmarks/method_page.py` alone. Nothing is typed by hand.
+""",
     "harm.md": """# Whether it harms
 
 Each section is written by the command that it names: what `auto` costs where sharing or a table may do harm, and

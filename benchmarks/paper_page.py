@@ -66,6 +66,9 @@ def section(docs: Path) -> str:
         LookupError: A page is there, and what is repeated of it is not found in it.
     """
     texts = {name: _text(docs / f"{name}.md") for name in ("results", "method", "board")}
+    texts["method"] = (
+        texts["method"].partition("<!-- section: method -->")[2].partition("<!-- end: method -->")[0]
+    )
     studies = [each for name in STUDIES if (each := study(texts["results"], name))]
     found = {"results": studies, "method": _of_method(texts["method"]), "board": _of_board(texts["board"])}
     if lost := [name for name, text in texts.items() if text and not found[name]]:

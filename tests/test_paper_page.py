@@ -184,7 +184,8 @@ def test_pages_that_todays_writers_make_are_read(
          for seed in range(3)],
         schema=["pack", "regime", "seed", "metric", "value", "role", "condition", "table"], orient="row",
     )  # fmt: skip
-    (docs / "method.md").write_text("\n".join(method_page.harm_section(frame, "auto", [])), encoding="utf-8")
+    told = "\n".join(method_page.harm_section(frame, "auto", []))
+    method_page.write_section("method", "Features", told, docs / "method.md")
     # The board.
     for pack in ("a", "b"):
         (runs / "board" / pack).mkdir(parents=True)
@@ -208,9 +209,8 @@ def test_pages_that_todays_writers_make_are_read(
     assert "(the worst cell: +10.0 points), and in 1 of 1 with a shuffled one" in text
     assert "`paper-matching` is number 1 (1.00); ranks closer than " in text
     assert "the numbers of [board](board.md), of 2030-01-01 to 2030-01-03." in text
-    (docs / "method.md").write_text(
-        "\n".join(method_page.harm_section(frame.filter(pl.col("seed") < 2), "auto", [])), encoding="utf-8"
-    )
+    told = "\n".join(method_page.harm_section(frame.filter(pl.col("seed") < 2), "auto", []))
+    method_page.write_section("method", "Features", told, docs / "method.md")
     benchmark.main(["--docs", str(docs)])
     assert "harm of `paper` was not tested: that takes 3 seeds" in (docs / "paper.md").read_text(
         encoding="utf-8"
