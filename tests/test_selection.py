@@ -836,33 +836,28 @@ def test_label_heads_speak_for_labels() -> None:
 
 
 def test_a_source_that_is_decided_later_speaks_by_its_shared_network() -> None:
-    coarse = cc.MulticlassTask("coarse", ["c0", "c1"])
-    fine = cc.MulticlassTask("fine", ["f0", "f1"])
-    marks = cc.MultilabelTask("marks", ["m0", "m1"])
-    relations = (cc.Relation(coarse, fine, np.eye(2)), cc.Relation(fine, marks, [[0.9, 0.1], [0.1, 0.9]]))
-    tasks = (marks, fine, coarse)
+    one = cc.MulticlassTask("one", ["c0", "c1"])
+    other = cc.MulticlassTask("other", ["f0", "f1"])
+    relations = (cc.Relation(one, other, np.eye(2)), cc.Relation(other, one, [[0.9, 0.1], [0.1, 0.9]]))
+    tasks = (one, other)  # each is a source of the other: in a circle the first begins
 
     def choice(task: str, name: str) -> Choice:
         return Choice(task, {name: 1.0}, {name: 1.0} if "/" in name else {}, {}, {}, 0.0, 0.0, task)
 
-    choices = {
-        "marks": choice("marks", "single-task/decoded"),
-        "fine": choice("fine", "single-task"),
-        "coarse": choice("coarse", "single-task"),
-    }
+    choices = {"one": choice("one", "single-task/decoded"), "other": choice("other", "single-task")}
     assert selecting._families_in_use(choices, relations, tasks, "shared") == ["shared", "single-task"]
-    logits = {"coarse": np.zeros((1, 2)), "fine": np.array([[4.0, -4.0]]), "marks": np.zeros((1, 2))}
-    learner = FakeLearner({"shared": logits, "single-task": {**logits, "fine": -logits["fine"]}})
-    one, shared = Told("single-task", tasks), Told("shared", tasks)
+    logits = {"one": np.zeros((1, 2)), "other": np.array([[4.0, -4.0]])}
+    learner = FakeLearner({"shared": logits, "single-task": {**logits, "other": -logits["other"]}})
+    alone, shared = Told("single-task", tasks), Told("shared", tasks)
     names = [task.name for task in tasks]
     families = {
-        "single-task": Family("single-task", [dict.fromkeys(names, one)], {}),
+        "single-task": Family("single-task", [dict.fromkeys(names, alone)], {}),
         "shared": Family("shared", [dict.fromkeys(names, shared)], {}),
     }
     outcome = Automatic(tasks, (), choices, families, 1.0, relations=relations)
     found = outcome.probabilities(learner, Rows(torch.zeros(1, 1), {}))
-    assert found["fine"][0, 0] < 0.5  # its own choice
-    assert found["marks"][0, 0] > 0.5 > found["marks"][0, 1]  # through the shared network's class
+    assert found["other"][0, 0] < 0.5  # its own choice
+    assert found["one"][0, 0] > 0.5 > found["one"][0, 1]  # through the shared network's class
 
 
 @pytest.mark.parametrize("world", [labels_world(9, n=40), classes_world(9, n=40)])

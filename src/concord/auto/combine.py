@@ -67,9 +67,23 @@ Predicted = Callable[[str, Task], Array]
 
 
 def in_order(tasks: Sequence[Task], relations: Sequence[Relation]) -> list[Task]:
-    """Tasks that no relation leads to come first: what is decoded finds its sources decided."""
-    targets = {relation.target.name for relation in relations}
-    return sorted(tasks, key=lambda task: task.name in targets)
+    """Sources before their targets, as far as relations make no circle: what is decoded finds them decided.
+
+    Tasks that no relation leads to come first, and among equals the given order stays.
+    """
+    sources: dict[str, set[str]] = {task.name: set() for task in tasks}
+    for relation in relations:
+        if {relation.source.name, relation.target.name} <= sources.keys():
+            sources[relation.target.name].add(relation.source.name)
+    left = sorted(tasks, key=lambda task: bool(sources[task.name]))
+    found: list[Task] = []
+    while left:
+        names = {task.name for task in left}
+        # In a circle one has to begin.
+        task = next((task for task in left if not sources[task.name] & names - {task.name}), left[0])
+        left.remove(task)
+        found.append(task)
+    return found
 
 
 def predict_in_order(

@@ -14,7 +14,7 @@ from concord.auto.effort import Effort
 from concord.decoding import row_loss, temperature
 from concord.fitting import Rows
 from concord.learners import Kind, Learner, Model, Training, train_and_predict
-from concord.tasks import MulticlassTask, Task
+from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
 
@@ -39,9 +39,13 @@ def balance_weights(rows: Rows, tasks: Sequence[Task], floor: float = FLOOR) -> 
 
 
 def balance_soft(rows: Rows, task: str, floor: float = FLOOR) -> float:
-    """Weight of a task's soft-target loss by the same rule: rows that have one, by all rows with targets."""
-    with_soft = int((~torch.isnan(rows.soft[task]).any(dim=1)).sum())
-    return max(with_soft / max(len(rows) - with_soft, with_soft, 1), floor)
+    """Weight of a task's soft-target loss by the same rule: rows that have one, by annotated rows without."""
+    soft = ~torch.isnan(rows.soft[task]).any(dim=1)
+    annotated = torch.zeros(len(rows), dtype=torch.bool)
+    for values in rows.targets.values():
+        annotated |= values != MISSING_CLASS if values.dim() == 1 else (~torch.isnan(values)).any(dim=1)
+    with_soft, others = int(soft.sum()), int((annotated & ~soft).sum())
+    return max(with_soft / max(others, with_soft, 1), floor)
 
 
 @dataclass

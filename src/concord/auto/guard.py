@@ -63,8 +63,8 @@ class _Judge:
         if isinstance(self.task, MulticlassTask):
             hit = probabilities.argmax(axis=1) == self.targets
             return float(np.mean([hit[self.targets == c].mean() for c in np.unique(self.targets)]))
-        found = metrics.label_metrics(self.targets, probabilities, self.task.outputs)
-        values = [found[name] for name in ("mean_f1", "map") if not np.isnan(found[name])]
+        found = metrics.measured(self.task, self.targets, probabilities)
+        values = [found[name] for name in ("mean_f1", "map") if name in found]
         return float(np.mean(values)) if values else 0.0
 
     def gain(self, before: Array, after: Array) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from concord.metrics import standard_error
 
@@ -23,6 +24,10 @@ DRAWS = 1000
 
 TAIL = 20
 """The level is lowered by n / (n + this) for n rows or groups; `benchmarks/guard_level.py` shows why."""
+
+
+FEWEST = 4
+"""So many draws lie beyond a quantile that they tell."""
 
 
 SMALL = 1e-12
@@ -58,6 +63,7 @@ def critical_value(gains: Array, group: npt.NDArray[Any] | None, alpha: float) -
     intervals", Annals of Statistics 16, 1988, for the standard errors). The other is of the multivariate t
     with the correlations of the gains, which is the right one for normal gains of few groups. Losses have
     longer tails than few rows show: with n rows, or groups, both are taken at the level alpha n / (n + 20).
+    A level so low that the draws do not tell is held by Student's t as well, with Bonferroni's correction.
 
     Args:
         gains: (n, m) gains of m candidates over the start on n rows.
@@ -78,7 +84,10 @@ def critical_value(gains: Array, group: npt.NDArray[Any] | None, alpha: float) -
     rest = (sums - mean * sizes[:, None])[:, differs]
     found = _bootstrap(rest, sizes), _normal(rest)
     level = alpha * count / (count + TAIL)
-    return max(float(np.quantile(greatest, 1 - level)) for greatest in found)
+    values = [float(np.quantile(greatest, 1 - level)) for greatest in found]
+    if level < FEWEST / DRAWS:
+        values.append(float(stats.t.isf(level / differs.sum(), count - 1)))
+    return max(values)
 
 
 def _bootstrap(rest: Array, sizes: Array) -> Array:

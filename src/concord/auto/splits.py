@@ -16,7 +16,9 @@ from concord.tasks import MulticlassTask, Task
 Array = npt.NDArray[np.float64]
 
 
-def draw_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> npt.NDArray[np.int64]:
+def draw_folds(
+    rows: Rows, tasks: Sequence[Task], folds: int, seed: int, first: Sequence[Task] = ()
+) -> npt.NDArray[np.int64]:
     """Fold of each row, alike in which tasks are annotated and in classes; groups stay whole.
 
     Args:
@@ -24,6 +26,7 @@ def draw_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> npt.
         tasks: Whose annotations count.
         folds: How many.
         seed: Of the draw.
+        first: Tasks whose annotated rows are dealt out before all others, where no groups stay whole.
     """
     rng = np.random.default_rng([seed, 5])
     n = len(rows)
@@ -31,13 +34,17 @@ def draw_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> npt.
     for task in tasks:
         values = rows.targets[task.name].numpy()
         part = values + 1 if isinstance(task, MulticlassTask) else task.annotated(values).astype(np.int64)
-        kind = kind * (task.width + 2) + part
+        # Numbered anew, in the same order: the product of many tasks' widths is no number of 64 bits.
+        kind = np.unique(kind * (task.width + 2) + part, return_inverse=True)[1]
     if rows.group is not None:
         _, unit = np.unique(rows.group.numpy(), return_inverse=True)
         if (size := np.bincount(unit)).max() > 1:
-            return _dealt(unit, size, np.unique(kind, return_inverse=True)[1], folds, rng)[unit]
+            return _dealt(unit, size, kind, folds, rng)[unit]
     fold = np.empty(n, dtype=np.int64)
-    order = np.lexsort((rng.random(n), kind))
+    turn = np.full(n, len(first))
+    for k, task in reversed(list(enumerate(first))):
+        turn[rows.annotated(task).numpy()] = k
+    order = np.lexsort((rng.random(n), kind, turn))
     fold[order] = np.arange(n) % folds
     return fold
 
@@ -77,13 +84,22 @@ def checked_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> n
                 "annotate more, choose a smaller effort, or name a coupling"
             )
     fold = draw_folds(rows, tasks, folds, seed)
-    for task in tasks:
-        if rows.group is not None and len(np.unique(fold[rows.annotated(task).numpy()])) < 2:
-            raise RangeError(
-                f"all annotated rows of task {task.name!r} fall into one fold: its rows come from too few "
-                f"groups for {folds} folds; give finer groups, or name a coupling"
-            )
+    # Few rows of a task, among those of many kinds of other tasks, may all have got the same place.
+    if together := _in_one_fold(rows, tasks, fold):
+        fold = draw_folds(rows, tasks, folds, seed, together)
+        together = _in_one_fold(rows, tasks, fold)
+    if together:
+        raise RangeError(
+            f"all annotated rows of task {together[0].name!r} fall into one fold: its rows come from too few "
+            f"groups for {folds} folds, or are too few; give finer groups, annotate more, or name a coupling"
+        )
     return fold
+
+
+def _in_one_fold(rows: Rows, tasks: Sequence[Task], fold: npt.NDArray[np.int64]) -> list[Task]:
+    """Tasks of which one fold holds all annotated rows: those with the fewest first."""
+    found = [task for task in tasks if len(np.unique(fold[rows.annotated(task).numpy()])) < 2]
+    return sorted(found, key=lambda task: len(rows.annotated(task)))
 
 
 PARTS = 5

@@ -71,7 +71,7 @@ from concord.estimator.settings import (
 from concord.estimator.soft import with_soft
 from concord.estimator.tables import TableForm, by_task
 from concord.estimator.warned import warn_caller
-from concord.estimator.weights import row_weights
+from concord.estimator.weights import weighted
 from concord.fitting import HeldFeatures, Rows
 from concord.hub import README, is_name, located, pushed
 from concord.learners import EstimatorLearner, Learner, Model, TorchLearner, train_alone
@@ -287,7 +287,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 task and ``TASK.LABEL`` for each label (`concord.target_frame` makes one); then `predict`
                 gives such a table. Or one-dimensional (n,), for a single task made on the spot.
             sample_weight: (n,) >= 0, weights of rows in every supervised loss; or by task name, as a
-                dictionary or a table, 1 where a task is not named. Not all 0 where a task is annotated.
+                dictionary or a table, 1 where a task is not named. Where it is 0 the row is not annotated:
+                it judges and calibrates nothing either. Not all 0 where a task is annotated.
             groups: (n,) subjects, videos: rows of one are never divided between folds.
             soft: By task name, soft targets: (n, C) distributions over the classes (shares of votes, say), a
                 row of NaN where there is none, or (n, K) probabilities of labels with NaN; arrays, or tables
@@ -440,7 +441,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         Args:
             X: (n, d) features, as for `fit`.
             y: By task name, targets with gaps, as for `fit`.
-            sample_weight: (n,) >= 0, weights of rows in every supervised loss.
+            sample_weight: (n,) >= 0, weights of rows in every supervised loss; 0 as in `fit`.
             groups: (n,) subjects, videos: rows of one are never divided between folds.
 
         Returns:
@@ -608,9 +609,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             self.classes_ = given.classes
         rows = with_soft(Rows.of(inputs, given.targets, given.tasks), () if single else given.tasks, soft)
         self.report_: list[str] = []
+        rows = weighted(rows, given, sample_weight, self.class_weight)
         missing = check_annotated(rows, given.tasks, self._say)
-        weights = row_weights(rows, given, sample_weight, self.class_weight)
-        rows = replace(rows, weights=weights)
         if self.base is None:
             self._set_length({task.name: len(rows.annotated(task)) for task in given.tasks})
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1)) % 1_000_003

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,17 @@ from concord.estimator.settings import number, one_of
 from concord.estimator.tables import is_table
 from concord.fitting import Rows
 from concord.names import Names, plain
-from concord.tasks import MulticlassTask, MultilabelTask, Task
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
+
+NOTHING = (
+    "all weights are zero in the annotated rows: sample_weight and class_weight leave nothing to learn from"
+)
 
 
-def row_weights(
-    rows: Rows, given: Annotations, sample_weight: Any, class_weight: Any
-) -> dict[str, torch.Tensor]:
-    """By task, weights of rows (n,), where there are any.
+def weighted(rows: Rows, given: Annotations, sample_weight: Any, class_weight: Any) -> Rows:
+    """Rows with weights (n,) by task, where there are any; where a sample weighs 0 it is not annotated.
+
+    So that what weighs nothing is left out of all that a fit decides, and not of its losses alone.
 
     Raises:
         ShapeError: Weights of another shape or kind.
@@ -30,17 +35,32 @@ def row_weights(
     """
     out = {} if sample_weight is None else _of_samples(sample_weight, len(rows), given.tasks)
     for task in given.tasks:
+        if task.name in out:
+            rows = _without(rows, task, out[task.name] == 0)
+    for task in given.tasks:
         wanted = _class_weight_of(task, given, class_weight)
         if wanted is not None and isinstance(task, MulticlassTask):
             base = out.get(task.name, torch.ones(len(rows)))
             out[task.name] = base * _of_classes(rows.targets[task.name], task, given, wanted)
     for task in given.tasks:
         if task.name in out and not bool(out[task.name][rows.annotated(task)].any()):
-            raise RangeError(
-                f"all weights are zero in the annotated rows of task {task.name!r}: sample_weight and "
-                "class_weight leave nothing to learn from"
-            )
-    return out
+            raise RangeError(f"task {task.name!r}: {NOTHING}")
+    return replace(rows, weights=out)
+
+
+def _without(rows: Rows, task: Task, nothing: torch.Tensor) -> Rows:
+    """The rows, of which some (n,) are not annotated for a task."""
+    targets = rows.targets[task.name].clone()
+    annotated = rows.annotated(task)
+    targets[nothing] = MISSING_CLASS if isinstance(task, MulticlassTask) else torch.nan
+    shares = dict(rows.shares)
+    if task.name in shares:
+        shares[task.name] = shares[task.name].clone()
+        shares[task.name][nothing] = torch.nan
+    rows = replace(rows, targets={**rows.targets, task.name: targets}, shares=shares)
+    if len(annotated) and not len(rows.annotated(task)):
+        raise RangeError(f"task {task.name!r}: {NOTHING}")
+    return rows
 
 
 def _of_samples(sample_weight: Any, n: int, tasks: Sequence[Task]) -> dict[str, torch.Tensor]:

@@ -186,7 +186,8 @@ class EstimatorLearner(Learner):
             weights = list(each.T)
         if soft is not None and len(taught := np.flatnonzero(~np.isnan(soft.numpy()).any(axis=1))):
             # As a network's two losses, each a mean over its rows, weigh one row against another.
-            each = ratio * len(known) / len(taught) * soft.numpy()[taught].astype(np.float64)
+            mass = len(known) if weight is None else float(weight[known].sum())
+            each = ratio * mass / len(taught) * soft.numpy()[taught].astype(np.float64)
             weights = [np.ones(len(known))] if weights is None else weights
             for c in range(task.width):
                 index, classes = [*index, taught], [*classes, np.full(len(taught), c)]
