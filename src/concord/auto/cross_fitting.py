@@ -82,7 +82,7 @@ class FirstStage:
         """Temperature-scaled probabilities by the base networks, by task: (n, C) and (n, K).
 
         A row that is annotated for a task is predicted by the network of the other folds; any other row by
-        all of them, averaged.
+        all of them, averaged: these have learnt the task of other rows of its group.
 
         Raises:
             RangeError: A hold-out in place of folds: rows were trained on that no other network predicts.

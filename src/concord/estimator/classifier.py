@@ -433,7 +433,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def cross_fit(
         self, X: Any, y: Mapping[str, Any], sample_weight: Any = None, groups: Any = None
     ) -> FirstStage:
-        """The first stage of ``"auto"`` on its own: networks without coupling and their unseen predictions.
+        """The first stage of ``"auto"`` on its own: networks without coupling, and what they say of rows.
 
         A relation is estimated from such predictions (`estimate_relation`), and a table checked against them
         (`FirstStage.check`). The model itself is not fitted by this.
