@@ -220,7 +220,7 @@ def hard(batch: Batch) -> float:
             log_p = log_softmax(b.z[x])
             if b.class_to_class:
                 leading = [c for c in b.classes if b.R[c, b.a[x]] > 0]
-                if len(leading) == 1:
+                if len(leading) == 1 and not np.isnan(b.R).any():
                     class_rows.append(-log_p[leading[0]])
                 continue
             needed = {c: [k for k in b.labels if b.R[c, k] == 1] for c in b.classes}

@@ -142,6 +142,12 @@ class CoupledObjective(nn.Module):
             assert isinstance(coupling, Coupling)
             coupling.population = population
 
+    def begin(self) -> None:
+        """Forget what couplings kept of earlier batches: a training begins."""
+        for coupling in self.couplings:
+            assert isinstance(coupling, Coupling)
+            coupling.begin()
+
     def forward(
         self,
         logits: Mapping[str, Tensor],

@@ -279,6 +279,9 @@ class Coupling(nn.Module, ABC):
         """The relation as this coupling reads it."""
         return relation
 
+    def begin(self) -> None:
+        """Forget what was kept of earlier batches: a training begins that is resumed from nothing."""
+
     def supports(self, relation: Relation) -> bool:
         """Whether the coupling is defined for this kind of relation."""
         del relation

@@ -30,12 +30,15 @@ def hard_classes(view: View) -> tuple[Tensor, Tensor]:
 
     A class is given if all its prototypical labels are annotated as present. Of several, the one with
     the largest set of them; where that is a tie still, none, since any choice would hang on the order of
-    classes. From class to class: the only class that leads to the annotated one.
+    classes. From class to class: the only class that leads to the annotated one, unless of some class nobody
+    knows where it leads.
     """
     missing = 1 - view.class_known
     if view.relation.class_to_class:
         leads = view.active @ (view.tensors.present > 0).to(view.active.dtype).T
         given = (leads.sum(dim=-1) == 1) & (missing > 0) & (view.target_known > 0)
+        if not view.relation.known_rows.all():
+            given = torch.zeros_like(given)
         return leads.argmax(dim=-1), given
     needed = (view.tensors.present >= PROTOTYPICAL).to(view.active.dtype)
     size = needed.sum(dim=-1)

@@ -70,6 +70,10 @@ class PopulationMatching(Coupling):
             self._running[view.relation.name] = (joint.detach(), mass.detach())
         return joint, mass
 
+    def begin(self) -> None:
+        """Forget running sums: they are of one training's batches and networks."""
+        self._running = {}
+
     def get_extra_state(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Running sums, by relation: part of the state, so that a resumed run is the unbroken one."""
         return dict(self._running)

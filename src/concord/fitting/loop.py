@@ -187,6 +187,7 @@ class _Loop:
     evaluations: list[dict[str, float]] = field(default_factory=list)
     selected: dict[str, Selected] = field(default_factory=dict)
     claim: Claim | None = None  # on the folder of the checkpoints, where no claim covers it
+    _in_time: tuple[dict[str, Selected], list[dict[str, float]]] | None = None
     _seen: int = 0
     _since: float = field(default_factory=time.perf_counter)
 
@@ -205,6 +206,7 @@ class _Loop:
                 self._train()
             finally:
                 objective.population, objective.validate = before, validate
+                self.stepper.thaw()
                 for logger in self.loggers:
                     logger.close()
                 if self.claim is not None:
@@ -233,6 +235,9 @@ class _Loop:
             self._seen += rows
             if due:
                 self._log(result)
+            if self.validation and self.step == steps and steps % self.validation.every:
+                # A longer training does not look here: it goes on from what was selected before.
+                self._in_time = dict(self.selected), list(self.evaluations)
             scores = self._evaluate() if self.validation and self._due(self.validation.every) else {}
             if self.checkpoints and self._due(self.checkpoints.every):
                 _finite(float(result.loss.detach()), self.step)
@@ -320,6 +325,9 @@ class _Loop:
             "loggers": [logger.state_dict() for logger in self.loggers],
             "training": self.identity,
         }
+        if self._in_time is not None:
+            selected, evaluations = self._in_time
+            state["in_time"] = {"selected": selection_state(selected), "validation": evaluations}
         on_first(
             self.stepper.fabric,
             lambda: checkpoints.save(self.step, state, scores),
@@ -333,7 +341,9 @@ class _Loop:
             newest = self.checkpoints.latest()
         if self.checkpoints is not None and newest is not None:
             self._restore(self.checkpoints.load(newest), str(newest))
-        else:  # what a run logged that was killed before its first checkpoint is void
+        else:
+            self.stepper.objective.begin()
+            # What a run logged that was killed before its first checkpoint is void.
             for logger in self.loggers:
                 logger.resume(0, {})
 
@@ -347,10 +357,14 @@ class _Loop:
 
     def _restore(self, state: Mapping[str, Any], place: str) -> None:
         check_same_training(state, self.identity, self.stepper.steps, place)
-        restore_network(self.stepper, state, place)
+        # Rows first: a stream that is walked again may draw its order, which must be that of the first walk.
         self.feed.load_state_dict(state["rows"])
+        restore_network(self.stepper, state, place)
         self.records, self.evaluations = state["history"]["records"], state["history"]["validation"]
         self.selected = restored_selection(state["selected"])
+        if "in_time" in state and state["step"] < self.stepper.steps:
+            self.evaluations = state["in_time"]["validation"]
+            self.selected = restored_selection(state["in_time"]["selected"])
         self.step = state["step"]
         for i, logger in enumerate(self.loggers):
             known = state["loggers"][i] if i < len(state["loggers"]) else {}

@@ -61,7 +61,9 @@ class Stepper:
         self.network, self.objective, self.fabric, self.recipe = network, objective, fabric, recipe
         self.steps, self.seed, self.soft, self.augment = steps, seed, soft, augment
         self.device = fabric.device
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.frozen = freeze(network, recipe.frozen)
+        self._switched_off = [parameter for parameter in trained if not parameter.requires_grad]
         if recipe.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         groups = parameter_groups(
@@ -72,7 +74,9 @@ class Stepper:
             decay=recipe.decay,
         )
         # One kernel for all parameters: small networks feel the many of foreach, on CPUs most of all.
-        fused = self.device.type in ("cpu", "cuda")
+        # Fabric does not clip where the optimiser itself undoes the scale of half precision, as a fused one.
+        scaled = recipe.precision == "16-mixed" and recipe.clip is not None
+        fused = self.device.type in ("cpu", "cuda") and not scaled
         self.parameters = [parameter for group in groups for parameter in group["params"]]
         self.optimiser = torch.optim.AdamW(groups, lr=learning_rate, fused=fused, foreach=not fused)
         compiled: Any = network if recipe.compile is None else torch.compile(network, backend=recipe.compile)
@@ -93,6 +97,11 @@ class Stepper:
         for module in self.frozen:
             module.eval()
         self.objective.train()
+
+    def thaw(self) -> None:
+        """Let what this training froze learn again: its recipe says nothing of the next training."""
+        for parameter in self._switched_off:
+            parameter.requires_grad_(True)
 
     def averaged(self) -> Any:
         """Within it the network has its averaged weights, where they are averaged."""

@@ -31,6 +31,8 @@ class Population(ABC):
         """
         if weight.dtype == torch.bool:
             return self.mean_of_sums(values.masked_fill(~weight, 0.0).sum(), torch.count_nonzero(weight))
+        if weight.dtype in (torch.float16, torch.bfloat16):  # whose sums overflow, or stop growing
+            weight = weight.float()
         weighed = values.masked_fill(weight == 0, 0.0) * weight
         above, below = self.totals(weighed.sum(), weight.sum().to(weighed.dtype))
         # Where nothing weighs, the sum is 0 and stays in the graph.

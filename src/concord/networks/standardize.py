@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+CONSTANT = 1e-12
+"""A deviation below this share of the mean, or of 1, is rounding."""
+
 LIMIT = 6.0
 """Features are clipped at so many standard deviations."""
 
@@ -24,9 +27,9 @@ class Standardize(nn.Module):
 
     def __init__(self, mean: Tensor, deviation: Tensor) -> None:
         super().__init__()
-        constant = deviation < 1e-6
+        constant = deviation <= CONSTANT * mean.abs().clamp(min=1.0)
         self.register_buffer("mean", mean.clone())
-        self.register_buffer("scale", torch.where(constant, 0.0, 1 / deviation.clamp(min=1e-6)))
+        self.register_buffer("scale", torch.where(constant, 0.0, 1 / torch.where(constant, 1.0, deviation)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised features, of the same shape (n, width)."""

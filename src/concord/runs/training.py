@@ -159,7 +159,7 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
         "learning_rate": training.learning_rate,
         "weight_decay": training.weight_decay,
         "log_every": config.watching.every,
-        "recipe": _recipe(config),
+        "recipe": _recipe(config, built),
         "augment": _augment(built),
         "fabric": fabric,
     }
@@ -215,7 +215,7 @@ def _check_devices(config: Config) -> None:
         )
 
 
-def _recipe(config: Config) -> Recipe:
+def _recipe(config: Config, built: Built) -> Recipe:
     training = config.training
     return Recipe(
         schedule=training.schedule,
@@ -228,8 +228,16 @@ def _recipe(config: Config) -> Recipe:
         compile=training.compile,
         layer_decay=config.trunk.layer_decay,
         decay=training.decay,
-        frozen=tuple(config.trunk.freeze),
+        frozen=tuple(_place(name, built) for name in config.trunk.freeze),
     )
+
+
+def _place(name: str, built: Built) -> str:
+    """Where a module of the config's trunk is in the network: behind a layer that standardises, or not."""
+    layer = name.removeprefix("trunk.")
+    if built.standardize and layer != name and layer in dict(built.trunk.module.named_modules()):
+        return f"trunk.1.{layer}"
+    return name
 
 
 def _validation(built: Built, rows: Any) -> Validation:
