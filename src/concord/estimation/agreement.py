@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logsumexp
 
 from concord.estimation.observations import Observations
-from concord.metrics import count_samples, z_score
 from concord.relations import EvidenceTable
 
 Array = npt.NDArray[np.float64]
@@ -37,8 +35,9 @@ class Evidence:
     Attributes:
         exponent: s in [0, 1], 0 where the labels say nothing that can be told from noise.
         agreement: Mean gain in nats a row, at that exponent, of the network's own view of a row over the
-            average view.
-        z: The gain in standard errors; 0 where there are too few rows, or groups of rows, to know.
+            average view; rows count by their weights.
+        z: The gain in standard errors; 0 where there are too few rows, or groups of rows, to know. A row is
+            one draw whatever its weight: a common factor on all weights makes nothing surer.
     """
 
     exponent: float
@@ -60,7 +59,7 @@ def agreement(observations: Observations, table: Array, exponent: float, rates: 
     evidence = EvidenceTable.of(table, rates, some.class_to_class)
     ll = exponent * evidence.of_annotations(some.active, some.seen)
     log_p = np.log(np.clip(some.class_proba, 1e-12, None))
-    mean = np.log(np.average(some.class_proba, axis=0, weights=np.maximum(some.weights, 1e-12)) + 1e-12)
+    mean = np.log(np.average(some.class_proba, axis=0, weights=observations.sample(rows).weight) + 1e-12)
     return logsumexp(log_p + ll, axis=1) - logsumexp(mean + ll, axis=1)
 
 
@@ -70,15 +69,16 @@ def fit_exponent(observations: Observations, table: Array, rates: Array | None =
     The exponent is 0 unless the agreement is above .01 nats a row and above 3 standard errors: a wrong
     table ends there.
     """
+    observations = observations.counting()
     rates = observations.base_rates() if rates is None else rates
-    best, group = Evidence(0.0, 0.0, 0.0), label_groups(observations)
+    best, sample = Evidence(0.0, 0.0, 0.0), observations.sample(observations.seen.any(axis=1))
     for exponent in EXPONENTS[1:]:
         gains = agreement(observations, table, exponent, rates)
         if len(gains) < 2:
             return best
-        mean = float(gains.mean())
+        mean = float(sample.mean(gains))
         if mean > best.agreement:
-            best = Evidence(exponent, mean, z_score(gains, group))
+            best = Evidence(exponent, mean, sample.z(gains))
     return best if best.shown else Evidence(0.0, best.agreement, best.z)
 
 
@@ -88,7 +88,7 @@ def halves(observations: Observations) -> tuple[npt.NDArray[np.bool_], npt.NDArr
     Rows are ranked by the head's confidence, then by their number of labels, and dealt out in turn: neither
     the order of classes nor that of rows matters, but for rows equal in both, which keep the order they come
     in. Rows without labels belong to neither, and so to every fit. Rows of one group fall into one half:
-    groups are ranked by the means of their rows.
+    groups are ranked by the means of their rows. Weights decide nothing here: all rows count.
     """
     labelled = np.asarray(observations.seen.any(axis=1))
     rows = np.flatnonzero(labelled)
@@ -104,12 +104,6 @@ def halves(observations: Observations) -> tuple[npt.NDArray[np.bool_], npt.NDArr
     return first, labelled & ~first
 
 
-def label_groups(observations: Observations) -> npt.NDArray[Any] | None:
-    """Groups of the label-annotated rows, in the order of `agreement`; None where rows have none: (m,)."""
-    group = observations.group
-    return None if group is None else group[observations.seen.any(axis=1)]
-
-
 Builder = Callable[[Observations], Array]
 """Observations -> table (C, K): makes a relation."""
 
@@ -118,22 +112,20 @@ def cross_fitted(observations: Observations, build: Builder, rates: Array) -> Ev
     """Agreement of tables that were fitted on the other half of the label rows.
 
     Args:
-        observations: The rows.
+        observations: The rows, all of weight above 0.
         build: Called on each half of the label rows, with all rows that have no labels.
         rates: (K,) base rates.
     """
     gains: list[Array] = []
-    labelled, own = observations.seen.any(axis=1), label_groups(observations)
-    if count_samples(int(labelled.sum()), own) < FEWEST:
+    if observations.sample(observations.seen.any(axis=1)).size < FEWEST:
         return Evidence(0.0, 0.0, 0.0)
-    groups: list[npt.NDArray[Any]] = []
-    for judge_on in halves(observations):
+    both = halves(observations)
+    for judge_on in both:
         table = build(observations.take(~judge_on))
         judged = observations.take(judge_on)
-        groups += [] if judged.group is None else [judged.group]
         gains.append(np.stack([agreement(judged, table, s, rates) for s in EXPONENTS[1:]]))
     each = np.concatenate(gains, axis=1)
-    means = each.mean(axis=1)
+    sample = observations.sample(np.concatenate([np.flatnonzero(half) for half in both]))
+    means = sample.mean(each)
     best = int(means.argmax())
-    z = z_score(each[best], np.concatenate(groups) if groups else None)
-    return Evidence(EXPONENTS[best + 1], float(means[best]), z)
+    return Evidence(EXPONENTS[best + 1], float(means[best]), sample.z(each[best]))

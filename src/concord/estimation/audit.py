@@ -19,7 +19,7 @@ from concord.estimation.assisted import assisted_intervals
 from concord.estimation.calibration import calibrated
 from concord.estimation.em import effective_groups, estimate_by_em
 from concord.estimation.observations import Observations, observed
-from concord.relations import Relation
+from concord.relations import Relation, row_weights
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
@@ -118,6 +118,7 @@ def audit_relation(
         audited: Shape (n,) truth values, or the numbers of the audited rows. Which rows are audited must not
             depend on what they were found to show; `propose_audit` draws them.
         weights: Shape (n,), >= 0: how many samples a row counts for in the estimate; None counts each once.
+            An audited row counts once, whatever its weight.
         groups: Shape (n,): videos, persons; rows of one group count as far as their labels differ.
         level: Probability mass of the intervals, in (0, 1).
 
@@ -140,14 +141,14 @@ def audit_relation(
         >>> found.relation.table.round().tolist()
         [[0.0], [1.0]]
     """
-    rows = observed(source, target, classes, targets, class_proba, target_proba, weights)
-    if groups is not None:
-        rows = replace(rows, group=np.asarray(groups))
+    rows = observed(source, target, classes, targets, class_proba, target_proba, groups=groups)
+    if weights is not None:
+        rows = replace(rows, weight=row_weights(weights, len(rows.classes)))
     which = _mask(audited, len(rows.classes))
     both = which & (rows.classes != MISSING_CLASS) & rows.seen.any(axis=1)
     if not both.any():
         raise NoAnnotationError(f"no audited row is annotated for both {source.name!r} and {target.name!r}")
-    rest = rows.take(~both)
+    rest = rows.take(~both).counting()
     if target_proba is None:  # base rates of the rows that the estimate is made of
         rest = replace(rest, target_proba=np.broadcast_to(rest.base_rates(), rest.target_proba.shape))
     estimate = estimate_by_em(calibrated(rest), level=level)

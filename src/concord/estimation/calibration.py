@@ -35,14 +35,14 @@ def calibrated(observations: Observations, by: Observations | None = None) -> Ob
     label shift adaptation", ICML 2020), drawn to what the head says by a ridge. Classes and labels without
     an annotated row keep bias 0. What says the same of every row, a label or a whole class head, keeps its
     probabilities: it knows nothing that could be put right, and must not seem to. Rows of one group count as
-    one, for each label those that are annotated for it.
+    one, for each label those that are annotated for it; rows of weight 0 calibrate nothing.
 
     Args:
         observations: Any rows.
         by: The rows that calibrate, predicted out of sample where they are annotated, so that what is fitted
             is not confirmed; None: the observations are such rows.
     """
-    by = observations if by is None else by
+    by = (observations if by is None else by).counting()
     labelled = np.asarray(by.seen.any(axis=1))
     p = _classes(by, by.class_proba, by.classes, by.classes != MISSING_CLASS)(observations.class_proba)
     if by.class_to_class:

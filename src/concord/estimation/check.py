@@ -126,12 +126,17 @@ def check_observations(
 
     Args:
         observations: Rows with annotations and out-of-sample predictions of uncoupled heads, `calibrated`.
+            Those of weight 0 are left out.
         relation: The supplied table, or None.
         fold_predictions: Predictions of single-task networks by fold, for the test of relatedness.
 
     Raises:
         DenseOnlyError: The table is sparse.
     """
+    counts = observations.weights > 0
+    if fold_predictions is not None and not counts.all():
+        fold_predictions = fold_predictions.take(counts)
+    observations = observations.counting()
     rates = observations.base_rates()
     given_cells = None if relation is None else relation.cells("weighing it against data")
     table = None if given_cells is None or np.isnan(given_cells).all() else given_cells

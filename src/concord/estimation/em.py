@@ -167,6 +167,7 @@ def estimate_by_em(
 
     Args:
         observations: Rows with annotations and out-of-sample predictions of uncoupled heads, `calibrated`.
+            Those of weight 0 are left out.
         level: Probability mass of the intervals, in (0, 1).
         strength: Weight of a label's base rate, in rows, > 0.
 
@@ -181,6 +182,7 @@ def estimate_by_em(
         raise RangeError(f"the level of an interval lies in (0, 1), found {level}")
     if not 0 < strength < np.inf:
         raise RangeError(f"the weight of the prior is finite and > 0, found {strength}")
+    observations = observations.counting()
     found = with_intervals(observations, observations.base_rates(), level, strength)
     never = ~observations.seen.any(axis=0)
     if not never.any():

@@ -9,10 +9,42 @@ import numpy as np
 import numpy.typing as npt
 
 from concord.errors import NoAnnotationError, ShapeError
+from concord.metrics import count_samples, z_score
 from concord.relations import check_ends, row_weights
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task, as_predictions
 
 Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How values of rows are averaged, and which of them are one sample where noise is measured.
+
+    Weights enter as shares: a common factor changes nothing. A row stays one draw whatever its weight, so
+    that the noise of a mean is that between rows (groups), each by its share; see `standard_error`.
+
+    Attributes:
+        rows: How many rows.
+        weight: (rows,) > 0; None where all rows weigh the same.
+        group: (rows,) which rows belong together; None: each row stands alone.
+    """
+
+    rows: int
+    weight: Array | None
+    group: npt.NDArray[Any] | None
+
+    @property
+    def size(self) -> int:
+        """How many samples the rows are worth: their groups, or the rows where they have none."""
+        return count_samples(self.rows, self.group)
+
+    def mean(self, values: Array) -> Array:
+        """Weighted means of (..., rows): (...)."""
+        return np.asarray(np.average(values, axis=-1, weights=self.weight))
+
+    def z(self, values: Array) -> float:
+        """The weighted mean of (rows,) in standard errors; 0 where there are less than two samples."""
+        return z_score(values, self.group, self.weight)
 
 
 @dataclass(frozen=True)
@@ -26,7 +58,8 @@ class Observations:
         targets: (n, K) labels with NaN, or (n,) classes of the target with -1.
         class_proba: (n, C) class probabilities by a head that was not trained on the row.
         target_proba: (n, K) label (or target class) probabilities, likewise.
-        weight: (n,) >= 0, None for ones.
+        weight: (n,) >= 0: how many samples a row counts for in tables, rates and means; None for ones. What
+            estimates or judges leaves rows of weight 0 out; see `counting`.
         group: (n,) which rows belong together (a video, a person): rows of one group count as one sample
             wherever noise is measured. None: each row stands alone.
 
@@ -94,6 +127,18 @@ class Observations:
             None if self.group is None else self.group[rows],
         )
 
+    def counting(self) -> Observations:
+        """The rows of weight above 0; these very observations where that is all of them."""
+        counts = self.weights > 0
+        return self if counts.all() else self.take(counts)
+
+    def sample(self, rows: Any) -> Sample:
+        """How values of some of the rows are averaged; `rows` is a mask or numbers, of rows that count."""
+        w = self.weights[rows]
+        # Rows alike in weight are averaged as without weights, to the bit.
+        even = self.weight is None or not len(w) or bool((w == w[0]).all())
+        return Sample(len(w), None if even else w, None if self.group is None else self.group[rows])
+
     def base_rates(self) -> Array:
         """Share of each label among its annotated rows, never 0 or 1: (K,)."""
         w = self.weights[:, None]
@@ -123,7 +168,7 @@ def observed(
         class_proba: (n, C) out-of-sample class probabilities.
         target_proba: (n, K) out-of-sample probabilities of the target; None takes the base rates, which tell
             nothing.
-        weights: (n,) >= 0; None for ones.
+        weights: (n,) >= 0; None for ones. Rows of weight 0 stay among the observations, and count nowhere.
         groups: (n,) videos, persons: rows of one are counted as one sample where noise is measured; None:
             each row stands alone.
 
@@ -131,16 +176,21 @@ def observed(
         ShapeError: Arrays of different lengths or of another width than their task.
         RangeError: A probability outside [0, 1], class probabilities that do not sum to 1, a bad weight.
         UnknownNameError: A named column of probabilities that is no class or label.
-        NoAnnotationError: A task without any annotation.
+        NoAnnotationError: A task without any annotation on rows of weight above 0.
     """
     check_ends(source, target)
     y, a = source.encode(classes), target.encode(targets)
     if len(y) != len(a):
         raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
-    for task, values in ((source, y), (target, a)):
-        if not task.annotated(values).any():
-            raise NoAnnotationError(f"no row is annotated for {task.name!r}; both tasks need annotations")
     w = None if weights is None else row_weights(weights, len(y))
+    for task, values in ((source, y), (target, a)):
+        annotated = task.annotated(values)
+        if not annotated.any():
+            raise NoAnnotationError(f"no row is annotated for {task.name!r}; both tasks need annotations")
+        if w is not None and not w[annotated].any():
+            raise NoAnnotationError(
+                f"all rows annotated for {task.name!r} have weight 0; both tasks need annotations that count"
+            )
     blank = np.zeros((len(y), target.width))
     rows = Observations(
         source,
@@ -154,4 +204,4 @@ def observed(
     )
     if target_proba is not None:
         return rows
-    return replace(rows, target_proba=np.broadcast_to(rows.base_rates(), blank.shape))
+    return replace(rows, target_proba=np.broadcast_to(rows.counting().base_rates(), blank.shape))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +11,7 @@ from scipy.special import log_softmax
 
 from concord.errors import ShapeError
 from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence
-from concord.estimation.observations import Observations
-from concord.metrics import count_samples, z_score
+from concord.estimation.observations import Observations, Sample
 from concord.relations import EvidenceTable
 from concord.tasks import MISSING_CLASS
 
@@ -50,6 +48,10 @@ class FoldPredictions:
                 f"{self.class_proba.shape}, {self.target_proba.shape}"
             )
 
+    def take(self, rows: npt.NDArray[np.bool_]) -> FoldPredictions:
+        """Those of some of the rows."""
+        return FoldPredictions(self.fold[rows], self.class_proba[:, rows], self.target_proba[rows])
+
     def everywhere(self) -> FoldPredictions:
         """The same with classes of rows in no fold that judge too.
 
@@ -67,21 +69,21 @@ def class_direction(
     agreement between two heads does not pass here. The gain is over the class prior, in nats a row.
 
     Args:
-        observations: The rows.
+        observations: The rows, all of weight above 0.
         build: Makes the relation.
         rates: (K,) base rates.
         fold_predictions: With them, the classes of a fold are judged by a relation that was fitted through
             class heads which have not seen that fold. None: through `observations.class_proba`, which is too
             kind where those heads were trained on the very rows that judge.
     """
-    gains, group = _direct_gains(observations, build, rates, fold_predictions)
+    gains, sample = _direct_gains(observations, build, rates, fold_predictions)
     if not gains.shape[1]:
         return Evidence(0.0, 0.0, 0.0)
-    means = gains.mean(axis=1)
+    means = sample.mean(gains)
     best = int(means.argmax())
     if means[best] <= 0:
         return Evidence(0.0, 0.0, 0.0)
-    return Evidence(EXPONENTS[best + 1], float(means[best]), z_score(gains[best], group))
+    return Evidence(EXPONENTS[best + 1], float(means[best]), sample.z(gains[best]))
 
 
 def not_surpassed(
@@ -96,37 +98,38 @@ def not_surpassed(
     Each is read at the exponent that suits it best, on the same rows. The first of the others may not be
     ahead at all, any further one not beyond noise (one standard error).
     """
-    mine, group = _direct_gains(observations, build, rates, fold_predictions)
+    mine, sample = _direct_gains(observations, build, rates, fold_predictions)
     if not mine.shape[1]:
         return False
     for i, other in enumerate(others):
-        ahead = _at_best(mine) - _at_best(_direct_gains(observations, other, rates, fold_predictions)[0])
-        if ahead.mean() < 0 and (i == 0 or z_score(ahead, group) < -1):
+        theirs = _direct_gains(observations, other, rates, fold_predictions)[0]
+        ahead = _at_best(mine, sample) - _at_best(theirs, sample)
+        if sample.mean(ahead) < 0 and (i == 0 or sample.z(ahead) < -1):
             return False
     return True
 
 
-def _at_best(gains: Array) -> Array:
-    means = gains.mean(axis=1)
+def _at_best(gains: Array, sample: Sample) -> Array:
+    means = sample.mean(gains)
     return gains[means.argmax()] if means.max() > 0 else np.zeros(gains.shape[1])
 
 
 def _direct_gains(
     observations: Observations, build: Builder, rates: Array, fold_predictions: FoldPredictions | None
-) -> tuple[Array, npt.NDArray[Any] | None]:
-    """Gains of annotated classes by exponent (exponents, n), and their groups (n,); n = 0 where too few."""
+) -> tuple[Array, Sample]:
+    """Gains of annotated classes by exponent (exponents, n), and their rows; no gains where these are few."""
     annotated = has_class = observations.classes != MISSING_CLASS
     if fold_predictions is not None:
         has_class = has_class & (fold_predictions.fold >= 0)
     labelled = np.asarray(observations.seen.any(axis=1))
-    group = None if observations.group is None else observations.group[has_class]
-    if count_samples(int(has_class.sum()), group) < FEWEST or not labelled.any():
-        return np.zeros((len(EXPONENTS) - 1, 0)), None
+    sample = observations.sample(has_class)
+    if sample.size < FEWEST or not labelled.any():
+        return np.zeros((len(EXPONENTS) - 1, 0)), sample
     hidden = replace(observations, classes=np.where(labelled, MISSING_CLASS, observations.classes))
     if fold_predictions is None:
         table = build(hidden.take(labelled))
         judged = observations.take(has_class)
-        return _class_gains(judged, table, observations.classes[has_class], rates), group
+        return _class_gains(judged, table, judged, rates), sample
     parts, order = [], []
     for k, p in enumerate(fold_predictions.class_proba):
         in_fold = has_class & (fold_predictions.fold == k)
@@ -135,11 +138,10 @@ def _direct_gains(
             q = fold_predictions.target_proba
             table = build(replace(hidden, class_proba=p, target_proba=q).take(labelled))
             rest = annotated & ~in_fold
-            others = observations.classes[rest if rest.any() else in_fold]
+            others = observations.take(rest if rest.any() else in_fold)
             judged = replace(observations, target_proba=q).take(in_fold)
             parts.append(_class_gains(judged, table, others, rates))
-    rows = np.concatenate(order)
-    return np.concatenate(parts, axis=1), None if observations.group is None else observations.group[rows]
+    return np.concatenate(parts, axis=1), observations.sample(np.concatenate(order))
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class Skill:
 
     Attributes:
         lift: Mean probability of what is annotated, above the head's average probability of it: 0 for a
-            head that says the same of every row.
+            head that says the same of every row. Rows count by their weights.
         z: The same in standard errors; 0 where there are too few rows, or groups of rows, to know.
     """
 
@@ -168,35 +170,39 @@ def class_skill(observations: Observations, fold_predictions: FoldPredictions | 
     A probability, and no log-loss, which few rows and some overconfidence can turn into a loss.
 
     Args:
-        observations: The rows.
+        observations: The rows, all of weight above 0.
         fold_predictions: Predictions of single-task networks by fold, to be judged in place of
             `observations.class_proba`.
     """
     has_class = observations.classes != MISSING_CLASS
     if fold_predictions is not None:
         has_class = has_class & (fold_predictions.fold >= 0)
-    y = observations.classes[has_class]
+    y, sample = observations.classes[has_class], observations.sample(has_class)
     p = (
         observations.class_proba
         if fold_predictions is None
         else fold_predictions.class_proba[fold_predictions.fold, np.arange(len(fold_predictions.fold))]
     )
-    lifts = (p[has_class] - p[has_class].mean(axis=0))[np.arange(len(y)), y] if len(y) else np.zeros(0)
-    return _skill(lifts, None if observations.group is None else observations.group[has_class])
+    if sample.size < FEWEST:
+        return Skill(0.0, 0.0)
+    average = np.average(p[has_class], axis=0, weights=sample.weight)
+    return _skill((p[has_class] - average)[np.arange(len(y)), y], sample)
 
 
 def target_skill(observations: Observations, fold_predictions: FoldPredictions | None = None) -> Skill:
     """What the other head knows of its own task's annotations; of a row's labels, the mean.
 
     Args:
-        observations: The rows.
+        observations: The rows, all of weight above 0.
         fold_predictions: Predictions of single-task networks, to be judged in place of
             `observations.target_proba`.
     """
     rows = observations.seen.any(axis=1)
     if fold_predictions is not None:
         rows = rows & (fold_predictions.fold >= 0)
-    group = None if observations.group is None else observations.group[rows]
+    sample = observations.sample(rows)
+    if sample.size < FEWEST:
+        return Skill(0.0, 0.0)
     q, seen, active = (
         values[rows]
         for values in (
@@ -205,24 +211,28 @@ def target_skill(observations: Observations, fold_predictions: FoldPredictions |
             observations.active,
         )
     )
-    count = np.maximum(seen.sum(axis=0), 1)
-    above = q - (seen * q).sum(axis=0) / count
+    mass = seen if sample.weight is None else seen * sample.weight[:, None]
+    total = mass.sum(axis=0)
+    above = q - np.divide((mass * q).sum(axis=0), total, out=np.zeros_like(total), where=total > 0)
     if observations.class_to_class:
-        return _skill((active * above).sum(axis=1), group)
+        return _skill((active * above).sum(axis=1), sample)
     lifts = ((2 * active - seen) * above).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-    return _skill(lifts, group)
+    return _skill(lifts, sample)
 
 
-def _skill(lifts: Array, group: npt.NDArray[Any] | None) -> Skill:
-    if count_samples(len(lifts), group) < FEWEST:
-        return Skill(0.0, 0.0)
-    return Skill(float(lifts.mean()), z_score(lifts, group))
+def _skill(lifts: Array, sample: Sample) -> Skill:
+    return Skill(float(sample.mean(lifts)), sample.z(lifts))
 
 
-def _class_gains(rows: Observations, table: Array, classes: npt.NDArray[np.int64], rates: Array) -> Array:
-    """Gain in nats over the prior of `classes` of each row's class, by exponent: (exponents, n)."""
-    count = np.bincount(classes, minlength=rows.source.width)
-    prior = (count + 0.5) / (len(classes) + 0.5 * rows.source.width)
+def _class_gains(rows: Observations, table: Array, others: Observations, rates: Array) -> Array:
+    """Gain in nats over the classes' shares among `others` of each row's class, by exponent: (exponents, n).
+
+    The half row that is added to each class is one of mean weight, so that weights enter as shares.
+    """
+    sample = others.sample(slice(None))
+    w = None if sample.weight is None else sample.weight / sample.weight.mean()
+    count = np.bincount(others.classes, weights=w, minlength=rows.source.width)
+    prior = (count + 0.5) / (len(others.classes) + 0.5 * rows.source.width)
     score = EvidenceTable.of(table, rates, rows.class_to_class).of_predictions(rows.target_proba)
     index = np.arange(len(rows.classes))
     return np.stack(
