@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import concord as cc
 from asserts import raises
@@ -20,6 +22,7 @@ from concord.estimation import (
     fit_exponent,
 )
 from concord.estimation.agreement import FEWEST, Evidence, cross_fitted
+from concord.estimation.contradictions import Judged, leave_one_label_out
 from concord.estimation.relatedness import Skill, class_direction, class_skill, not_surpassed, target_skill
 from concord.metrics import standard_error
 from worlds import World, classes_world, labels_world
@@ -72,9 +75,9 @@ def arrays(rows: Observations, weights: np.ndarray | None, groups: np.ndarray | 
 
 
 @kinds
-@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("supplied", [False, True])
 @pytest.mark.parametrize("grouped", [False, True])
-def test_rows_of_weight_0_are_as_good_as_dropped(kind: str, given: bool, grouped: bool) -> None:
+def test_rows_of_weight_0_are_as_good_as_dropped(kind: str, supplied: bool, grouped: bool) -> None:
     for seed in range(2):
         world = MAKE[kind](seed, n=260)
         rows, right = misled(world, seed)
@@ -84,7 +87,7 @@ def test_rows_of_weight_0_are_as_good_as_dropped(kind: str, given: bool, grouped
         # In every group but a few there are rows that count, and such that do not.
         groups = rng.integers(0, 120, n) if grouped else None
         kept = None if groups is None else groups[right]
-        about = world.relation if given else (world.source, world.target)
+        about = world.relation if supplied else (world.source, world.target)
         for q in (None, rows.target_proba):
             at_0 = cc.check_relation(about, **arrays(rows, weights, groups), target_proba=q)
             some = arrays(rows.take(right), weights[right], kept)
@@ -228,6 +231,53 @@ def test_few_rows_that_count_say_nothing(kind: str) -> None:
         assert found.z == 0
 
 
+@given(st.integers(0, 10_000), st.sampled_from(list(MAKE)), st.booleans())
+def test_cells_are_judged_by_rows_as_often_as_they_weigh(seed: int, kind: str, grouped: bool) -> None:
+    world = MAKE[kind](seed % 5, n=60)
+    rng = np.random.default_rng(seed)
+    times, rates = rng.integers(0, 5, 60), rng.uniform(0.1, 0.9, world.target.width)
+    rows = world.observations(overlap=0.3)
+    if not rows.class_to_class:
+        rows = replace(rows, targets=np.where(rng.random(rows.targets.shape) < 0.2, np.nan, rows.targets))
+    rows = replace(rows, group=rng.integers(0, 20, 60) if grouped else None)
+    weighted = replace(rows, weight=times.astype(float))
+    repeated = rows.take(np.repeat(np.arange(60), times))
+    dropped = weighted.take(times > 0)
+
+    def judged(each: Observations) -> Judged:
+        return leave_one_label_out(each, world.table, 0.8, rates)
+
+    found = judged(weighted)
+    for other in (judged(repeated), judged(dropped)):
+        for name in ("estimate", "count", "error"):
+            np.testing.assert_allclose(getattr(found, name), getattr(other, name), atol=1e-12)
+    doubled = judged(replace(weighted, weight=2.0 * times)).count
+    assert (doubled <= 2 * found.count + 1e-9).all()
+    if not grouped:  # groups bound the count, and are no more for weighing twice
+        np.testing.assert_allclose(doubled, 2 * found.count)
+
+
+def test_contradicted_cells_are_no_surer_for_rows_of_weight_0_and_for_rows_said_twice() -> None:
+    world = labels_world(9, n=400)
+    wrong = world.table.copy()
+    wrong[:, 2] = 1 - wrong[:, 2]
+    relation = cc.Relation(world.source, world.target, wrong)
+    rows = world.observations()
+    times = np.random.default_rng(9).integers(0, 4, 400)
+
+    def found(each: Observations) -> dict[tuple[str, str], tuple[float, float]]:
+        cells = check_observations(each, relation).contradictions
+        return {(cell.source, cell.target): (cell.error, cell.count) for cell in cells}
+
+    weighted = found(replace(rows, weight=times.astype(float)))
+    repeated = found(rows.take(np.repeat(np.arange(400), times)))
+    assert len(weighted) >= 3
+    assert weighted.keys() == repeated.keys()
+    for cell, values in weighted.items():
+        assert values == pytest.approx(repeated[cell])
+    assert all(count <= times.sum() for _, count in weighted.values())
+
+
 def test_annotations_of_weight_0_are_none() -> None:
     world = labels_world(7, n=60)
     rows = world.observations()
@@ -247,7 +297,7 @@ def test_audited_rows_count_once_whatever_their_weight() -> None:
     assert plain.rows == spared.rows == len(both)
     weights[:40] = 0  # and rows of weight 0 make no estimate
     fewer, dropped = (
-        cc.audit_relation(world.source, world.target, **given, audited=both - start)
-        for start, given in ((0, arrays(rows, weights)), (40, arrays(rows.take(slice(40, None)), None)))
+        cc.audit_relation(world.source, world.target, **some, audited=both - start)
+        for start, some in ((0, arrays(rows, weights)), (40, arrays(rows.take(slice(40, None)), None)))
     )
     np.testing.assert_array_equal(fewer.relation.interval, dropped.relation.interval)

@@ -23,7 +23,9 @@ class Judged:
 
     Attributes:
         estimate: (C, K), drawn to the base rate by one row.
-        count: (C, K) effective number of rows behind it, of groups where rows come in groups.
+        count: (C, K) effective number of rows behind it: the sum of w p^2 over rows that the label is
+            annotated for, p the probability of the class and w the weight, so that a row of weight 2 is two
+            rows. At most the effective number of groups where rows come in groups.
         error: (C, K) standard error; NaN where less than two groups are behind a cell.
     """
 
@@ -55,11 +57,11 @@ def leave_one_label_out(observations: Observations, table: Array, exponent: floa
             one = np.zeros(obs.target.width)
             one[k] = 1.0
             others = total - evidence.of_annotations(active * one, seen * one)
-        r = np.where(has_class[:, None], certain, softmax(log_p + exponent * others, axis=1))
-        r = r * (w * seen[:, k])[:, None]
+        p = np.where(has_class[:, None], certain, softmax(log_p + exponent * others, axis=1))
+        r = p * (w * seen[:, k])[:, None]
         mass = r.sum(axis=0)
         estimate[:, k] = (r.T @ active[:, k] + rates[k]) / (mass + 1.0)
-        count[:, k] = (r * r).sum(axis=0) / (np.maximum(w.mean(), 1e-12) if len(w) else 1.0)
+        count[:, k] = (r * p).sum(axis=0)
         if obs.group is not None:
             own = effective_groups(r, obs.group)
             count[:, k] = np.minimum(count[:, k], own)
@@ -81,7 +83,8 @@ class Contradiction:
         given: What the table says.
         estimate: What the data say, inferred without the label itself.
         error: Standard error of the estimate.
-        count: Effective number of rows behind it, of groups where rows come in groups.
+        count: Effective number of rows behind it, a row as often as it weighs; of groups where rows come in
+            groups.
     """
 
     source: str
