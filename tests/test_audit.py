@@ -11,8 +11,9 @@ from scipy import stats
 import concord as cc
 from asserts import raises
 from concord.errors import NoAnnotationError, RangeError, ShapeError
+from concord.estimation import Observations
 from concord.estimation.assisted import assisted_intervals
-from concord.estimation.audit import STRENGTHS, _mixture, _strength_weights
+from concord.estimation.audit import STRENGTHS, _mixture, _strength_weights, _worth
 
 KIND = cc.MulticlassTask("kind", ["a", "b", "c"])
 MARKS = cc.MultilabelTask("marks", ["x", "y"])
@@ -144,6 +145,71 @@ def test_copies_within_groups_add_nothing():
     many = audit(classes[repeated], labels[repeated], p[repeated], mask, groups=repeated)
     assert many.rows == once.rows == len(which)
     np.testing.assert_allclose(many.relation.interval, once.relation.interval, atol=1e-6)
+
+
+def grouped_rows(seed, groups, alike, size=None):
+    """Audited rows in groups of one class: copies of one row, or as different as rows of other groups."""
+    rng = np.random.default_rng([seed, 3])
+    group = np.repeat(np.arange(groups), rng.integers(2, 25, groups) if size is None else size)
+    y = group % 3
+    draw = rng.random((groups, 2))[group] if alike else rng.random((len(group), 2))
+    return y, (draw < TABLE[y]).astype(float), group
+
+
+def audit_of_groups(seed, groups, alike, size=None, bias=0.3):
+    classes, labels, p, _ = world(seed, n=300, audited=0, bias=bias)
+    y, a, group = grouped_rows(seed, groups, alike, size)
+    return audit(
+        np.r_[classes, y],
+        np.r_[labels, a],
+        np.r_[p, np.eye(3)[y]],
+        np.arange(300, 300 + len(y)),
+        groups=np.r_[1000 + np.arange(300), group],
+    ).relation.interval
+
+
+@pytest.mark.parametrize("groups", [12, 30])
+def test_intervals_cover_whether_rows_of_a_group_are_alike_or_not(groups):
+    width = {}
+    for alike in (True, False):
+        low, high = np.stack([audit_of_groups(seed, groups, alike) for seed in range(25)], axis=1)
+        assert ((low <= TABLE) & (high >= TABLE)).mean() >= 0.9
+        width[alike] = (high - low).mean()
+    assert width[False] < (0.75 if groups == 12 else 0.5) * width[True]
+
+
+@given(st.integers(0, 10_000), st.integers(2, 60), st.integers(1, 8), st.booleans())
+def test_rows_of_a_group_count_as_far_as_their_labels_differ(seed, groups, size, class_to_class):
+    target = cc.MulticlassTask("other", ["u", "v"]) if class_to_class else MARKS
+
+    def worth(y, a, group):
+        a = a[:, 0] if class_to_class else a
+        blank = np.full((len(y), 2), 0.5)
+        rows = Observations(KIND, target, y, a, np.eye(3)[y], blank, group=group)
+        return (
+            _worth(rows, group, 0.95),
+            np.eye(3)[y].T @ rows.seen,
+            np.bincount(y[np.unique(group, return_index=True)[1]], minlength=3),
+        )
+
+    y, a, group = grouped_rows(seed, groups, True, size)
+    found, total, count = worth(y, a, group)
+    np.testing.assert_allclose(found, count[:, None] * np.ones(2))  # copies: one row a group
+    alone, total, _ = worth(y, a, np.random.default_rng(seed).permutation(len(y)))
+    np.testing.assert_allclose(alone, total)
+    y, a, group = grouped_rows(seed, groups, False, size)
+    some, total, count = worth(y, a, group)
+    assert (some <= total).all()
+    assert (some >= np.minimum(count[:, None], total) - 1e-9).all()
+    # Every group shows a label on half of its rows: nothing is as different as that.
+    y, a, group = (np.repeat(part, 2, axis=0) for part in (y, a, group))
+    a[::2], a[1::2] = 0.0, 1.0
+    differing, total, count = worth(y, a, group)
+    several = count > 1
+    cut = stats.t.ppf(0.975, np.maximum(total - 1, 1)) / stats.t.ppf(0.975, np.maximum(count - 1, 1))[:, None]
+    np.testing.assert_allclose(
+        differing[several], np.maximum(total * cut**2, count[:, None])[several], rtol=1e-9
+    )
 
 
 def test_class_to_class_rows_stay_distributions():

@@ -19,7 +19,7 @@ from concord.estimation.assisted import assisted_intervals
 from concord.estimation.calibration import calibrated
 from concord.estimation.em import effective_groups, estimate_by_em
 from concord.estimation.observations import Observations, observed
-from concord.relations import Relation, row_weights
+from concord.relations import Relation, effective_counts, row_weights
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
@@ -119,7 +119,9 @@ def audit_relation(
             depend on what they were found to show; `propose_audit` draws them.
         weights: Shape (n,), >= 0: how many samples a row counts for in the estimate; None counts each once.
             An audited row counts once, whatever its weight.
-        groups: Shape (n,): videos, persons; rows of one group count as far as their labels differ.
+        groups: Shape (n,): videos, persons; rows of one group count as far as their labels differ: as one
+            where they are all alike, each where they differ as much as rows of other groups. How far that is
+            is known from the groups themselves, so that few of them count for less.
         level: Probability mass of the intervals, in (0, 1).
 
     Raises:
@@ -225,13 +227,10 @@ def _mask(which: Any, n: int) -> npt.NDArray[np.bool_]:
 def _corrected(estimate: Relation, rows: Observations, level: float) -> RelationAudit:
     member = np.eye(rows.source.width)[rows.classes]
     total, hits = member.T @ rows.seen, member.T @ (rows.active * rows.seen)
-    if rows.group is not None:  # rows of a group count as one where they are alike
-        share = np.stack(
-            [effective_groups(member * rows.seen[:, [k]], rows.group) for k in range(rows.target.width)],
-            axis=1,
-        )
-        factor = np.minimum(1.0, np.divide(share, total, out=np.ones_like(total), where=total > 0))
-        total, hits = total * factor, hits * factor
+    if rows.group is not None:
+        worth = _worth(rows, rows.group, level)
+        hits = np.divide(hits, total, out=np.zeros_like(total), where=total > 0) * worth
+        total = worth
     known = ~np.isnan(estimate.table)
     if not known.any():
         raise NoAnnotationError(
@@ -261,6 +260,35 @@ def _corrected(estimate: Relation, rows: Observations, level: float) -> Relation
         *_coverage(estimate, hits, total, level),
         level,
     )
+
+
+def _worth(rows: Observations, group: npt.NDArray[Any], level: float) -> Array:
+    """How many rows that stand alone the audited rows of each cell are worth: (C, K), 0 .. their number.
+
+    The rows by the design effect of their groups, which is that of as many copies where all rows of a group
+    are alike and 1 where they differ as rows of other groups do. Few groups tell little of it, so that the
+    count is also cut by the squared ratio of the quantiles of Student's t for as many rows and for as many
+    groups (Korn and Graubard, "Confidence intervals for proportions with small expected number of positive
+    counts estimated from survey data", Survey Methodology 24, 1998). A group is worth a row at the least.
+    """
+    from scipy.stats import t
+
+    member = np.eye(rows.source.width)[rows.classes]
+    total = member.T @ rows.seen
+    groups = np.stack(
+        [effective_groups(member * rows.seen[:, [k]], group) for k in range(rows.target.width)], axis=1
+    )
+    counts = effective_counts(
+        rows.classes,
+        rows.active,
+        rows.seen,
+        np.ones(len(rows.classes)),
+        group,
+        width=rows.source.width,
+        exclusive=rows.class_to_class,
+    )
+    by_row, by_group = (t.ppf((1 + level) / 2, np.maximum(n - 1.0, 1.0)) for n in (total, groups))
+    return np.asarray(np.clip(counts * (by_row / by_group) ** 2, np.minimum(groups, total), total))
 
 
 def _quantile(level: float) -> float:

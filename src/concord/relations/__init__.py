@@ -2,6 +2,7 @@
 
 from concord.relations.alignment import aligned
 from concord.relations.checking import check_ends, row_weights
+from concord.relations.counting import effective_counts
 from concord.relations.evidence import EvidenceTable, least_probability
 from concord.relations.literature import ACTION_UNITS, BUILTIN, EXPRESSIONS, expressions
 from concord.relations.records import (
@@ -26,6 +27,7 @@ __all__ = [
     "array_bytes",
     "check_ends",
     "digest",
+    "effective_counts",
     "expressions",
     "least_probability",
     "read_table",
