@@ -5,8 +5,8 @@ Here one process imports what is heavy, once, and forks for each command: the co
 process, signals, folder, standard streams and exit status, and may be killed. What is about the interpreter
 itself (how it starts, closed streams, processes that it spawns) is tested in a new one.
 
-polars, and what of this package imports it, is not among the imports: its threads would not be there after a
-fork.
+polars is imported, and not used before a fork: it starts its threads, which a fork would not have, when it is
+first used (1.30, the lowest version that is allowed, as well as 2.1).
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from typing import Any
 
 HEAVY = (
     "torch scipy.stats sklearn.linear_model lightning_fabric matplotlib.pyplot PIL.Image pydantic jinja2 "
-    "concord.cli concord.config concord.networks"
+    "polars safetensors.torch concord.cli.train concord.cli.study concord.cli.data concord.config "
+    "concord.networks concord.runs concord.auto concord.study.running.running "
+    "concord.study.judging.comparison concord.study.pages.report concord.study.problems.own_data"
 )
 TRAINING = ["training_problem", "coupling_reference", "lightning_fabric", "sklearn.metrics"]
 """What trainings of tests need, in processes that run a function."""
