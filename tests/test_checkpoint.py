@@ -36,7 +36,7 @@ from training_problem import (
     survive_until,
     survive_until_half_a_file,
 )
-from warm import forked
+from warm import call_warm, forked
 
 INDEX = "checkpoint.json"
 
@@ -73,56 +73,43 @@ def check_resumed(folder: Path, unbroken: tuple[Any, Any, str]) -> None:
 
 
 @pytest.mark.parametrize("event", [30, *(pytest.param(event, marks=pytest.mark.slow) for event in (9, 71))])
-def test_killed_and_resumed_is_unbroken(
-    event: int, tmp_path: Path, processes: Any, unbroken: tuple[Any, Any, str]
-):
-    child = processes.Process(target=survive_until, args=(str(tmp_path), event))
-    child.start()
-    child.join(60)
-    assert child.exitcode == -9
+def test_killed_and_resumed_is_unbroken(event: int, tmp_path: Path, unbroken: tuple[Any, Any, str]):
+    assert call_warm(survive_until, (str(tmp_path), event)) == [-9]
     check_resumed(tmp_path, unbroken)
 
 
-def kill_within(folder: Path, processes: Any, file: str, step: int, share: float) -> None:
-    child = processes.Process(target=survive_until_half_a_file, args=(str(folder), file, step, share))
-    child.start()
-    child.join(60)
-    assert child.exitcode == -9
+def kill_within(folder: Path, file: str, step: int, share: float) -> None:
+    assert call_warm(survive_until_half_a_file, (str(folder), file, step, share)) == [-9]
     halves = list((folder / "checkpoints").glob(f".*.tmp/{file}"))
     assert [half.stat().st_size > 0 for half in halves] == [share > 0]
     newest = Checkpoints(folder / "checkpoints").latest()
     assert (newest.name if newest else None) == (f"step-{step - 7:08d}" if step > 7 else None)
 
 
-def test_killed_within_a_file_and_resumed_is_unbroken(
-    tmp_path: Path, processes: Any, unbroken: tuple[Any, Any, str]
-):
-    kill_within(tmp_path, processes, "optimiser.safetensors", 14, 0.5)
-    kill_within(tmp_path, processes, INDEX, 28, 0.9)
+def test_killed_within_a_file_and_resumed_is_unbroken(tmp_path: Path, unbroken: tuple[Any, Any, str]):
+    kill_within(tmp_path, "optimiser.safetensors", 14, 0.5)
+    kill_within(tmp_path, INDEX, 28, 0.9)
     check_resumed(tmp_path, unbroken)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_within_a_file(tmp_path: Path, processes: Any, unbroken: tuple[Any, Any, str]):
+def test_killed_twenty_times_within_a_file(tmp_path: Path, unbroken: tuple[Any, Any, str]):
     rng = random.Random(2)
     files = ("network.safetensors", "optimiser.safetensors", "average.safetensors", INDEX)
     for i in range(20):
         step = 7 * rng.randint(1, 8)
-        kill_within(tmp_path / str(i), processes, rng.choice(files), step, rng.random())
+        kill_within(tmp_path / str(i), rng.choice(files), step, rng.random())
         check_resumed(tmp_path / str(i), unbroken)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times_at_any_event(tmp_path: Path, processes: Any, unbroken: tuple[Any, Any, str]):
+def test_killed_twenty_times_at_any_event(tmp_path: Path, unbroken: tuple[Any, Any, str]):
     rng = random.Random(0)
     half_written = 0
     for i in range(20):
         folder = tmp_path / str(i)
         for event in (rng.randrange(2, 100), rng.randrange(2, 60)):  # and once more while it goes on
-            child = processes.Process(target=survive_until, args=(str(folder), event))
-            child.start()
-            child.join(60)
-            assert child.exitcode in (-9, 0)
+            assert call_warm(survive_until, (str(folder), event)) in ([-9], [0])
             half_written += len(list((folder / "checkpoints").glob(".*")))
         check_resumed(folder, unbroken)
     assert half_written > 3
@@ -362,26 +349,20 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_one_whole(
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
-def test_a_file_that_cannot_grow_is_one_line(tmp_path: Path, processes: Any):
+def test_a_file_that_cannot_grow_is_one_line(tmp_path: Path):
     survive_to_14(tmp_path)
-    child = processes.Process(target=survive_in_limits, args=(str(tmp_path), 60, 4096))
-    child.start()
-    child.join(60)
-    assert child.exitcode == 2
+    assert call_warm(survive_in_limits, (str(tmp_path), 60, 4096)) == [2]
     kept = Checkpoints(tmp_path / "checkpoints")
     assert kept.load(kept.latest())["step"] == 14
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_folder_of_another_user_is_one_line(tmp_path: Path, processes: Any):
+def test_a_folder_of_another_user_is_one_line(tmp_path: Path):
     survive_to_14(tmp_path)
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
-    child = processes.Process(target=survive_as_nobody, args=(str(tmp_path), 60))
-    child.start()
-    child.join(60)
-    assert child.exitcode == 2
+    assert call_warm(survive_as_nobody, (str(tmp_path), 60)) == [2]
     assert Checkpoints(tmp_path / "checkpoints").latest().name == "step-00000014"
 
 

@@ -25,7 +25,7 @@ from rank_training import (
     train_coupled,
     train_rows,
 )
-from warm import forked
+from warm import call_warm
 
 HERE = Path(__file__).parent
 
@@ -38,16 +38,7 @@ def free_port() -> int:
 
 def on_ranks(work: Callable[..., None], folder: Path, port: int) -> None:
     """Run on two ranks of this machine, and see that both end well."""
-    with forked() as context:
-        ranks = [context.Process(target=work, args=(str(folder), rank, 2, port)) for rank in range(2)]
-        for process in ranks:
-            process.start()
-        for process in ranks:
-            process.join(240)
-    for process in ranks:
-        if process.exitcode is None:
-            process.kill()
-    assert [process.exitcode for process in ranks] == [0, 0]
+    assert call_warm(work, *((str(folder), rank, 2, port) for rank in range(2))) == [0, 0]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -34,8 +34,21 @@ HEAVY = (
     "concord.networks concord.runs concord.auto concord.study.running.running "
     "concord.study.judging.comparison concord.study.pages.report concord.study.problems.own_data"
 )
-TRAINING = ["training_problem", "coupling_reference", "lightning_fabric", "sklearn.metrics"]
-"""What trainings of tests need, in processes that run a function."""
+TRAINING = ["training_problem", "lightning_fabric", "sklearn.metrics"]
+"""What trainings of tests need, in processes that run a function and are killed by whoever began them."""
+CALLS = """
+import importlib, json, os, signal, sys
+module, name, calls, seconds = json.loads(sys.argv[1])
+function, children = getattr(importlib.import_module(module), name), []
+for arguments in calls:
+    children.append(os.fork())
+    if not children[-1]:
+        signal.alarm(seconds)
+        function(*arguments)
+        sys.exit()
+print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]))
+"""
+"""Calls a function in a process for each list of arguments, all at once, and prints how they ended."""
 SECONDS = 120
 """After which a command is ended."""
 
@@ -91,6 +104,19 @@ def run_warm(
     assert len(ended) == 4, "the process that forks commands is gone"
     status = int.from_bytes(ended, "big", signed=True)
     return subprocess.CompletedProcess(arguments, status, out, err)
+
+
+def call_warm(function: Callable[..., object], *calls: Sequence[Any]) -> list[int]:
+    """Call a function of a module in a process for each list of arguments, all at once.
+
+    Returns:
+        Exit status of each, minus the signal where it was killed.
+    """
+    given = json.dumps([function.__module__, function.__name__, calls, SECONDS])
+    done = run_warm(CALLS, [given], Path.cwd(), {})
+    assert done.returncode == 0, done.stderr.decode()
+    found: list[int] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def _drained(descriptor: int) -> bytes:

@@ -6,6 +6,7 @@ import json
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from concord.study.running.one_cell import candidates, run_cell, setting_of
 from concord.study.running.running import cells_of, default_processes, run
 from concord.study.spec import Budget
 from concord.tasks import MulticlassTask, MultilabelTask
-from warm import forked
+from warm import call_warm
 
 DIGITS = problem()
 
@@ -35,11 +36,15 @@ def contents(out):
     return (out / "results.csv").read_bytes(), (out / "summary.json").read_text().split('"cost"')[0]
 
 
-def test_one_process_two_processes_and_parts_give_the_same_results(tmp_path, monkeypatch):
+def in_two_processes(out):
+    """Run the tiny plan; processes that are spawned would import torch one after the other."""
+    engines.get_context = lambda _: get_context("fork")
+    assert run(tiny(), out, processes=2) == 0
+
+
+def test_one_process_two_processes_and_parts_give_the_same_results(tmp_path):
     assert run(tiny(), tmp_path / "one") == 0
-    with forked() as context:  # processes that are spawned would import torch one after the other
-        monkeypatch.setattr(engines, "get_context", lambda _: context)
-        assert run(tiny(), tmp_path / "two", processes=2) == 0
+    assert call_warm(in_two_processes, [str(tmp_path / "two")]) == [0]
     assert run(tiny(), tmp_path / "parts", array=(1, 2)) == 3
     assert run(tiny(), tmp_path / "parts", array=(0, 2)) == 0
     one = contents(tmp_path / "one")
