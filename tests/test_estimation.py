@@ -43,7 +43,7 @@ def test_em_recovers_the_table_whatever_the_overlap(kind: str, overlap: float) -
 
 @kinds
 def test_a_right_table_is_kept(kind: str) -> None:
-    for seed in range(3):
+    for seed in range(2):
         world = MAKE[kind](seed)
         check = check_observations(world.observations(), world.relation)
         assert check.verdict == "kept"
@@ -56,7 +56,7 @@ def test_a_right_table_is_kept(kind: str) -> None:
 
 @kinds
 def test_a_shuffled_table_is_dropped_and_the_data_speak(kind: str) -> None:
-    for seed in range(3):
+    for seed in range(2):
         world = MAKE[kind](seed)
         wrong = with_table(world, np.roll(world.table, 1, axis=0))
         check = check_observations(world.observations(), wrong)
@@ -80,7 +80,7 @@ def test_without_a_table_the_relation_is_estimated(kind: str) -> None:
 
 
 def test_a_table_of_what_may_occur_is_calibrated() -> None:
-    world = labels_world(2, n=2400)
+    world = labels_world(2, n=1600)
     may = (world.table > 0.5).astype(float)
     rare = replace(world, table=0.1 + 0.35 * may)
     rng = np.random.default_rng(0)
@@ -93,7 +93,7 @@ def test_a_table_of_what_may_occur_is_calibrated() -> None:
 
 def test_a_table_right_in_part_is_told_from_a_right_one_and_its_cells_are_named() -> None:
     flipped, named, right = 0, 0, 0
-    for seed in range(4):
+    for seed in range(2):
         world = labels_world(seed, n=1400, labels=12)
         rng = np.random.default_rng(seed)
         wrong = rng.random(world.table.shape) < 0.1
@@ -111,7 +111,7 @@ def test_a_table_right_in_part_is_told_from_a_right_one_and_its_cells_are_named(
 
 
 def test_a_table_with_a_part_of_its_rows_exchanged_is_partly_wrong() -> None:
-    world = labels_world(0, n=2400, classes=6, labels=10)
+    world = labels_world(0, n=1600, classes=6, labels=10)
     table = world.table.copy()
     table[[0, 1]] = table[[1, 0]]
     check = check_observations(world.observations(), with_table(world, table))
@@ -131,7 +131,7 @@ def test_a_table_that_is_right_in_most_rows_is_the_starting_point() -> None:
 
 @kinds
 def test_unrelated_tasks_are_called_so(kind: str) -> None:
-    for seed in range(4):
+    for seed in range(2):
         world = MAKE[kind](seed, unrelated=True)
         for relation in (None, with_table(world, MAKE[kind](seed).table)):
             check = check_observations(world.observations(), relation)
@@ -364,7 +364,7 @@ def test_a_table_is_weighed_by_the_other_head_where_that_of_the_classes_knows_no
     assert check.exponent > 0
     assert "knows too little to weigh the table" in check.sentences()[0]
     rng = np.random.default_rng(1)
-    for _ in range(10):
+    for _ in range(4):
         order = rng.permutation(len(world.table))
         if (order != np.arange(len(order))).mean() > 0.7:
             other = check_observations(blank, world.relation.replace(table=world.table[order]))
