@@ -43,11 +43,11 @@ TABLE = np.where(CODES == 1, 0.92, 0.08)
 RELATION = cc.Relation(KIND, MARKS, TABLE)
 FINER = cc.Relation(KIND, FINE, np.kron(np.eye(4), [[0.5, 0.5]]))
 SMALL: dict[str, Any] = {
-    "steps": 60,
+    "steps": 40,
     "hidden": (16, 16),
     "dropout": 0.0,
     "rows_per_task": 32,
-    "learning_rate": 0.01,
+    "learning_rate": 0.015,
     "effort": "fast",
     "random_state": 0,
 }
@@ -82,7 +82,7 @@ def same(first: Any, second: Any) -> bool:
 
 
 def test_a_single_task_keeps_the_contract_but_for_what_is_listed() -> None:
-    model = CoupledClassifier(**{**SMALL, "steps": 30, "learning_rate": 0.02})
+    model = CoupledClassifier(**{**SMALL, "steps": 12, "learning_rate": 0.05})
     found = check_estimator(
         model, expected_failed_checks=EXPECTED_FAILED_CHECKS, on_skip=None, on_fail="raise"
     )
@@ -183,7 +183,7 @@ def test_a_fit_is_repeatable_and_survives_saving(way: str, tmp_path: Path) -> No
     assert again.choices_ == model.choices_
     assert again.zero_shot_ == model.zero_shot_ == {}
     assert again.cost_ == model.cost_
-    assert again.get_params()["steps"] == 60
+    assert again.get_params()["steps"] == 40
     if isinstance(WAYS[way]["coupling"], (str, type(None))):
         assert again.coupling == WAYS[way]["coupling"]
 
@@ -495,7 +495,7 @@ def test_a_class_without_a_row_is_predicted_through_the_relation(
 ) -> None:
     x, y, _ = unseen(0)
     fresh, _, truth = draw(99, n=400)
-    options = {"steps": 200, "hidden": (32, 32)}
+    options = {"steps": 100, "hidden": (32, 32)}
     with pytest.warns(ConcordWarning, match="no annotated row of c3"):
         model = made(way, **options).fit(x, y)
     right = model.predict(fresh)["kind"] == np.array(KIND.classes)[truth["kind"]]
@@ -537,7 +537,7 @@ def test_other_class_shares_in_another_source_are_measured_and_said() -> None:
     x = np.vstack([x1[kind], x2[marks]])
     y = {name: np.concatenate([y1[name][kind], y2[name][marks]]) for name in y1}
     with pytest.warns(SourceShiftWarning) as caught:
-        model = made("auto-distilled", steps=200).fit(x, y)
+        model = made("auto-distilled", steps=60).fit(x, y)
     said = [str(w.message) for w in caught if "total variation" in str(w.message)]
     assert len(said) == 1
     assert said[0] in model.report_

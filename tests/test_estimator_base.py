@@ -32,7 +32,7 @@ from config_worlds import MARKS, SHAPE, TABLE, classes_and_labels
 TASKS = [SHAPE, MARKS]
 RELATION = cc.Relation(SHAPE, MARKS, np.array(TABLE))
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
-TREES = HistGradientBoostingClassifier(max_iter=8, learning_rate=0.3, min_samples_leaf=5)
+TREES = HistGradientBoostingClassifier(max_iter=4, learning_rate=0.5, min_samples_leaf=5)
 
 
 def world(n: int = 240, classed: int = 60, seed: int = 0) -> Any:
@@ -103,7 +103,7 @@ def test_two_stages_teach_scarce_classes_through_weighted_copies() -> None:
 @pytest.mark.parametrize("coupling", ["auto", None])
 def test_the_same_seed_is_the_same_model_in_every_thread_and_for_every_table(coupling: Any) -> None:
     x, y, _ = world()
-    forest = RandomForestClassifier(4)
+    forest = RandomForestClassifier(2)
     table = cc.target_frame(TASKS, y)
 
     def found(targets: Any, seed: int = 0) -> Any:
@@ -182,7 +182,7 @@ def test_sources_that_differ_are_told_whatever_the_features_are() -> None:
     x[:200, 5] += 3
     x[::5, 5] = np.nan
     with pytest.warns(cc.errors.SourceShiftWarning, match="differ in their inputs"):
-        model(TREES).fit(pd.DataFrame(x).add_prefix("f"), y)
+        model(clone(TREES).set_params(max_iter=8, learning_rate=0.3)).fit(pd.DataFrame(x).add_prefix("f"), y)
 
 
 @pytest.mark.parametrize("coupling", ["auto", "two-stage", None])

@@ -36,8 +36,15 @@ def roundtrip(fitted: CoupledClassifier, x: Any, folder: Path) -> CoupledClassif
     return again
 
 
-@pytest.mark.parametrize("base", LINEAR)
-@pytest.mark.parametrize("coupling", ["auto", "two-stage", None])
+@pytest.mark.parametrize(
+    ("base", "coupling"),
+    [
+        *((base, None) for base in LINEAR),
+        ("plain", "two-stage"),
+        ("pipeline", "two-stage"),
+        ("pipeline", "auto"),
+    ],
+)
 def test_linear_models_are_kept_as_weights(base: str, coupling: Any, tmp_path: Path) -> None:
     x, y, _ = world(300, 60)
     fitted = model(LINEAR[base], coupling=coupling, thresholds="f1" if coupling == "auto" else None).fit(x, y)
@@ -78,7 +85,7 @@ def test_a_label_that_is_always_absent_comes_back_without_an_estimator(tmp_path:
 @pytest.mark.parametrize("base", [TREES, ExtraTreesClassifier(4)])
 def test_other_estimators_are_kept_by_skops(base: Any, tmp_path: Path) -> None:
     pytest.importorskip("skops")
-    x, y, _ = world(300, 60)
+    x, y, _ = world(200, 60)
     fitted = model(base).fit(x, y)
     again = roundtrip(fitted, x, tmp_path / "model")
     assert repr(again.base) == repr(base)

@@ -32,7 +32,11 @@ def rows():
 
 
 def model(coupling=None, **more):
-    options = {"random_state": 0} | ({} if "base" in more else {"steps": 150, "dropout": 0.0}) | more
+    options = (
+        {"random_state": 0}
+        | ({} if "base" in more else {"steps": 80, "learning_rate": 2e-3, "dropout": 0.0})
+        | more
+    )
     return cc.CoupledClassifier([MOOD, UNITS], [cc.Relation(MOOD, UNITS, TABLE)], coupling, **options)
 
 
@@ -40,8 +44,8 @@ def model(coupling=None, **more):
     "settings",
     [
         {},
-        {"coupling": "posterior", "steps": 250},
-        {"coupling": "two-stage", "effort": "fast", "steps": 250},
+        {"coupling": "posterior", "steps": 120},
+        {"coupling": "two-stage", "effort": "fast", "steps": 120},
         pytest.param({"coupling": "auto", "effort": "fast", "steps": 250}, marks=pytest.mark.slow),
         {"base": LogisticRegression(C=100.0)},
     ],

@@ -18,7 +18,7 @@ MARKS = cc.MultilabelTask("marks", ["often", "seldom", "hardly"])
 TABLE = np.array([[0.8, 0.1, 0.02], [0.3, 0.4, 0.02], [0.5, 0.1, 0.3]])
 RELATION = cc.Relation(KIND, MARKS, TABLE)
 SMALL: dict[str, Any] = {
-    "steps": 40,
+    "steps": 25,
     "hidden": (16, 16),
     "rows_per_task": 32,
     "learning_rate": 0.01,
@@ -54,7 +54,7 @@ def made(way: str, **changes: Any) -> cc.CoupledClassifier:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_predictions_are_cut_by_thresholds_that_leave_probabilities_alone(way: str, tmp_path: Any) -> None:
-    x, y, truth = draw(0)
+    x, y, truth = draw(0, 400)
     plain, model = made(way).fit(x, y), made(way, thresholds="f1").fit(x, y)
     p = model.predict_proba(x)
     for name, values in plain.predict_proba(x).items():
@@ -84,12 +84,12 @@ def test_thresholds_are_those_of_out_of_fold_predictions() -> None:
 
 
 def test_rare_labels_gain_f1_on_new_rows() -> None:
-    x, y, _ = draw(2, 1200)
+    x, y, _ = draw(2, 900)
     new, _, truth = draw(3, 2000)
     seldom = cc.MultilabelTask("marks", ["seldom"])
     targets = {"kind": y["kind"], "marks": y["marks"][:, 1:2]}
     relation = cc.Relation(KIND, seldom, TABLE[:, 1:2])
-    model = cc.CoupledClassifier([KIND, seldom], [relation], thresholds="f1", **{**SMALL, "steps": 150}).fit(
+    model = cc.CoupledClassifier([KIND, seldom], [relation], thresholds="f1", **{**SMALL, "steps": 80}).fit(
         x, targets
     )
     p, a = model.predict_proba(new)["marks"], truth["marks"][:, 1:2]
@@ -101,8 +101,8 @@ def test_rare_labels_gain_f1_on_new_rows() -> None:
 
 @pytest.mark.parametrize(("way", "factor"), [("uncoupled", 1 + 2 * 1.0), ("auto", None)])
 def test_the_cost_of_thresholds_is_counted(way: str, factor: float | None) -> None:
-    x, y, _ = draw(4)
-    plain, model = made(way).fit(x, y), made(way, thresholds="f1").fit(x, y)
+    x, y, _ = draw(4, 300)
+    plain, model = made(way, steps=4).fit(x, y), made(way, steps=4, thresholds="f1").fit(x, y)
     assert model.cost_ == pytest.approx(plain.cost_ * (factor or 1.0))
 
 

@@ -100,10 +100,10 @@ def test_threads_of_the_caller_have_no_part_in_it_and_stay_as_they_were():
 
 
 def test_estimators_of_scikit_learn_are_the_same_in_two_processes():
-    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.tree import ExtraTreeClassifier
 
     def logits(n_jobs: int) -> list[dict[str, np.ndarray]]:
-        learner = EstimatorLearner(ExtraTreesClassifier(5), n_jobs)
+        learner = EstimatorLearner(ExtraTreeClassifier(max_depth=3), n_jobs)
         asked = (
             Training(ROWS, [task], "single-task", 1.0, seed, predicted=ROWS)
             for seed in (0, 1)

@@ -93,7 +93,7 @@ def test_where_nothing_is_to_be_coupled_auto_is_the_balanced_shared_network():
 
 
 def test_logits_give_the_probabilities_that_auto_predicts():
-    one = setting(steps=60, digit=60, segments=300)
+    one = setting(digit=60, segments=200)
     predict = condition("auto", effort="fast", artefact="bagged").train(one)
     found = predict(TEST)
     assert found["digit"].dtype == torch.float32

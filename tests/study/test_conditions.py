@@ -30,6 +30,15 @@ def setting(steps=6, kind="mlp", **regime):
     return setting_of(plan, DIGITS, plan.regimes[0], 0, plan.budget)
 
 
+FEW = {
+    "auto": {"effort": "fast"},
+    "boosting": {"iterations": 4},
+    "extra-trees": {"trees": 4},
+    "two-stage": {"effort": "fast"},
+}
+"""Options by condition, with which they train in less time."""
+
+
 @pytest.mark.parametrize("name", condition_names())
 def test_every_condition_predicts_both_tasks_is_the_same_again_and_leaves_the_global_random_state_alone(
     name, monkeypatch
@@ -41,7 +50,8 @@ def test_every_condition_predicts_both_tasks_is_the_same_again_and_leaves_the_gl
     np.random.seed(3)  # noqa: NPY002
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     given = {"network": TrunkNetwork(trunk="study_plans:pretrained")} if name == "merging" else {}
-    first, second = (condition(name).train(replace(setting(steps=4), **given))(inputs) for _ in range(2))
+    one = replace(setting(steps=4), **given)
+    first, second = (condition(name, **FEW.get(name, {})).train(one)(inputs) for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
     assert (np.random.get_state()[1] == numpy_before).all()  # noqa: NPY002
     assert {k: tuple(v.shape) for k, v in first.items()} == {"digit": (9, 10), "segments": (9, 7)}
