@@ -30,6 +30,8 @@ from coupling_reference import CASES, LABEL_CASES
 from training_problem import FULL, MARKS, SHAPE, WIDTH, relation, rows
 
 STEPS = 50
+BATCHES = 24
+"""Of each coupling: six rounds of the four kinds of uneven batches."""
 QUICK_FORMS = (
     "none",
     "running",
@@ -66,7 +68,7 @@ def uneven_batches(tasks: tuple[cc.MulticlassTask, Any], rank: int, world: int) 
     """
     rng = np.random.default_rng(11)
     batches = []
-    for step in range(STEPS):
+    for step in range(BATCHES):
         n = 24
         y = rng.integers(0, SHAPE.width, n)
         x = rng.normal(size=(n, WIDTH))
@@ -102,7 +104,7 @@ def train_coupled(name: str, fabric: Any = None) -> dict[str, torch.Tensor]:
     objective = cc.CoupledObjective(tasks, [made], [] if coupling is None else [copy.deepcopy(coupling)])
     rank, world = (0, 1) if fabric is None else (fabric.global_rank, fabric.world_size)
     net = net_of(tasks)
-    fit(net, objective, uneven_batches(tasks, rank, world), steps=STEPS, fabric=fabric)
+    fit(net, objective, uneven_batches(tasks, rank, world), steps=BATCHES, fabric=fabric)
     return {key: value.detach() for key, value in net.state_dict().items()}
 
 

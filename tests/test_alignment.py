@@ -37,7 +37,7 @@ def world(n=240, *, apart=True, seed=0):
 
 
 def model(**options):
-    given = {"effort": "fast", "steps": 60, "hidden": [16], "random_state": 0} | options
+    given = {"effort": "fast", "steps": 24, "hidden": [16], "random_state": 0} | options
     return cc.CoupledClassifier([KIND, MARKS], [cc.Relation(KIND, MARKS, TABLE)], **given)
 
 

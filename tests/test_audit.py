@@ -52,7 +52,7 @@ def test_a_right_estimate_is_kept_and_a_biased_one_corrected():
 def test_intervals_cover_whatever_the_bias():
     inside = [
         (found.interval[0] <= TABLE) & (found.interval[1] >= TABLE)
-        for seed in range(20)
+        for seed in range(10)
         for bias in (0.0, 0.3, 0.6)
         for found in [audit(*world(seed, n=450, audited=60, bias=bias)).relation]
     ]

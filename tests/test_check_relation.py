@@ -32,7 +32,7 @@ def arrays(world: World) -> dict[str, object]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_check_of_the_rows_that_the_arrays_describe(kind):
-    world = KINDS[kind](0)
+    world = KINDS[kind](0, n=900)
     found = cc.check_relation(world.relation, **arrays(world))
     wanted = check_observations(calibrated(world.observations()), world.relation)
     assert found.sentences() == wanted.sentences()
@@ -43,7 +43,7 @@ def test_it_is_the_check_of_the_rows_that_the_arrays_describe(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_heads_that_are_off_their_scale_are_read_as_if_they_were_on_it(kind):
-    world = KINDS[kind](0)
+    world = KINDS[kind](0, n=900)
     given = arrays(world)
     p, q = (np.asarray(given[name]) for name in ("class_proba", "target_proba"))
     leaning = 4 * np.log(p) + 2 * np.eye(p.shape[1])[0]  # much too sure, and drawn to the first class
@@ -58,14 +58,14 @@ def test_heads_that_are_off_their_scale_are_read_as_if_they_were_on_it(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_tasks_without_a_table_get_an_estimate(kind):
-    world = KINDS[kind](0)
+    world = KINDS[kind](0, n=900)
     found = cc.check_relation((world.source, world.target), **arrays(world))
     assert found.verdict == "estimated"
     assert np.abs(found.relation.table - world.table).mean() < 0.1
 
 
 def test_columns_of_a_table_are_taken_by_name_and_weights_and_groups_reach_the_check():
-    world = labels_world(0)
+    world = labels_world(0, n=600)
     given, rows = arrays(world), world.observations()
     order = list(reversed(range(world.source.width)))
     names = [world.source.classes[c] for c in order]

@@ -63,7 +63,7 @@ def test_make_demo_runs_the_digits_study():
 
 def test_the_demo_in_small(tmp_path, monkeypatch):
     """One seed and few steps: all regimes and conditions, down to the page."""
-    monkeypatch.setitem(PLAN, "budget", {"steps": 160})  # a quick look takes a quarter of them
+    monkeypatch.setitem(PLAN, "budget", {"steps": 100})  # a quick look takes a quarter of them
     out = tmp_path / "digits"
     said = concord("study", "digits", "--quick", "--seeds", 1, "--processes", 1, "--out", out)
     rows = results(out)

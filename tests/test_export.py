@@ -130,7 +130,7 @@ def test_a_file_decodes_thousands_of_target_classes_as_the_decoder_does(tmp_path
     ("name", "shape", "options", "inputs"),
     [
         pytest.param("builtin:mlp", (WIDTH,), {"hidden": [7, 9]}, "features", marks=pytest.mark.slow),
-        ("builtin:resnet", (1, 8, 8), {"width": 8, "stages": 2}, "images"),
+        ("builtin:resnet", (1, 8, 8), {"width": 8, "stages": 1}, "images"),
         pytest.param(
             "builtin:bag-of-words", None, {"width": 6, "buckets": 50}, "tokens", marks=pytest.mark.slow
         ),

@@ -203,15 +203,15 @@ def test_one_database_has_expressions_and_the_other_units():
 
 
 def test_identities_keep_their_marks_and_change_what_they_wear():
-    data = identities(8, 120, seed=14, size=32)
+    data = identities(5, 120, seed=14, size=32)
     who, shown = data.truth["identity"], data.truth["attributes"]
-    counted = np.stack([shown[who == person].mean(axis=0) for person in range(8)])
+    counted = np.stack([shown[who == person].mean(axis=0) for person in range(5)])
     np.testing.assert_allclose(counted, data.relation.table, atol=0.15)
     changing = [ATTRIBUTES.index(name) for name in ("glasses", "beard", "moustache")]
     fixed = np.setdiff1d(np.arange(len(ATTRIBUTES)), changing)
     assert np.isin(counted[:, fixed], (0, 1)).all()
     assert np.ptp(shown[:, changing], axis=0).all()
-    assert np.bincount(who).tolist() == [120] * 8
+    assert np.bincount(who).tolist() == [120] * 5
 
 
 def test_attributes_are_worn_in_plausible_shares():

@@ -11,7 +11,7 @@ from scipy import stats
 from concord.auto.level import MOST_UNITS, critical_value, studentised
 from concord.metrics import z_score
 
-DRAWS = 400
+DRAWS = 250
 
 
 def taken(rng, n, groups, candidates, mean, alpha=0.05):

@@ -174,7 +174,7 @@ def test_annotations_of_other_rows_than_those_in_folds_judge_nothing() -> None:
 
 
 def test_what_was_chosen_goes_on_with_all_rows_and_costs_three_pairs_at_most() -> None:
-    world = labels_world(0, n=900)
+    world = labels_world(0, n=600)
     for quality in (TELLING, {"single-task": (0.1, 0.1)}, {}):
         learner, rows, tasks = overlapping(world, 0.0, **quality)
         outcome = select(learner, rows, tasks, [world.relation], effort=HOLDOUT, seed=0)
@@ -191,18 +191,18 @@ def test_what_was_chosen_goes_on_with_all_rows_and_costs_three_pairs_at_most() -
         for network in learner.going_on:
             assert network.initial in learner.models
     p = outcome.probabilities(learner, rows)
-    assert p["kind"].shape == (900, 5)
+    assert p["kind"].shape == (600, 5)
 
 
 def test_a_share_of_one_leaves_nothing_to_go_on_with() -> None:
     """As with estimators, which have no steps."""
-    world = labels_world(0, n=900)
+    world = labels_world(0, n=600)
     learner, rows, tasks = overlapping(world, 0.0, **TELLING)
     outcome = select(learner, rows, tasks, [world.relation], effort=replace(HOLDOUT, share=1.0), seed=0)
     assert not learner.going_on
     assert learner.spent == pytest.approx(outcome.cost)
     assert set(map(id, outcome.families["coupled"].networks[0].values())) <= set(map(id, learner.models))
-    assert "180 of 900 rows were held out of all training and judged" in " ".join(outcome.notes)
+    assert "120 of 600 rows were held out of all training and judged" in " ".join(outcome.notes)
     assert "what was chosen is kept as it is" in " ".join(outcome.notes)
 
 
@@ -291,7 +291,7 @@ X = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
 def model(**options: Any) -> cc.CoupledClassifier:
     pet, trait = cc.MulticlassTask("pet", ["cat", "dog"]), cc.MultilabelTask("trait", ["purrs", "barks"])
     table = cc.Relation(pet, trait, [[0.9, 0.1], [0.1, 0.9]])
-    small = {"effort": "holdout", "steps": 40, "hidden": (8, 8), "random_state": 0}
+    small = {"effort": "holdout", "steps": 20, "hidden": (8, 8), "random_state": 0}
     return cc.CoupledClassifier([pet, trait], [table], **{**small, **options})
 
 

@@ -98,12 +98,12 @@ def loaded() -> dict[str, type]:
     }
 
 
-def returned(value: object) -> set[type]:
+def returned(value: object, known: dict[str, type]) -> set[type]:
     """Dataclasses of the package that a function, or a public method of a class, says it returns."""
     members = [value]
     if isinstance(value, type):
         members = [member for name, member in inspect.getmembers(value) if name[0] != "_"]
-    known, found = loaded(), set()
+    found = set()
     for member in members:
         own = vars(sys.modules.get(getattr(member, "__module__", ""), sys))
         for word in re.findall(r"\w+", str(getattr(member, "__annotations__", {}).get("return", ""))):
@@ -139,10 +139,12 @@ def test_imports_of_a_text_are_seen():
 
 def test_everything_that_a_public_name_returns_is_in_the_reference():
     known = set(map(id, described().values()))
+    names = public()
+    classes = loaded()
     missing = {
         f"{kind.__module__}.{kind.__qualname__}, returned by {path}"
-        for path, value in public().items()
-        for kind in returned(value)
+        for path, value in names.items()
+        for kind in returned(value, classes)
         if id(kind) not in known
     }
     assert missing == set()

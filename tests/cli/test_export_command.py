@@ -31,7 +31,7 @@ def call(*arguments: str) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("runs") / "toy"
     folder.mkdir()
-    options, shape = {"width": 8, "stages": 2}, (3, 8, 8)
+    options, shape = {"width": 8, "stages": 1}, (3, 8, 8)
     inputs = {"kind": "images", "size": 8}
     config = as_config(
         {

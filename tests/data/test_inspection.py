@@ -46,7 +46,7 @@ def shown(found: Inspection, width: int = 80) -> str:
 
 
 @given(strategies.manifests())
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_counts_equal_a_count_by_hand(drawn: Manifest) -> None:
     found = inspect(drawn)
     rows = drawn.frame.rows(named=True)

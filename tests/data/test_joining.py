@@ -44,7 +44,7 @@ def test_stack_unites_vocabularies() -> None:
     assert both.name == "a+b+c"
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(strategies.manifests(), strategies.manifests())
 def test_a_stack_comes_apart_again(first: Manifest, second: Manifest) -> None:
     a = Manifest(first.frame, first.tasks, name="a")

@@ -98,11 +98,18 @@ def results(out):
     return (out / "results.csv").read_bytes()
 
 
-def test_ray_gives_the_rows_of_one_process(tmp_path, ray):
+@pytest.fixture(scope="module")
+def of_one_process(tmp_path_factory):
+    """Results of the tiny plan, run in this process."""
+    out = tmp_path_factory.mktemp("here")
+    assert run(tiny(), out) == 0
+    return results(out)
+
+
+def test_ray_gives_the_rows_of_one_process(tmp_path, ray, of_one_process):
     before = torch.get_num_threads()
-    assert run(tiny(), tmp_path / "here") == 0
     assert run(tiny(), tmp_path / "ray", engine="ray") == 0
-    assert results(tmp_path / "ray") == results(tmp_path / "here")
+    assert results(tmp_path / "ray") == of_one_process
     assert ray.most == 3  # as many as the cluster has processors
     assert ray.calls[0][0] == "init"
     assert ("remote", {"num_cpus": 1}) in ray.calls
@@ -114,8 +121,7 @@ def test_ray_gives_the_rows_of_one_process(tmp_path, ray):
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
-def test_a_true_ray_gives_the_rows_of_one_process(tmp_path):
-    assert run(tiny(), tmp_path / "here") == 0
+def test_a_true_ray_gives_the_rows_of_one_process(tmp_path, of_one_process):
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps(tiny().resolved()))
     command = "from concord.cli import main; main()"
@@ -124,7 +130,7 @@ def test_a_true_ray_gives_the_rows_of_one_process(tmp_path):
         [sys.executable, "-c", command, *given], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert results(tmp_path / "ray") == results(tmp_path / "here")
+    assert results(tmp_path / "ray") == of_one_process
 
 
 ON_A_CLUSTER = """
@@ -157,8 +163,9 @@ cluster.shutdown()
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
-def test_a_true_cluster_of_two_workers_of_which_one_is_killed_gives_the_rows_of_one_process(tmp_path):
-    assert run(tiny(), tmp_path / "here") == 0
+def test_a_true_cluster_of_two_workers_of_which_one_is_killed_gives_the_rows_of_one_process(
+    tmp_path, of_one_process
+):
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps(tiny().resolved()))
     command = [sys.executable, "-c", ON_A_CLUSTER, str(plan), str(tmp_path / "ray")]
@@ -168,7 +175,7 @@ def test_a_true_cluster_of_two_workers_of_which_one_is_killed_gives_the_rows_of_
     assert sorted(found["done"]) == sorted(cell.id for cell in all_cells(tiny()))
     assert (found["left"], found["workers"], found["still"]) == (0, 1, True)
     assert not list((tmp_path / "ray" / "runs").glob("*.claim"))
-    assert results(tmp_path / "ray") == results(tmp_path / "here")
+    assert results(tmp_path / "ray") == of_one_process
 
 
 class Counting(Engine):
@@ -196,8 +203,8 @@ class Counting(Engine):
         pass
 
 
-@pytest.mark.parametrize("runs", [100, 1_000])
-def test_scheduling_takes_a_few_steps_for_each_of_a_thousand_runs(runs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("runs", [100, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_scheduling_takes_a_few_steps_for_each_of_many_runs(runs, tmp_path, monkeypatch):
     """Counted, not timed: looks at finished runs, claims, and what the engine is asked for."""
     plan = tiny(seeds=runs // 2, conditions=["single-task", "uncoupled"])
     engine, looks, claims = Counting(tmp_path), Counter(), Counter()
@@ -269,14 +276,13 @@ def test_one_process_or_one_cell_stays_here(tmp_path):
         assert isinstance(made, Here)
 
 
-def test_two_array_jobs_one_killed_and_gone_on_with(tmp_path):
+def test_two_array_jobs_one_killed_and_gone_on_with(tmp_path, of_one_process):
     class Stop(Exception):
         pass
 
     def stop(cell):
         raise Stop
 
-    run(tiny(), tmp_path / "one")
     out = tmp_path / "array"
     with pytest.raises(Stop):
         run(tiny(), out, array=(0, 2), on_done=stop)
@@ -285,7 +291,7 @@ def test_two_array_jobs_one_killed_and_gone_on_with(tmp_path):
     done = []
     assert run(tiny(), out, array=(0, 2), on_done=done.append) == 0
     assert len(done) == 2
-    assert results(out) == results(tmp_path / "one")
+    assert results(out) == of_one_process
 
 
 def test_a_folder_that_another_session_opens_at_this_moment_is_no_foreign_one(tmp_path):

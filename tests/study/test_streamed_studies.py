@@ -30,15 +30,8 @@ from concord.study.running.running import run
 from concord.study.spec import Regime, TrunkNetwork
 from config_worlds import MARKS, SHAPE, world, write
 
-PEERS = (
-    "uncertainty",
-    "dwa",
-    "pcgrad",
-    "mgda",
-    "distillation",
-    "pseudo-labels",
-    "table-lookup",
-)
+PEERS = ("dwa", "mgda", "distillation", "pseudo-labels", "table-lookup")
+"""One of each way to look at rows: losses of an epoch, gradients of a batch, predictions, all rows."""
 TREES = {"name": "extra-trees", "options": {"trees": 3}}
 PLAN = {
     "title": "shapes",
@@ -116,10 +109,11 @@ def test_inputs_in_files_are_those_in_memory_in_the_same_order(tmp_path, kind, s
 @pytest.mark.parametrize(
     "conditions",
     [
-        ["single-task", "uncoupled", "posterior", "two-stage", *PEERS, TREES],
+        ["single-task", "posterior", "two-stage", *PEERS, TREES],
+        pytest.param(["uncoupled", "uncertainty", "pcgrad"], marks=pytest.mark.slow),
         pytest.param(["uncoupled", {"name": "auto", "options": {"effort": "fast"}}], marks=pytest.mark.slow),
     ],
-    ids=["peers", "auto"],
+    ids=["peers", "losses", "auto"],
 )
 def test_streamed_and_in_memory_end_in_the_same_numbers(tmp_path, conditions):
     plans = [planned(tmp_path, stream=stream, conditions=conditions) for stream in (True, False)]

@@ -35,7 +35,7 @@ def test_a_network_learns_the_votes_and_is_judged_by_them(tmp_path):
     with_votes(tmp_path / "classed.parquet")
     config = config_of(
         values,
-        training__steps=200,
+        training__steps=120,
         training__learning_rate=1e-2,
         couplings=[],
         relations=[],
