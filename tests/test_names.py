@@ -153,7 +153,7 @@ def test_an_estimator_speaks_in_the_numbers_it_was_given(tmp_path: Any) -> None:
 
     def fitted(weight: Any) -> Any:
         return cc.CoupledClassifier(
-            [rating, tag], coupling=None, steps=150, random_state=0, class_weight=weight
+            [rating, tag], coupling=None, steps=50, learning_rate=3e-3, random_state=0, class_weight=weight
         ).fit(X, y)
 
     model = fitted({"rating": {1: 5}})

@@ -123,7 +123,7 @@ def chosen(outcome: Automatic) -> dict[str, set[str]]:
 
 def test_a_learner_that_shares_nothing_has_no_shared_candidate() -> None:
     """Single-task models are what it starts from, judges relations by, and teaches by."""
-    world = labels_world(0, n=900)
+    world = labels_world(0, n=640)
     learner, rows, tasks = problem(world, {"coupled": (0.1, 0.6)})
     learner.kinds = ("single-task", "coupled")
     said: list[str] = []
@@ -163,7 +163,7 @@ def test_a_coupling_that_helps_is_chosen_and_taught_the_posterior() -> None:
 
 
 def test_labels_are_decoded_where_the_class_head_knows_more() -> None:
-    world = labels_world(1, n=900)
+    world = labels_world(1, n=640)
     learner, rows, tasks = problem(world, dict.fromkeys(KINDS, (0.0, 2.0)))
     outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=0)
     (name,) = chosen(outcome)["marks"]
@@ -177,7 +177,7 @@ def test_labels_are_decoded_where_the_class_head_knows_more() -> None:
 
 
 def test_a_better_single_task_model_is_chosen() -> None:
-    world = labels_world(2, n=900)
+    world = labels_world(2, n=640)
     learner, rows, tasks = problem(world, {"single-task": (0.0, 0.0)})
     outcome = select(learner, rows, tasks, [], effort=FAST, seed=0)
     assert chosen(outcome) == {"kind": {"single-task"}, "marks": {"single-task"}}
@@ -189,7 +189,7 @@ def test_a_better_single_task_model_is_chosen() -> None:
 
 @pytest.mark.parametrize("artefact", ["distilled", "bagged"])
 def test_what_is_no_better_stays_out(artefact: str) -> None:
-    world = labels_world(3, n=900)
+    world = labels_world(3, n=640)
     worse = {"single-task": (1.5, 1.5), "shared": (0.3, 0.3), "coupled": (1.5, 1.5)}
     learner, rows, tasks = problem(world, worse)
     outcome = select(
@@ -221,7 +221,7 @@ def test_a_bag_averages_what_each_adds() -> None:
 
 
 def test_a_single_best_member_beats_an_average() -> None:
-    world = labels_world(5, n=900)
+    world = labels_world(5, n=640)
     learner, rows, tasks = problem(world, {"single-task": (0.0, 0.6), "shared": (2.5, 0.6)})
     outcome = select(learner, rows, tasks, [], effort=FAST, seed=0, artefact="bagged")
     assert outcome.choices["kind"].weights == {"single-task": 1.0}
@@ -318,7 +318,7 @@ def test_where_sources_differ_too_few_rows_that_judge_share_nothing() -> None:
 
 
 def test_unrelated_tasks_are_not_coupled() -> None:
-    world = labels_world(7, n=900, unrelated=True)
+    world = labels_world(7, n=640, unrelated=True)
     learner, rows, tasks = problem(world, {"coupled": (0.0, 0.0)})
     outcome = select(learner, rows, tasks, [(world.source, world.target)], effort=FAST, seed=0)
     assert outcome.checks[0].verdict == "unrelated"
@@ -337,7 +337,7 @@ def test_folds_take_enough_steps_to_learn_something() -> None:
 
 
 def test_unrelated_tasks_share_where_that_is_shown_to_help() -> None:
-    world = labels_world(7, n=900, unrelated=True)
+    world = labels_world(7, n=640, unrelated=True)
     learner, rows, tasks = problem(world, {"single-task": (2.0, 2.0), "shared": (0.0, 0.0)})
     outcome = select(learner, rows, tasks, [(world.source, world.target)], effort=FAST, seed=0)
     assert outcome.checks[0].verdict == "unrelated"
@@ -391,7 +391,7 @@ def test_a_learner_without_another_candidate_says_so() -> None:
 
 
 def test_two_class_tasks_are_coupled() -> None:
-    world = classes_world(0, n=900)
+    world = classes_world(0, n=640)
     learner, rows, tasks = problem(world, {"coupled": (0.1, 0.1)})
     outcome = select(learner, rows, tasks, [world.relation], effort=FAST, seed=0)
     assert outcome.checks[0].verdict == "kept"
@@ -496,14 +496,14 @@ def test_weights_balance_scarce_tasks() -> None:
 
 @pytest.mark.parametrize("artefact", ["distilled", pytest.param("bagged", marks=pytest.mark.slow)])
 def test_the_order_of_rows_tasks_and_relations_changes_nothing_but_order(artefact: str) -> None:
-    world = labels_world(8, n=900)
-    fine = classes_world(8, n=900)
+    world = labels_world(8, n=640)
+    fine = classes_world(8, n=640)
     third = cc.MulticlassTask("third", [f"d{i}" for i in range(4)])
     rng = np.random.default_rng(0)
     z = world.y % 4
     table = np.full((5, 4), 0.02)
     table[np.arange(5), np.arange(5) % 4] = 0.94
-    part = np.arange(900) % 3
+    part = np.arange(640) % 3
     targets = {
         "kind": np.where(part == 0, world.y, -1),
         "marks": np.where((part == 1)[:, None], world.a, np.nan),
@@ -537,10 +537,10 @@ def test_the_order_of_rows_tasks_and_relations_changes_nothing_but_order(artefac
             seed=0,
             artefact=artefact,  # type: ignore[arg-type]
         )
-        return outcome, outcome.probabilities(learner, Rows(torch.arange(900)[:, None], {}))
+        return outcome, outcome.probabilities(learner, Rows(torch.arange(640)[:, None], {}))
 
-    first, p = run(np.arange(900), [0, 1, 2], 1)
-    second, q = run(rng.permutation(900), [2, 0, 1], -1)
+    first, p = run(np.arange(640), [0, 1, 2], 1)
+    second, q = run(rng.permutation(640), [2, 0, 1], -1)
     assert {c.verdict for c in first.checks} == {"kept"}
     for name in targets:
         assert first.choices[name].weights == second.choices[name].weights
@@ -687,7 +687,7 @@ def unseen_problem(
     seed: int, table: np.ndarray | None = None, coupled: float = 0.3
 ) -> tuple[World, FakeLearner, Rows, list[Task], cc.Relation]:
     """Class 4 is never annotated: the heads have never heard of it."""
-    world = labels_world(seed, n=900)
+    world = labels_world(seed, n=640)
     learner, rows, tasks = problem(world, {"coupled": (coupled, 0.6)})
     y = rows.targets["kind"]
     y[y == 4] = -1

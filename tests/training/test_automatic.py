@@ -209,7 +209,12 @@ def unbroken_holdout(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return train(automatic(tmp_path_factory.mktemp("unbroken"), stages=HELD, **BRIEF))
 
 
-@pytest.mark.parametrize("event", [1, 3, 4, 7, 17, 20])
+def events(*quick: int, slow: tuple[int, ...]) -> list[Any]:
+    """Checkpoints by number; a slow one is of the same kind as a quick one, of another network."""
+    return [*quick, *(pytest.param(event, marks=pytest.mark.slow) for event in slow)]
+
+
+@pytest.mark.parametrize("event", events(1, 3, 4, 17, slow=(7, 20)))
 def test_a_training_that_was_stopped_decides_and_ends_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken: Any, event: int
 ) -> None:
@@ -223,7 +228,7 @@ def unbroken_probe(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:effort probe:concord.errors.ConcordWarning")
-@pytest.mark.parametrize("event", [1, 2, 3, 4])
+@pytest.mark.parametrize("event", events(1, 3, 4, slow=(6,)))
 def test_a_probe_that_was_stopped_decides_and_ends_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken_probe: Any, event: int
 ) -> None:
@@ -231,7 +236,7 @@ def test_a_probe_that_was_stopped_decides_and_ends_alike(
 
 
 @pytest.mark.filterwarnings("ignore:effort holdout:concord.errors.ConcordWarning")
-@pytest.mark.parametrize("event", [2, 9, 11, 12, 15])
+@pytest.mark.parametrize("event", events(9, 11, 12, slow=(2, 15)))
 def test_a_holdout_that_was_stopped_goes_on_with_what_it_had_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unbroken_holdout: Any, event: int
 ) -> None:
