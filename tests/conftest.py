@@ -15,6 +15,6 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 slow_machine = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("ci", max_examples=18, derandomize=True, **slow_machine)
+settings.register_profile("ci", max_examples=25, derandomize=True, **slow_machine)
 settings.register_profile("explore", max_examples=2000, **slow_machine)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

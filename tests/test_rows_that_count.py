@@ -58,7 +58,7 @@ def test_a_row_of_weight_0_decides_nothing(base):
 
 def test_weights_of_0_alone_are_refused_by_task():
     X, y = drawn(60, 30)
-    with pytest.raises(RangeError, match=r"task 'A': all weights are zero in the annotated rows"):
+    with pytest.raises(RangeError, match=r"all weights are zero in the annotated rows of task 'A'"):
         cc.CoupledClassifier([A, B]).fit(X, y, sample_weight={"A": np.zeros(60)})
 
 

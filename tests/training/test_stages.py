@@ -43,7 +43,7 @@ def taught(config, folder):
     training = config.training
     options = {
         "learning_rate": training.learning_rate, "weight_decay": training.weight_decay, "log_every": 50,
-        "recipe": _recipe(config), "augment": _augment(built), "fabric": launch("cpu", 1),
+        "recipe": _recipe(config, built), "augment": _augment(built), "fabric": launch("cpu", 1),
     }  # fmt: skip
     return built, teach(built, options["fabric"], folder, options)
 

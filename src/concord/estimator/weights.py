@@ -18,10 +18,6 @@ from concord.fitting import Rows
 from concord.names import Names, plain
 from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
-NOTHING = (
-    "all weights are zero in the annotated rows: sample_weight and class_weight leave nothing to learn from"
-)
-
 
 def weighted(rows: Rows, given: Annotations, sample_weight: Any, class_weight: Any) -> Rows:
     """Rows with weights (n,) by task, where there are any; where a sample weighs 0 it is not annotated.
@@ -44,8 +40,15 @@ def weighted(rows: Rows, given: Annotations, sample_weight: Any, class_weight: A
             out[task.name] = base * _of_classes(rows.targets[task.name], task, given, wanted)
     for task in given.tasks:
         if task.name in out and not bool(out[task.name][rows.annotated(task)].any()):
-            raise RangeError(f"task {task.name!r}: {NOTHING}")
+            raise RangeError(_all_zero(task))
     return replace(rows, weights=out)
+
+
+def _all_zero(task: Task) -> str:
+    return (
+        f"all weights are zero in the annotated rows of task {task.name!r}: sample_weight and class_weight "
+        "leave nothing to learn from"
+    )
 
 
 def _without(rows: Rows, task: Task, nothing: torch.Tensor) -> Rows:
@@ -59,7 +62,7 @@ def _without(rows: Rows, task: Task, nothing: torch.Tensor) -> Rows:
         shares[task.name][nothing] = torch.nan
     rows = replace(rows, targets={**rows.targets, task.name: targets}, shares=shares)
     if len(annotated) and not len(rows.annotated(task)):
-        raise RangeError(f"task {task.name!r}: {NOTHING}")
+        raise RangeError(_all_zero(task))
     return rows
 
 
