@@ -142,7 +142,7 @@ def _packs(*names: str) -> tuple[str, ...]:
 # -- the method ----------------------------------------------------------------------------------------
 
 RUN = "python method.py run --out {run} --processes {processes}"
-LONG = {"grocery81": 40, "clinc150": 40, "goemotions": 30, "mushroom": 30}
+LONG = {"grocery81": 14, "clinc150": 14, "goemotions": 12, "mushroom": 12}
 """Minutes of two regimes, of packs of many labels or classes; others take less."""
 MORE = tuple(name for name in method.KINDS["features"][1] if name not in problems.SCARCE)
 """Regimes in which no task is scarce: parts of their own, as what most is asked of comes first."""
@@ -182,7 +182,7 @@ METHOD = (
                 (f"{RUN} --quick --steps 20 --kind features --packs {pack} --regimes few-class",)
                 if pack == "digits" and not more
                 else (),
-                LONG.get(pack, 25) * len(regimes) / 2,
+                LONG.get(pack, 8) * len(regimes) / 2,
                 _packs(pack),
                 outputs=_studies("features", [pack], regimes),
             )
@@ -191,10 +191,10 @@ METHOD = (
         ),
         *(
             _kind(kind, minutes, small)
-            for kind, minutes, small in (("fast", 60, "digits"), ("thorough", 90, ""))
+            for kind, minutes, small in (("fast", 20, "digits"), ("thorough", 40, ""))
         ),
     ),
-    _method("method-controls", _kind("controls", 60, "digits_nuisance")),
+    _method("method-controls", _kind("controls", 20, "digits_nuisance")),
     _method(
         "method-images",
         *(
