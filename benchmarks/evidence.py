@@ -25,7 +25,8 @@ the same code, on a machine that shares no folder with this one, takes it for do
 
 `again` is for a change of code that was to move no number: cells that are drawn at random are made again, by today's
 code, and where each is equal to the bit the part counts as of today's code, and its page says how many cells that rests
-on. Networks are trained with the kernels of AVX2, on processors that have AVX-512, too: so two machines can agree.
+on. Networks are trained with the kernels of AVX2, on processors that have AVX-512, too, so that two machines can agree;
+where they do not, a cell is compared with what the older code makes on the same machine.
 
 A page is written once its parts are done, but for those that cannot run: until then the older one stays, which holds
 more. `docs/evidence.json` keeps what made each of them: marks below their headings
@@ -271,6 +272,7 @@ def record_of(parts: Mapping[str, Mapping[str, Any]], quick: bool) -> dict[str, 
             "parts": list(sampled),
             "cells": sum(each["cells"] for each in sampled.values()),
             "of": sum(each["of"] for each in sampled.values()),
+            "here": sum(each.get("here", 0) for each in sampled.values()),
             "code": list(dict.fromkeys(each["code"] for each in sampled.values())),
             "dates": sorted({each["started"][:10] for each in sampled.values()}),
         }

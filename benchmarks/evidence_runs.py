@@ -305,7 +305,9 @@ def execute(
     Returns:
         Its status; None where it was stopped.
     """
-    paths = [str(origin.ROOT / "src"), os.environ.get("PYTHONPATH", "")]  # the code whose digest is noted
+    # The code whose digest is noted, unless another is asked for.
+    first = (environment or {}).get("PYTHONPATH", str(origin.ROOT / "src"))
+    paths = [first, os.environ.get("PYTHONPATH", "")]
     environment = (
         os.environ
         | (environment or {})

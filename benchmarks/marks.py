@@ -110,10 +110,12 @@ def sampled(record: Mapping[str, Any]) -> str:
     found = record.get("again")
     if not found:
         return ""
+    count = found.get("here", 0)
+    here = f", {count} of them to what the older code makes on the same machine" if count else ""
     some = f" of {_some(found['parts'])}" if len(found["parts"]) > 1 else ""
     return (
         f"{found['cells']} of {found['of']:,} cells{some}, drawn at random, were made again by code "
-        f"{', '.join(found['code'])}, {found['dates'][-1]}, and are equal to the bit."
+        f"{', '.join(found['code'])}, {found['dates'][-1]}, and are equal to the bit{here}."
     )
 
 

@@ -163,6 +163,19 @@ def _files_of(commit: str, root: Path) -> dict[str, bytes]:
         return {each.name: file.read() for each in members if (file := archive.extractfile(each))}
 
 
+def exported(commit: str, into: Path, root: Path = ROOT) -> Path:
+    """Write the files that measure, as they are in a commit, into a folder; returns it.
+
+    Raises:
+        LookupError: The checkout has no such commit.
+    """
+    for name, content in _files_of(commit, root).items():
+        path = into / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return into
+
+
 @cache
 def _text_at(path: Path, time: int) -> str:
     return path.read_text(encoding="utf-8", errors="replace")

@@ -460,6 +460,9 @@ def test_digests_are_of_a_commits_own_files(command: Any, tmp_path: Path) -> Non
     assert code(first, tmp_path).rooms() == code(root=tmp_path).rooms()
     (tmp_path / "notes.txt").write_text("of no account")
     assert command.origin.commit(tmp_path) == first
+    copy = command.origin.exported(first, tmp_path / "copy", tmp_path)
+    assert (copy / "src" / "concord" / "auto" / "a.py").read_text() == "x = 1\n"
+    shutil.rmtree(copy)
     (room / "a.py").write_text("x = 20\n")
     assert command.origin.commit(tmp_path) == f"{first}-dirty"
     assert code(first, tmp_path).rooms() != code(root=tmp_path).rooms()
@@ -860,17 +863,52 @@ def test_runs_of_a_study_are_made_again_and_compared_with_their_test_metrics(
         path.unlink()  # what is kept are texts
     names = command.again.names_in(tmp_path / "part")
     assert names == [f"tiny/few~{name}~{seed}" for name in ("single-task", "uncoupled") for seed in (3, 4)]
-    made = command.again.differences(tmp_path / "part", names[:2])
-    assert made == dict.fromkeys(names[:2], "")
+
+    def difference(name: str) -> str:
+        again, part = command.again, tmp_path / "part"
+        return again.first_difference(again.kept_values(part, name), again.made_values(part, name))
+
+    assert [difference(name) for name in names[:2]] == ["", ""]
     results = study / "results.csv"
     lines = results.read_text().splitlines()
     place = next(k for k, line in enumerate(lines) if line.startswith("single-task,4,few,segments,map"))
     value = lines[place].split(",")[5]
     lines[place] = lines[place].replace(value, "0.25")
     results.write_text("\n".join(lines))
-    assert command.again.differences(tmp_path / "part", names[1:2]) == {
-        names[1]: f"test/segments/map was '0.25', is '{value}'"
-    }
+    assert difference(names[1]) == f"test/segments/map was '0.25', is '{value}'"
+    results.unlink()  # of an unfinished study
+    assert difference(names[1]) == ""
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_on_another_processor_a_cell_is_compared_with_the_older_codes(
+    command: Any, tmp_path: Path, monkeypatch: Any, moved: bool
+) -> None:
+    again, part = command.again, tmp_path / "runs"
+    (part / "s" / "runs").mkdir(parents=True)
+    for cell in ("r~a~0", "r~b~0"):
+        (part / "s" / "runs" / f"{cell}.json").write_text('{"score": 0.5}')
+    asked = []
+
+    def made(_: Path, runs: Any, __: Path, environment: Any) -> Any:
+        asked.append((list(runs), environment.get("PYTHONPATH")))
+        older = "PYTHONPATH" in environment
+        here = {"s/r~a~0": 0.5, "s/r~b~0": 0.75 if older and moved else 0.625}
+        return {name: {"score": here[name]} for name in runs}
+
+    monkeypatch.setattr(again, "_made", made)
+    monkeypatch.setattr(command.origin, "exported", lambda code, into: into / code)
+    place = command.evidence_runs.Place(tmp_path, tmp_path / "docs")
+    step = command.evidence_parts.Part("p", (), (), 1)
+    names = ["s/r~a~0", "s/r~b~0"]
+    found, here = again._made_again(step, {"sessions": [{"code": "abc"}]}, part, names, place, True)
+    assert here == 1
+    assert found == {"s/r~a~0": "", "s/r~b~0": "score was 0.75, is 0.625" if moved else ""}
+    assert asked == [(names, None), (["s/r~b~0"], str(tmp_path / "code" / "abc" / "src"))]
+    asked.clear()
+    found, _ = again._made_again(step, {"sessions": [{"code": "abc-dirty"}]}, part, names, place, True)
+    assert found["s/r~b~0"] == "score was 0.5, is 0.625", "nobody has the code that made it"
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(
