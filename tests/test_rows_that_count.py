@@ -18,7 +18,7 @@ from concord.auto.combine import Choice, in_order, predict_in_order
 from concord.auto.families import balance_soft
 from concord.auto.level import critical_value
 from concord.auto.splits import checked_folds, draw_folds
-from concord.errors import RangeError
+from concord.errors import NoAnnotationError, RangeError
 from concord.fitting import Rows
 
 A = cc.MulticlassTask("A", ["a", "b", "c"])
@@ -60,6 +60,16 @@ def test_weights_of_0_alone_are_refused_by_task():
     X, y = drawn(60, 30)
     with pytest.raises(RangeError, match=r"all weights are zero in the annotated rows of task 'A'"):
         cc.CoupledClassifier([A, B]).fit(X, y, sample_weight={"A": np.zeros(60)})
+
+
+@pytest.mark.parametrize("settings", [{}, {"class_weight": "balanced"}])
+@pytest.mark.parametrize("weight", [None, np.ones(60), np.zeros(60)])
+def test_a_task_without_annotations_is_told_as_such_whatever_the_weights(settings, weight):
+    X, y = drawn(60, 60)
+    with pytest.raises(NoAnnotationError, match=r"task 'B' has no annotation"):
+        cc.CoupledClassifier([A, B], **settings).fit(
+            X, y, sample_weight=None if weight is None else {"B": weight}
+        )
 
 
 def test_the_scale_of_weights_leaves_taught_rows_their_share():

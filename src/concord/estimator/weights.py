@@ -30,6 +30,7 @@ def weighted(rows: Rows, given: Annotations, sample_weight: Any, class_weight: A
         UnknownNameError: A task in `sample_weight`, or a task or class in `class_weight`, of another name.
     """
     out = {} if sample_weight is None else _of_samples(sample_weight, len(rows), given.tasks)
+    annotated = [task for task in given.tasks if len(rows.annotated(task))]
     for task in given.tasks:
         if task.name in out:
             rows = _without(rows, task, out[task.name] == 0)
@@ -38,32 +39,24 @@ def weighted(rows: Rows, given: Annotations, sample_weight: Any, class_weight: A
         if wanted is not None and isinstance(task, MulticlassTask):
             base = out.get(task.name, torch.ones(len(rows)))
             out[task.name] = base * _of_classes(rows.targets[task.name], task, given, wanted)
-    for task in given.tasks:
+    for task in annotated:
         if task.name in out and not bool(out[task.name][rows.annotated(task)].any()):
-            raise RangeError(_all_zero(task))
+            raise RangeError(
+                f"all weights are zero in the annotated rows of task {task.name!r}: sample_weight and "
+                "class_weight leave nothing to learn from"
+            )
     return replace(rows, weights=out)
-
-
-def _all_zero(task: Task) -> str:
-    return (
-        f"all weights are zero in the annotated rows of task {task.name!r}: sample_weight and class_weight "
-        "leave nothing to learn from"
-    )
 
 
 def _without(rows: Rows, task: Task, nothing: torch.Tensor) -> Rows:
     """The rows, of which some (n,) are not annotated for a task."""
     targets = rows.targets[task.name].clone()
-    annotated = rows.annotated(task)
     targets[nothing] = MISSING_CLASS if isinstance(task, MulticlassTask) else torch.nan
     shares = dict(rows.shares)
     if task.name in shares:
         shares[task.name] = shares[task.name].clone()
         shares[task.name][nothing] = torch.nan
-    rows = replace(rows, targets={**rows.targets, task.name: targets}, shares=shares)
-    if len(annotated) and not len(rows.annotated(task)):
-        raise RangeError(_all_zero(task))
-    return rows
+    return replace(rows, targets={**rows.targets, task.name: targets}, shares=shares)
 
 
 def _of_samples(sample_weight: Any, n: int, tasks: Sequence[Task]) -> dict[str, torch.Tensor]:
