@@ -110,7 +110,7 @@ def test_blank_rows_do_not_weigh_soft_targets():
              "B": torch.cat([targets["B"], torch.full((blank, 3), torch.nan)])},
             {"A": torch.cat([soft, torch.full((blank, 3), torch.nan)])},
         )  # fmt: skip
-        return balance_soft(rows, "A")
+        return balance_soft(rows, [A, B], "A")
 
     assert weight(0) == weight(1000) == 1.0
 

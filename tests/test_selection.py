@@ -486,9 +486,9 @@ def test_weights_balance_scarce_tasks() -> None:
     assert balance_weights(rows, tasks) == {"kind": pytest.approx(1 / 3), "marks": 1.0}
     soft = torch.full((600, 5), float("nan"))
     soft[:300] = 0.2
-    assert balance_soft(Rows(rows.inputs, rows.targets, {"kind": soft}), "kind") == 1.0
+    assert balance_soft(Rows(rows.inputs, rows.targets, {"kind": soft}), tasks, "kind") == 1.0
     soft[6:] = float("nan")
-    assert balance_soft(Rows(rows.inputs, rows.targets, {"kind": soft}), "kind") == 0.1
+    assert balance_soft(Rows(rows.inputs, rows.targets, {"kind": soft}), tasks, "kind") == 0.1
 
 
 # -- invariants -----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from concord.auto.effort import Effort
 from concord.decoding import row_loss, temperature
 from concord.fitting import Rows
 from concord.learners import Kind, Learner, Model, Training, train_and_predict
-from concord.tasks import MISSING_CLASS, MulticlassTask, Task
+from concord.tasks import MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
 
@@ -38,12 +38,12 @@ def balance_weights(rows: Rows, tasks: Sequence[Task], floor: float = FLOOR) -> 
     return {name: max(count / max(most, 1), floor) for name, count in counts.items()}
 
 
-def balance_soft(rows: Rows, task: str, floor: float = FLOOR) -> float:
+def balance_soft(rows: Rows, tasks: Sequence[Task], task: str, floor: float = FLOOR) -> float:
     """Weight of a task's soft-target loss by the same rule: rows that have one, by annotated rows without."""
     soft = ~torch.isnan(rows.soft[task]).any(dim=1)
     annotated = torch.zeros(len(rows), dtype=torch.bool)
-    for values in rows.targets.values():
-        annotated |= values != MISSING_CLASS if values.dim() == 1 else (~torch.isnan(values)).any(dim=1)
+    for each in tasks:
+        annotated[rows.annotated(each)] = True
     with_soft, others = int(soft.sum()), int((annotated & ~soft).sum())
     return max(with_soft / max(others, with_soft, 1), floor)
 
@@ -194,7 +194,7 @@ def shared_training(rows: Rows, tasks: Sequence[Task], share: float, seed: int) 
         share,
         seed,
         balance_weights(rows, tasks),
-        {task: balance_soft(rows, task) for task in rows.soft},
+        {task: balance_soft(rows, tasks, task) for task in rows.soft},
     )
 
 

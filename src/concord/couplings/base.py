@@ -56,6 +56,11 @@ class RelationTensors:
     log_prior: Tensor  # (C,)
     neutral: Tensor  # (C,) bool: a known row of zeros
 
+    @cached_property
+    def whole(self) -> bool:
+        """Whether some cell of every class is known."""
+        return bool((self.known.sum(dim=-1) > 0).all())
+
 
 _cache: WeakKeyDictionary[Relation, dict[tuple[torch.device, torch.dtype], RelationTensors]] = (
     WeakKeyDictionary()

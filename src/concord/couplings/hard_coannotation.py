@@ -37,7 +37,7 @@ def hard_classes(view: View) -> tuple[Tensor, Tensor]:
     if view.relation.class_to_class:
         leads = view.active @ (view.tensors.present > 0).to(view.active.dtype).T
         given = (leads.sum(dim=-1) == 1) & (missing > 0) & (view.target_known > 0)
-        if not view.relation.known_rows.all():
+        if not view.tensors.whole:
             given = torch.zeros_like(given)
         return leads.argmax(dim=-1), given
     needed = (view.tensors.present >= PROTOTYPICAL).to(view.active.dtype)

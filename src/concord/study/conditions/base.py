@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from concord.data import Augment, StreamedInputs
 from concord.fitting import Checkpoints, Recipe, Rows, fit, row_logits
-from concord.metrics import evaluate, main_metric
+from concord.metrics import evaluate, lower_is_better, main_metric
 from concord.networks import Capacity, MultiTaskNetwork
 from concord.objective import CoupledObjective
 from concord.relations import Relation
@@ -129,6 +130,12 @@ class Setting:
         if curves is not None:
             self.curves.extend(curves.points)
         return network
+
+    def score(self, task: Task, logits: npt.NDArray[Any]) -> float:
+        """The metric that judges a task, of logits of the validation rows (m, width); higher is better."""
+        metric = self.metrics.get(task.name, main_metric(task))
+        value = evaluate(task, self.validation.targets[task.name].numpy(), logits)[metric]
+        return -value if lower_is_better(metric) else value
 
     def points(
         self, network: nn.Module, tasks: Sequence[Task], record: Mapping[str, float]

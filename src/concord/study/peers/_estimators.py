@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from concord.fitting import in_memory
-from concord.metrics import evaluate, lower_is_better, main_metric
 from concord.study.conditions import Condition, Predictor, Setting
 from concord.tasks import MulticlassTask, Task
 
@@ -50,18 +49,13 @@ class Estimators(Condition):
 
         rows = setting.rows.annotated(task)
         X, y = flat(setting.rows.take(rows).inputs), setting.rows.targets[task.name][rows].numpy()
-        metric = setting.metrics.get(task.name, main_metric(task))
-        held_out = setting.validation
         best: tuple[float, Callable[[Array], Array]] | None = None
         with threadpool_limits(limits=1):  # a run depends on the plan alone, not on the number of cores
             for candidate in self.candidates:
                 logits = fit_task(task, X, y, lambda c=candidate: self.make(c, setting.seed))  # type: ignore[misc]
                 if len(self.candidates) == 1:
                     return logits
-                value = evaluate(task, held_out.targets[task.name].numpy(), logits(flat(held_out.inputs)))[
-                    metric
-                ]
-                score = -value if lower_is_better(metric) else value
+                score = setting.score(task, logits(flat(setting.validation.inputs)))
                 if best is None or score > best[0]:
                     best = score, logits
         assert best is not None

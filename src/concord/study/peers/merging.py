@@ -18,7 +18,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from concord.errors import StudyError
 from concord.fitting import in_memory, row_logits
-from concord.metrics import evaluate, lower_is_better, main_metric
 from concord.networks import TRUNK_SOURCES, MultiTaskNetwork, rows_at_a_time
 from concord.objective import CoupledObjective
 from concord.study.conditions import Condition, Predictor, Setting, joined
@@ -135,13 +134,7 @@ def _drawn(setting: Setting) -> Tensor:
 def _score(setting: Setting, network: nn.Module) -> float:
     """Mean over tasks of the metric that judges each, on validation rows; higher is better."""
     logits = row_logits(network, setting.validation.inputs)
-    scores = []
-    for task in setting.tasks:
-        metric = setting.metrics.get(task.name, main_metric(task))
-        targets = setting.validation.targets[task.name].numpy()
-        value = evaluate(task, targets, logits[task.name].numpy())[metric]
-        scores.append(-value if lower_is_better(metric) else value)
-    return float(np.mean(scores))
+    return float(np.mean([setting.score(task, logits[task.name].numpy()) for task in setting.tasks]))
 
 
 def condition() -> Condition:
