@@ -28,10 +28,9 @@ import origin
 from concord.study import Plan, as_plan, compare, run, write_json
 from evidence_parts import Part
 from evidence_runs import Place, beside, execute, last_line, of_code, restore, words_of
+from held import MACHINE, Held, lines_of, name_of
 
 HERE = Path(__file__).resolve().parent
-MACHINE = {"what": "machine"}
-"""The key of a line that says where, and is no measurement."""
 TIMED = ("seconds", "memory")
 """What a run notes that no other run repeats."""
 
@@ -41,16 +40,12 @@ def names_in(folder: Path) -> list[str]:
     runs = [path for path in folder.rglob("runs/*.json") if (path.parent.parent / "config.json").exists()]
     studies = [(path.parent.parent / path.stem).relative_to(folder).as_posix() for path in runs]
     lines = [
-        f"{path.relative_to(folder).as_posix()} {json.dumps(each['key'], sort_keys=True)}"
+        f"{path.relative_to(folder).as_posix()} {name_of(key)}"
         for path in folder.rglob("*.jsonl")
-        for each in _lines(path)
-        if each["key"] != MACHINE
+        for key, _ in Held(path).all()
+        if key != MACHINE
     ]
     return sorted([*studies, *lines])
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 LEAST = 3
@@ -160,10 +155,8 @@ def thinned(folder: Path, into: Path, names: Sequence[str]) -> None:
     shutil.copytree(folder, into)
     for path in into.rglob("*.jsonl"):
         file = path.relative_to(into).as_posix()
-        kept = [
-            line for line in _lines(path) if f"{file} {json.dumps(line['key'], sort_keys=True)}" not in names
-        ]
-        path.write_text("".join(f"{json.dumps(line)}\n" for line in kept), encoding="utf-8")
+        left = [line for line in lines_of(path) if f"{file} {name_of(line['key'])}" not in names]
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in left), encoding="utf-8")
 
 
 def compared(folder: Path, other: Path, names: Sequence[str]) -> dict[str, str]:
@@ -171,19 +164,13 @@ def compared(folder: Path, other: Path, names: Sequence[str]) -> dict[str, str]:
     found = {}
     for name in names:
         file, _, key = name.partition(" ")
-        before, now = (
-            next(
-                (
-                    _leaves({"value": each["value"]})
-                    for each in _lines(place / file)
-                    if each["key"] == json.loads(key)
-                ),
-                {},
-            )
-            for place in (folder, other)
-        )
-        found[name] = first_difference(before, now)
+        before, now = (dict(_named(place / file)).get(key) for place in (folder, other))
+        found[name] = first_difference(_leaves({"value": before}), _leaves({"value": now}))
     return found
+
+
+def _named(path: Path) -> Iterator[tuple[str, Any]]:
+    return ((name_of(key), value) for key, value in Held(path).all())
 
 
 # -- parts ---------------------------------------------------------------------------------------------

@@ -15,6 +15,9 @@ from typing import Any
 
 import origin
 
+MACHINE = {"what": "machine"}
+"""The key of a line that says where a command measures, and is no measurement."""
+
 
 class Held:
     """Measurements by key.
@@ -27,16 +30,12 @@ class Held:
         self.path = path
         self._found: dict[str, Any] = {}
         self._places: dict[str, str] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []:
-            try:
-                each = json.loads(line)
-                self._found[_name(each["key"])] = each["value"]
-                self._places[_name(each["key"])] = each.get("machine", "")
-            except (ValueError, KeyError, TypeError):
-                continue  # the line that a killed process had begun
+        for each in lines_of(path) if path and path.exists() else []:
+            name = name_of(each["key"])
+            self._found[name], self._places[name] = each["value"], each.get("machine", "")
 
     def __contains__(self, key: Mapping[str, Any]) -> bool:
-        return _name(key) in self._found
+        return name_of(key) in self._found
 
     def all(self) -> list[tuple[dict[str, Any], Any]]:
         """Every key with what was measured, in the order in which they were."""
@@ -44,7 +43,7 @@ class Held:
 
     def once(self, key: Mapping[str, Any], measure: Callable[[], Any]) -> Any:
         """What was measured under this key, now if never before: plain data, as JSON gives it back."""
-        name = _name(key)
+        name = name_of(key)
         if name not in self._found:
             value, place = measure(), _machine()
             if self.path is not None:
@@ -57,15 +56,28 @@ class Held:
 
     def place(self, *keys: Mapping[str, Any]) -> str:
         """The machine that measured these; several joined."""
-        return " and ".join(dict.fromkeys(self._places.get(_name(key), "") for key in keys))
+        return " and ".join(dict.fromkeys(self._places.get(name_of(key), "") for key in keys))
 
     def several(self) -> str:
         """What a page adds to the machine that it names, where others measured, too; else nothing."""
-        counts = Counter(place for name, place in self._places.items() if name != _name({"what": "machine"}))
+        counts = Counter(place for name, place in self._places.items() if name != name_of(MACHINE))
         if len(counts) < 2:
             return ""
         told = "; ".join(f"{place or 'unknown'} ({count})" for place, count in counts.most_common())
         return f". Measured on several machines, which are not compared: {told}"
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file of measurements that are whole: one that a killed process had begun is left out."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            each = json.loads(line)
+            name_of(each["key"]), each["value"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        found.append(each)
+    return found
 
 
 @cache
@@ -73,5 +85,6 @@ def _machine() -> str:
     return f"{origin.processor()}, {os.cpu_count()} cores"
 
 
-def _name(key: Mapping[str, Any]) -> str:
+def name_of(key: Mapping[str, Any]) -> str:
+    """A key as text: the same for the same key."""
     return json.dumps(dict(key), sort_keys=True)

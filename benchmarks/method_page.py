@@ -517,7 +517,7 @@ def write(out: Path, page: Path, sections: Sequence[str] = ()) -> None:
     Raises:
         SystemExit: None is finished.
     """
-    if not any(len(load(out / kind)) for kind in ("features", "fast", "thorough", "images", "controls")):
+    if not any(True for _ in out.glob("*/*.*/summary.json")):
         raise SystemExit(f"no finished study under {out}; run `python benchmarks/method.py run` first")
     for name in sections or SECTIONS:
         title, lines = SECTIONS[name], _lines(name, out, page)

@@ -92,18 +92,13 @@ class Code:
 
     def rooms(self, less: Collection[str] = LESS) -> dict[str, str]:
         """A digest of each room of the package but some, by its name; a room of studies by itself, but for rivals."""
-        if self._rooms is None:
-            rooms: dict[str, list[str]] = {}
-            for name in self._package():
-                parts = Path(name).with_suffix("").parts[2:]
-                rooms.setdefault("/".join(parts[: 2 if parts[0] == "study" else 1]), []).append(name)
-            self._rooms = {room: self.digest(names) for room, names in rooms.items() if room != RIVALS}
-        return {room: value for room, value in self._rooms.items() if room not in less}
+        every = self._digests().items()
+        return {
+            room: value for room, value in every if room not in less and not room.startswith(f"{RIVALS}/")
+        }
 
     def rivals(self, names: Iterable[str]) -> dict[str, str]:
         """A digest of each rival that files name, with what rivals share; of all where they ask for every condition."""
-        own = [name for name in self._package() if name.startswith(f"src/concord/{RIVALS}/")]
-        shared = [name for name in own if Path(name).name.startswith("_")]
         texts = [
             code_of(text) if name.endswith(".py") else text for name in names if (text := self.read(name))
         ]
@@ -112,10 +107,23 @@ class Code:
         }
         every = "condition_names" in named
         return {
-            f"{RIVALS}/{Path(name).stem}": self.digest([name, *shared])
-            for name in own
-            if name not in shared and (every or Path(name).stem in named)
+            room: value
+            for room, value in self._digests().items()
+            if room.startswith(f"{RIVALS}/") and (every or room.rpartition("/")[2] in named)
         }
+
+    def _digests(self) -> dict[str, str]:
+        """A digest of each room, and of each rival with what rivals share; made once."""
+        if self._rooms is None:
+            rooms: dict[str, list[str]] = {}
+            for name in self._package():
+                parts = Path(name).with_suffix("").parts[2:]
+                rooms.setdefault("/".join(parts[: 2 if parts[0] == "study" else 1]), []).append(name)
+            own = rooms.pop(RIVALS, [])
+            shared = [name for name in own if Path(name).name.startswith("_")]
+            rooms |= {f"{RIVALS}/{Path(name).stem}": [name, *shared] for name in own if name not in shared}
+            self._rooms = {room: self.digest(names) for room, names in rooms.items()}
+        return self._rooms
 
     def _package(self) -> list[str]:
         if self._held is None:
