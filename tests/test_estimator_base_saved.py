@@ -43,6 +43,15 @@ def roundtrip(fitted: CoupledClassifier, x: Any, folder: Path) -> CoupledClassif
         ("plain", "two-stage"),
         ("pipeline", "two-stage"),
         ("pipeline", "auto"),
+        # What the quick ones have shown by part: every base, and every coupling.
+        *(
+            pytest.param(base, coupling, marks=pytest.mark.slow)
+            for base, coupling in (
+                ("plain", "auto"),
+                ("scaler without mean", "auto"),
+                ("scaler without mean", "two-stage"),
+            )
+        ),
     ],
 )
 def test_linear_models_are_kept_as_weights(base: str, coupling: Any, tmp_path: Path) -> None:
