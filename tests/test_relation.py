@@ -254,6 +254,22 @@ def test_one_group_is_worth_one_row() -> None:
         cc.Relation.from_annotations(PET, target, y, a, groups=[0, 1])
 
 
+@pytest.mark.parametrize(("count", "rows", "alike"), [(5, 40, 0.3), (5, 40, 0.05), (8, 20, 0.5)])
+def test_intervals_of_few_groups_hold(count: int, rows: int, alike: float) -> None:
+    """Persons that differ in a rate of .3 on average, by a Beta distribution of this correlation of rows."""
+    rng = np.random.default_rng(0)
+    groups, one = np.repeat(np.arange(count), rows), cc.MultilabelTask("one", ["label"])
+    inside = []
+    for _ in range(200):
+        share = (1 - alike) / alike
+        rate = rng.beta(0.3 * share, 0.7 * share, count)[groups]
+        a = (rng.random(len(groups)) < rate).astype(float)[:, None]
+        found = cc.Relation.from_annotations(PET, one, np.zeros(len(a), dtype=int), a, groups=groups)
+        low, high = found.interval[:, 0, 0]
+        inside.append(low <= 0.3 <= high)
+    assert np.mean(inside) > 0.89  # of 95 %; by the design effect alone .83, .86 and .90
+
+
 def test_two_class_tasks_give_distributions() -> None:
     found = cc.Relation.from_annotations(PET, SIZE, [0, 0, 0, 1], [0, 0, 1, 1])
     np.testing.assert_allclose(found.table.sum(axis=1), 1.0)

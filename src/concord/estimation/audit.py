@@ -17,9 +17,9 @@ import numpy.typing as npt
 from concord.errors import NoAnnotationError, RangeError, ShapeError
 from concord.estimation.assisted import assisted_intervals
 from concord.estimation.calibration import calibrated
-from concord.estimation.em import effective_groups, estimate_by_em
+from concord.estimation.em import estimate_by_em
 from concord.estimation.observations import Observations, observed
-from concord.relations import Relation, effective_counts, row_weights
+from concord.relations import Relation, effective_counts, row_weights, sure_counts
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
@@ -263,22 +263,9 @@ def _corrected(estimate: Relation, rows: Observations, level: float) -> Relation
 
 
 def _worth(rows: Observations, group: npt.NDArray[Any], level: float) -> Array:
-    """How many rows that stand alone the audited rows of each cell are worth: (C, K), 0 .. their number.
-
-    The rows by the design effect of their groups, which is that of as many copies where all rows of a group
-    are alike and 1 where they differ as rows of other groups do. Few groups tell little of it, so that the
-    count is also cut by the squared ratio of the quantiles of Student's t for as many rows and for as many
-    groups (Korn and Graubard, "Confidence intervals for proportions with small expected number of positive
-    counts estimated from survey data", Survey Methodology 24, 1998). A group is worth a row at the least.
-    """
-    from scipy.stats import t
-
-    member = np.eye(rows.source.width)[rows.classes]
-    total = member.T @ rows.seen
-    groups = np.stack(
-        [effective_groups(member * rows.seen[:, [k]], group) for k in range(rows.target.width)], axis=1
-    )
-    counts = effective_counts(
+    """How many rows that stand alone the audited rows of each cell are worth: (C, K), 0 .. their number."""
+    total = np.eye(rows.source.width)[rows.classes].T @ rows.seen
+    counts, groups = effective_counts(
         rows.classes,
         rows.active,
         rows.seen,
@@ -287,8 +274,7 @@ def _worth(rows: Observations, group: npt.NDArray[Any], level: float) -> Array:
         width=rows.source.width,
         exclusive=rows.class_to_class,
     )
-    by_row, by_group = (t.ppf((1 + level) / 2, np.maximum(n - 1.0, 1.0)) for n in (total, groups))
-    return np.asarray(np.clip(counts * (by_row / by_group) ** 2, np.minimum(groups, total), total))
+    return sure_counts(counts, total, groups, level)
 
 
 def _quantile(level: float) -> float:

@@ -2,7 +2,7 @@
 
 from concord.relations.alignment import aligned
 from concord.relations.checking import check_ends, row_weights
-from concord.relations.counting import effective_counts
+from concord.relations.counting import effective_counts, sure_counts
 from concord.relations.evidence import EvidenceTable, least_probability
 from concord.relations.literature import ACTION_UNITS, BUILTIN, EXPRESSIONS, expressions
 from concord.relations.records import (
@@ -35,6 +35,7 @@ __all__ = [
     "relation_of",
     "relation_record",
     "row_weights",
+    "sure_counts",
     "task_of",
     "task_record",
 ]

@@ -67,8 +67,9 @@ def counted(
     base = np.divide(hits.sum(axis=0) + 0.5, total + 1.0)
     if isinstance(target, MulticlassTask):
         base = (hits.sum(axis=0) + 1.0) / (hits.sum() + target.width)
+    rows, sure = counts, counts
     if groups is not None:
-        worth = effective_counts(
+        counts, apart = effective_counts(
             y[both],
             present,
             seen,
@@ -77,12 +78,17 @@ def counted(
             width=source.width,
             exclusive=isinstance(target, MulticlassTask),
         )
-        hits = np.divide(hits, counts, out=np.zeros_like(hits), where=counts > 0) * worth
-        counts = worth
-    alpha = hits + pseudo_count * base
-    beta = counts - hits + pseudo_count * (1 - base)
+        sure = sure_counts(counts, rows, apart, level)
+    share = np.divide(hits, rows, out=np.zeros_like(hits), where=rows > 0)
+
+    def posterior(worth: Array) -> tuple[Array, Array]:
+        found = hits if worth is rows else share * worth
+        return found + pseudo_count * base, worth - found + pseudo_count * (1 - base)
+
     unseen = np.broadcast_to(total == 0, counts.shape)
+    alpha, beta = posterior(counts)
     mean = np.where(unseen, np.nan, alpha / (alpha + beta))
+    alpha, beta = posterior(sure)
     tail = (1 - level) / 2
     interval = np.stack([stats.beta.ppf(tail, alpha, beta), stats.beta.ppf(1 - tail, alpha, beta)])
     classed = np.bincount(y[y != MISSING_CLASS], w[y != MISSING_CLASS], minlength=source.width)
@@ -121,8 +127,8 @@ def effective_counts(
     *,
     width: int,
     exclusive: bool,
-) -> Array:
-    """The number of rows that stand alone from which the mean of a cell would be as certain: (C, K).
+) -> tuple[Array, Array]:
+    """The number of rows that stand alone from which the mean of a cell would be as certain; both (C, K).
 
     The rows' weight by the design effect, the variance of the mean with rows summed within groups by that of
     rows that stand alone (Kish, Survey Sampling, 1965), where that is above 1. A cell whose rows are all the
@@ -138,8 +144,12 @@ def effective_counts(
         exclusive: Whether the targets are classes, of which a row has one: the cells of a class then share
             one design effect, the average one (Rao and Scott, Annals of Statistics 12, 1984), so that their
             means sum to 1.
+
+    Returns:
+        The numbers, and of how many groups of equal weight they are worth: (sum of m)^2 / sum of m^2 over the
+        weight m of each group.
     """
-    out = np.zeros((width, present.shape[1]))
+    out, apart = np.zeros((2, width, present.shape[1]))
     for c in np.unique(classes):
         rows = classes == c
         weight = weights[rows, None] * seen[rows]
@@ -158,7 +168,27 @@ def effective_counts(
         copies = np.divide(joint, single, out=np.ones_like(total), where=single > 0)
         effect = np.divide(together, alone, out=copies, where=known)
         out[c] = total / np.maximum(effect, 1.0)
-    return out
+        apart[c] = np.divide(total**2, joint, out=np.zeros_like(total), where=joint > 0)
+    return out, apart
+
+
+def sure_counts(counts: Array, rows: Array, groups: Array, level: float) -> Array:
+    """Effective numbers of rows, cut by how little a few groups tell of their design effect: (C, K).
+
+    By the squared ratio of the quantiles of Student's t for as many rows and for as many groups (Korn and
+    Graubard, "Confidence intervals for proportions with small expected number of positive counts estimated
+    from survey data", Survey Methodology 24, 1998). A group is worth a row at the least.
+
+    Args:
+        counts: (C, K) effective numbers of rows.
+        rows: (C, K) rows, or their weight.
+        groups: (C, K) effective numbers of groups.
+        level: Of the interval, in (0, 1).
+    """
+    from scipy.stats import t
+
+    by_row, by_group = (t.ppf((1 + level) / 2, np.maximum(n - 1.0, 1.0)) for n in (rows, groups))
+    return np.asarray(np.clip(counts * (by_row / by_group) ** 2, np.minimum(groups, rows), rows))
 
 
 def _sums(values: Array, index: npt.NDArray[Any]) -> Array:

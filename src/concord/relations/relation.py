@@ -209,7 +209,8 @@ class Relation:
             targets: Shape (n, K) labels, or (n,) classes of the target, with gaps; see `encode` of the task.
             weights: Shape (n,), >= 0: how many samples a row counts for; None counts each once.
             groups: Shape (n,): videos, persons. Rows of one group count as far as they differ: `strength` is
-                then the number of rows that a cell would need if each stood alone. None: each row does.
+                then the number of rows that a cell would need if each stood alone; intervals of few groups
+                are wider still, as few tell little of how alike rows are. None: each row stands alone.
             pseudo_count: Weight of the prior, in observations, > 0.
             level: Probability mass of the intervals, in (0, 1).
 
