@@ -194,6 +194,23 @@ METHOD = (
             for kind, minutes, small in (("fast", 20, "digits"), ("thorough", 40, ""))
         ),
     ),
+    _method(
+        "method-rivals",
+        *(
+            Part(
+                f"method-rivals-{pack}{more}",
+                (f"{RUN} --kind rivals --packs {pack} --regimes {' '.join(regimes)}",),
+                (f"{RUN} --quick --steps 20 --kind rivals --packs {pack} --regimes few-class",)
+                if pack == "digits" and not more
+                else (),
+                2 * LONG.get(pack, 8) * len(regimes) / 2,
+                _packs(pack),
+                outputs=_studies("rivals", [pack], regimes),
+            )
+            for more, regimes in (("", problems.SCARCE), ("-more", MORE))
+            for pack in problems.PROBLEMS
+        ),
+    ),
     _method("method-controls", _kind("controls", 20, "digits_nuisance")),
     _method(
         "method-images",

@@ -26,7 +26,6 @@ from concord.relations.relation import Relation
 from concord.study.conditions.base import joined
 from concord.study.conditions.registry import condition, condition_names
 from concord.study.peers import boosting, logistic
-from concord.study.peers._estimators import fit_task, flat
 from concord.study.peers._losses import CombinedGradients, dual_cone_weights, factor
 from concord.study.peers.distillation import mixed_targets
 from concord.study.peers.dwa import DynamicLoss, weights_after
@@ -43,8 +42,8 @@ DIGITS = problem()
 DIGIT, SEGMENTS = DIGITS.tasks
 TEST = torch.from_numpy(DIGITS.inputs[DIGITS.splits["test"][:60]])
 PEERS = (
-    "boosting", "distillation", "dwa", "extra-trees", "fixed-weights", "interval-supervision", "logistic",
-    "merging", "mgda", "pcgrad", "pseudo-labels", "table-lookup", "uncertainty", "upgrad",
+    "best-single-task", "boosting", "distillation", "dwa", "extra-trees", "fixed-weights",
+    "interval-supervision", "logistic", "merging", "mgda", "pcgrad", "pseudo-labels", "table-lookup", "uncertainty", "upgrad",
 )  # fmt: skip
 
 matrices = st.tuples(st.integers(2, 5), st.integers(2, 12), st.integers(0, 10_000)).map(
@@ -496,35 +495,90 @@ def trees(penalty):
 )
 def test_the_penalty_is_chosen_on_validation_rows(name, options, penalties, make):
     one = setting(digit=60, segments=20)
-    wanted = max(
-        penalties,
-        key=lambda c: balanced_accuracy(one, fit_task(DIGIT, *digits_of(one), lambda: make(c))),
-    )
-    expected = fit_task(DIGIT, *digits_of(one), lambda: make(wanted))(flat(TEST))
-    found = condition(name, **options).train(one)(TEST)["digit"].numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def digits_of(one):
     rows = one.rows.annotated(DIGIT)
-    return flat(one.rows.inputs[rows]), one.rows.targets["digit"][rows].numpy()
+    X, y = flat(one.rows.inputs[rows]), one.rows.targets["digit"][rows].numpy()
+    fitted = [make(c).fit(X, y) for c in penalties]
+    best = max(fitted, key=lambda model: balanced_accuracy(one, model))
+    expected = np.zeros((len(TEST), 10))
+    expected[:, best.classes_] = best.predict_proba(flat(TEST))
+    found = condition(name, **options).train(one)(TEST)["digit"].numpy()
+    np.testing.assert_allclose(np.exp(found), expected, atol=1e-5)
 
 
-def balanced_accuracy(one, logits):
+def flat(inputs):
+    return inputs.reshape(len(inputs), -1).numpy().astype(np.float64)
+
+
+def balanced_accuracy(one, model):
     y = one.validation.targets["digit"].numpy()
-    hit = logits(flat(one.validation.inputs)).argmax(axis=1) == y
+    hit = model.predict(flat(one.validation.inputs)) == y
     return np.mean([hit[y == c].mean() for c in np.unique(y[y >= 0])])
 
 
-def test_a_class_and_a_label_that_no_row_shows_are_unlikely_not_impossible():
-    X = np.random.default_rng(0).normal(size=(20, 3))
-    task = MulticlassTask("t", ["a", "b", "c"])
-    p = np.exp(fit_task(task, X, np.array([0, 1] * 10), LogisticRegression)(X))
-    assert np.allclose(p.sum(axis=1), 1)
-    assert ((p[:, 2] > 0) & (p[:, 2] < 1e-6)).all()
-    labels = MultilabelTask("l", ["x", "y"])
-    y = np.stack([np.zeros(20), [np.nan, 1.0] * 10], axis=1)
-    logits = fit_task(labels, X, y, LogisticRegression)(X)
-    assert np.isfinite(logits).all()
-    assert (logits[:, 0] < -10).all()
-    assert (logits[:, 1] > 10).all()
+@pytest.mark.parametrize("name", ["logistic", "extra-trees"])
+def test_estimators_see_what_networks_see_of_votes_and_weights(name):
+    one = setting(digit=60, segments=80)
+    known = one.rows.annotated(DIGIT)
+    shares = torch.full((len(one.rows), 10), torch.nan)
+    shares[known] = torch.eye(10)[one.rows.targets["digit"][known]]
+    voted = replace(one, rows=replace(one.rows, shares={"digit": shares}))
+    nothing = torch.ones(len(one.rows))
+    nothing[known[:20]] = 0.0
+    weighed = replace(one, rows=replace(one.rows, weights={"digit": nothing}))
+    y = one.rows.targets["digit"].clone()
+    y[known[:20]] = -1
+    without = replace(one, rows=replace(one.rows, targets={**one.rows.targets, "digit": y}))
+    if name == "logistic":  # trees draw among copies of rows in another order
+        first, second = (condition(name).train(each)(TEST) for each in (one, voted))
+        np.testing.assert_allclose(first["digit"], second["digit"], atol=1e-3)
+        np.testing.assert_allclose(first["segments"], second["segments"])
+    first, second = (condition(name).train(each)(TEST) for each in (weighed, without))
+    np.testing.assert_allclose(first["digit"], second["digit"], atol=1e-3)
+
+
+def test_the_best_single_task_model_is_chosen_by_task_on_validation_rows():
+    one = setting(steps=2, digit=200, segments=80)  # networks that have learnt nothing
+    kinds = ("single-task", "logistic", "extra-trees")
+    single = {kind: condition(kind).train(replace(one, curves=[], account={})) for kind in kinds}
+    found = condition("best-single-task", kinds=kinds).train(one)(TEST)
+    chosen = {each["task"]: next(iter(each["weights"])) for each in one.account["choices"]}
+    assert chosen["digit"] != "single-task"
+    for task in (DIGIT, SEGMENTS):
+        scores = {
+            kind: one.score(task, predict(one.validation.inputs)[task.name].numpy())
+            for kind, predict in single.items()
+        }
+        assert scores[chosen[task.name]] == max(scores.values())
+        assert torch.equal(found[task.name], single[chosen[task.name]](TEST)[task.name])
+    for kinds, error in (("logistic", StudyError), ([], StudyError), (["trees"], UnknownNameError)):
+        with pytest.raises(error, match=r"list of conditions|trees"):
+            condition("best-single-task", kinds=kinds)
+
+
+def test_estimators_compete_in_auto_where_they_are_named():
+    one = setting(steps=4, digit=200, segments=200)
+    options = {"effort": "fast", "table": "none"}
+    plain = condition("auto", **options).train(one)(TEST)
+    assert not any("single-task model is" in said for said in one.account["sentences"])
+    named = replace(one, account={}, curves=[])
+    found = condition("auto", rivals=["logistic"], **options).train(named)(TEST)
+    assert any("single-task model is logistic" in said for said in named.account["sentences"])
+    y = DIGITS.targets["digit"][DIGITS.splits["test"][:60]]
+    right, before = ((z["digit"].argmax(dim=1).numpy() == y).mean() for z in (found, plain))
+    assert right > before + 0.3
+    again = replace(one, account={}, curves=[])
+    assert torch.equal(condition("auto", **options).train(again)(TEST)["digit"], plain["digit"])
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"rivals": "logistic"}, StudyError, "is a list"),
+        ({"rivals": ["single-task"]}, StudyError, "fits no estimator"),
+        ({"rivals": ["trees"]}, UnknownNameError, "trees"),
+        ({"rivals": ["logistic"], "effort": "probe"}, StudyError, "nothing else is tried"),
+    ],
+)
+def test_rivals_of_auto_are_checked(options, error, said):
+    with pytest.raises(error, match=said):
+        condition("auto", **options)

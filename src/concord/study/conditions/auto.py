@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,12 +15,14 @@ from torch import Tensor
 
 from concord.auto import EFFORTS, Artefact, Automatic, Choice, Effort, FirstStage, first_stage, select
 from concord.data import StreamedInputs
-from concord.errors import UnknownNameError
+from concord.errors import StudyError, UnknownNameError
 from concord.estimation import RelationCheck
 from concord.fitting import Rows
+from concord.learners import EstimatorLearner
 from concord.relations import Relation
 from concord.study.conditions.base import Condition, Predictor, Setting
 from concord.study.conditions.learner import StudyLearner
+from concord.study.conditions.registry import condition as named
 from concord.study.conditions.tables import Control, shown
 from concord.tasks import MulticlassTask, Task
 
@@ -39,20 +42,27 @@ class Auto(Condition):
         effort: A name of `concord.auto.EFFORTS`.
         artefact: What it ends with, one network or a bag.
         table: `given`, `none`, `shuffled` or `partly-wrong`.
+        rivals: Estimators that compete with single-task networks, by the name of the kind. Networks of folds
+            are then trained for all steps: what is fitted in full is compared with what is finished.
     """
 
-    def __init__(self, effort: str, artefact: Artefact, table: Table) -> None:
-        self.effort, self.artefact, self.table = effort, artefact, table
+    def __init__(
+        self, effort: str, artefact: Artefact, table: Table, rivals: Mapping[str, EstimatorLearner]
+    ) -> None:
+        self.effort, self.artefact, self.table, self.competing = effort, artefact, table, rivals
 
     def train(self, setting: Setting) -> Predictor:
         """Choose and train; the setting's account is filled."""
-        learner = StudyLearner(setting)
+        learner = StudyLearner(setting, self.competing)
         known: list[Relation | tuple[MulticlassTask, Task]]
         if self.table == "none":
             known = [(relation.source, relation.target) for relation in setting.relations]
         else:
             known = list(shown(setting, self.table).relations)
-        effort = EFFORTS[self.effort].for_steps(setting.budget.steps)
+        effort = EFFORTS[self.effort]
+        if self.competing:
+            effort = replace(effort, share=1.0)
+        effort = effort.for_steps(setting.budget.steps)
         outcome = select(
             learner,
             setting.rows,
@@ -92,7 +102,7 @@ _made: OrderedDict[str, _Made] = OrderedDict()
 
 def _first_stage(setting: Setting, learner: StudyLearner, effort: Effort) -> FirstStage:
     """The first stage, trained once for all conditions of a seed: no relation has a part in it."""
-    key = _key(setting, effort)
+    key = _key(setting, learner, effort)
     if key in _made:
         made = _made[key]
         _made.move_to_end(key)
@@ -107,7 +117,7 @@ def _first_stage(setting: Setting, learner: StudyLearner, effort: Effort) -> Fir
     return made.stage
 
 
-def _key(setting: Setting, effort: Effort) -> str:
+def _key(setting: Setting, learner: StudyLearner, effort: Effort) -> str:
     """What a first stage and its learning curves depend on."""
     parts = (
         setting.tasks,
@@ -118,6 +128,7 @@ def _key(setting: Setting, effort: Effort) -> str:
         effort,
         setting.seed,
         sorted(setting.metrics.items()),
+        sorted((kind, repr(rival.estimator)) for kind, rival in learner.rivals.items()),
     )
     found = hashlib.sha256(repr((*parts, torch.get_num_threads())).encode())
     for rows in (setting.rows, setting.validation):
@@ -209,11 +220,20 @@ def condition(
     effort: str = "standard",
     artefact: Artefact = "distilled",
     table: Table = "given",
+    rivals: Sequence[str] = (),
 ) -> Condition:
     """The condition `auto`.
 
+    Args:
+        name: Of the condition, for messages.
+        effort: How much training may be spent.
+        artefact: What it ends with.
+        table: What it is shown.
+        rivals: Conditions that fit estimators, which compete with single-task networks: `logistic`, say.
+
     Raises:
-        UnknownNameError: An effort, artefact or table of another name.
+        UnknownNameError: An effort, artefact, table or rival of another name.
+        StudyError: A rival that fits no estimator, or an effort that has no place for one.
     """
     for what, given, known in (
         ("effort", effort, tuple(EFFORTS)),
@@ -222,4 +242,26 @@ def condition(
     ):
         if given not in known:
             raise UnknownNameError.of(f"{what} of condition {name!r}", given, known)
-    return Auto(effort, artefact, table)
+    if rivals and EFFORTS[effort].on_features:
+        raise StudyError(
+            f"condition {name!r}: with effort {effort!r} heads on frozen features decide, and nothing else "
+            "is tried; leave rivals out, or choose another effort"
+        )
+    return Auto(effort, artefact, table, _estimators(name, rivals))
+
+
+def _estimators(name: str, rivals: Sequence[str]) -> dict[str, EstimatorLearner]:
+    """The estimators of conditions by name.
+
+    Raises:
+        UnknownNameError: No such condition.
+        StudyError: A name alone in place of a list, or a condition that fits no estimator.
+    """
+    if isinstance(rivals, str):
+        raise StudyError(f"rivals of condition {name!r} is a list: [{rivals}]")
+    found: dict[str, EstimatorLearner] = {}
+    for rival in rivals:
+        if not (fitted := named(rival).rivals()):
+            raise StudyError(f"rival {rival!r} of condition {name!r} fits no estimator; logistic does, say")
+        found |= fitted
+    return found

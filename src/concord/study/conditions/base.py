@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from concord.data import Augment, StreamedInputs
 from concord.fitting import Checkpoints, Recipe, Rows, fit, row_logits
+from concord.learners import EstimatorLearner
 from concord.metrics import evaluate, lower_is_better, main_metric
 from concord.networks import Capacity, MultiTaskNetwork
 from concord.objective import CoupledObjective
@@ -188,6 +189,10 @@ class Condition(ABC):
     @abstractmethod
     def train(self, setting: Setting) -> Predictor:
         """Train, and return what gives the logits of all tasks."""
+
+    def rivals(self) -> dict[str, EstimatorLearner]:
+        """Estimators that it fits, by what they are called, for `auto` to compare its networks with."""
+        return {}
 
 
 def joined(networks: Sequence[nn.Module]) -> Predictor:

@@ -11,8 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from concord.fitting import Rows, row_logits
-from concord.learners import Frozen, Kind, Learner, frozen_features, looked_at
+from concord.fitting import Rows, in_memory, row_logits
+from concord.learners import (
+    EstimatorLearner,
+    Frozen,
+    Kind,
+    Learner,
+    Model,
+    Training,
+    frozen_features,
+    looked_at,
+    predict_fitted,
+)
 from concord.networks import Capacity
 from concord.objective import CoupledObjective
 from concord.study.conditions.base import Setting
@@ -25,6 +35,8 @@ class StudyLearner(Learner):
 
     Args:
         setting: Trunk, budget and validation rows.
+        rivals: Estimators among the single-task models, by the name of the kind; rows of sources are read
+            into memory for them.
 
     Attributes:
         curves: Learning curves of the networks, by their `id`; from the first step of the one that a training
@@ -33,9 +45,15 @@ class StudyLearner(Learner):
 
     kinds: Sequence[Kind] = ("single-task", "shared", "coupled")
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, rivals: Mapping[str, EstimatorLearner] | None = None) -> None:
         self.setting = setting
+        self.rivals = dict(rivals or {})
         self.curves: dict[int, list[dict[str, Any]]] = {}
+
+    @property
+    def alone(self) -> Sequence[Kind]:  # type: ignore[override]
+        """Further kinds of single-task models."""
+        return tuple(self.rivals)
 
     def train(
         self,
@@ -47,9 +65,13 @@ class StudyLearner(Learner):
         seed: int,
         task_weights: Mapping[str, float],
         soft_weights: Mapping[str, float],
-        initial: nn.Module | None = None,
-    ) -> nn.Module:
-        """A new network, trained on `rows` for a share of the budget's steps."""
+        initial: Model | None = None,
+    ) -> Model:
+        """A new network, trained for a share of the budget's steps; an estimator is fitted in full."""
+        if kind in self.rivals:
+            held = replace(rows, inputs=in_memory(rows.inputs))
+            one = Training(held, tasks, "single-task", 1.0, seed, task_weights, soft_weights)
+            return self.rivals[kind].train_all([one])[0].model
         setting = replace(self.setting, seed=seed, curves=[])
         objective = CoupledObjective(tasks, task_weights=task_weights, soft_weights=soft_weights)
         steps = max(1, round(setting.budget.steps * share))
@@ -87,6 +109,8 @@ class StudyLearner(Learner):
             return super().looked_at(rows, tasks, seed)
         return looked_at(replace(self.setting, seed=seed).build(tasks, "shared").trunk, rows.inputs)
 
-    def predict(self, model: nn.Module, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
-        """Logits of all tasks of a network: by task, (n, width)."""
+    def predict(self, model: Model, rows: Rows) -> dict[str, npt.NDArray[np.float64]]:
+        """Logits of all tasks of a network, or of estimators: by task, (n, width)."""
+        if not isinstance(model, nn.Module):
+            return predict_fitted(model, replace(rows, inputs=in_memory(rows.inputs)))
         return {name: z.numpy().astype(np.float64) for name, z in row_logits(model, rows.inputs).items()}

@@ -22,11 +22,11 @@ def condition(iterations: int = 100) -> Condition:
         iterations: Number of boosting iterations, >= 1.
     """
 
-    def make(penalty: float | None, seed: int) -> Any:
+    def make(penalty: float | None) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier
 
         return HistGradientBoostingClassifier(
-            max_iter=iterations, early_stopping=False, l2_regularization=penalty, random_state=seed
+            max_iter=iterations, early_stopping=False, l2_regularization=penalty
         )
 
-    return Estimators(make, PENALTIES)
+    return Estimators("boosting", make, PENALTIES)

@@ -16,9 +16,9 @@ def condition(trees: int = 100, class_weight: str | None = None) -> Condition:
         class_weight: `"balanced"` weighs rows against the frequency of their class, None does not.
     """
 
-    def make(_: float | None, seed: int) -> Any:
+    def make(_: float | None) -> Any:
         from sklearn.ensemble import ExtraTreesClassifier
 
-        return ExtraTreesClassifier(trees, class_weight=class_weight, random_state=seed)
+        return ExtraTreesClassifier(trees, class_weight=class_weight)
 
-    return Estimators(make)
+    return Estimators("extra-trees", make)

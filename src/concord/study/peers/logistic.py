@@ -18,14 +18,14 @@ def condition(class_weight: str | None = None) -> Condition:
         class_weight: `"balanced"` weighs rows against the frequency of their class, None does not.
     """
 
-    def make(penalty: float | None, seed: int) -> Any:
+    def make(penalty: float | None) -> Any:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
 
         return make_pipeline(
             StandardScaler(),
-            LogisticRegression(C=penalty, class_weight=class_weight, max_iter=300, random_state=seed),
+            LogisticRegression(C=penalty, class_weight=class_weight, max_iter=300),
         )
 
-    return Estimators(make, PENALTIES)
+    return Estimators("logistic", make, PENALTIES)
