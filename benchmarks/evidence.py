@@ -111,8 +111,8 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
             return int(not adopt(known[name], Path(folder), place, given.code, pages))
     chosen = _chosen(given.parts, pages, parser)
     if given.what in ("list", "run", "pages"):
-        for page in dict.fromkeys(page for page, _ in chosen):
-            for part in page.parts:
+        for page in _shown_on(chosen, pages):
+            for part in page.shown:
                 restore(part, place)
     if given.what == "list":
         show(chosen, place)
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
     elif given.what == "again":
         draw = date.today().toordinal() if given.draw is None else given.draw
         failed = again.make_again([part for _, part in chosen], place, given.cells, draw, given.native)
-    failed += write_pages(dict.fromkeys(page for page, _ in chosen), place, pages, given.what == "pages")
+    failed += write_pages(_shown_on(chosen, pages), place, pages, given.what == "pages")
     if failed:
         print(f"failed: {', '.join(failed)}")
     return int(bool(failed))
@@ -143,6 +143,12 @@ def _chosen(
     if unknown := [name for name in names if not any(name in own for own in called)]:
         parser.error(f"no part {unknown[0]!r}; `list` shows them all")
     return [each for each, own in zip(every, called, strict=True) if not names or own & set(names)]
+
+
+def _shown_on(chosen: Sequence[tuple[Page, Part]], pages: Sequence[Page]) -> list[Page]:
+    """Pages that show any of the parts."""
+    parts = {part.name for _, part in chosen}
+    return [page for page in pages if any(part.name in parts for part in page.shown)]
 
 
 # -- what is there -------------------------------------------------------------------------------------
@@ -173,16 +179,16 @@ def write_pages(
     failed, place = [], place.now()
     with own(place.out, ".pages", wait=True):
         for page in chosen:
-            found = {part.name: place.record(part) for part in page.parts if part.commands(place.quick)}
-            if not any(each["done"] for each in found.values()):
+            found = {part.name: place.record(part) for part in page.shown if part.commands(place.quick)}
+            if not any(found[part.name]["done"] for part in page.parts if part.name in found):
                 continue
-            states = {part.name: state(page, part, place) for part in page.parts}
+            states = {part.name: state(page, part, place) for part in page.shown}
             older = marks.read_records(place.docs).get(page.name)
             left = [name for name in found if _would_lose(older, name, found, states)]
             if left and not partial:
                 print(f"page {page.name} stays the older one until {marks.listed(left)} ran", flush=True)
                 continue
-            parts = [place.folder(part) for part in page.parts if found.get(part.name, {}).get("done")]
+            parts = [place.folder(part) for part in page.shown if found.get(part.name, {}).get("done")]
             runs = gathered(parts, place.out / f"{page.name}.page")
             if not write_page(page, runs, place, record_of(found, place.quick), every):
                 failed.append(page.name)

@@ -93,6 +93,7 @@ class Page:
         parts: What it shows.
         quick_write: The command in small, where it differs.
         section: Whether it is a section of the file, and not the whole.
+        beside: Parts of another page that this one compares its own with.
     """
 
     name: str
@@ -101,11 +102,17 @@ class Page:
     parts: tuple[Part, ...]
     quick_write: str = ""
     section: bool = False
+    beside: tuple[Part, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Part, ...]:
+        """All parts that are behind its numbers."""
+        return (*self.parts, *self.beside)
 
     def version(self, quick: bool = False, code: origin.Code | None = None) -> dict[str, str]:
         """Digests of all code that its numbers rest on: those of all its parts."""
         found: dict[str, str] = {}
-        for part in self.parts:
+        for part in self.shown:
             found |= part.version(quick, code) if part.commands(quick) else {}
         return found
 
@@ -166,51 +173,41 @@ def _kind(kind: str, minutes: float, small: str) -> Part:
     )
 
 
-def _method(name: str, *parts: Part) -> Page:
+def _method(name: str, *parts: Part, beside: tuple[Part, ...] = ()) -> Page:
     """A section of the method's page."""
     command = f"python method_page.py {{run}} --page {{docs}}/method.md --sections {name}"
-    return Page(name, "method.md", command, parts, section=True)
+    return Page(name, "method.md", command, parts, section=True, beside=beside)
 
 
+def _by_pack(kind: str, name: str, times: float) -> tuple[Part, ...]:
+    """The parts of a kind of run on features, of every pack two: where a task is scarce, then the others."""
+    return tuple(
+        Part(
+            f"{name}-{pack}{more}",
+            (f"{RUN} --kind {kind} --packs {pack} --regimes {' '.join(regimes)}",),
+            (f"{RUN} --quick --steps 20 --kind {kind} --packs {pack} --regimes few-class",)
+            if pack == "digits" and not more
+            else (),
+            times * LONG.get(pack, 8) * len(regimes) / 2,
+            _packs(pack),
+            outputs=_studies(kind, [pack], regimes),
+        )
+        for more, regimes in (("", problems.SCARCE), ("-more", MORE))
+        for pack in problems.PROBLEMS
+    )
+
+
+FEATURES = _by_pack("features", "method", 1)
 METHOD = (
     _method(
         "method",
-        *(
-            Part(
-                f"method-{pack}{more}",
-                (f"{RUN} --kind features --packs {pack} --regimes {' '.join(regimes)}",),
-                (f"{RUN} --quick --steps 20 --kind features --packs {pack} --regimes few-class",)
-                if pack == "digits" and not more
-                else (),
-                LONG.get(pack, 8) * len(regimes) / 2,
-                _packs(pack),
-                outputs=_studies("features", [pack], regimes),
-            )
-            for more, regimes in (("", problems.SCARCE), ("-more", MORE))
-            for pack in problems.PROBLEMS
-        ),
+        *FEATURES,
         *(
             _kind(kind, minutes, small)
             for kind, minutes, small in (("fast", 20, "digits"), ("thorough", 40, ""))
         ),
     ),
-    _method(
-        "method-rivals",
-        *(
-            Part(
-                f"method-rivals-{pack}{more}",
-                (f"{RUN} --kind rivals --packs {pack} --regimes {' '.join(regimes)}",),
-                (f"{RUN} --quick --steps 20 --kind rivals --packs {pack} --regimes few-class",)
-                if pack == "digits" and not more
-                else (),
-                2 * LONG.get(pack, 8) * len(regimes) / 2,
-                _packs(pack),
-                outputs=_studies("rivals", [pack], regimes),
-            )
-            for more, regimes in (("", problems.SCARCE), ("-more", MORE))
-            for pack in problems.PROBLEMS
-        ),
-    ),
+    _method("method-rivals", *_by_pack("rivals", "method-rivals", 2), beside=FEATURES),
     _method("method-controls", _kind("controls", 20, "digits_nuisance")),
     _method(
         "method-images",

@@ -100,6 +100,40 @@ def method_facts(folder: Path, docs: Path) -> Facts:
     }
 
 
+def rivals_facts(folder: Path, docs: Path) -> Facts:
+    """`auto` against the best single-task model: the scarce and the rich task by pack, and how often it is below."""
+    import polars as pl
+
+    import method_page
+
+    frame = method_page.beside_rivals(folder)
+    if not len(frame):
+        return {}
+    against, harm = [], []
+    for condition, shown in method_page.tables_beside(frame):
+        found = method_page.differences(frame, condition, shown, method_page.BEST)
+        seen, chance = method_page.harm(found), method_page.simulated_worst(found)
+        harm.append(
+            {"condition": condition, "table": shown, **seen._asdict(), "worst": round(seen.worst, 1),
+             "chance": _rounded(chance)}
+        )  # fmt: skip
+        scarce = {"few-class": "class", "few-label": "label"}
+        for regime, role in ((regime, role) for regime in scarce for role in ("class", "label")):
+            part = found.filter(
+                (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map")
+            )
+            points = [
+                _interval(own["difference"].to_numpy())
+                for _, own in part.group_by(["pack"], maintain_order=True)
+            ]
+            if points:
+                rows = "scarce" if scarce[regime] == role else "rich"
+                against.append(
+                    {"condition": condition, "table": shown, "task": role, "rows": rows, "points": points}
+                )
+    return {"seeds": method_page.seeds_of(frame), "against": against, "harm": harm}
+
+
 def board_facts(folder: Path, docs: Path) -> Facts:
     """`auto` against each rival, pack by pack, and where another is first."""
     import polars as pl
@@ -391,6 +425,7 @@ def level_facts(folder: Path, docs: Path) -> Facts:
 
 FACTS: dict[str, Callable[[Path, Path], Facts]] = {
     "method": method_facts,
+    "method-rivals": rivals_facts,
     "board": board_facts,
     "study": study_facts,
     "libmtl": libmtl_facts,

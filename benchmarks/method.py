@@ -61,7 +61,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
 RIVALS = ("logistic", "extra-trees")
 """What competes with networks in `auto`, and what the best single-task model is chosen from."""
 BOOSTED = ("digits", "synthetic", "clothing10", "mushroom", "mnist10k_shape")
-"""Packs where gradient boosting is among what the best single-task model is chosen from.
+"""Packs where gradient boosting is among them.
 
 It fits a tree for each class or label, iteration and penalty: with 20 labels and 300 features, or 80 classes, a
 model takes longer than all else here together.
@@ -79,11 +79,10 @@ def plan_of(kind: str, pack: str, regime: str, seeds: int, steps: int | None = N
     options: dict[str, Any] = {"effort": kind if kind in EFFORTS else "standard"}
     name = f"auto-{options['effort']}"
     if kind == "rivals":
-        kinds = ["single-task", *RIVALS, *(("boosting",) if pack in BOOSTED else ())]
-        conditions.append(
-            {"name": "best-single-task", "use": "best-single-task", "options": {"kinds": kinds}}
-        )
-        name, options["rivals"] = "auto-rivals", list(RIVALS)
+        rivals = [*RIVALS, *(("boosting",) if pack in BOOSTED else ())]
+        best = {"kinds": ["single-task", *rivals]}
+        conditions.append({"name": "best-single-task", "use": "best-single-task", "options": best})
+        name, options["rivals"] = "auto-rivals", rivals
     else:
         conditions.append({"name": "balanced-shared", "use": "uncoupled", "options": shared})
     conditions += [_with_table(name, "auto", table, **options) for table in KINDS[kind][2]]

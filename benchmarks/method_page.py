@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
+import method
 import problems
 from concord.errors import ConcordError
 from concord.study import Cell, control, holm, paired
@@ -32,6 +33,7 @@ PAGE = DOCS / "method.md"
 NOT_RUN = ["Not run.", ""]
 SECTIONS = {
     "method": f"`{MAIN}` on features",
+    "method-rivals": "Against the best single-task model",
     "method-controls": "Tasks that are not related",
     "method-images": "Images, with a small residual net",
 }
@@ -501,6 +503,89 @@ def controls_section(out: Path) -> list[str]:
     ]
 
 
+BEST = "best-single-task"
+COMPETING = "auto-rivals"
+
+
+def beside_rivals(out: Path) -> pl.DataFrame:
+    """Runs with the best single-task model, and those of `auto` on the same packs, regimes and seeds."""
+    frame, plain = load(out / "rivals"), load(out / "features")
+    if not len(frame) or not len(plain):
+        return frame
+    plain = plain.filter(pl.col("condition") == MAIN)
+    key = ["pack", "regime", "seed"]
+    return pl.concat(
+        [frame, plain.join(frame.select(key).unique(), on=key, how="semi")], how="diagonal_relaxed"
+    )
+
+
+def tables_beside(frame: pl.DataFrame) -> list[tuple[str, str]]:
+    """Conditions of `auto` and their tables, those with rivals first."""
+    return [(each, table) for each in (COMPETING, MAIN) for table in _tables(frame, each)]
+
+
+def rivals_section(out: Path) -> list[str]:
+    """`auto` with and without rivals against the best single-task model that a user would have."""
+    frame = beside_rivals(out)
+    if not len(frame):
+        return NOT_RUN
+    regimes = [r for r in REGIMES if r in set(frame["regime"].unique())]
+    packs, seeds = sorted(frame["pack"].unique()), sorted(frame["seed"].unique())
+    metrics = (("class", "balanced_accuracy"), ("label", "mean_f1"), ("label", "map"))
+    rows, harms = [], []
+    for condition, table in tables_beside(frame):
+        found = differences(frame, condition, table, BEST)
+        for regime in [each for each in regimes if each in set(found["regime"].unique())]:
+            means = (mean_se(_select(found, regime, *metric)) for metric in metrics)
+            rows.append([condition, table, regime, *means])
+        seen, (median, low) = harm(found), simulated_worst(found)
+        chance = f"{median:+.1f} / {low:+.1f}" if seen.tested == seen.cells else UNTESTED
+        below = f"{seen.below} of {seen.tested}" if seen.tested else UNTESTED
+        harms.append([condition, table, seen.said(), below, f"{seen.worst:+.1f} ({seen.where})", chance])
+    by_pack = []
+    for pack, regime in [(pack, regime) for pack in packs for regime in regimes]:
+        row = [pack, regime]
+        for condition in (COMPETING, MAIN):
+            found = differences(frame, condition, "right", BEST).filter(pl.col("pack") == pack)
+            row += [
+                interval(_select(found, regime, *metric)["difference"].to_numpy()) for metric in metrics[:2]
+            ]
+        if row[2:] != ["-"] * 4:
+            by_pack.append(row)
+    boosted = ", ".join(pack for pack in method.BOOSTED if pack in packs)
+    return [
+        f"{said_of(out / 'rivals')}: {', '.join(packs)}; seeds {seeds[0]} to {seeds[-1]} ({seeds_of(frame)} paired). `{BEST}` is, "
+        f"for each task and seed, the best on validation rows of a single-task network, {', '.join(method.RIVALS)}"
+        f"{f' and, on {boosted}, boosting' if boosted else ''}. `{COMPETING}` is `auto` with these estimators among its "
+        f"single-task models and networks of folds that are trained in full; `{MAIN}` is `auto` as it is by default, on the same rows. "
+        "Test rows, points, mean over packs (standard error over packs).",
+        "",
+        markdown(["condition", "table", "regime", "class", "label F1", "label AP"], rows),
+        "",
+        f"Below `{BEST}`, over cells of pack, regime, task and metric, as above (Holm over the cells of a row):",
+        "",
+        markdown(
+            [
+                "condition",
+                "table",
+                "significantly below 0",
+                "interval below 0",
+                "worst cell",
+                "worst cell by chance",
+            ],
+            harms,
+        ),
+        "",
+        f"Against `{BEST}`, pack by pack, with the right table; 95 % t-intervals over paired seeds.",
+        "",
+        markdown(
+            ["pack", "regime", *(f"{c}: {m}" for c in (COMPETING, MAIN) for m in ("class", "label F1"))],
+            by_pack,
+        ),
+        "",
+    ]
+
+
 def interval(d: np.ndarray) -> str:
     """Mean and 95 % t-interval."""
     if len(d) < 2:
@@ -526,6 +611,8 @@ def write(out: Path, page: Path, sections: Sequence[str] = ()) -> None:
 
 
 def _lines(name: str, out: Path, page: Path) -> list[str]:
+    if name == "method-rivals":
+        return rivals_section(out)
     if name == "method-controls":
         return controls_section(out / "controls")
     if name == "method-images":

@@ -43,7 +43,8 @@ DIGIT, SEGMENTS = DIGITS.tasks
 TEST = torch.from_numpy(DIGITS.inputs[DIGITS.splits["test"][:60]])
 PEERS = (
     "best-single-task", "boosting", "distillation", "dwa", "extra-trees", "fixed-weights",
-    "interval-supervision", "logistic", "merging", "mgda", "pcgrad", "pseudo-labels", "table-lookup", "uncertainty", "upgrad",
+    "interval-supervision", "logistic", "merging", "mgda", "pcgrad", "pseudo-labels", "table-lookup",
+    "uncertainty", "upgrad",
 )  # fmt: skip
 
 matrices = st.tuples(st.integers(2, 5), st.integers(2, 12), st.integers(0, 10_000)).map(

@@ -25,16 +25,25 @@ class Estimators(Condition):
         make: Makes an estimator.
         candidates: Settings that `make` takes, of which each task gets the one of the best metric on
             validation rows; the first of equals.
+        competing: Those among them that `auto` compares with networks, where not all: it fits each in every
+            fold.
     """
 
-    def __init__(self, name: str, make: Make, candidates: Sequence[float | None] = (None,)) -> None:
+    def __init__(
+        self,
+        name: str,
+        make: Make,
+        candidates: Sequence[float | None] = (None,),
+        competing: Sequence[float] = (),
+    ) -> None:
         self.name, self.make, self.candidates = name, make, candidates
+        self.competing = competing or candidates
 
     def rivals(self) -> dict[str, EstimatorLearner]:
-        """An estimator for each candidate, by the names of condition and candidate."""
+        """An estimator for each candidate that competes, by the names of condition and candidate."""
         return {
             self.name if each is None else f"{self.name} {each:g}": EstimatorLearner(self.make(each))
-            for each in self.candidates
+            for each in self.competing
         }
 
     def train(self, setting: Setting) -> Predictor:
@@ -56,7 +65,8 @@ class Estimators(Condition):
         rows = replace(rows, inputs=in_memory(rows.inputs))
         held = Rows(in_memory(setting.validation.inputs), {})
         best: tuple[float, EstimatorLearner, Any] | None = None
-        for learner in self.rivals().values():
+        for candidate in self.candidates:
+            learner = EstimatorLearner(self.make(candidate))
             one = Training(rows, [task], "single-task", 1.0, setting.seed, predicted=held)
             found = learner.train_all([one])[0]
             score = setting.score(task, found.logits[task.name]) if len(self.candidates) > 1 else 0.0
