@@ -98,19 +98,29 @@ class Code:
         }
 
     def rivals(self, names: Iterable[str]) -> dict[str, str]:
-        """A digest of each rival that files name, with what rivals share; of all where they ask for every condition."""
-        texts = [
-            code_of(text) if name.endswith(".py") else text for name in names if (text := self.read(name))
-        ]
-        named = {
-            word.replace("-", "_") for text in texts for word in re.findall(r"[a-z]+(?:[_-][a-z]+)*", text)
-        }
-        every = "condition_names" in named
-        return {
-            room: value
-            for room, value in self._digests().items()
-            if room.startswith(f"{RIVALS}/") and (every or room.rpartition("/")[2] in named)
-        }
+        """A digest of each rival that files name, with what rivals share; of all where they ask for every condition.
+
+        A rival may name others in turn: those that it chooses from.
+        """
+        rivals = {room: value for room, value in self._digests().items() if room.startswith(f"{RIVALS}/")}
+        found: dict[str, str] = {}
+        texts = list(names)
+        while texts:
+            named = {word for name in texts for word in self._words(name)}
+            new = [
+                room
+                for room in rivals
+                if room not in found and ("condition_names" in named or room.rpartition("/")[2] in named)
+            ]
+            found |= {room: rivals[room] for room in new}
+            texts = [f"src/concord/{room}.py" for room in new]
+        return found
+
+    def _words(self, name: str) -> set[str]:
+        """Words of a file that may be names of conditions."""
+        text = self.read(name)
+        text = code_of(text) if text and name.endswith(".py") else text
+        return {word.replace("-", "_") for word in re.findall(r"[a-z]+(?:[_-][a-z]+)*", text or "")}
 
     def _digests(self) -> dict[str, str]:
         """A digest of each room, and of each rival with what rivals share; made once."""

@@ -67,6 +67,20 @@ def test_more_candidates_and_a_lower_level_ask_for_more(seed, n, groups):
     assert moved == pytest.approx(studentised(gains, group))
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.integers(5, 40))
+def test_copies_in_a_group_ask_for_what_one_row_does_and_rows_that_differ_for_less(seed, groups):
+    rng = np.random.default_rng(seed)
+    gains = rng.normal(size=(groups, 3))
+    copies, alone = np.repeat(np.arange(groups), 8), critical_value(gains, None, 0.05)
+    assert critical_value(gains, np.arange(groups), 0.05) == pytest.approx(alone)
+    assert critical_value(gains[copies], copies, 0.05) == pytest.approx(alone)
+    # Rows that stand by themselves have the means of these groups, and differ: the same units, more rows.
+    apart = rng.normal(size=(len(copies), 3))
+    means = np.stack([apart[copies == k].mean(axis=0) for k in range(groups)])
+    assert critical_value(apart, copies, 0.05) < critical_value(means, None, 0.05)
+
+
 def test_many_rows_are_read_by_the_normal_distribution():
     gains = np.random.default_rng(4).normal(size=(4 * MOST_UNITS, 1))
     assert critical_value(gains, None, 0.05) == pytest.approx(stats.norm.ppf(0.95), abs=0.2)

@@ -23,7 +23,7 @@ DRAWS = 1000
 
 
 TAIL = 20
-"""The level is lowered by n / (n + this) for n rows or groups; `benchmarks/guard_level.py` shows why."""
+"""The level is lowered by n / (n + this) for n rows or what groups are worth: `benchmarks/guard_level.py`."""
 
 
 FEWEST = 4
@@ -62,8 +62,11 @@ def critical_value(gains: Array, group: npt.NDArray[Any] | None, alpha: float) -
     snooping", Econometrica 73, 2005, for the maximum; Hall, "Theoretical comparison of bootstrap confidence
     intervals", Annals of Statistics 16, 1988, for the standard errors). The other is of the multivariate t
     with the correlations of the gains, which is the right one for normal gains of few groups. Losses have
-    longer tails than few rows show: with n rows, or groups, both are taken at the level alpha n / (n + 20).
-    A level so low that the draws do not tell is held by Student's t as well, with Bonferroni's correction.
+    longer tails than few rows show: with n rows both are taken at the level alpha n / (n + 20). The sum of a
+    group's rows has shorter tails than a row where rows differ, and the same where they are alike: of groups,
+    n is the geometric mean of their effective number and of the rows that they are worth by their design
+    effect (Kish, Survey Sampling, 1965). A level so low that the draws do not tell is held by Student's t as
+    well, with Bonferroni's correction.
 
     Args:
         gains: (n, m) gains of m candidates over the start on n rows.
@@ -83,11 +86,25 @@ def critical_value(gains: Array, group: npt.NDArray[Any] | None, alpha: float) -
         return float("inf")
     rest = (sums - mean * sizes[:, None])[:, differs]
     found = _bootstrap(rest, sizes), _normal(rest)
-    level = alpha * count / (count + TAIL)
+    n = count if group is None else _worth((gains - mean)[:, differs], rest, sizes)
+    level = alpha * n / (n + TAIL)
     values = [float(np.quantile(greatest, 1 - level)) for greatest in found]
     if level < FEWEST / DRAWS:
         values.append(float(stats.t.isf(level / differs.sum(), count - 1)))
     return max(values)
+
+
+def _worth(each: Array, rest: Array, sizes: Array) -> float:
+    """Between how many groups there are and how many rows these are worth: for the candidate that has fewest.
+
+    Args:
+        each: (n, m) centred gains of rows.
+        rest: (u, m) their sums by group.
+        sizes: (u,) rows of each group.
+    """
+    effect = np.maximum((rest**2).sum(axis=0) / (each**2).sum(axis=0), 1.0)
+    groups = float(sizes.sum() ** 2 / (sizes**2).sum())
+    return float(np.sqrt(groups * max(groups, len(each) / effect.max())))
 
 
 def _bootstrap(rest: Array, sizes: Array) -> Array:
