@@ -32,6 +32,7 @@ def setting(steps=6, kind="mlp", **regime):
 
 FEW = {
     "auto": {"effort": "fast"},
+    "best-single-task": {"kinds": ["single-task", "extra-trees"]},
     "boosting": {"iterations": 4},
     "extra-trees": {"trees": 4},
     "two-stage": {"effort": "fast"},
