@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
+from PIL import Image
 from typer.testing import CliRunner
 
 from concord.cli import app
 from concord.config import InputPlan, TrunkPlan
-from concord.data import read_manifest
+from concord.data import BOX, read_manifest, write_manifest
 from concord.errors import CheckpointError, ConfigError, EmptyDataError, MissingDataError
 from concord.networks import seeded
 from concord.runs import build, embed, train
@@ -118,6 +123,65 @@ def test_a_folder_of_another_embedding_is_refused(tmp_path: Path) -> None:
         embed(tmp_path / "images0", tmp_path / "x", TrunkPlan(name="builtin:bag-of-words"), IMAGES)
     with pytest.raises(MissingDataError, match="expected a manifest or a folder of images"):
         embed(tmp_path / "none", tmp_path / "x", TRUNK, IMAGES)
+
+
+def test_annotations_that_changed_are_written_and_nothing_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world(tmp_path, "images", 24)
+    (tmp_path / read_manifest(tmp_path / "classed.parquet").frame["path"][3]).write_bytes(b"no image")
+    skip = InputPlan(kind="images", size=SIDE, on_error="skip")
+
+    def once() -> pl.DataFrame:
+        embed(tmp_path / "classed.parquet", tmp_path / "out", TRUNK, skip, accelerator="cpu", batch_size=7)
+        return read_manifest(tmp_path / "out" / "manifest.parquet").frame
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        before = once()
+    manifest = read_manifest(tmp_path / "classed.parquet")
+    moved = manifest.frame.with_columns(pl.col("shape").reverse(), pl.lit("val").alias("split"))
+    write_manifest(replace(manifest, frame=moved), tmp_path / "classed.parquet")
+    monkeypatch.setattr(room, "_features", lambda *_: pytest.fail("made again"))
+    after = once()
+    assert after["row"].equals(before["row"])
+    assert after["shape"].equals(moved["shape"].gather(before["row"]))
+    assert set(after["split"]) == {"val"}
+
+
+def test_other_pictures_of_the_same_names_or_other_boxes_are_another_embedding(tmp_path: Path) -> None:
+    world(tmp_path, "images", 24)
+    manifest = read_manifest(tmp_path / "classed.parquet")
+    boxed = manifest.frame.with_columns(
+        *(pl.lit(float(side)).alias(name) for name, side in zip(BOX, (0, 0, 6, 6), strict=True))
+    )
+    write_manifest(replace(manifest, frame=boxed), tmp_path / "classed.parquet")
+    plan = InputPlan(kind="images", size=SIDE, region="box")
+
+    def at(root: Path, progress: Any = lambda done, rows: None) -> None:
+        embed(
+            tmp_path / "classed.parquet", tmp_path / "out", TRUNK, plan,
+            root=root, accelerator="cpu", batch_size=1, progress=progress,
+        )  # fmt: skip
+
+    other = tmp_path / "other"
+    for path in boxed["path"]:
+        (other / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((SIDE, SIDE), 90).convert("RGB").save(other / path)
+    with pytest.raises(ZeroDivisionError):
+        at(tmp_path, lambda done, rows: 1 // (done - 20))
+    with pytest.raises(CheckpointError, match="files differs"):
+        at(other)
+    at(tmp_path)
+    with pytest.raises(CheckpointError, match="files differs"):
+        at(other)
+    copied = tmp_path / "copied"
+    shutil.copytree(tmp_path / "images0", copied / "images0")
+    at(copied)  # the same pictures elsewhere
+    wider = boxed.with_columns(pl.lit(8.0).alias("box_width"))
+    write_manifest(replace(manifest, frame=wider), tmp_path / "classed.parquet")
+    with pytest.raises(CheckpointError, match="data differs"):
+        at(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:source ")

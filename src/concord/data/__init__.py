@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from concord.data.loading import Collate
     from concord.data.manifest import LOCATORS, SPLITS, Manifest, soft_columns, task_columns
     from concord.data.mixture import Mixture
-    from concord.data.paths import is_clutter
+    from concord.data.paths import DataRoot, is_clutter
     from concord.data.pictures import Pictures, as_pictures
     from concord.data.predictions import read_features, read_predictions
     from concord.data.published import check_copy
@@ -86,6 +86,7 @@ __getattr__, __dir__ = lazy_door(
         "joined_columns": "concord.data.feature_table",
         "mostly_numbers": "concord.data.feature_table",
         "tell_unknown": "concord.data.feature_table",
+        "DataRoot": "concord.data.paths",
         "FeatureRows": "concord.data.features",
         "IMAGENET": "concord.data.images",
         "Images": "concord.data.images",

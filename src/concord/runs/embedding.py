@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,17 @@ import torch
 
 from concord.archive import sha256, tensor_bytes
 from concord.config import InputPlan, TrunkPlan
-from concord.data import IMAGENET, Manifest, Source, StreamedInputs, read_manifest, write_manifest
-from concord.errors import CheckpointError, ConfigError, EmptyDataError, MissingDataError
+from concord.data import (
+    BOX,
+    IMAGENET,
+    DataRoot,
+    Manifest,
+    Source,
+    StreamedInputs,
+    read_manifest,
+    write_manifest,
+)
+from concord.errors import CheckpointError, ConcordError, ConfigError, EmptyDataError, MissingDataError
 from concord.files import write_text
 from concord.networks import NamedTrunk, dry_features, moved, seeded, usual_torch
 from concord.runs.inputs import Preparation, prepared, trunk_kind
@@ -29,6 +39,12 @@ FEATURES, MANIFEST, RECORD = "features.npy", "manifest.parquet", "embedding.json
 PARTIAL, PROGRESS = "features.partial.npy", "progress.json"
 
 FILES = (FEATURES, MANIFEST, RECORD)
+
+READ = ("path", "text", "row", *BOX, "landmarks")
+"""Columns of a manifest that inputs are read by."""
+
+SAMPLE = 64
+"""Files whose content tells one set of pictures from another; to read all may take as long as to embed."""
 
 EVERY = 20
 """Batches between two notes of how far it is."""
@@ -65,6 +81,8 @@ def embed(
 ) -> Embedding:
     """Write the features of every row; a folder that holds a part of them is gone on with, to the same bits.
 
+    Of a folder that is done the manifest alone is written again, with what is annotated by now.
+
     Args:
         data: A manifest (.parquet, .csv) or a folder of images.
         folder: Where to write.
@@ -77,7 +95,7 @@ def embed(
 
     Raises:
         ConfigError: Inputs that the trunk does not take.
-        CheckpointError: A folder of other rows, of another trunk or preprocessing.
+        CheckpointError: A folder of other rows or other pictures, of another trunk or preprocessing.
         MissingDataError: No such data, or no such weights.
         EmptyDataError: No row, or none that can be read.
         ConcordError: What manifests, images and trunks raise.
@@ -93,18 +111,29 @@ def embed(
     record = _record(built, trunk, inputs, source, batch_size)
     done = _finished(folder, record)
     if done is not None:
+        _write_rows(manifest, _kept(folder), folder)
         return done
     width, skipped = _features(built, source, preparation, record, folder, batch_size, accelerator, progress)
     kept = np.delete(np.arange(len(manifest)), skipped)
     if not len(kept):
         raise EmptyDataError(f"none of the {len(manifest)} inputs of {data} can be read")
-    frame = manifest.frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))[kept]
-    write_manifest(replace(manifest, frame=frame), folder / MANIFEST)
+    _write_rows(manifest, kept, folder)
     (folder / PARTIAL).replace(folder / FEATURES)
     content = record | {"rows": len(kept), "width": width, "skipped": len(skipped)}
     write_text(folder / RECORD, json.dumps(content, indent=1))
     (folder / PROGRESS).unlink(missing_ok=True)
     return Embedding(folder, len(kept), width, len(skipped))
+
+
+def _write_rows(manifest: Manifest, kept: npt.NDArray[np.int64], folder: Path) -> None:
+    """The manifest of the rows that have features, with their numbers."""
+    frame = manifest.frame.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("row"))[kept]
+    write_manifest(replace(manifest, frame=frame), folder / MANIFEST)
+
+
+def _kept(folder: Path) -> npt.NDArray[np.int64]:
+    """Numbers of the rows that have features, of a folder that is done."""
+    return read_manifest(folder / MANIFEST).frame["row"].to_numpy()
 
 
 def _manifest(data: Path, root: str | Path | None) -> Manifest:
@@ -120,7 +149,7 @@ def _record(
 ) -> dict[str, Any]:
     """What the features depend on, as plain data."""
     frame = source.manifest.frame
-    rows = frame.select(name for name in ("path", "text", "row") if name in frame.columns).write_ndjson()
+    rows = frame.select(name for name in READ if name in frame.columns).write_ndjson()
     normalization = built.normalization or IMAGENET if built.kind == "images" else None
     return {
         "trunk": {"name": trunk.name, "options": dict(trunk.options), "pretrained": trunk.pretrained},
@@ -128,8 +157,22 @@ def _record(
         "inputs": inputs.model_dump(mode="json", exclude_defaults=True),
         "normalization": None if normalization is None else [list(part) for part in normalization],
         "data": hashlib.sha256(rows.encode()).hexdigest(),
+        "files": _files(source.manifest) if built.kind == "images" else None,
         "batch_size": batch_size,
     }
+
+
+def _files(manifest: Manifest) -> str:
+    """Digest of some of the files, evenly spread: the same names may lie below another root."""
+    found, paths = hashlib.sha256(), manifest.frame["path"]
+    if manifest.root is None:  # what reads them says so
+        return ""
+    root = DataRoot(manifest.root)
+    for place in np.unique(np.linspace(0, len(paths) - 1, num=SAMPLE).round().astype(int)):
+        with suppress(ConcordError, OSError), root.open(paths[int(place)]) as file:
+            found.update(hashlib.sha256(file.read()).digest())
+        found.update(b"\n")
+    return found.hexdigest()
 
 
 def _finished(folder: Path, record: dict[str, Any]) -> Embedding | None:
