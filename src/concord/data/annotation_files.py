@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from concord.data.manifest import Manifest, task_columns
@@ -101,8 +102,9 @@ def _coco(manifest: Manifest, file: Path) -> list[Path]:
     for number, (marked, (width, height)) in enumerate(
         zip(_marked(manifest), _sizes(manifest), strict=True), 1
     ):
-        path, _, name, attributes = marked
-        images.append({"id": number, "file_name": path, "width": width, "height": height})
+        path, split, name, attributes = marked
+        known = {"split": split} if split else {}
+        images.append({"id": number, "file_name": path, "width": width, "height": height, **known})
         if name is not None or attributes:
             annotations.append(
                 {
@@ -156,7 +158,7 @@ def _label_studio(manifest: Manifest, file: Path) -> list[Path]:
     tasks = [
         {
             "id": number,
-            "data": {"image": f"/data/local-files/?d={row['path']}", "open": _open(manifest, row)},
+            "data": {"image": f"/data/local-files/?d={quote(row['path'])}", "open": _open(manifest, row)},
             "annotations": [{"result": results}] if (results := _results(manifest, row)) else [],
         }
         for number, row in enumerate(manifest.frame.iter_rows(named=True), 1)

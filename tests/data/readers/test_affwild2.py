@@ -239,6 +239,13 @@ def test_a_video_in_two_splits(tmp_path: Path) -> None:
     moved = affwild2.read(tmp_path, conflicts="val")
     assert set(moved.frame.filter(moved.frame["video"] == VIDEO)["split"]) == {"val"}
     assert len(moved) == len(expected("2022"))
+    # The other crop of the same video is of the same scene, and mostly of the same people.
+    (folder / f"Validation_Set/{VIDEO}.txt").rename(folder / f"Validation_Set/{VIDEO}_left.txt")
+    with pytest.raises(ConfigError, match=f"found 1 in two, the first '{VIDEO}'"):
+        affwild2.read(tmp_path, missing="keep")
+    crops = affwild2.read(tmp_path, missing="keep", conflicts="val").frame
+    assert set(crops.filter(crops["group"] == VIDEO)["split"]) == {"val"}
+    (folder / f"Validation_Set/{VIDEO}_left.txt").rename(folder / f"Validation_Set/{VIDEO}.txt")
     with pytest.warns(ConcordWarning, match="Aff-Wild2: images annotated more than once: 7, the first"):
         kept = affwild2.read(tmp_path, conflicts="keep")
     rows = kept.frame.filter(kept.frame["video"] == VIDEO)

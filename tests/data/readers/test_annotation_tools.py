@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from concord.data.annotation_files import write_annotations
 from concord.data.manifest import Manifest
 from concord.data.readers import coco, cvat, label_studio
 from concord.errors import (
+    ConcordWarning,
     ConfigError,
     DataFormatError,
     EmptyDataError,
@@ -217,6 +219,46 @@ def test_votes_of_several_people(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         found.soft_targets()["mood"], [[2 * third, third], [0, 1], [0.5, 0.5], [np.nan] * 2], rtol=1e-6
     )
+
+
+def test_a_label_that_was_left_open_and_is_chosen_now_is_an_annotation(tmp_path: Path) -> None:
+    made = manifest(tmp_path)
+    file = tmp_path / "export.json"
+    write_annotations(made, file, "label-studio")
+    tasks = json.loads(file.read_text())
+    # Somebody opens the second picture, whose labels are gaps, and the third, whose AU1 is absent.
+    tasks[1]["annotations"][0]["result"].append(chosen(units=["AU1"])["result"][0])
+    tasks[2]["annotations"][0] = chosen(units=["AU1", "AU2"])
+    file.write_text(json.dumps(tasks))
+    frame = label_studio.read(tmp_path, annotations="export.json", labels=["units"]).frame
+    assert frame["units.AU1"].to_list() == [1, 1, 1, None, None]
+    assert frame["units.AU2"].to_list() == [0, None, 1, 1, None]
+
+
+@pytest.mark.parametrize("host", ["", "http://localhost:8080", "https://label.example.org"])
+def test_places_are_read_as_they_were_before_a_url_escaped_them(tmp_path: Path, host: str) -> None:
+    touch(tmp_path, ["a b/1 é.png", "a b/100%.png"])
+    places = ["a%20b/1%20%C3%A9.png", "a%20b/100%25.png"]
+    studio_file(
+        tmp_path,
+        [
+            (f"{host}/data/local-files/?d={place}", [chosen(mood=[name])])
+            for place, name in zip(places, ("calm", "glad"), strict=True)
+        ],
+    )
+    assert label_studio.read(tmp_path).frame["path"].to_list() == ["a b/1 é.png", "a b/100%.png"]
+
+
+@pytest.mark.parametrize("tool", READERS)
+def test_a_class_task_of_one_class_is_left_out_and_told(tmp_path: Path, tool: str) -> None:
+    module, ending = READERS[tool]
+    made = manifest(tmp_path)
+    made = replace(made, frame=made.frame.with_columns(place=pl.lit("indoors")))
+    write_annotations(made, tmp_path / f"export{ending}", tool)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"labels": ["units"]} if tool == "label-studio" else {"task": "mood"}
+    with pytest.warns(ConcordWarning, match="'place' is left out: .* 'indoors'"):
+        found = module.read(tmp_path, annotations=f"export{ending}", **options)
+    assert {task.name for task in found.tasks} == {"mood", "units"}
 
 
 def test_other_exports_are_refused(tmp_path: Path) -> None:

@@ -299,3 +299,26 @@ def test_names_of_label_files(tmp_path: Path) -> None:
         imagefolder.read(tmp_path, layout="table")
     with pytest.raises(ConfigError, match="layout='table'"):
         imagefolder.read(tmp_path, layout="yolo", table="x.csv")
+
+
+def test_files_that_are_no_images_are_told_with_the_classes_that_are_lost_by_it(tmp_path: Path) -> None:
+    touch(
+        tmp_path, ["cat/1.JPG", "dog/2.png", "dog/notes.txt", "emu/3.heic", "fox/den/4.avif", ".git/config"]
+    )
+    said = r"other endings than an image's: .*1 \.heic.*; without any image, so no class: emu, fox"
+    with pytest.warns(ConcordWarning, match=said) as told:
+        found = imagefolder.read(tmp_path)
+    assert len(told) == 1
+    assert found.tasks[0].outputs == ("cat", "dog")
+
+
+def test_label_files_of_detectors_in_folders_of_folders(tmp_path: Path) -> None:
+    for name in ("a", "sub/b", "sub/deep/c.d"):
+        touch(tmp_path, [f"images/train/{name}.jpg"])
+        write(tmp_path / f"labels/train/{name}.txt", ["1 .5 .5 1 1"])
+    write(tmp_path / "data.yaml", ["names: [cat, dog]"])
+    found = imagefolder.read(tmp_path, layout="yolo")
+    assert found.frame["path"].to_list() == [
+        f"images/train/{name}.jpg" for name in ("a", "sub/b", "sub/deep/c.d")
+    ]
+    assert set(found.frame["class"]) == {"dog"}

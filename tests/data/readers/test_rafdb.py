@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from _face_mutations import Damage, check_damage, damages, touch, truth_of, write
@@ -68,6 +69,13 @@ def test_the_folder_of_a_subset_is_a_root_too(tree: Path) -> None:
     manifest = rafdb.read(tree / "basic", images="original")
     assert manifest.frame["path"][0] == "Image/original/train_00001.jpg"
     assert len(manifest) == len(BASIC)
+
+
+@pytest.mark.parametrize(("folder", "other"), [("basic", "compound"), ("compound", "basic")])
+def test_the_folder_of_the_other_subset_is_refused(tree: Path, folder: str, other: Any) -> None:
+    """Code 5 is sadness in one and sadly surprised in the other."""
+    with pytest.raises(ConfigError, match=f"expected the {other} expressions"):
+        rafdb.read(tree / folder, subset=other)
 
 
 def test_images_that_are_not_there(tmp_path: Path) -> None:

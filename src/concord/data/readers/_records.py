@@ -14,7 +14,7 @@ import polars as pl
 from concord.data.annotation_files import UNLABELED
 from concord.data.frames import SPLIT_SPELLINGS
 from concord.data.manifest import Manifest
-from concord.data.readers._files import Missing, entries, keep_present, not_found
+from concord.data.readers._files import Missing, entries, keep_present, not_found, tell
 from concord.errors import ConfigError, DataFormatError, EmptyDataError, MissingDataError
 from concord.tasks import MulticlassTask, MultilabelTask, Task
 
@@ -61,7 +61,8 @@ def records_manifest(
     """A manifest of annotated images.
 
     Attributes that are true or false everywhere are labels: `TASK.LABEL` of its task, one without a dot of
-    the task `attributes`. Attributes of other texts are class tasks of their own.
+    the task `attributes`. Attributes of other texts are class tasks of their own; one with a single value
+    everywhere is left out, and that is told.
 
     Args:
         records: One per image.
@@ -89,7 +90,7 @@ def records_manifest(
     elif classes:
         columns[task] = [_one_class(r, title, several) for r in records]
         tasks.append(MulticlassTask(task, classes))
-    attribute_tasks, attribute_columns = _attributes(records)
+    attribute_tasks, attribute_columns = _attributes(records, title)
     tasks.extend(attribute_tasks)
     columns |= attribute_columns
     strings = dict.fromkeys(("path", "split", *(t.name for t in tasks)), pl.String)
@@ -108,7 +109,7 @@ def _one_class(record: Record, title: str, several: str) -> str | None:
     return record.classes[0] if len(record.classes) == 1 else None
 
 
-def _attributes(records: Sequence[Record]) -> tuple[list[Task], dict[str, list[Any]]]:
+def _attributes(records: Sequence[Record], title: str) -> tuple[list[Task], dict[str, list[Any]]]:
     tasks: list[Task] = []
     columns: dict[str, list[Any]] = {}
     labels: dict[str, list[str]] = {}
@@ -122,6 +123,8 @@ def _attributes(records: Sequence[Record]) -> tuple[list[Task], dict[str, list[A
         elif len(seen) > 1:
             columns[key] = texts
             tasks.append(MulticlassTask(key, seen))
+        elif seen:
+            tell(f"{title}: attribute {key!r} is left out: its only value is {seen[0]!r}")
     tasks.extend(MultilabelTask(name, found) for name, found in labels.items())
     return tasks, columns
 

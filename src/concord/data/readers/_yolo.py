@@ -18,6 +18,7 @@ import polars as pl
 from concord.data.frames import SPLIT_SPELLINGS
 from concord.data.readers._copies import ENDINGS
 from concord.data.readers._files import entries
+from concord.data.readers._lists import images_below
 from concord.data.readers._text import read_lines
 from concord.errors import DataFormatError, MissingDataError
 
@@ -77,9 +78,8 @@ def _parts(root: Path) -> Iterator[tuple[str, Path, Path]]:
 
 
 def _pairs(root: Path, images: Path, labels: Path) -> Iterator[tuple[str, Path]]:
-    for name in entries(images):
-        if name.lower().endswith(ENDINGS):
-            yield (images / name).relative_to(root).as_posix(), labels / f"{name.rpartition('.')[0]}.txt"
+    for path in images_below(root, images, ENDINGS):
+        yield path, labels / (root / path).relative_to(images).with_suffix(".txt")
 
 
 def _classes(path: Path, names: list[str], several: str) -> Any:

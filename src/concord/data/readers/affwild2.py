@@ -47,6 +47,8 @@ from concord.tasks import Task
 
 NAME = "affwild2"
 TITLE = "Aff-Wild2"
+VIDEO = pl.col("video").str.replace(r"_(left|right)$", "").alias("group")
+"""The video that a folder of crops is of."""
 HOME = "https://ibug.doc.ic.ac.uk/resources/aff-wild2/ (on request to its authors)"
 
 CLASSES = ("neutral", "anger", "disgust", "fear", "happiness", "sadness", "surprise", "other")
@@ -134,10 +136,10 @@ def read(
         frame = _mask_partial(frame)
     number = pl.col("frame").cast(pl.String).str.zfill(5)
     frame = frame.with_columns(
+        VIDEO,
         path=pl.concat_str(
             _crop_folders(root, images, frame["video"]), pl.col("video"), pl.lit("/"), number, pl.lit(".jpg")
         ),
-        group=pl.col("video").str.replace(r"_(left|right)$", ""),
     )
     front = ["path", "split", "group", "video", "frame"]
     frame = frame.select(*front, pl.exclude(front))
@@ -317,20 +319,16 @@ def _together(parts: Sequence[pl.DataFrame], conflicts: str) -> pl.DataFrame:
     if len(parts) == 1:
         return parts[0]
     first, second = parts
-    videos = [part.select("video", "split").unique() for part in parts]
-    clash = (
-        videos[0]
-        .join(videos[1], on="video", suffix="_other")
-        .filter(pl.col("split") != pl.col("split_other"))
-    )
-    if clash.height and conflicts == "error":
+    videos = pl.concat(part.select(VIDEO, "split") for part in parts).unique()
+    clash = videos.filter(pl.col("group").is_duplicated())["group"].unique().sort()
+    if len(clash) and conflicts == "error":
         raise ConfigError(
-            f"{TITLE}: expected each video in one split, found {clash.height} in two, the first "
-            f"{clash['video'].min()!r}; conflicts='keep' keeps the split of each task (the video is then in "
+            f"{TITLE}: expected each video in one split, found {len(clash)} in two, the first "
+            f"{clash[0]!r}; conflicts='keep' keeps the split of each task (the video is then in "
             f"both), conflicts='val' moves such videos to the validation set"
         )
-    if clash.height and conflicts == "val":
-        moved = pl.col("video").is_in(clash["video"].implode())
+    if len(clash) and conflicts == "val":
+        moved = VIDEO.is_in(clash.implode())
         split = pl.when(moved).then(pl.lit("val")).otherwise(pl.col("split")).alias("split")
         first, second = first.with_columns(split), second.with_columns(split)
     keys = ["split", "video", "frame"]

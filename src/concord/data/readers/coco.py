@@ -3,7 +3,7 @@
 Layout: any `*.json` in the root, in `annotations/`, or in folders of splits (`train/_annotations.coco.json`),
 with `images` (`id`, `file_name`), `categories` (`id`, `name`) and `annotations` (`image_id`, `category_id`,
 and `attributes` by name). Images lie next to the file, in `images/`, or below the root. A file or folder
-named after a split (`instances_train2017.json`, `valid/`) gives it.
+named after a split (`instances_train2017.json`, `valid/`) gives it, and so does `split` of an image.
 
 Traps: boxes and masks are not read, only which classes an image has; ids of categories are neither dense nor
 in order; an image without annotations is a gap; an attribute on which two annotations of an image differ is a
@@ -15,6 +15,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+from concord.data.frames import SPLIT_SPELLINGS
 from concord.data.manifest import Manifest
 from concord.data.readers._files import Missing, check_choice
 from concord.data.readers._records import (
@@ -81,7 +82,10 @@ def _file(root: Path, path: Path, images: str | None) -> tuple[list[Record], lis
         names = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         split = split_of(path.stem) or (split_of(path.parent.name) if path.parent != root else None)
         records = {
-            entry["id"]: Record(image_path(root, path.parent, images, str(entry["file_name"])), split)
+            entry["id"]: Record(
+                image_path(root, path.parent, images, str(entry["file_name"])),
+                SPLIT_SPELLINGS.get(str(entry.get("split")).lower(), split),
+            )
             for entry in content["images"]
         }
         for entry in content["annotations"]:

@@ -21,6 +21,8 @@ no class; a symbolic link to a file outside the root is refused, and one to a fo
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -29,6 +31,7 @@ import polars as pl
 
 from concord.data.frames import SPLIT_SPELLINGS, from_csv
 from concord.data.manifest import Manifest
+from concord.data.paths import is_clutter
 from concord.data.readers._files import Missing, check_choice, entries, keep_present, listing, tell
 from concord.data.readers._lists import images_below
 from concord.data.readers._yolo import is_yolo, read_yolo
@@ -41,6 +44,9 @@ HOME = "the user: any folder with one folder a class, or with a CSV file"
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
 """Endings of files that are taken for images."""
+
+UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".dng", ".cr2", ".nef", ".arw")
+"""Endings of pictures that are not read."""
 
 
 def read(
@@ -160,6 +166,7 @@ def _from_folders(root: Path, task: str, splits: bool | Literal["auto"]) -> Mani
             f"ending of {', '.join(ENDINGS)}"
         )
     frame = pl.DataFrame(rows, schema={"path": pl.String, "split": pl.String, task: pl.String}, orient="row")
+    _tell_left_out(root, set(frame[task]))
     _refuse_links(root, frame["path"])
     return Manifest(frame, (MulticlassTask(task, frame[task].unique().sort()),), root, TITLE)
 
@@ -173,6 +180,23 @@ def _rows(root: Path, base: Path, split: str | None) -> Iterator[tuple[str, str 
     for name in _folders(base):
         for path in images_below(root, base / name, ENDINGS):
             yield path, split, name
+
+
+def _tell_left_out(root: Path, classes: set[str]) -> None:
+    """Say which pictures are not read, by their endings, and which folders of files are no class for that."""
+    left, folders = Counter[str](), dict[str, None]()
+    for place, inner, files in os.walk(root):
+        inner[:] = sorted(name for name in inner if not is_clutter(name))
+        parts = [part for part in Path(place).relative_to(root).parts if part.lower() not in SPLIT_SPELLINGS]
+        for ending in (Path(name).suffix.lower() for name in files if parts and not is_clutter(name)):
+            if parts[0] not in classes:
+                folders[parts[0]] = None
+            if ending in UNREAD or (parts[0] not in classes and ending not in ENDINGS):
+                left[ending or "without an ending"] += 1
+    if left:
+        counts = ", ".join(f"{count} {ending}" for ending, count in left.most_common(8))
+        lost = f"; without any image, so no class: {', '.join(list(folders)[:8])}" if folders else ""
+        tell(f"{TITLE}: left out are files with other endings than an image's: {counts}{lost}")
 
 
 def _refuse_images(folder: Path) -> None:

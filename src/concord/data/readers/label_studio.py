@@ -3,7 +3,7 @@
 Layout: any `*.json` in the root, a list of tasks, `{"data": {"image": PLACE}, "annotations": [{"result": [
 {"from_name": TASK, "type": "choices", "value": {"choices": [...]}}]}]}`. A place is
 `/data/local-files/?d=PATH`, or ends in the file's name (`/data/upload/3/1a2b-a.jpg`, `https://host/a.jpg`),
-below `images` or the root.
+below `images` or the root; a host before either does not matter, and what a URL escapes is read as it was.
 
 Each control of choices is a task. A control of which somebody chose several at once, or one named by
 `labels`, is a multilabel task. Where several people annotated an image, a class task gets their votes as soft
@@ -11,7 +11,8 @@ targets (`TASK.p.CLASS`), and the class of most votes; a label on which they dif
 
 Traps: the short export (JSON-MIN) does not say who chose what and is refused; cancelled annotations do not
 count; a person who chose nothing of a multilabel control says that all are absent, unless the task's `open`
-names labels.
+names labels: of these, what nobody chose stays a gap. A control of one choice of which a single one was ever
+made is no class task; it is left out, and that is told.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import polars as pl
 
 from concord.data.manifest import Manifest, soft_columns
-from concord.data.readers._files import Missing, keep_present
+from concord.data.readers._files import Missing, keep_present, tell
 from concord.data.readers._records import annotation_files, image_path, read_json
 from concord.errors import DataFormatError, EmptyDataError
 from concord.tasks import MulticlassTask, MultilabelTask, Task
@@ -80,6 +82,8 @@ def read(
             labelled = MultilabelTask(control, outputs)
             columns |= _label_columns(labelled, people, left_open)
             tasks.append(labelled)
+        elif len(outputs) < 2:
+            tell(f"{TITLE}: control {control!r} is left out: the only choice that was made is {outputs[0]!r}")
         else:
             classed = MulticlassTask(control, outputs)
             columns |= _class_columns(classed, people)
@@ -124,10 +128,12 @@ def _entry(path: Path, entry: Any) -> tuple[str, list[Choices], set[str]]:
 
 
 def _name(place: str) -> str:
-    local = re.fullmatch(r"/data/local-files/\?d=(.+)", place)
+    local = re.fullmatch(r"(?:[a-z]+://[^/]+)?/data/local-files/\?d=(.+)", place)
     if local:
-        return local[1]
-    return place.rpartition("/")[2] if re.match(r"[a-z]+://|/", place) else place
+        return unquote(local[1])
+    if re.match(r"[a-z0-9]+://", place):
+        return unquote(urlsplit(place).path.rpartition("/")[2])
+    return place.rpartition("/")[2] if place.startswith("/") else place
 
 
 def _controls(people: list[list[Choices]]) -> dict[str, list[str]]:
@@ -159,13 +165,16 @@ def _label_columns(
 ) -> dict[str, list[Any]]:
     return {
         f"{task.name}.{label}": [
-            None if f"{task.name}.{label}" in opened else _agreed(task.name, label, every)
+            _agreed(task.name, label, every, f"{task.name}.{label}" in opened)
             for every, opened in zip(people, left_open, strict=True)
         ]
         for label in task.labels
     }
 
 
-def _agreed(control: str, label: str, people: list[Choices]) -> int | None:
+def _agreed(control: str, label: str, people: list[Choices], is_open: bool) -> int | None:
+    """What all people say; of an open label only that it was chosen is said by anybody."""
     answers = {int(label in chosen.get(control, ())) for chosen in people}
+    if is_open:
+        return 1 if 1 in answers else None
     return answers.pop() if len(answers) == 1 else None

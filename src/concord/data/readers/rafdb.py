@@ -77,7 +77,7 @@ def read(
     Raises:
         MissingDataError: No label file, or no images.
         DataFormatError: A line that is no image with a code; names file and line.
-        ConfigError: A subset or images that the copy does not hold.
+        ConfigError: A subset or images that the copy does not hold, or the folder of the other subset.
     """
     check_choice("subset of RAF-DB", subset, ("basic", "compound"))
     check_choice("images of RAF-DB", images, ("aligned", "original"))
@@ -88,6 +88,13 @@ def read(
         return _copy(root, subset, images, missing)
     either = lists if layout else [*lists, *_tables("train")]  # a table is not there, but may be asked for
     lines = read_lines(find_file(root, either, TITLE, HOME))
+    if lines.path.parent.parent.name in {"basic", "compound"} - {
+        subset
+    }:  # their codes mean other expressions
+        raise ConfigError(
+            f"{TITLE}: expected the {subset} expressions, found a folder of the others, "
+            f"{lines.path.parent.parent}; name the folder above, or the other subset"
+        )
     fields = lines.match(
         r"(?<stem>(?<split>train|test)_[0-9]+)\.jpg[ \t]+(?<code>[0-9]+)",
         "an image and its code, as 'train_00001.jpg 5'",
