@@ -33,6 +33,7 @@ from concord.metrics import (
     measured,
     metric_names,
     probabilities,
+    resampled_map,
     standard_error,
     task_metrics,
     z_score,
@@ -135,10 +136,31 @@ def test_weighted_sums_are_the_metric_of_repeated_rows(seed):
             targets[rows], values[rows], task.outputs
         )
         for name in metric_names(task):
-            if name != "map":
+            if name == "map":
+                weighted = resampled_map(targets, values, counts[None].astype(float))[0]
+            else:
                 parts = contributions(name, task, targets, values)
                 weighted = finish(name, np.tensordot(counts, parts, axes=1))
-                assert float(weighted) == pytest.approx(all_at_once[name])
+            assert float(weighted) == pytest.approx(all_at_once[name])
+
+
+@given(st.integers(0, 1000), st.integers(1, 4))
+def test_average_precision_of_drawn_rows_is_that_of_scikit_learn_with_weights(seed, levels):
+    """Few levels of scores make ties; there are gaps, labels that no drawn row shows, and an empty draw."""
+    rng = np.random.default_rng(seed)
+    a = np.where(rng.random((12, 3)) < 0.3, np.nan, rng.random((12, 3)) < 0.3).astype(float)
+    p = rng.integers(0, levels, (12, 3)) / levels
+    weights = rng.poisson(0.5, (6, 12)).astype(float)
+    weights[0] = 0.0
+    expected = []
+    for weight in weights:
+        each = [
+            average_precision_score(a[seen, k], p[seen, k], sample_weight=weight[seen])
+            for k in range(3)
+            if (weight[(seen := ~np.isnan(a[:, k]))] * a[seen, k]).sum() > 0
+        ]
+        expected.append(np.mean(each) if each else np.nan)
+    np.testing.assert_allclose(resampled_map(a, p, weights), expected)
 
 
 def test_evaluate_turns_logits_into_probabilities():

@@ -276,6 +276,39 @@ def finish(metric: str, sums: Array) -> Array:
         return _mean(2 * hits / (actual + predicted), actual > 0)
 
 
+def resampled_map(targets: Any, p: Array, weights: Array) -> Array:
+    """Mean average precision of rows that are drawn again: (draws,).
+
+    Of each label that of scikit-learn's `average_precision_score`; a row weighs as often as it is drawn, and
+    the mean is over the labels that a draw shows.
+
+    Args:
+        targets: (n, K) labels, NaN for gaps.
+        p: (n, K) probabilities, or anything in their order.
+        weights: (draws, n) how often each row counts, >= 0.
+
+    Returns:
+        In [0, 1]; NaN for a draw without any present label.
+    """
+    a = np.asarray(targets, dtype=np.float64)
+    found = np.full((a.shape[1], len(weights)), np.nan)
+    for k in range(a.shape[1]):
+        known = np.flatnonzero(~np.isnan(a[:, k]))
+        if not (a[known, k] == 1).any():
+            continue
+        order = known[np.argsort(-p[known, k], kind="stable")]
+        score = p[order, k]
+        last = np.flatnonzero(np.append(score[1:] != score[:-1], True))  # rows of one score come together
+        drawn = np.ascontiguousarray(weights[:, order].T)
+        total = drawn.cumsum(axis=0)[last]
+        hits = (drawn * a[order, k][:, None]).cumsum(axis=0)[last]
+        precision = np.divide(hits, total, out=np.zeros_like(hits), where=total > 0)
+        sums = (precision * np.diff(hits, axis=0, prepend=0.0)).sum(axis=0)
+        np.divide(sums, hits[-1], out=found[k], where=hits[-1] > 0)
+    with np.errstate(invalid="ignore"):
+        return _mean(found.T, ~np.isnan(found.T))
+
+
 def standard_error(values: Any, group: Any = None, weights: Any = None) -> Any:
     """Standard error of a weighted mean, with rows of one group counted as one sample.
 

@@ -96,6 +96,17 @@ def test_the_seed_is_the_forests_own() -> None:
     assert not np.array_equal(found[0], found[2])
 
 
+def test_a_seed_may_be_greater_than_scikit_learn_takes() -> None:
+    given = rows()
+    learner = EstimatorLearner(RandomForestClassifier(3))
+    large, small = (
+        learner.predict(learner.train(given, TASKS, kind="single-task", **{**PLAIN, "seed": seed}), given)
+        for seed in (2**32 + 7, 7)
+    )
+    for name in large:
+        np.testing.assert_array_equal(large[name], small[name])
+
+
 def test_what_an_estimator_cannot_do_is_no_kind() -> None:
     assert EstimatorLearner(KNeighborsClassifier()).kinds == ("single-task",)
     assert EstimatorLearner(make_pipeline(StandardScaler(), KNeighborsClassifier())).kinds == ("single-task",)

@@ -13,14 +13,17 @@ from sklearn.metrics import accuracy_score, f1_score
 from study_plans import tiny
 
 from concord import MulticlassTask, MultilabelTask, Relation
+from concord.metrics import evaluate
 from concord.study.judging.artifacts import agreement, gallery
-from concord.study.judging.comparison import compare, summary
+from concord.study.judging.comparison import _verdicts, compare, summary
 from concord.study.judging.comparison import compare as public_compare
-from concord.study.judging.results import collect
+from concord.study.judging.results import Results, collect
 from concord.study.judging.wording import sentence
 from concord.study.pages.listed import result_tables
 from concord.study.pages.report import write_report
+from concord.study.plan import as_plan
 from concord.study.problems.cases.digits import problem
+from concord.study.problems.problem import Problem
 from concord.study.running.cells import Cell, all_cells, open_folder, save
 
 DIGITS = problem()
@@ -262,7 +265,50 @@ def test_the_terminal_says_the_same(found):
     console.file.close()
 
 
-def test_a_metric_of_ranks_has_no_bootstrap_and_calibration_is_better_when_lower(out):
+def test_test_rows_are_noise_to_a_metric_of_ranks_too():
+    """Two conditions that are equally good, each with luck on the test rows that its seeds share."""
+    judged = []
+    for world in range(12):
+        rng = np.random.default_rng(world)
+        a = (rng.random((200, 3)) < 0.3).astype(np.float32)
+        y = rng.integers(0, 2, 200)
+        kind, marks = MulticlassTask("kind", ["p", "q"]), MultilabelTask("marks", ["a", "b", "c"])
+        made = Problem(
+            name="made",
+            tasks=(kind, marks),
+            inputs=np.zeros((200, 1), dtype=np.float32),
+            targets={"kind": y, "marks": a},
+            splits={"train": np.arange(2), "val": np.arange(2, 4), "test": np.arange(4, 200)},
+        )
+        plan = as_plan(
+            {
+                "title": "made",
+                "problem": "digits",
+                "regimes": [{"name": "r", "rows": {"kind": 1, "marks": 1}}],
+                "conditions": ["single-task", "dwa"],
+                "metrics": {"marks": "map"},
+                "seeds": 5,
+                "resamples": 100,
+            }
+        )
+        results = Results(plan, made, {}, {}, {})
+        for condition in ("single-task", "dwa"):
+            luck = rng.normal(size=(196, 3))
+            for seed in plan.seeds:
+                z = 2 * a[4:] - 1 + luck + 0.1 * rng.normal(size=(196, 3))
+                cell = Cell("r", condition, seed)
+                results.records[cell] = {}
+                results.logits[cell] = {"kind": np.zeros((196, 2)), "marks": z}
+                results.values[cell] = {
+                    task.name: evaluate(task, made.targets[task.name][4:], results.logits[cell][task.name])
+                    for task in made.tasks
+                }
+        judged += [row for row in _verdicts(results) if row["task"] == "marks"]
+    assert sum(row["verdict"] in ("superior", "inferior") for row in judged) <= 2  # by seeds alone 9 of 12
+    assert all(row["bootstrap_low"] < row["difference"] < row["bootstrap_high"] for row in judged)
+
+
+def test_calibration_is_better_when_lower(out):
     plan = PLAN.model_copy(update={"metrics": {"digit": "ece", "segments": "map"}})
     results = collect(PLAN, DIGITS, out)
     judged = summary(type(results)(plan, DIGITS, results.records, results.values, results.logits))
@@ -270,7 +316,7 @@ def test_a_metric_of_ranks_has_no_bootstrap_and_calibration_is_better_when_lower
         judged["verdicts"], regime="balanced", task="segments", condition="posterior", baseline="uncoupled"
     )
     assert row["metric"] == "map"
-    assert row["bootstrap_low"] is None
+    assert row["bootstrap_low"] < row["difference"] < row["bootstrap_high"]
     row = one(
         judged["verdicts"], regime="balanced", task="digit", condition="posterior", baseline="uncoupled"
     )

@@ -551,8 +551,9 @@ def test_the_best_single_task_model_is_chosen_by_task_on_validation_rows():
         }
         assert scores[chosen[task.name]] == max(scores.values())
         assert torch.equal(found[task.name], single[chosen[task.name]](TEST)[task.name])
-    for kinds, error in (("logistic", StudyError), ([], StudyError), (["trees"], UnknownNameError)):
-        with pytest.raises(error, match=r"list of conditions|trees"):
+    wrong = {"logistic": StudyError, (): StudyError, ("trees",): UnknownNameError, ("uncoupled",): StudyError}
+    for kinds, error in wrong.items():
+        with pytest.raises(error, match=r"list of conditions|trees|does not train each task by itself"):
             condition("best-single-task", kinds=kinds)
 
 

@@ -247,7 +247,8 @@ class EstimatorLearner(Learner):
 
         made = clone(self.estimator)
         names = [name for name in made.get_params() if name.split("__")[-1] == "random_state"]
-        return made.set_params(**dict.fromkeys(names, seed))
+        # What scikit-learn takes; seeds of networks may be greater.
+        return made.set_params(**dict.fromkeys(names, seed % 2**32))
 
     def _last(self) -> tuple[Any, str]:
         """The last step of a pipeline, and the prefix of its parameters in `fit`."""

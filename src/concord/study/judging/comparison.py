@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from concord.metrics import contributions, finish, lower_is_better, metric_names
+from concord.metrics import contributions, finish, lower_is_better, metric_names, resampled_map
 from concord.study.judging.accounts import accounts
 from concord.study.judging.artifacts import confusion, gallery, relation_tables
 from concord.study.judging.results import Results, collect, write_curves, write_results
@@ -26,6 +26,7 @@ from concord.study.judging.wording import sentence
 from concord.study.plan import Plan
 from concord.study.problems import problem_of
 from concord.study.running import Cell, write_json
+from concord.tasks import Task
 
 Array = npt.NDArray[np.float64]
 POINTS = 100.0
@@ -155,17 +156,22 @@ def _bootstrap(results: Results) -> dict[tuple[str, str, str], Array]:
     out = {}
     for task in results.problem.tasks:
         metric = results.metric(task.name)
-        if metric == "map":
-            continue  # a rank statistic: it does not follow from sums over rows
         for regime, condition in product(plan.regimes, results.conditions):
             by_seed = []
             for seed in plan.seeds:
                 p = results.probabilities(Cell(regime.name, condition, seed), task.name)
-                parts = contributions(metric, task, targets[task.name], p)
-                sums = (weights @ parts.reshape(len(parts), -1)).reshape(-1, *parts.shape[1:])
-                by_seed.append(finish(metric, sums))
+                by_seed.append(_resampled(metric, task, targets[task.name], p, weights))
             out[regime.name, condition, task.name] = np.mean(by_seed, axis=0)
     return out
+
+
+def _resampled(metric: str, task: Task, y: npt.NDArray[Any], p: Array, weights: Array) -> Array:
+    """A metric of rows that are drawn again: (draws,)."""
+    if metric == "map":  # a rank statistic: it does not follow from sums over rows
+        return resampled_map(y, p, weights)
+    parts = contributions(metric, task, y, p)
+    sums = (weights @ parts.reshape(len(parts), -1)).reshape(-1, *parts.shape[1:])
+    return finish(metric, sums)
 
 
 def _test_units(results: Results, task: str) -> int:
@@ -182,7 +188,7 @@ def _row_variance(
     baseline: str,
     family: Sequence[tuple[str, str]],
 ) -> Array:
-    """Variance by the test rows of each comparison, in points squared; 0 where none is resampled."""
+    """Variance by the test rows of each comparison, in points squared; 0 where rows are not resampled."""
     return np.array(
         [
             np.nanvar(POINTS * (samples[regime, condition, task] - samples[regime, baseline, task]), ddof=1)

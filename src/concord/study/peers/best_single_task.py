@@ -51,12 +51,18 @@ def condition(kinds: Sequence[str] = ALL) -> Condition:
     """The condition `best-single-task`.
 
     Args:
-        kinds: Conditions by name, each of which trains every task by itself.
+        kinds: `single-task`, and conditions that fit estimators, by name.
 
     Raises:
-        StudyError: No kind, or a name alone in place of a list.
+        StudyError: No kind, a name alone in place of a list, or a condition that trains tasks together.
         UnknownNameError: No such condition.
     """
     if isinstance(kinds, str) or not kinds:
         raise StudyError(f"kinds of condition 'best-single-task' is a list of conditions, found {kinds!r}")
-    return BestSingleTask({kind: named(kind) for kind in kinds})
+    made = {kind: named(kind) for kind in kinds}
+    for kind, each in made.items():
+        if kind != "single-task" and not each.rivals():
+            raise StudyError(
+                f"kind {kind!r} of condition 'best-single-task' does not train each task by itself"
+            )
+    return BestSingleTask(made)
