@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from concord import MulticlassTask, MultilabelTask
 from concord.data import from_csv, from_frame
+from concord.data.feature_table import read_features
 from concord.data.frames import read_table
 from concord.data.gap_words import GAPS
 from concord.data.manifest import Manifest, RowError
@@ -36,6 +37,8 @@ b.jpg,1,Validation,,0,,1,
 ./c.jpg,2,dev,sadness,nan,1.0,0,3
 d\\e.jpg,,test,NaN,0,0,0,4
 """
+
+SHARED_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def faces(tmp_path: Path, text: str = CSV, **options: Any) -> Manifest:
@@ -212,6 +215,48 @@ def test_line_numbers_count_quoted_line_ends(tmp_path: Path) -> None:
     text = 'text,mood\n"two\nlines",good\n\nplain,bad\nplain,ugly\n'
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(DataFormatError, match=r"t\.csv, line 6: .*'ugly'"):
+        from_csv(tmp_path / "t.csv", classes={"mood": ["good", "bad"]})
+
+
+LINES = st.lists(st.sampled_from(["1,0", "0,1", "1,", ",0", ",", '"",""', ""]), min_size=1, max_size=12)
+
+
+@given(lines=LINES, before=st.sampled_from(["", "\n", "\r\n\n"]), end=st.sampled_from(["\n", "\r\n"]))
+@SHARED_FOLDER
+def test_counted_rows_are_those_of_a_table_of_features(
+    tmp_path: Path, lines: list[str], before: str, end: str
+) -> None:
+    """Labels lie on the row of a feature file that their line is, whatever lines are empty."""
+    file = tmp_path / "t.csv"
+    file.write_text(before + end.join(["AU1,AU2", *lines, ""]), newline="")
+    features = read_features(file).cast(pl.Int8, strict=False)
+    if not any(lines):
+        with pytest.raises(EmptyDataError):
+            from_csv(file, labels={"units": "AU*"})
+        return
+    made = from_csv(file, labels={"units": "AU*"}).frame
+    assert len(made) == max(row for row, line in enumerate(lines, 1) if line)
+    assert made["row"].to_list() == list(range(len(made)))
+    for column in ("AU1", "AU2"):
+        assert made[f"units.{column}"].to_list() == features[column].to_list()[: len(made)]
+
+
+@given(lines=LINES, counted=st.booleans())
+@SHARED_FOLDER
+def test_a_message_names_the_line_whatever_lines_before_it_are_empty(
+    tmp_path: Path, lines: list[str], counted: bool
+) -> None:
+    file = tmp_path / "t.csv"
+    file.write_text("\n".join([("AU1,AU2" if counted else "path,AU2"), *lines, "1,maybe", ""]))
+    with pytest.raises(DataFormatError, match=rf"line {len(lines) + 2}: .*found 'maybe'"):
+        from_csv(file, labels={"units": ["AU2"]})
+
+
+def test_a_quoted_cell_without_text_is_no_empty_line(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('text\n""\n\nhello\n')
+    assert read_table(tmp_path / "t.csv")["text"].to_list() == ["", "hello"]
+    (tmp_path / "t.csv").write_text('text,mood\n"",""\n,\nhello,ugly\n')
+    with pytest.raises(DataFormatError, match="line 4: .*'ugly'"):
         from_csv(tmp_path / "t.csv", classes={"mood": ["good", "bad"]})
 
 

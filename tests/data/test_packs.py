@@ -217,6 +217,11 @@ def test_a_pack_in_a_folder_of_another_name(tmp_path: Path) -> None:
             "'half'",
         ),
         ({"index.csv.gz": gzip.compress(INDEX.replace("ball", "bal").encode())}, ConcordError, "'bal'"),
+        (
+            {"index.csv.gz": gzip.compress(INDEX.replace("half\n", "half\n\n").encode())},
+            DataFormatError,
+            "a column 'half' of 0 and 1 is expected",  # its rows are those of the arrays
+        ),
         ({"index.csv.gz": gzip.compress(INDEX[:-2].encode())}, ConcordError, "index"),
         ({"class_attribute.csv": TABLE.replace("0.95", "1.95")}, ConcordError, r"\[0, 1\]"),
     ],

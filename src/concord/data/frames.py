@@ -9,13 +9,14 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
 
 from concord.data.gap_words import GAPS, ReadColumns, tell_gap_words
 from concord.data.locating import likely_locator
-from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, check_columns, task_columns
+from concord.data.manifest import LOCATORS, RESERVED, SPLITS, Manifest, RowError, check_columns, task_columns
 from concord.errors import (
     ConfigError,
     DataFormatError,
@@ -130,9 +131,7 @@ def from_frame(
         made.extend(column.alias(name) for column, name in zip(parsed, task_columns(task), strict=True))
         used.update(matched)
     check_columns(tasks)
-    if not count_rows and not (
-        {"path", "row", "text"} & {*frame.columns, *(k for k, v in special.items() if v)}
-    ):
+    if not count_rows and not _is_located(frame, path, row, text):
         _check_located(frame, used, name)
     tell_gap_words(name or "the table", read, gaps | not_gaps)
     return Manifest(
@@ -175,7 +174,8 @@ def from_csv(
         gaps: As in `from_frame`.
         not_gaps: As in `from_frame`.
         root: As in `from_frame`.
-        count_rows: As in `from_frame`.
+        count_rows: As in `from_frame`. Where rows are counted, every line is a row, an empty one too, as in
+            a feature file; only empty lines at the end are left out.
 
     Raises:
         MissingDataError: No such file.
@@ -184,7 +184,10 @@ def from_csv(
         ConfigError: As in `from_frame`.
     """
     file = Path(path)
-    frame = read_table(file, separator)
+    frame = read_table(file, separator, every_row=True)
+    counted = not _is_located(frame, path_column, row, text)
+    if not counted:
+        frame = _without_empty(frame)
     try:
         manifest = from_frame(
             frame,
@@ -203,7 +206,7 @@ def from_csv(
             count_rows=count_rows,
         )
     except RowError as error:
-        raise with_lines(error, file, separator) from error
+        raise with_lines(error, file, separator, every_row=counted) from error
     own = {*RESERVED, *(column for task in manifest.tasks for column in task_columns(task))}
     further = [typed(column) for column in manifest.frame if column.name not in own]
     return replace(manifest, frame=manifest.frame.with_columns(further))
@@ -241,7 +244,7 @@ def _special(
                 f"column {name!r} is to be the {purpose}, but there is a column {purpose!r} too; drop one"
             )
     columns = {purpose: _column(frame, name).alias(purpose) for purpose, name in found.items()}
-    if not columns.keys() & {"path", "row", "text"}:
+    if columns.keys().isdisjoint(LOCATORS):
         columns["row"] = pl.Series("row", range(frame.height), dtype=pl.Int64)
     makers = {"row": _rows, "split": _splits, "group": _texts}
     for purpose, make in makers.items():
@@ -250,6 +253,11 @@ def _special(
     if "path" in columns:
         columns["path"] = _paths(columns["path"], gaps, root)
     return list(columns.values()), set(found.values())
+
+
+def _is_located(frame: pl.DataFrame, *named: str | None) -> bool:
+    """Whether a table says where a sample is, by a usual name or in a column that is named; else rows count."""
+    return any(named) or not {*LOCATORS}.isdisjoint(frame.columns)
 
 
 def _check_located(frame: pl.DataFrame, used: set[str], name: str) -> None:
@@ -348,8 +356,15 @@ def typed(column: pl.Series) -> pl.Series:
     return column
 
 
-def read_table(path: Path, separator: str = ",") -> pl.DataFrame:
-    """Read a CSV file as text cells; an empty cell is null, lines without any cell are left out.
+def read_table(path: Path, separator: str = ",", *, every_row: bool = False) -> pl.DataFrame:
+    """Read a CSV file as text cells; an empty cell is null.
+
+    Args:
+        path: UTF-8, with or without a byte order mark; a header line; may be gzipped.
+        separator: One character between the cells.
+        every_row: Whether a row keeps its number: an empty line, or one of empty cells, is then a row of
+            nulls, as in a table of features, and only empty lines at the end are left out. Otherwise all
+            such rows are.
 
     Raises:
         MissingDataError: No such file.
@@ -375,15 +390,30 @@ def read_table(path: Path, separator: str = ",") -> pl.DataFrame:
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         _check_lines(path, separator)
         raise DataFormatError(f"{path}: not a CSV file in UTF-8 ({str(error).splitlines()[0]})") from error
-    if frame.is_empty():
-        raise EmptyDataError(f"{path}: at least one line after the header is expected, found none")
     # A line that was cut lacks its last cells: only a look at the text tells these from empty ones.
     if frame[frame.columns[-1]].null_count():
         _check_lines(path, separator)
     frame.columns = _header(path, separator, frame.width)
-    if frame.width == 1:
-        return frame.drop_nulls()
-    return frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    frame = _without_last_lines(frame, path, separator) if every_row else _without_empty(frame)
+    if frame.is_empty():
+        raise EmptyDataError(f"{path}: at least one line after the header is expected, found none")
+    return frame
+
+
+def _filled(frame: pl.DataFrame) -> pl.Series:
+    """Which rows have a cell that is not empty."""
+    return frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+
+
+def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(_filled(frame))
+
+
+def _without_last_lines(frame: pl.DataFrame, path: Path, separator: str) -> pl.DataFrame:
+    """A table without the empty lines that its file ends with; a line of empty cells there is a row."""
+    if _filled(frame.tail(1)).all():
+        return frame
+    return frame.head(max(row for row, (_, cells) in enumerate(_lines(path, separator)) if cells))
 
 
 def _bytes(path: Path) -> Iterator[bytes]:
@@ -414,13 +444,14 @@ def _has_bare_returns(path: Path) -> bool:
 
 
 def _lines(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Number and cells of every line that is not empty, the header first."""
-    opener, start = gzip.open if path.suffix == ".gz" else open, 1
+    """Number and cells of every line from the header on; none of an empty line."""
+    opener, start, begun = gzip.open if path.suffix == ".gz" else open, 1, False
     with opener(path, "rt", newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             for cells in reader:
-                if any(cells):
+                begun = begun or bool(cells)
+                if begun:
                     yield start, cells
                 start = reader.line_num + 1
         except (csv.Error, UnicodeDecodeError) as error:
@@ -446,15 +477,20 @@ def _check_lines(path: Path, separator: str) -> None:
     width = 0
     for number, cells in _lines(path, separator):
         width = width or len(cells)
-        if len(cells) != width:
+        if any(cells) and len(cells) != width:
             raise DataFormatError(
                 f"{path}, line {number}: {width} cells are expected as in the header, found {len(cells)}"
             )
 
 
-def with_lines(error: RowError, path: Path, separator: str = ",") -> DataFormatError:
-    """An error that names file and line in place of the row of a table read by `read_table`."""
-    for row, (number, _) in enumerate(_lines(path, separator), -1):
-        if row == error.row:
-            return DataFormatError(f"{path}, line {number}: {error.message}")
+def with_lines(
+    error: RowError, path: Path, separator: str = ",", *, every_row: bool = False
+) -> DataFormatError:
+    """An error that names file and line in place of the row of a table read by `read_table` in the same way."""
+    row = error.row
+    if not every_row:
+        # Only the table tells empty cells from quoted ones without text, which count.
+        row = int(_filled(read_table(path, separator, every_row=True)).arg_true()[row])
+    for number, _ in islice(_lines(path, separator), 1 + row, None):  # the header comes first
+        return DataFormatError(f"{path}, line {number}: {error.message}")
     return DataFormatError(f"{path}: {error}")

@@ -184,7 +184,7 @@ def _index(folder: Path, about: Pack) -> pl.DataFrame:
     frame = (
         _arrays_index(folder, about)
         if about.index.endswith(".npz")
-        else read_table(_file(folder, about.index))
+        else read_table(_file(folder, about.index), every_row=True)
     )
     halves = frame["half"].cast(pl.String) if "half" in frame.columns else pl.Series([None])
     if not halves.is_in(["0", "1"]).fill_null(False).all():
