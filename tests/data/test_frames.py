@@ -92,6 +92,24 @@ def test_labels_by_name_and_prefix() -> None:
     assert made.frame["row"].to_list() == [0, 1]
 
 
+@given(
+    names=st.lists(st.text("A1[]!-", min_size=1), min_size=1, unique=True),
+    data=st.data(),
+)
+def test_a_column_is_taken_by_its_own_name_whatever_is_in_it(names: list[str], data: Any) -> None:
+    """Of the characters of a pattern only `*` and `?` stand for others; a name that is there comes first."""
+    pattern = data.draw(st.sampled_from([*names, *(f"{name}*" for name in names)]))
+    made = from_frame(pl.DataFrame({name: [0, 1] for name in names}), labels={"units": pattern})
+    begin = [name for name in names if name.startswith(pattern.removesuffix("*"))]
+    assert list(made.task("units").outputs) == ([pattern] if pattern in names else begin)
+
+
+def test_a_name_comes_before_what_it_is_a_pattern_of() -> None:
+    frame = pl.DataFrame({"sure?": [0], "surely": [1], "sure!": [1]})
+    assert from_frame(frame, labels={"units": "sure?"}).task("units").outputs == ("sure?",)
+    assert from_frame(frame, labels={"units": "s?re*"}).task("units").width == 3
+
+
 def test_a_subject_may_be_group_and_class(tmp_path: Path) -> None:
     made = faces(tmp_path, classes={"identity": None}, columns={"identity": "who"})
     assert made.frame["identity"].to_list() == made.frame["group"].to_list() == ["1", "1", "2", None]
@@ -256,7 +274,7 @@ def test_a_quoted_cell_without_text_is_no_empty_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('text\n""\n\nhello\n')
     assert read_table(tmp_path / "t.csv")["text"].to_list() == ["", "hello"]
     (tmp_path / "t.csv").write_text('text,mood\n"",""\n,\nhello,ugly\n')
-    with pytest.raises(DataFormatError, match="line 4: .*'ugly'"):
+    with pytest.raises(DataFormatError, match=r"line 4: .*'ugly'"):
         from_csv(tmp_path / "t.csv", classes={"mood": ["good", "bad"]})
 
 

@@ -6,7 +6,7 @@ import csv
 import gzip
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -76,8 +76,8 @@ def from_frame(
         name: What to call this data.
         classes: For each multiclass task its classes, or None for those found in the data (in the order of
             numbers or of the alphabet). The column has the name of the task, or that given in `columns`.
-        labels: For each multilabel task its columns, as names or patterns with `*` and `?`; a label has the
-            name of its column, without a leading `TASK.`.
+        labels: For each multilabel task its columns, as names or patterns with `*` and `?` (a column of just
+            that name comes first); a label has the name of its column, without a leading `TASK.`.
         columns: For a multiclass task the column it is in, where that has another name.
         path: Column of the paths.
         row: Column of the rows in a feature file.
@@ -224,11 +224,17 @@ def _column(frame: pl.DataFrame, name: str) -> pl.Series:
 def _matching(frame: pl.DataFrame, patterns: str | Iterable[str]) -> list[str]:
     out: list[str] = []
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        found = [c for c in frame.columns if fnmatchcase(c, pattern) and c not in RESERVED]
+        found = [c for c in _fitting(frame.columns, pattern) if c not in RESERVED]
         if not found:
             raise UnknownNameError.of("label column", pattern, frame.columns)
         out.extend(c for c in found if c not in out)
     return out
+
+
+def _fitting(names: Sequence[str], pattern: str) -> Sequence[str]:
+    """The name that a pattern is, else all that fit it; only `*` and `?` stand for others."""
+    plain = pattern.replace("[", "[[]")
+    return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, plain)]
 
 
 def _special(
@@ -256,7 +262,7 @@ def _special(
 
 
 def _is_located(frame: pl.DataFrame, *named: str | None) -> bool:
-    """Whether a table says where a sample is, by a usual name or in a column that is named; else rows count."""
+    """Whether a table says where a sample is, by a usual name or in a named column; else rows count."""
     return any(named) or not {*LOCATORS}.isdisjoint(frame.columns)
 
 
@@ -486,7 +492,7 @@ def _check_lines(path: Path, separator: str) -> None:
 def with_lines(
     error: RowError, path: Path, separator: str = ",", *, every_row: bool = False
 ) -> DataFormatError:
-    """An error that names file and line in place of the row of a table read by `read_table` in the same way."""
+    """An error that names file and line in place of the row of a table that `read_table` read so."""
     row = error.row
     if not every_row:
         # Only the table tells empty cells from quoted ones without text, which count.
