@@ -126,6 +126,37 @@ def test_a_gap_spelled_as_a_number() -> None:
         from_frame(frame, labels={"labels": ["score"]})
 
 
+NUMBERS = [pl.Int8, pl.UInt8, pl.Int64, pl.Float32, pl.String]
+
+
+@given(
+    cells=st.lists(st.sampled_from([0, 1, 9, None]), min_size=1),
+    dtype=st.sampled_from(NUMBERS),
+    gaps=st.sampled_from([["9"], ["9.0"], ["9", "0"], ["9", "1.0"]]),
+)
+def test_a_declared_gap_is_one_whatever_the_type_of_the_column(
+    cells: list[int | None], dtype: Any, gaps: list[str]
+) -> None:
+    frame = pl.DataFrame({"x": pl.Series(cells, dtype=pl.Int8).cast(dtype)})
+    made = from_frame(frame, labels={"labels": "x"}, gaps=gaps)
+    gone = {float(gap) for gap in gaps}
+    assert made.frame["labels.x"].to_list() == [None if cell in gone else cell for cell in cells]
+
+
+@pytest.mark.parametrize("gap", ["false", "true"])
+def test_a_declared_gap_among_truth_values(gap: str) -> None:
+    made = from_frame(pl.DataFrame({"x": [True, False, None]}), labels={"labels": "x"}, gaps=[gap])
+    expected = [None, 0, None] if gap == "true" else [1, None, None]
+    assert made.frame["labels.x"].to_list() == expected
+
+
+@pytest.mark.parametrize("gap", ["9", "9.0", "9.00"])
+@pytest.mark.parametrize("dtype", NUMBERS)
+def test_a_declared_gap_among_classes_that_are_numbers(gap: str, dtype: Any) -> None:
+    frame = pl.DataFrame({"grade": pl.Series([1, 9, 2], dtype=pl.Int8).cast(dtype)})
+    assert from_frame(frame, classes={"grade": None}, gaps=[gap]).task("grade").outputs == ("1", "2")
+
+
 def test_numbers_are_sorted_as_numbers_and_lose_their_decimals() -> None:
     frame = pl.DataFrame({"grade": [10.0, None, 2.0, 2.0], "name": ["1.0", "x", None, "1.0"]})
     made = from_frame(frame, classes={"grade": None, "name": None})
@@ -195,6 +226,14 @@ def test_rows_of_a_feature_file() -> None:
     assert made.frame["row"].to_list() == [4, 2]
     with pytest.raises(RowError, match=r"a row of a feature file is a whole number, found '2\.5' in row 1"):
         from_frame(pl.DataFrame({"index": ["4", "2.5"]}), row="index")
+
+
+@pytest.mark.parametrize("row", [None, "index"])
+def test_a_number_that_is_a_gap_among_labels_is_a_row_all_the_same(row: str | None) -> None:
+    frame = pl.DataFrame({"index": range(3), "AU1": [0, 1, 2]})
+    made = from_frame(frame, row=row, labels={"units": "AU*"}, gaps=["2", "1.0"])
+    assert made.frame["row"].to_list() == [0, 1, 2]
+    assert made.frame["units.AU1"].to_list() == [0, None, None]
 
 
 def test_texts() -> None:

@@ -41,6 +41,7 @@ LABEL_SPELLINGS = {"0": 0, "1": 1, "false": 0, "true": 1, "no": 0, "yes": 1}
 IDENTIFIER = r"^[+-]?(0\d|\d{19,}$)"
 """Digits that would not come back from a number as they were: `007`, or more of them than a number holds."""
 WHOLE_NUMBER = r"^([+-]?\d+)\.0+$"
+ROW_NUMBER = r"\+?\d+(\.0+)?"
 NUMBER = r"[+-]?\d+(\.\d*)?"
 MINUS_ONE = "-1"
 CHUNK = 1 << 24
@@ -84,8 +85,9 @@ def from_frame(
         text: Column of the texts.
         split: Column of the splits.
         group: Column of the groups (subjects, videos).
-        gaps: Further spellings of a gap, such as "-1"; the usual words (NA, nan, null, None, ...) are known,
-            and those found are told and counted unless they are named here.
+        gaps: Further spellings of a gap, such as "-1", in columns of any type (numbers from 0 on stay rows in
+            that of the rows); the usual words (NA, nan, null, None, ...) are known, and those found are told
+            and counted unless they are named here.
         not_gaps: Words that are names here, such as "None" or "-1"; an empty cell is a gap always.
         root: What paths are relative to.
         count_rows: Whether a table without a path, row or text is that of a feature file with the same rows
@@ -287,7 +289,8 @@ def _paths(column: pl.Series, gaps: frozenset[str], root: str | Path | None) -> 
 
 
 def _rows(column: pl.Series, gaps: frozenset[str]) -> pl.Series:
-    texts = _texts(column, gaps)
+    # A number that is a gap among labels (9: not coded) is a row all the same.
+    texts = _texts(column, frozenset(word for word in gaps if not re.fullmatch(ROW_NUMBER, word)))
     return _checked(texts, texts.cast(pl.Int64, strict=False), "a row of a feature file is a whole number")
 
 
@@ -304,8 +307,13 @@ def _texts(column: pl.Series, gaps: frozenset[str], keep: frozenset[str] = froze
     """Cells as text without blanks around, whole numbers without decimals, gaps as null."""
     texts = column.cast(pl.String).str.strip_chars()
     if _all_numbers(texts, gaps):
-        texts = texts.str.replace(WHOLE_NUMBER, "$1")
+        texts, gaps = texts.str.replace(WHOLE_NUMBER, "$1"), _whole(gaps)
     return texts.set(texts.is_in(list(gaps - keep)).fill_null(False), None)
+
+
+def _whole(words: frozenset[str]) -> frozenset[str]:
+    """Words, whole numbers among them without decimals, as cells become."""
+    return frozenset(re.sub(WHOLE_NUMBER, r"\1", word) for word in words)
 
 
 def _all_numbers(texts: pl.Series, gaps: frozenset[str]) -> bool:
@@ -319,10 +327,10 @@ def parse_labels(column: pl.Series, gaps: frozenset[str] = frozenset(GAPS)) -> p
     Raises:
         RowError: Any other value.
     """
-    if column.dtype in (pl.Int8, pl.Boolean) and "-1" not in gaps:
-        return column
+    if column.dtype in (pl.Int8, pl.Boolean) and gaps <= frozenset(GAPS):
+        return column  # no word of a gap that such a column could hold
     plain = column.cast(pl.String).str.strip_chars().str.replace(WHOLE_NUMBER, "$1").alias(column.name)
-    texts = _texts(plain, gaps)
+    texts = _texts(plain, _whole(gaps))
     parsed = texts.str.to_lowercase().replace_strict(LABEL_SPELLINGS, default=None, return_dtype=pl.Int8)
     return _checked(texts, parsed, f"column {column.name!r}: labels are 0, 1 or a gap")
 
