@@ -263,6 +263,34 @@ def test_a_column_cannot_serve_beside_one_of_that_name() -> None:
         from_frame(frame, path="image")
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"classes": {"mood": None}, "columns": {"mood": "emotion"}},
+        {"labels": {"units": "AU1"}},
+    ],
+    ids=["class task", "label"],
+)
+def test_a_task_never_replaces_a_column_that_it_is_not_made_of(options: dict[str, Any]) -> None:
+    frame = pl.DataFrame({"mood": ["x", "y"], "emotion": ["sad", "glad"], "AU1": [0, 1], "units.AU1": [1, 0]})
+    with pytest.raises(DuplicateNameError, match=r"would replace column '(mood|units\.AU1)'"):
+        from_frame(frame, **options)
+
+
+def test_columns_of_tasks_may_change_places() -> None:
+    frame = pl.DataFrame({"mood": ["x", "y"], "emotion": ["sad", "glad"]})
+    made = from_frame(
+        frame, classes={"mood": None, "emotion": None}, columns={"mood": "emotion", "emotion": "mood"}
+    )
+    assert made.task("mood").outputs == ("glad", "sad")
+    assert made.frame["emotion"].to_list() == ["x", "y"]
+
+
+def test_a_column_for_a_task_that_is_not_there() -> None:
+    with pytest.raises(UnknownNameError, match="unknown class task 'moood'; did you mean 'mood'"):
+        from_frame(pl.DataFrame({"mood": ["x", "y"]}), classes={"mood": None}, columns={"moood": "mood"})
+
+
 def test_no_rows() -> None:
     with pytest.raises(EmptyDataError):
         from_frame(pl.DataFrame({"path": []}))

@@ -95,9 +95,11 @@ def from_frame(
             annotations is left; other columns may be features themselves.
 
     Raises:
-        UnknownNameError: A column that is not there, or a pattern that no column fits.
+        UnknownNameError: A column that is not there, a pattern that no column fits, or a column for a class
+            task that is not there.
         ConfigError: Without `count_rows`, nothing says where a sample is; names the likely column.
-        DuplicateNameError: A column is to be the path, but another is called `path`; likewise the others.
+        DuplicateNameError: A column is to be the path, but another is called `path`; likewise the others, and
+            the columns of the tasks.
         AnnotationError: A value that is no class, no label and no gap; names column and row.
         UnsafePathError: A path outside the root.
         EmptyDataError: No rows.
@@ -115,8 +117,12 @@ def from_frame(
         if (special[purpose] or purpose) in used
     ]
     tasks: list[Task] = []
-    for task_name, names in (classes or {}).items():
-        column = _column(frame, (columns or {}).get(task_name, task_name))
+    classes, columns = classes or {}, columns or {}
+    for task_name in columns:
+        if task_name not in classes:
+            raise UnknownNameError.of("class task", task_name, classes)
+    for task_name, names in classes.items():
+        column = _column(frame, columns.get(task_name, task_name))
         own = frozenset(() if names is None else names)
         values = _texts(column, spellings, own)
         read.append(ReadColumns("class", [column], own))
@@ -133,6 +139,7 @@ def from_frame(
         made.extend(column.alias(name) for column, name in zip(parsed, task_columns(task), strict=True))
         used.update(matched)
     check_columns(tasks)
+    _check_kept(frame, used, tasks)
     if not count_rows and not _is_located(frame, path, row, text):
         _check_located(frame, used, name)
     tell_gap_words(name or "the table", read, gaps | not_gaps)
@@ -237,6 +244,17 @@ def _fitting(names: Sequence[str], pattern: str) -> Sequence[str]:
     """The name that a pattern is, else all that fit it; only `*` and `?` stand for others."""
     plain = pattern.replace("[", "[[]")
     return [pattern] if pattern in names else [name for name in names if fnmatchcase(name, plain)]
+
+
+def _check_kept(frame: pl.DataFrame, used: set[str], tasks: Sequence[Task]) -> None:
+    """Refuse a task whose column would take the place of one that nothing names."""
+    for task in tasks:
+        for column in task_columns(task):
+            if column in frame.columns and column not in used:
+                raise DuplicateNameError(
+                    f"task {task.name!r} is made of other columns and would replace column {column!r}; drop "
+                    "or rename that column, or give the task another name"
+                )
 
 
 def _special(
