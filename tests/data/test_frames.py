@@ -186,6 +186,17 @@ def test_nan_in_a_column_of_numbers_is_a_gap_without_a_word() -> None:
     np.testing.assert_array_equal(from_frame(frame, classes={"grade": None}).targets()["grade"], [0, -1, 1])
 
 
+@pytest.mark.parametrize("word", ["-1", "-1.0"])
+def test_minus_one_among_class_names_is_declared(word: str) -> None:
+    frame = pl.DataFrame({"mood": ["sad", "glad", word]})
+    with pytest.raises(RowError, match=rf"--gap {word} .* --no-gap {word} .* in row 2"):
+        from_frame(frame, classes={"mood": None})
+    assert from_frame(frame, classes={"mood": None}, gaps=[word]).task("mood").outputs == ("glad", "sad")
+    named = from_frame(frame, classes={"mood": None}, not_gaps=[word])
+    assert named.task("mood").outputs == (word, "glad", "sad")
+    assert from_frame(frame, classes={"mood": ["sad", "glad", word]}).task("mood").width == 3
+
+
 @pytest.mark.parametrize("cells", [[0, -1, 2], ["0", "-1.0", "2"], [0.0, -1.0, 2.0]])
 def test_minus_one_among_classes_that_are_numbers_is_declared(cells: list[Any]) -> None:
     frame = pl.DataFrame({"grade": cells})

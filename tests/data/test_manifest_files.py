@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from hypothesis import strategies as st
 import strategies
 from concord import MulticlassTask, MultilabelTask
 from concord.data import read_manifest, write_manifest
+from concord.data.gap_words import GAPS
 from concord.data.manifest import Manifest
 from concord.errors import (
     ConcordError,
+    ConcordWarning,
     DataFormatError,
+    DuplicateNameError,
     EmptyDataError,
     MissingDataError,
     NoAnnotationError,
@@ -108,6 +112,77 @@ def test_tasks_are_inferred_where_nothing_is_said(tmp_path: Path, ending: str) -
     assert again.tasks == (MulticlassTask("pet", ["cat", "dog"]), MultilabelTask("traits", ["furry"]))
     assert again.frame["age"].to_list() == [3, 3, 4]
     assert again.frame["identifier"].to_list() == ["i", "j", "k"]
+
+
+@given(data=st.data(), ending=st.sampled_from(["parquet", "csv"]), given_tasks=st.booleans())
+@SHARED_FOLDER
+def test_the_usual_words_for_a_gap_are_gaps_where_nothing_is_said(
+    tmp_path: Path, data: st.DataObject, ending: str, given_tasks: bool
+) -> None:
+    """A plain file gives the classes, groups and splits that `from_csv` gives, and tells the words, too."""
+    words = st.sampled_from([*GAPS, "cat", "dog"])
+    cells = ["cat", "cat", "dog", *data.draw(st.lists(words, max_size=8))]
+    other = ["train"] * 3 + [{"cat": "val", "dog": "test"}.get(cell, cell) for cell in cells[3:]]
+    frame = pl.DataFrame({"path": [f"{i}" for i in range(len(cells))], "pet": cells, "group": cells})
+    frame = frame.with_columns(split=pl.Series(other), note=pl.Series(["NA"] * len(cells)))
+    file = tmp_path / f"m.{ending}"
+    frame.write_parquet(file) if ending == "parquet" else frame.write_csv(file)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        again = read_manifest(file, [PET] if given_tasks else None)
+    gone = [None if cell in GAPS else cell for cell in cells]
+    assert again.frame["pet"].cast(pl.String).to_list() == again.frame["group"].to_list() == gone
+    assert again.frame["split"].is_null().to_list() == [cell is None for cell in gone]
+    assert again.frame["note"].to_list() == ["NA"] * len(cells)
+    assert again.tasks == ((PET,) if given_tasks else (MulticlassTask("pet", ["cat", "dog"]),))
+    message = " ".join(str(one.message) for one in told if "read as gaps" in str(one.message))
+    for word in set(cells) & set(GAPS) - {""}:
+        for column in ("class column 'pet'", "group column 'group'", "split column 'split'"):
+            assert f"{word!r} of {column}" in message
+    assert bool(message) == bool(set(cells) & set(GAPS) - {""})
+
+
+def test_words_for_a_gap_that_a_task_has_as_classes_stay_classes(tmp_path: Path) -> None:
+    task = MulticlassTask("origin", ["None", "NA"])
+    frame = pl.DataFrame({"path": ["a", "b", "c"], "origin": ["NA", "None", "nan"]})
+    for file in (tmp_path / "m.csv", tmp_path / "m.parquet"):
+        frame.write_csv(file) if file.suffix == ".csv" else frame.write_parquet(file)
+        with pytest.warns(ConcordWarning, match=r"read as gaps: 1 cell 'nan' of class column 'origin'\."):
+            again = read_manifest(file, [task])
+        np.testing.assert_array_equal(again.targets()["origin"], [1, 0, -1])
+    declared = frame.with_columns(pl.col("origin").cast(pl.Enum(["None", "NA", "nan"])))
+    pl.concat([declared, declared]).write_parquet(tmp_path / "n.parquet")
+    assert read_manifest(tmp_path / "n.parquet").task("origin").outputs == ("None", "NA", "nan")
+
+
+def test_words_for_a_gap_among_labels_of_a_plain_file_are_told(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,traits.furry\na,1\nb,NA\nc,0\n")
+    with pytest.warns(ConcordWarning, match="1 cell 'NA' of labels column 'traits.furry'"):
+        again = read_manifest(tmp_path / "m.csv")
+    np.testing.assert_array_equal(again.targets()["traits"], [[1], [np.nan], [0]])
+
+
+def test_a_task_that_takes_a_column_of_every_manifest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,group\na,NA\nb,x\n")
+    with (
+        pytest.warns(ConcordWarning, match="read as gaps"),
+        pytest.raises(DuplicateNameError, match="task 'group' needs column 'group'"),
+    ):
+        read_manifest(tmp_path / "m.csv", [MulticlassTask("group", ["x", "y"])])
+
+
+@pytest.mark.parametrize(("ending", "place"), [("csv", "line 3: .*"), ("parquet", ".*in row 1")])
+def test_minus_one_among_classes_that_are_inferred_is_refused(
+    tmp_path: Path, ending: str, place: str
+) -> None:
+    frame = pl.DataFrame({"path": ["a", "b", "c", "d"], "pet": ["dog", "-1", "cat", "dog"]})
+    file = tmp_path / f"m.{ending}"
+    frame.write_parquet(file) if ending == "parquet" else frame.write_csv(file)
+    with pytest.raises(DataFormatError, match=place) as caught:
+        read_manifest(file)
+    assert "--gap -1 of concord data table" in str(caught.value)
+    with pytest.raises(DataFormatError, match="unknown class '-1'"):
+        read_manifest(file, [PET])
 
 
 def test_enumerations_keep_their_order_when_inferred(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from concord.data.frames import parse_labels, read_table, typed, with_lines
+from concord.data.frames import found_classes, parse_labels, read_table, typed, with_lines
+from concord.data.gap_words import GAPS, TEXT, ReadColumns, tell_gap_words
 from concord.data.manifest import RESERVED, SPLITS, Manifest, RowError, class_type, task_columns
 from concord.data.parquet import note_written, parquet_metadata, scan_parquet
 from concord.data.parsing import polars_errors
@@ -172,13 +173,17 @@ def read_manifest(
     Args:
         path: A .parquet, .pq or .csv file.
         tasks: The tasks in it. By default those it was written with; where it names no tasks, dotted
-            columns are labels, and text columns in which values recur are classes.
+            columns are labels, and text columns in which values recur are classes. In such a file the usual
+            words for a gap (NA, nan, None, ...) are gaps among classes, groups and splits, as among labels,
+            unless a task has such a class; they are told and counted.
         root: What paths are relative to; by default what the manifest was written with.
 
     Raises:
         MissingDataError: No such file.
-        DataFormatError: Not a manifest; names file and, in CSV, line.
+        DataFormatError: Not a manifest, or -1 among classes of a file that names no tasks; names file and, in
+            CSV, line.
         NoAnnotationError: A file that names no tasks, and has no column that looks like one.
+        ConcordWarning: A usual word for a gap that may be a name.
     """
     path = Path(path)
     kind = _kind(path)
@@ -190,11 +195,11 @@ def read_manifest(
     if tasks is None and "tasks" in description:
         where = f"{path}, metadata {METADATA!r}" if kind == "parquet" else str(_sidecar(path))
         tasks = _tasks(description["tasks"], where)
-    read = _read_parquet if kind == "parquet" else _read_csv
-    frame, tasks = read(path, tasks, description)
     if root is None and description.get("root") is not None:
         root = path.parent / description["root"]
+    read = _read_parquet if kind == "parquet" else _read_csv
     try:
+        frame, tasks = read(path, tasks, description)
         return Manifest(
             frame,
             tuple(tasks),
@@ -243,23 +248,27 @@ def _description(text: str, where: str) -> dict[str, Any]:
 
 
 def _read_parquet(
-    path: Path, tasks: Sequence[Task] | None, _: dict[str, Any]
+    path: Path, tasks: Sequence[Task] | None, description: dict[str, Any]
 ) -> tuple[pl.DataFrame, Sequence[Task]]:
     with polars_errors(path, "a Parquet file"):
         scan = scan_parquet(path)
-        schema = scan.collect_schema()
-        if tasks is None:
-            frame = scan.collect()
-            return frame, infer_tasks(frame, str(path))
-        # Enumerations take a byte or two a row where text takes sixteen: cast while reading.
-        wanted = {"split": pl.Enum(SPLITS)} | {
-            t.name: class_type(t) for t in tasks if isinstance(t, MulticlassTask)
-        }
-        casts = [pl.col(name).cast(dtype) for name, dtype in wanted.items() if schema.get(name) == pl.String]
-        try:
-            return scan.with_columns(casts).collect(engine="streaming"), tasks
-        except pl.exceptions.InvalidOperationError:
-            return scan.collect(), tasks  # an unknown name: the manifest says which, and where
+        frame = scan.collect() if tasks is None else _collected(scan, tasks)
+    if tasks is None:
+        tasks = infer_tasks(frame, str(path))
+    return (frame if "tasks" in description else _words_as_gaps(frame, tasks, str(path))), tasks
+
+
+def _collected(scan: pl.LazyFrame, tasks: Sequence[Task]) -> pl.DataFrame:
+    schema = scan.collect_schema()
+    # Enumerations take a byte or two a row where text takes sixteen: cast while reading.
+    wanted = {"split": pl.Enum(SPLITS)} | {
+        t.name: class_type(t) for t in tasks if isinstance(t, MulticlassTask)
+    }
+    casts = [pl.col(name).cast(dtype) for name, dtype in wanted.items() if schema.get(name) == pl.String]
+    try:
+        return scan.with_columns(casts).collect(engine="streaming")
+    except pl.exceptions.InvalidOperationError:
+        return scan.collect()  # an unknown name or a word for a gap: the manifest says which, and where
 
 
 def _read_csv(
@@ -270,12 +279,33 @@ def _read_csv(
         frame = unguarded_frame(frame)
     if tasks is None:
         tasks = infer_tasks(frame, str(path))
-    types = _column_types(description, path)
-    try:
-        frame = frame.with_columns(_typed(frame, tasks, types))
-    except RowError as error:
-        raise with_lines(error, path) from error
-    return frame, tasks
+    if "tasks" not in description:
+        frame = _words_as_gaps(frame, tasks, str(path))
+    return frame.with_columns(_typed(frame, tasks, _column_types(description, path))), tasks
+
+
+def _words_as_gaps(frame: pl.DataFrame, tasks: Sequence[Task], owner: str) -> pl.DataFrame:
+    """A table that nobody described, the usual words for a gap null where names are; tells them, too."""
+    read = [
+        ReadColumns("class", [frame[task.name]], frozenset(task.classes))
+        for task in tasks
+        if isinstance(task, MulticlassTask) and task.name in frame.columns
+    ]
+    read += [ReadColumns(name, [frame[name]]) for name in ("group", "split") if name in frame.columns]
+    names = {column.name: _without_words(column, each.names) for each in read for column in each.columns}
+    labels = [c for t in tasks if isinstance(t, MultilabelTask) for c in task_columns(t)]
+    read.append(ReadColumns("labels", [frame[name] for name in labels if name in frame.columns]))
+    tell_gap_words(owner, read, ())
+    return frame.with_columns(names.values())
+
+
+def _without_words(column: pl.Series, names: frozenset[str] = frozenset()) -> pl.Series:
+    """A column in which the usual words for a gap are null, but for those that are names; else as it is."""
+    if column.dtype not in TEXT:
+        return column
+    texts = column.cast(pl.String)
+    words = texts.str.strip_chars().is_in(list(frozenset(GAPS) - names)).fill_null(False)
+    return texts.set(words, None) if words.any() else column
 
 
 def _column_types(description: dict[str, Any], path: Path) -> dict[str, str]:
@@ -344,10 +374,11 @@ def infer_tasks(frame: pl.DataFrame, where: str) -> tuple[Task, ...]:
     """The tasks that a table without a word on them seems to hold.
 
     Columns `TASK.LABEL` that hold only 0, 1 and gaps are labels; text columns with two values or more, of
-    which at least one recurs, are classes.
+    which at least one recurs, are classes. The usual words for a gap are no values.
 
     Raises:
         NoAnnotationError: There is none.
+        RowError: -1 among classes, which is a gap as often as one.
     """
     labels: dict[str, list[str]] = {}
     tasks: list[Task] = []
@@ -379,7 +410,7 @@ def _label_like(column: pl.Series) -> bool:
 
 
 def _class_like(column: pl.Series) -> bool:
-    seen = column.drop_nulls().cast(pl.String)
+    seen = _names(column).drop_nulls()
     if not seen.cast(pl.Float64, strict=False).is_null().any():
         return False  # numbers are measurements unless somebody says otherwise
     return 2 <= seen.n_unique() <= MOST_CLASSES and seen.n_unique() < len(seen)
@@ -388,4 +419,11 @@ def _class_like(column: pl.Series) -> bool:
 def _class_order(column: pl.Series) -> list[str]:
     if isinstance(column.dtype, pl.Enum):
         return column.dtype.categories.to_list()
-    return sorted(column.drop_nulls().cast(pl.String).unique().to_list())
+    return found_classes(_names(column), column.name)
+
+
+def _names(column: pl.Series) -> pl.Series:
+    """Text without the usual words for a gap; an enumeration declares what its names are."""
+    if isinstance(column.dtype, pl.Enum):
+        return column.cast(pl.String)
+    return _without_words(column.cast(pl.String))

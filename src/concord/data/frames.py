@@ -43,7 +43,7 @@ IDENTIFIER = r"^[+-]?(0\d|\d{19,}$)"
 WHOLE_NUMBER = r"^([+-]?\d+)\.0+$"
 ROW_NUMBER = r"\+?\d+(\.0+)?"
 NUMBER = r"[+-]?\d+(\.\d*)?"
-MINUS_ONE = "-1"
+MINUS_ONE = r"-1(\.0*)?"
 CHUNK = 1 << 24
 
 
@@ -76,7 +76,8 @@ def from_frame(
         frame: One row a sample.
         name: What to call this data.
         classes: For each multiclass task its classes, or None for those found in the data (in the order of
-            numbers or of the alphabet). The column has the name of the task, or that given in `columns`.
+            numbers or of the alphabet; -1 is refused until `gaps` or `not_gaps` says what it is). The column
+            has the name of the task, or that given in `columns`.
         labels: For each multilabel task its columns, as names or patterns with `*` and `?` (a column of just
             that name comes first); a label has the name of its column, without a leading `TASK.`.
         columns: For a multiclass task the column it is in, where that has another name.
@@ -126,7 +127,7 @@ def from_frame(
         own = frozenset(() if names is None else names)
         values = _texts(column, spellings, own)
         read.append(ReadColumns("class", [column], own))
-        found = _found_classes(values, column.name, not_gaps) if names is None else names
+        found = found_classes(values, column.name, not_gaps) if names is None else names
         tasks.append(MulticlassTask(task_name, found))
         made.append(values.alias(task_name))
         used.add(column.name)
@@ -360,18 +361,27 @@ def _checked(texts: pl.Series, parsed: pl.Series, expected: str) -> pl.Series:
     return parsed
 
 
-def _found_classes(values: pl.Series, column: str, declared: frozenset[str]) -> list[str]:
-    """The classes that a column holds; of numbers, -1 is none unless it is declared to be one."""
+def found_classes(values: pl.Series, column: str, declared: frozenset[str] = frozenset()) -> list[str]:
+    """The classes that a column holds, in the order of numbers or of the alphabet.
+
+    Args:
+        values: Names, a gap as null.
+        column: What to call the column.
+        declared: Names that -1 may be among.
+
+    Raises:
+        RowError: -1, which is a gap as often as a class, where it is not declared.
+    """
     names = values.drop_nulls().unique().to_list()
-    if not all(re.fullmatch(NUMBER, name) for name in names):
-        return sorted(names)
-    if MINUS_ONE in names and MINUS_ONE not in declared:
-        raise RowError(
-            f"column {column!r}: -1 among classes that are numbers is declared with --gap -1 (gaps), or with "
-            "--no-gap -1 (not_gaps) where it is a class, found it undeclared",
-            int((values == MINUS_ONE).fill_null(False).arg_max() or 0),
-        )
-    return sorted(names, key=float)
+    for name in names:
+        word = name.strip()
+        if re.fullmatch(MINUS_ONE, word) and word not in declared:
+            raise RowError(
+                f"column {column!r}: {word} among classes is declared with --gap {word} of concord data "
+                f"table (gaps), or with --no-gap {word} (not_gaps) where it is a class, found it undeclared",
+                int((values == name).fill_null(False).arg_max() or 0),
+            )
+    return sorted(names, key=float if all(re.fullmatch(NUMBER, name) for name in names) else None)
 
 
 # -- CSV files ---------------------------------------------------------------------------------------

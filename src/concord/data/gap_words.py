@@ -60,8 +60,8 @@ def tell_gap_words(owner: str, read: Iterable[ReadColumns], declared: Iterable[s
     found = [sentence for columns in read for sentence in columns.sentences(words)]
     if found:
         warnings.warn(
-            f"{owner}: read as gaps: {'; '.join(found)}. --no-gap WORD (not_gaps) keeps a word as a name, "
-            "--gap WORD (gaps) says that it is a gap",
+            f"{owner}: read as gaps: {'; '.join(found)}. --no-gap WORD of concord data table (not_gaps) "
+            "keeps a word as a name, --gap WORD (gaps) says that it is a gap",
             ConcordWarning,
             stacklevel=4,
         )
