@@ -104,6 +104,14 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
         huggingface.read(tmp_path, cache=tmp_path / "cache")
 
 
+def test_minus_one_among_whole_numbers_is_no_class_in_silence(tmp_path: Path) -> None:
+    parquet(tmp_path)
+    marked = table("test").remove_columns("person").add_column("person", [-1])
+    marked.to_parquet(str(tmp_path / "data/test-00000-of-00001.parquet"))
+    with pytest.raises(DataFormatError, match="column 'person' holds -1 among classes"):
+        huggingface.read(tmp_path, cache=tmp_path / "cache", classes=["person"])
+
+
 def test_damaged_files_and_rows_without_pictures(tmp_path: Path) -> None:
     features = datasets.Features({"image": datasets.Image(), "mood": datasets.ClassLabel(names=NAMES)})
     content = {"image": [{"bytes": None, "path": "/etc/hostname"}], "mood": [0]}

@@ -58,7 +58,7 @@ def read(
     Raises:
         MissingExtraError: The library `datasets` is not installed.
         MissingDataError: No such folder or files, or no folder to write the pictures to.
-        DataFormatError: Files that the library cannot read, or a row without a picture.
+        DataFormatError: Files that the library cannot read, a row without a picture, or -1 among classes.
         UnknownNameError: No such column.
         NoAnnotationError: No column of classes.
     """
@@ -157,8 +157,18 @@ def _tasks(features: Mapping[str, Any], tables: Mapping[str, Any], classes: Sequ
             tasks.append(MultilabelTask(name, inner.names))
         elif name in classes:
             seen = {value for table in tables.values() for value in table[name] if value is not None}
-            tasks.append(MulticlassTask(name, [str(value) for value in sorted(seen)]))
+            tasks.append(MulticlassTask(name, _class_names(name, sorted(seen))))
     return tasks
+
+
+def _class_names(column: str, values: Sequence[Any]) -> list[str]:
+    names = [str(value) for value in values]
+    if "-1" in names:
+        raise DataFormatError(
+            f"{TITLE}: column {column!r} holds -1 among classes, which is a gap as often as a class: write "
+            "null for a gap, or make it a column of ClassLabel that has such a class"
+        )
+    return names
 
 
 def _frame(
