@@ -130,12 +130,13 @@ def tree(tmp_path: Path) -> Path:
     (tmp_path / "3.png").write_bytes(b"one")
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         archive.writestr("deep/4.png", b"one")
+        archive.writestr("./5.png", b"five")
     return tmp_path
 
 
 def test_missing_files(tree: Path) -> None:
     (tree / "a" / "folder").mkdir()
-    there = ["a/1.png", "3.png", "more.zip/deep/4.png"]
+    there = ["a/1.png", "3.png", "more.zip/deep/4.png", "more.zip/5.png"]
     gone = ["a/9.png", "a/folder", "b/1.png", "A/1.png", "more.zip/4.png", "no.zip/4.png"]
     assert missing_files(tree, pl.Series([*there, *gone, None])) == gone
     with pytest.raises(MissingDataError, match="found nothing"):
@@ -156,6 +157,9 @@ def test_files_and_contents_are_looked_at_when_asked(tree: Path) -> None:
     gone = inspect(rooted, files=True, content=True)
     assert gone.missing is not None
     assert len(gone.missing) == 4
+    dotted = pl.Series(["./a/1.png", "more.zip/./5.png", "3.png"])
+    kept = inspect(Manifest(pl.DataFrame({"path": dotted}), ()), root=tree, content=True)
+    assert (kept.missing, kept.same_content["paths"].to_list()) == ([], [["a/1.png", "3.png"]])  # type: ignore
     assert any("4 files are missing: gone/a/1.png" in problem for problem in gone.problems())
     assert gone.same_content is not None
     assert not gone.same_content.height

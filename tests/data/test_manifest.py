@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
@@ -108,6 +109,16 @@ def test_groups_that_are_numbers_become_text() -> None:
 def test_further_columns_stay() -> None:
     landmarks = pl.Series([[1.0, 2.0], None, []], dtype=pl.List(pl.Float32))
     assert manifest(landmarks=landmarks).frame["landmarks"].to_list() == [[1.0, 2.0], None, []]
+
+
+@given(st.lists(strategies.paths, min_size=1), st.data())
+def test_a_file_has_one_spelling(paths: list[str], data: st.DataObject) -> None:
+    idle = st.lists(st.sampled_from(["/", "./"]), max_size=3).map("".join)
+    written = []
+    for path in paths:
+        parts = [part + "/" + data.draw(idle) for part in path.split("/")]
+        written.append(data.draw(idle).lstrip("/") + "".join(parts).rstrip("/"))
+    assert Manifest(pl.DataFrame({"path": written}), ()).frame["path"].to_list() == paths
 
 
 def test_samples_may_have_no_task() -> None:

@@ -50,7 +50,7 @@ def _listed(place: Path) -> Iterable[str]:
     """Names of files in a folder, or of members in an archive; none where there is neither."""
     if place.is_file() and zipfile.is_zipfile(place):
         with zipfile.ZipFile(place) as archive:
-            return archive.namelist()
+            return [name.removeprefix("./") for name in archive.namelist()]
     if not place.is_dir():
         return []
     with os.scandir(place) as entries:

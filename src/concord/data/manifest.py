@@ -1,11 +1,12 @@
 r"""The one intermediate form of annotated data: a table, one row per sample, a gap is null.
 
-Columns: `path` (relative to the root, POSIX slashes), `row` (row of a feature file) or `text`, at least one
-of them; `split` (train, val, test or null); `group` (subject, video; or null); `source` where rows of several
-data sets are in one table; for a multiclass task one column `TASK` of class names; for a multilabel task one
-column `TASK.LABEL` a label with 0, 1 or null. Where several people annotated a sample, one column
-`TASK.p.CLASS` per class holds their votes as shares that sum to 1 (dots of a class are escaped, `\.`); they
-are soft targets, and `TASK` holds the class of most votes. Further columns are kept as they are.
+Columns: `path` (relative to the root, POSIX slashes, without steps such as `./`), `row` (row of a feature
+file) or `text`, at least one of them; `split` (train, val, test or null); `group` (subject, video; or null);
+`source` where rows of several data sets are in one table; for a multiclass task one column `TASK` of class
+names; for a multilabel task one column `TASK.LABEL` a label with 0, 1 or null. Where several people annotated
+a sample, one column `TASK.p.CLASS` per class holds their votes as shares that sum to 1 (dots of a class are
+escaped, `\.`); they are soft targets, and `TASK` holds the class of most votes. Further columns are kept as
+they are.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ RESERVED = (*LOCATORS, "split", "group", "source")
 UNSAFE_PATH = r"^/|^[A-Za-z]:|(^|/)\.\.(/|$)|\\|\x00|^$"
 
 
+# A step of a path that stays where it is: `.`, or nothing between two slashes.
+IDLE_STEP = r"(^|/)\./|//|/\.?$"
+
+
 class RowError(AnnotationError):
     """A value that a manifest does not allow, in row `row` (counted from 0)."""
 
@@ -58,7 +63,8 @@ class Manifest:
     """Samples and what is annotated on them.
 
     On construction everything is checked, class columns and `split` become enumerations, label columns
-    int8; `split` and `group` are added, all null, where they are missing.
+    int8; `split` and `group` are added, all null, where they are missing. A file has one spelling: the paths
+    `./a.png` and `b//c.png` become `a.png` and `b/c.png`.
 
     Args:
         frame: One row a sample; see the module for its columns.
@@ -249,7 +255,7 @@ def _checked(frame: pl.DataFrame, tasks: Sequence[Task]) -> pl.DataFrame:
     columns = [_split(frame), _group(frame), *_locators(frame)]
     for task in tasks:
         if isinstance(task, MulticlassTask):
-            columns.append(_classes(frame[task.name], task.name, class_type(task), "class"))
+            columns.append(class_names(frame[task.name], task.name, class_type(task), "class"))
             if has_soft_targets(frame, task):
                 columns.extend(_shares(frame, task))
         else:
@@ -260,7 +266,7 @@ def _checked(frame: pl.DataFrame, tasks: Sequence[Task]) -> pl.DataFrame:
 def _split(frame: pl.DataFrame) -> pl.Series:
     if "split" not in frame.columns:
         return pl.Series("split", [None], dtype=pl.Enum(SPLITS)).new_from_index(0, frame.height)
-    return _classes(frame["split"], "split", pl.Enum(SPLITS), "split")
+    return class_names(frame["split"], "split", pl.Enum(SPLITS), "split")
 
 
 def _group(frame: pl.DataFrame) -> pl.Series:
@@ -303,14 +309,28 @@ def _locator(column: pl.Series) -> pl.Series:
                 f"a path is relative to the root, inside it, with forward slashes; found {texts[row]!r} "
                 f"in row {row}"
             )
+        texts = _one_spelling(texts)
     return texts
+
+
+def _one_spelling(paths: pl.Series) -> pl.Series:
+    """Paths without steps that lead nowhere: `./a.png` and `b//a.png` are the files `a.png` and `b/a.png`."""
+    if not paths.str.contains(IDLE_STEP).any():
+        return paths
+    inner = paths.str.replace_all(r"/(\.?/)+", "/")
+    return inner.str.replace(r"^\./(.)", "${1}").str.replace(r"(.)/\.?$", "${1}")
 
 
 def _textual(column: pl.Series) -> bool:
     return column.dtype in (pl.String, pl.Categorical, pl.Enum, pl.Null)
 
 
-def _classes(column: pl.Series, name: str, dtype: pl.Enum, kind: str) -> pl.Series:
+def class_names(column: pl.Series, name: str, dtype: pl.Enum, kind: str) -> pl.Series:
+    """A column of names as an enumeration; `name` and `kind` are what messages call it and its names.
+
+    Raises:
+        AnnotationError: A column that holds no text, or a name that the enumeration does not have.
+    """
     if column.dtype == dtype:
         return column
     if not _textual(column):

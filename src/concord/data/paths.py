@@ -121,10 +121,10 @@ class DataRoot:
         if archive not in self._archives:
             self._archives[archive] = zipfile.ZipFile(self._file(archive)[0])
         file = self._archives[archive]
-        try:
-            info = file.getinfo(member)
-        except KeyError:
-            raise MissingDataError(f"no member {member!r} in {archive!r} in {self.root}") from None
+        # Some tools store members as `./NAME`; a manifest knows one spelling of a path.
+        info = file.NameToInfo.get(member) or file.NameToInfo.get(f"./{member}")
+        if info is None:
+            raise MissingDataError(f"no member {member!r} in {archive!r} in {self.root}")
         self._check_size(f"{archive}/{member}", info.file_size)
         return BytesIO(file.read(info))
 
