@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
@@ -65,6 +67,18 @@ def test_stacking_stacks_keeps_the_sources() -> None:
 
 def test_nameless_manifests_get_a_number() -> None:
     assert stack([photos(path=["1"], pet=["cat"])] * 2).frame["source"].to_list() == ["source1", "source2"]
+
+
+def test_sources_of_one_name_stay_apart() -> None:
+    same = [Manifest(pl.DataFrame({"row": [0, 1]}), (), name="labels") for _ in range(3)]
+    taken = photos(name="old", row=[0], pet=["cat"], source=["labels-2"])
+    both = stack([*same, taken])
+    assert both.frame["source"].to_list() == [
+        *["labels"] * 2, *["labels-3"] * 2, *["labels-4"] * 2, "labels-2"
+    ]  # fmt: skip
+    assert both.name == "labels+labels-3+labels-4+old"
+    parts = stack([taken, taken])  # what has sources keeps them, one in two parts too
+    assert parts.frame["source"].to_list() == ["labels-2", "labels-2"]
 
 
 def test_roots_are_brought_together() -> None:
@@ -165,3 +179,85 @@ def test_keys_are_unique_and_there() -> None:
         merge([once, once], on=["path", "frame"])
     with pytest.raises(NoAnnotationError, match="'group' is empty"):
         merge([once, once], on="group")
+
+
+ANNOTATED = st.lists(st.sampled_from(["cat", "dog", None]), min_size=2, max_size=2)
+
+
+@given(st.lists(ANNOTATED, min_size=2, max_size=4))
+def test_a_gap_wherever_any_two_differ_in_any_order(said: list[list[str | None]]) -> None:
+    merged = []
+    for order in permutations(said):
+        parts = [photos(path=["1", "2"], pet=pl.Series(pets, dtype=pl.String)) for pets in order]
+        merged.append(merge(parts, conflict="gap").frame["pet"].to_list())
+    expected = [{pets[i] for pets in said} - {None} for i in range(2)]
+    assert merged == [[min(names) if len(names) == 1 else None for names in expected]] * len(merged)
+
+
+def voted(pet: str | None, *shares: float) -> Manifest:
+    votes = dict(zip(("pet.p.cat", "pet.p.dog", "pet.p.emu"), shares, strict=False))
+    return photos(task=MulticlassTask("pet", ["cat", "dog", "emu"]), path=["1"], pet=[pet], **votes)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        [voted("dog", 0.25, 0.75, 0.0)],
+        [voted("dog")],
+        [voted(None, 0.5, 0.5, 0.0), voted("cat", 0.5, 0.25, 0.25)],
+        [voted("cat"), voted("dog", 0.0, 1.0, 0.0), voted("cat", 0.75, 0.25, 0.0)],
+    ],
+)
+def test_a_class_and_its_votes_are_one_annotation(others: list[Manifest]) -> None:
+    first = voted("cat", 0.75, 0.25, 0.0)
+    columns = ["pet", "pet.p.cat", "pet.p.dog", "pet.p.emu"]
+    merged = [merge([first, *others], conflict=c).frame.select(columns).row(0) for c in ("first", "gap")]
+    assert merged == [("cat", 0.75, 0.25, 0.0), (None,) * 4]
+    assert merge([*others, first], conflict="gap").frame.select(columns).row(0) == (None,) * 4
+    with pytest.raises(AnnotationError, match="annotated differently"):
+        merge([first, *others])
+
+
+def test_the_first_without_votes_takes_none_of_those_who_differ() -> None:
+    for first, kept in ((voted("cat"), "cat"), (voted(None, 0.5, 0.5, 0.0), None)):
+        frame = merge([first, voted("dog", 0.25, 0.75, 0.0)], conflict="first").frame
+        assert frame.select("pet", "pet.p.dog").row(0) == (kept, 0.5 if kept is None else None)
+    assert merge([voted("cat"), voted("cat", 0.75, 0.25, 0.0)]).frame["pet.p.cat"].to_list() == [0.75]
+
+
+def test_a_group_never_becomes_a_gap() -> None:
+    a = photos(path=["1", "2"], pet=["cat", "dog"], group=["ann", "bob"])
+    b = photos(path=["1", "2"], pet=["cat", "dog"], group=["ann", "s2"])
+    with pytest.raises(
+        AnnotationError, match=r"such as '2': group is 'bob' and 's2'; a gap would let a split"
+    ):
+        merge([a, b], conflict="gap")
+    assert merge([a, b], conflict="first").frame["group"].to_list() == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("conflict", ["error", "first", "gap"])
+@pytest.mark.parametrize("on", ["path", "age"])
+def test_types_that_do_not_compare_are_named(conflict: Any, on: str) -> None:
+    parts = [photos(name="abc"[i], path=["1"], pet=["cat"], age=[age]) for i, age in enumerate((1, 1.0, "1"))]
+    if on == "age":
+        del parts[1]
+    with pytest.raises(
+        AnnotationError, match=r"column 'age' holds (Int|Float)64 in one manifest and String in c"
+    ):
+        merge(parts, on=on, conflict=conflict)
+
+
+@pytest.mark.parametrize("join", [stack, merge])
+def test_a_column_called_as_a_task_of_another(join: Any) -> None:
+    other = Manifest(pl.DataFrame({"path": ["1"], "pet": ["newt"]}), ())
+    with pytest.raises(AnnotationError, match="column 'pet': unknown class 'newt'"):
+        join([photos(path=["1"], pet=["cat"]), other])
+
+
+def test_two_spellings_of_a_path_meet() -> None:
+    other = MultilabelTask("units", ["AU1"])
+    a = photos(path=["a.png", "b/c.png"], pet=["cat", "dog"])
+    b = photos(task=other, path=["./a.png", "b//./c.png"], **{"units.AU1": [1, 0]})
+    assert merge([a, b]).frame["units.AU1"].to_list() == [1, 0]
+    with pytest.raises(DuplicateNameError, match=r"'a\.png' occurs more than once"):
+        merge([photos(path=["a.png", "./a.png"], pet=["cat", "dog"])])
