@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from concord import MulticlassTask, MultilabelTask
 from concord.data import group_codes, stack
 from concord.data.manifest import Manifest
 from concord.data.splitting import resplit, sample_keys, split_shares
-from concord.errors import ConfigError, UnknownNameError
+from concord.errors import ConcordWarning, ConfigError, UnknownNameError
 
 SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
 KIND = MulticlassTask("kind", ["a", "b", "rare"])
@@ -46,7 +48,9 @@ def single(rows: int) -> Manifest:
 def test_groups_are_never_cut(drawn: Manifest, seed: int, stratified: bool) -> None:
     shares = {"train": 0.5, "test": 0.5}
     try:
-        done = resplit(drawn, shares, stratify=["kind", "traits"] if stratified else (), seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConcordWarning)  # few groups cannot always have every label twice
+            done = resplit(drawn, shares, stratify=["kind", "traits"] if stratified else (), seed=seed)
     except ConfigError as error:
         assert "cannot be split into 2 parts" in str(error)  # noqa: PT017
         assert len(np.unique(sample_keys(drawn))) < 2
@@ -128,6 +132,46 @@ def test_a_path_in_several_rows_stays_together() -> None:
     assert (done.group_by("path").agg(pl.col("split").n_unique())["split"] == 1).all()
 
 
+def of_several(rows: int, most: int) -> st.SearchStrategy[list[int | None]]:
+    return st.lists(st.one_of(st.none(), st.integers(0, most)), min_size=rows, max_size=rows)
+
+
+@given(st.data(), st.booleans())
+def test_rows_of_one_group_path_or_feature_row_are_one_unit(data: st.DataObject, by_group: bool) -> None:
+    rows = data.draw(st.integers(1, 12))
+    group, path, row = (data.draw(of_several(rows, most)) for most in (6, 6, 3))
+    source = data.draw(st.lists(st.sampled_from("ab"), min_size=rows, max_size=rows))
+    columns = {
+        "group": pl.Series([None if v is None else f"g{v}" for v in group], dtype=pl.String),
+        "path": pl.Series([None if v is None else f"{v}.png" for v in path], dtype=pl.String),
+        "row": pl.Series(row, dtype=pl.Int64),
+        "source": source,
+        "text": ["same"] * rows,
+    }
+    joined = np.eye(rows, dtype=bool)
+    for i, j in product(range(rows), repeat=2):
+        joined[i, j] |= by_group and group[i] is not None and group[i] == group[j]
+        joined[i, j] |= path[i] is not None and path[i] == path[j]
+        numbered = path[i] is path[j] is None and row[i] is not None
+        joined[i, j] |= numbered and (row[i], source[i]) == (row[j], source[j])
+    for _ in range(rows):
+        joined |= (joined.astype(int) @ joined) > 0
+    keys = sample_keys(Manifest(pl.DataFrame(columns), ()), by_group)
+    assert ((keys[:, None] == keys) == joined).all()
+    firsts = np.unique(keys, return_index=True)[1]
+    assert (np.diff(firsts) > 0).all()  # numbered in the order of first appearance: splits depend on it
+    assert keys.max() == len(firsts) - 1
+
+
+def test_a_picture_with_a_group_in_one_source_only_is_not_cut() -> None:
+    paths = [f"{i}.png" for i in range(40)]
+    people = Manifest(pl.DataFrame({"path": paths, "group": [f"p{i // 2}" for i in range(40)]}), (), name="a")
+    both = stack([people, Manifest(pl.DataFrame({"path": paths}), (), name="b")])
+    done = resplit(both, {"train": 1, "test": 1}).frame
+    person = pl.col("path").replace_strict(dict(zip(paths, people.frame["group"], strict=True)))
+    assert (done.group_by(person).agg(pl.col("split").n_unique())["split"] == 1).all()
+
+
 def test_rows_alone_where_groups_do_not_count() -> None:
     whole = subjects(2)
     done = resplit(whole, {"train": 1, "test": 1}, by_group=False).frame
@@ -186,3 +230,44 @@ def test_a_rare_class_is_in_every_split_it_has_rows_for(grouped: bool) -> None:
         rare = done.frame.filter(pl.col("kind").cast(pl.String) == "rare")
         assert set(rare["split"]) == {"train", "val", "test"}
         assert abs(done.frame["split"].value_counts()["count"].max() - 160) <= 3
+
+
+def small_world(seed: int) -> tuple[Manifest, dict[str, set[str]]]:
+    """Six groups of two rows with three classes; and which groups hold each class that three groups hold."""
+    kinds = np.random.default_rng(seed).choice(["a", "b", "rare"], 12)
+    frame = pl.DataFrame({"row": range(12), "group": [f"g{i // 2}" for i in range(12)], "kind": kinds})
+    holders = {kind: set(frame.filter(pl.col("kind") == kind)["group"]) for kind in KIND.classes}
+    return Manifest(frame, (KIND,)), {kind: groups for kind, groups in holders.items() if len(groups) >= 3}
+
+
+def test_every_class_is_in_every_split_wherever_that_can_be() -> None:
+    names = [f"g{i}" for i in range(6)]
+    lacked = 0
+    for seed in range(60):
+        world, holders = small_world(seed)
+        arranged = (dict(zip(names, splits, strict=True)) for splits in product(range(3), repeat=6))
+        possible = any(all(len({a[g] for g in held}) == 3 for held in holders.values()) for a in arranged)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            done = resplit(world, {"train": 0.6, "val": 0.2, "test": 0.2}, stratify="kind").frame
+        reached = all(
+            done.filter(pl.col("kind").cast(pl.String) == kind)["split"].n_unique() == 3 for kind in holders
+        )
+        assert reached == possible
+        assert [each.category for each in told] == [ConcordWarning] * (not possible)
+        lacked += not possible
+    assert lacked < 60
+
+
+def test_a_class_that_cannot_be_in_every_split_is_named() -> None:
+    pairs = [("a", "b"), ("a", "rare"), ("b", "rare")]  # a class has two groups: two splits, never all three
+    frame = pl.DataFrame(
+        {
+            "row": range(6),
+            "group": [f"g{i // 2}" for i in range(6)],
+            "kind": [kind for pair in pairs for kind in pair],
+        }
+    )
+    with pytest.warns(ConcordWarning, match=r"lacking: kind = \w+ in (train|test); try another seed"):
+        done = resplit(Manifest(frame, (KIND,)), {"train": 1, "test": 1}, stratify="kind")
+    assert done.frame["split"].n_unique() == 2

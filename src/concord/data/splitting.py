@@ -6,20 +6,29 @@ the largest and rarest first, each to the split that needs it most.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+from scipy.sparse import coo_array, csr_array
+from scipy.sparse.csgraph import connected_components
 
 from concord.data.manifest import SPLITS, Manifest, task_columns
-from concord.errors import ConfigError, UnknownNameError
+from concord.errors import ConcordWarning, ConfigError, UnknownNameError
 from concord.tasks import MulticlassTask
 
 Array = npt.NDArray[Any]
 GAP = -1
+
+MOVES = 20
+"""How many moves of units are tried for each class or label that a split lacks, at most."""
+
+SHOWN = 5
 
 
 def resplit(
@@ -33,17 +42,20 @@ def resplit(
 ) -> Manifest:
     """Draw new splits, the same for the same seed.
 
-    A group is never cut, and neither is a path that occurs in several rows. A name is one group in all
-    sources, as in `group_codes`: two sources often annotate the same videos.
+    A group is never cut, and neither is a path that occurs in several rows, or a row of a feature file that
+    occurs twice in one source. Groups that share a path stay together, and so does a row without a group with
+    the group of its path. A name is one group in all sources, as in `group_codes`: two sources often annotate
+    the same videos.
 
     Args:
         manifest: What to split.
         shares: Positive weight of each split, such as {"train": 0.8, "val": 0.1, "test": 0.1}; they need
             not sum to 1.
         by_group: Keep the rows of a group together (subject-exclusive splits). Rows without a group stand
-            alone.
+            alone, unless their sample occurs in other rows.
         stratify: Tasks of which every class and label shall have its share in every split, and a row there if
-            as many rows (groups) as splits have it, however small its share.
+            as many rows (groups) as splits have it, however small its share. Where no such split is found, a
+            `ConcordWarning` names what is lacking.
         keep: Splits that stay as they are; only the rows of the others are drawn again.
         seed: Of the draw.
 
@@ -65,7 +77,10 @@ def resplit(
     if kept:
         _check_uncut(units, free)
     columns = [column for task in tasks for column in task_columns(task)]
-    chosen = _assign(units[free], *_signatures(manifest.frame, columns, free), weights, seed)
+    signature, features, values = _signatures(manifest.frame, columns, free)
+    chosen, lacking = _assign(units[free], signature, features, values != "", weights, seed)
+    if lacking.any():
+        _tell_lacking(names, values, lacking)
     codes = manifest.frame["split"].to_physical().cast(pl.Int64).fill_null(-1).to_numpy().copy()
     codes[free] = np.asarray([SPLITS.index(name) for name in names])[chosen]
     split = pl.Series("split", codes).replace_strict(
@@ -104,16 +119,53 @@ def split_shares(manifest: Manifest, tasks: Iterable[str] = ()) -> pl.DataFrame:
 
 
 def sample_keys(manifest: Manifest, by_group: bool = True) -> npt.NDArray[np.int64]:
-    """What must not be cut by a split: one number a row, equal for rows of one group or path. Shape (n,)."""
+    """What must not be cut by a split: one number a row. Shape (n,).
+
+    Rows are of one number where they are of one group, path or, without a path, row of a source's feature
+    file; and where other rows join them: two groups that share a path are one.
+    """
     frame = manifest.frame
-    grouped = pl.col("group").is_not_null() if by_group else pl.lit(False)
-    placed = pl.col("path").is_not_null() & ~grouped if "path" in frame.columns else pl.lit(False)
-    keys = [pl.when(~grouped & ~placed).then(pl.int_range(pl.len())).alias("row")]
-    if by_group:
-        keys.append(pl.col("group"))
+    keys = [["group"]] if by_group else []
     if "path" in frame.columns:
-        keys.append(pl.when(placed).then(pl.col("path")).alias("path"))
-    return _numbered(frame.select(keys))
+        keys.append(["path"])
+    if "row" in frame.columns:
+        placed = pl.col("path").is_not_null() if "path" in frame.columns else pl.lit(False)
+        frame = frame.with_columns(row=pl.when(~placed).then(pl.col("row")))
+        keys.append(["row", *(["source"] if "source" in frame.columns else [])])
+    used = [columns for columns in keys if frame[columns[0]].null_count() < frame.height]
+    return _joined([_codes(frame, columns) for columns in used], frame.height)
+
+
+def _codes(frame: pl.DataFrame, columns: Sequence[str]) -> npt.NDArray[np.int64]:
+    """A number for what several rows have in some columns; `GAP` elsewhere, and without the first."""
+    several = pl.struct(columns).is_duplicated() if len(columns) > 1 else pl.col(columns[0]).is_duplicated()
+    there = frame.select(several & pl.col(columns[0]).is_not_null()).to_series()
+    codes = np.full(frame.height, GAP, dtype=np.int64)
+    if there.any():
+        codes[there.to_numpy()] = _numbered(frame.select(columns).filter(there))
+    return codes
+
+
+def _joined(codes: Sequence[npt.NDArray[np.int64]], rows: int) -> npt.NDArray[np.int64]:
+    """The connected component of every row, where equal codes connect; in the order of first appearance.
+
+    Args:
+        codes: Shape (n,) each, `GAP` for no code.
+        rows: n.
+
+    Returns:
+        Shape (n,).
+    """
+    starts, ends, size = [], [], rows
+    for of_row in codes:
+        there = np.flatnonzero(of_row != GAP)
+        starts.append(there)
+        ends.append(size + of_row[there])
+        size += int(of_row.max()) + 1
+    start, end = np.concatenate([[], *starts]).astype(np.int64), np.concatenate([[], *ends]).astype(np.int64)
+    graph = coo_array((np.ones(len(start), dtype=np.int8), (start, end)), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1][:rows]
+    return _numbered(pl.DataFrame({"row": labels}))
 
 
 def _numbered(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
@@ -158,25 +210,43 @@ def _check_uncut(units: Array, free: npt.NDArray[np.bool_]) -> None:
 
 def _signatures(
     frame: pl.DataFrame, columns: Sequence[str], rows: npt.NDArray[np.bool_]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.str_]]:
     """Which combination of annotations a row has, and what counts in each combination.
 
     Returns:
-        Shape (n,), an index of combinations; and (combinations, features): 1 for the row itself, then
-        whether it has each value of each column.
+        Shape (n,), an index of combinations; (combinations, features): 1 for the row itself, then whether it
+        has each value of each column; and (features,): "rows", then "COLUMN = CLASS" or "COLUMN = 1", empty
+        for gaps and labels that are absent, which no split needs.
     """
     part = frame.filter(pl.Series(rows))
     if not columns:
-        return np.zeros(part.height, dtype=np.int64), np.ones((1, 1))
+        return np.zeros(part.height, dtype=np.int64), np.ones((1, 1)), np.asarray(["rows"])
     codes = part.select(pl.col(columns).to_physical().cast(pl.Int32).fill_null(GAP))
     index = _numbered(codes)
     first = np.unique(index, return_index=True)[1]
-    features = codes[first.tolist()].to_dummies().to_numpy().astype(np.float64)
-    return index, np.hstack([np.ones((len(features), 1)), features])
+    dummies = codes[first.tolist()].to_dummies()
+    values = ["rows", *(_value(frame, *name.rsplit("_", 1)) for name in dummies.columns)]
+    features = dummies.to_numpy().astype(np.float64)
+    return index, np.hstack([np.ones((len(features), 1)), features]), np.asarray(values)
 
 
-def _assign(units: Array, signature: Array, features: Array, weights: Array, seed: int) -> Array:
-    """The split of every row: units of several rows one by one, single rows in bulk."""
+def _value(frame: pl.DataFrame, column: str, code: str) -> str:
+    """What `split_shares` calls a value of a column; empty for a gap, and for the 0 of a label."""
+    dtype = frame.schema[column]
+    if isinstance(dtype, pl.Enum):
+        return "" if int(code) == GAP else f"{column} = {dtype.categories[int(code)]}"
+    return f"{column} = 1" if int(code) == 1 else ""
+
+
+def _assign(
+    units: Array, signature: Array, features: Array, needed: Array, weights: Array, seed: int
+) -> tuple[Array, Array]:
+    """The split of every row: units of several rows one by one, single rows in bulk.
+
+    Returns:
+        Shape (n,); and (splits, features), which of the features `needed` (features,) a split lacks although
+        there are units enough.
+    """
     rng = np.random.default_rng(seed)
     _, units, sizes = np.unique(units, return_inverse=True, return_counts=True)
     if len(sizes) < len(weights):
@@ -211,7 +281,8 @@ def _assign(units: Array, signature: Array, features: Array, weights: Array, see
     )
     _fill_empty(of_unit, sizes, len(weights))
     _spread_rare(of_unit, units, signature, features, len(weights))
-    return of_unit[units]
+    lacking = _Spread(of_unit, units, signature, features, len(weights)).complete(needed, rng)
+    return of_unit[units], lacking
 
 
 def _assign_single(
@@ -281,6 +352,91 @@ def _spread_rare(of_unit: Array, units: Array, signature: Array, features: Array
             counts = np.bincount(of_unit[holders], minlength=splits)
             if counts[split] == 0:
                 of_unit[holders[of_unit[holders] == counts.argmax()][0]] = split
+
+
+class _Spread:
+    """How many rows with each feature every split has, while units move.
+
+    Args:
+        of_unit: Shape (units,), the split of each; `complete` changes it.
+        units: Shape (n,), the unit of each row.
+        signature: Shape (n,), the combination of annotations of each row.
+        features: Shape (combinations, features).
+        splits: How many there are.
+    """
+
+    def __init__(self, of_unit: Array, units: Array, signature: Array, features: Array, splits: int) -> None:
+        self.of_unit, self.splits = of_unit, splits
+        self.units, self.signature, self.features = units, signature, features
+        place = of_unit[units] * len(features) + signature
+        self.held = np.bincount(place, minlength=splits * len(features)).reshape(splits, -1) @ features
+        self.moved = np.zeros(len(of_unit), dtype=np.int64)
+        self.found: dict[int, Array] = {}
+
+    @cached_property
+    def combinations(self) -> csr_array:
+        """How many rows of each combination a unit has: shape (units, combinations)."""
+        shape = (len(self.of_unit), len(self.features))
+        return csr_array((np.ones(len(self.units)), (self.units, self.signature)), shape=shape)
+
+    def complete(self, needed: Array, rng: np.random.Generator) -> Array:
+        """Move units until every split has each of the features `needed` that as many units as splits have.
+
+        Where nothing is lacking, nothing moves and nothing is drawn.
+
+        Returns:
+            Shape (splits, features): what the best arrangement that was found lacks.
+        """
+        wanting = np.flatnonzero(needed & (self.held == 0).any(axis=0)).tolist()
+        needed = needed.copy()
+        needed[[f for f in wanting if len(self._holders(f)) < self.splits]] = False
+        best, lacking = self.of_unit.copy(), (self.held == 0) & needed
+        fewest = lacking
+        for _ in range(MOVES * int(lacking.sum())):
+            places = np.argwhere(lacking)
+            split, feature = places[rng.integers(len(places))].tolist()
+            self._bring(split, feature, needed)
+            lacking = (self.held == 0) & needed
+            if lacking.sum() < fewest.sum():
+                best, fewest = self.of_unit.copy(), lacking
+            if not lacking.any():
+                break
+        self.of_unit[:] = best
+        return fewest
+
+    def _holders(self, feature: int) -> Array:
+        if feature not in self.found:
+            self.found[feature] = np.unique(self.units[self.features[self.signature, feature] > 0])
+        return self.found[feature]
+
+    def _bring(self, split: int, feature: int, needed: Array) -> None:
+        """Give a split that unit with a feature which brings it most, and which its own split can spare.
+
+        A unit that was moved before is taken the less gladly, so that no two of them take turns for ever.
+        """
+        units = self._holders(feature)
+        counts = self.combinations[units] @ self.features
+        last = (counts > 0) & (self.held[self.of_unit[units]] == counts)
+        brought = (counts > 0) & (self.held[split] == 0) & needed
+        cost = (last & needed).sum(axis=1) - brought.sum(axis=1) + self.moved[units]
+        # Never the last unit of a split; of equals one with fewer last gaps and zeros, then the smallest.
+        chosen = np.lexsort((counts[:, 0], last.sum(axis=1), cost, last[:, 0]))[0]
+        self.held[self.of_unit[units[chosen]]] -= counts[chosen]
+        self.held[split] += counts[chosen]
+        self.of_unit[units[chosen]] = split
+        self.moved[units[chosen]] += 1
+
+
+def _tell_lacking(splits: Sequence[str], values: Array, lacking: Array) -> None:
+    """Warn of classes and labels that a split lacks: shape (splits, features)."""
+    found = [f"{values[f]} in {splits[s]}" for f, s in np.argwhere(lacking.T)]
+    more = ", ..." if len(found) > SHOWN else ""
+    warnings.warn(
+        f"no draw was found that gives every split a row of each class and label and cuts no group; "
+        f"lacking: {', '.join(found[:SHOWN])}{more}; try another seed, or stratify by fewer tasks",
+        ConcordWarning,
+        stacklevel=3,
+    )
 
 
 def _shares(what: str, frame: pl.DataFrame) -> dict[str, Any]:
