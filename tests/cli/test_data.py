@@ -83,7 +83,7 @@ def test_inspect_says_which_files_are_missing(pets: Path, tmp_path: Path) -> Non
 def test_inspect_several_as_one(pets: Path, tmp_path: Path) -> None:
     run("filter", pets, "--where", "split = 'test'", "--out", tmp_path / "part.parquet")
     result = run("inspect", pets, tmp_path / "part.parquet")
-    assert "pets: 30 rows" in result.stdout
+    assert "pets+pets-2: 30 rows" in result.stdout
     assert "10 samples occur in several rows" in result.stdout
 
 
