@@ -16,11 +16,14 @@ from concord.errors import EmptyDataError, NotFiniteError, ShapeError, StudyErro
 from concord.fitting import Rows
 from concord.relations import Relation
 from concord.study.plan import Plan
+from concord.study.problems.every_class import apart, covering
 from concord.study.spec import AnyNetwork, Regime, TrunkNetwork
 from concord.tasks import MISSING_CLASS, Encoded, MulticlassTask, Task, task_names
 
 Array = npt.NDArray[Any]
 Index = npt.NDArray[np.int64]
+Parts = tuple[Index, dict[str, Index]]
+"""Rows that are annotated for all tasks, and by task those that are its own."""
 
 SPLITS = ("train", "val", "test")
 
@@ -138,10 +141,11 @@ class Problem:
 def draw(problem: Problem, regime: Regime, seed: int) -> tuple[Index, dict[str, Array]]:
     """Rows of a regime, and their targets with everything hidden that the regime does not annotate.
 
-    Rows depend on the seed alone, not on the condition. Among the rows annotated for a class task every
-    class has one, where the training rows have one to give and the task has rows enough. Where rows come in
-    groups, the others are drawn group by group: few rows are those of few videos, not a few of each. Numbers
-    of rows are as asked, so that the last group of a draw is taken in part.
+    Rows depend on the seed alone, not on the condition, nor on whether a label task is given before the
+    class task. Among the rows annotated for a class task every class has one, where the training rows have
+    one to give and the task has rows enough, as far as no other task needs just those rows. Where rows come
+    in groups, the others are drawn group by group: few rows are those of few videos, not a few of each.
+    Numbers of rows are as asked, so that the last group of a draw is taken in part.
 
     Args:
         problem: The data.
@@ -154,31 +158,27 @@ def draw(problem: Problem, regime: Regime, seed: int) -> tuple[Index, dict[str, 
     Raises:
         StudyError: More rows than the training split has.
     """
-    names = [task.name for task in problem.tasks]
     rng = np.random.default_rng([seed, 0x5EED])
-    groups: dict[str, list[Index]] = {name: [] for name in names}
-    pools = {name: _candidates(problem, name, rng) for name in names}
+    pools = {name: _candidates(problem, name, rng) for name in _in_turn(problem)}
     regime = regime.numbered({name: len(pool) for name, pool in pools.items()})
-    shared = _take(problem, regime, names, regime.both, pools=pools, taken=set())
-    taken = set(shared.tolist())
-    for name in (each for each in names if each in regime.numbers):
-        n = regime.numbers[name] - regime.both
-        own = _take(problem, regime, [name], n, pools=pools, taken=taken)
-        taken |= set(own.tolist())
-        groups[name] = [shared, own]
-    for name in names:
-        if name not in regime.numbers:
-            groups[name] = [_rest(problem, regime, name, pools[name], taken)]
-    rows = np.concatenate([shared, *(groups[name][-1] for name in names)])
-    if len(regime.numbers) < len(names):  # of several tasks with `all`, a row may be annotated for each
+    shared, own = _with_every_class(problem, regime, pools)
+    rows = np.concatenate([shared, *(own[name] for name in pools)])
+    if len(regime.numbers) < len(pools):  # of several tasks with `all`, a row may be annotated for each
         rows = rows[np.sort(np.unique(rows, return_index=True)[1])]
     targets = {}
     for task in problem.tasks:
-        visible = np.isin(rows, np.concatenate(groups[task.name]))
+        visible = np.isin(rows, np.concatenate([shared, own[task.name]]))
         hidden = task.gaps(len(rows))
         values = problem.targets[task.name][rows]
         targets[task.name] = np.where(visible if values.ndim == 1 else visible[:, None], values, hidden)
     return rows, targets
+
+
+def _in_turn(problem: Problem) -> list[str]:
+    """Names of the tasks in the order in which they draw: first a class task, which needs certain rows."""
+    names = [task.name for task in problem.tasks]
+    first = next((t.name for t in problem.tasks if isinstance(t, MulticlassTask)), names[0])
+    return [first, *(name for name in names if name != first)]
 
 
 def _candidates(problem: Problem, name: str, rng: np.random.Generator) -> Index:
@@ -196,6 +196,70 @@ def _candidates(problem: Problem, name: str, rng: np.random.Generator) -> Index:
     return np.concatenate([pool[first], np.delete(pool, first)])
 
 
+def _with_every_class(problem: Problem, regime: Regime, pools: Mapping[str, Index]) -> Parts:
+    """Rows of all tasks and of each task alone, so that every class that can have a row has one.
+
+    Rows are set aside only where a class would go without: others are as likely to be drawn as any.
+    """
+    parts = _parts(problem, regime, pools, [])
+    sizes = {t.name: _classes(problem, t.name, pools[t.name]) for t in _class_tasks(problem)}
+    enough = [name for name, size in sizes.items() if len(parts[0]) + len(parts[1][name]) >= size]
+
+    def lacking(drawn: Parts) -> int:
+        rows = {name: np.concatenate([drawn[0], drawn[1][name]]) for name in enough}
+        return sum(sizes[name] - _classes(problem, name, rows[name]) for name in enough)
+
+    if not lacking(parts):
+        return parts
+    try:
+        other = _parts(problem, regime, pools, enough)
+    except StudyError:  # a task needs just the rows that would be set aside
+        return parts
+    return min(parts, other, key=lacking)
+
+
+def _class_tasks(problem: Problem) -> list[MulticlassTask]:
+    return [task for task in problem.tasks if isinstance(task, MulticlassTask)]
+
+
+def _classes(problem: Problem, name: str, rows: Index) -> int:
+    """Number of different classes of a task in rows that are annotated for it."""
+    return len(np.unique(problem.targets[name][rows]))
+
+
+def _parts(problem: Problem, regime: Regime, pools: Mapping[str, Index], covered: Sequence[str]) -> Parts:
+    """Rows that are annotated for all tasks, and by task those that are its own.
+
+    Args:
+        problem: The data.
+        regime: With numbers in place of shares.
+        pools: By task, in the order of their turns, the rows to draw from.
+        covered: Class tasks for whose classes rows are set aside before anything is drawn.
+
+    Raises:
+        StudyError: More rows than there are.
+    """
+    names, numbers = list(pools), regime.numbers
+    classes = {name: problem.targets[name] for name in covered}
+    alone = {name: numbers[name] - regime.both if name in numbers else len(pools[name]) for name in names}
+    wanted = {name: _classes(problem, name, pools[name]) - alone[name] for name in covered}
+    of_all = set.intersection(*(set(pool.tolist()) for pool in pools.values())) if covered else set()
+    first = covering([row for row in pools[names[0]].tolist() if row in of_all], classes, wanted)
+    shared = _take(problem, regime, names, regime.both, pools=pools, taken=set(), first=first)
+    aside = apart({name: pools[name].tolist() for name in covered}, classes, shared.tolist())
+    aside = {name: rows[: alone[name]] for name, rows in aside.items()}
+    taken, own = set(shared.tolist()), {}
+    for name in (each for each in names if each in numbers):
+        barred = taken.union(*(rows for other, rows in aside.items() if other != name))
+        first = aside.get(name, [])
+        own[name] = _take(problem, regime, [name], alone[name], pools=pools, taken=barred, first=first)
+        taken |= set(own[name].tolist())
+    for name in names:
+        if name not in numbers:
+            own[name] = _rest(problem, regime, name, pools[name], taken)
+    return shared, own
+
+
 def _take(
     problem: Problem,
     regime: Regime,
@@ -204,11 +268,14 @@ def _take(
     *,
     pools: Mapping[str, Index],
     taken: set[int],
+    first: Sequence[int] = (),
 ) -> Index:
+    """The first rows of a pool that are annotated for all these tasks and not taken: some before others."""
     if n == 0:
         return np.empty(0, dtype=np.int64)
     annotated = set.intersection(*(set(pools[name].tolist()) for name in names))
-    rows = [row for row in pools[names[0]].tolist() if row in annotated and row not in taken]
+    order = dict.fromkeys([*first, *pools[names[0]].tolist()])
+    rows = [row for row in order if row in annotated and row not in taken]
     if len(rows) < n:
         what = " and ".join(repr(name) for name in names)
         raise StudyError(
