@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse.csgraph import maximum_bipartite_matching
 
 Classes = npt.NDArray[np.integer[Any]]
 
@@ -68,31 +70,12 @@ def apart(
 
 def _matched(needs: Sequence[Sequence[int]]) -> dict[int, int]:
     """By need, one of the rows that would do; no row twice, and as many needs as possible have one."""
-    held: dict[int, int] = {}
-    owner: dict[int, int] = {}
-    for need in sorted(range(len(needs)), key=lambda i: len(needs[i])):
-        wanted_by, row = _chain(need, needs, owner)
-        while row is not None:  # each need of the chain gives the row it held to the one before it
-            heir = wanted_by[row]
-            owner[row] = heir
-            freed = held.get(heir)
-            held[heir] = row
-            row = freed
-    return held
-
-
-def _chain(
-    need: int, needs: Sequence[Sequence[int]], owner: Mapping[int, int]
-) -> tuple[dict[int, int], int | None]:
-    """A row that nobody holds, which frees one for a need; by row, the need that it would go to."""
-    wanted_by: dict[int, int] = {}
-    waiting = [need]
-    for each in waiting:  # which grows: a need whose row is wanted looks for another
-        for row in needs[each]:
-            if row in wanted_by:
-                continue
-            wanted_by[row] = each
-            if row not in owner:
-                return wanted_by, row
-            waiting.append(owner[row])
-    return wanted_by, None
+    rows = list(dict.fromkeys(row for need in needs for row in need))
+    place = {row: number for number, row in enumerate(rows)}
+    pairs = [(number, place[row]) for number, need in enumerate(needs) for row in need]
+    if not pairs:
+        return {}
+    own, other = np.array(pairs).T
+    graph = sparse.csr_array((np.ones(len(pairs)), (own, other)), shape=(len(needs), len(rows)))
+    found = maximum_bipartite_matching(graph, perm_type="column")
+    return {need: rows[column] for need, column in enumerate(found.tolist()) if column >= 0}
