@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from study_plans import tiny
@@ -19,11 +20,13 @@ from concord.errors import (
     StudyError,
     UnknownNameError,
 )
+from concord.study.conditions.registry import condition
 from concord.study.plan import as_plan
 from concord.study.problems.cases.digits import SEGMENTS, problem
 from concord.study.problems.load import problem_of
 from concord.study.problems.problem import check_problem, draw
 from concord.study.running.engines import _loaded
+from concord.study.running.one_cell import setting_of
 from concord.study.spec import Regime
 
 DIGITS = problem()
@@ -120,6 +123,30 @@ def test_a_problem_that_does_not_fit_together_is_refused():
         replace(DIGITS, targets={"digit": DIGITS.targets["digit"]})
     with pytest.raises(UnknownNameError, match="unknown task"):
         DIGITS.task("letters")
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.float16, np.int64, np.uint8, bool, ">f4"])
+def test_numbers_of_any_kind_are_kept_as_networks_take_them(kind):
+    given = (DIGITS.inputs > 0.5).astype(kind)
+    found = replace(DIGITS, inputs=given).inputs
+    assert found.dtype == np.float32
+    assert found.dtype.isnative
+    assert np.array_equal(found, given)
+    plan = tiny()
+    one = setting_of(plan, replace(DIGITS, inputs=given), plan.regimes[0], 0, plan.budget)
+    logits = condition("uncoupled").train(one)(torch.from_numpy(found[:3]))
+    assert torch.isfinite(logits["digit"]).all()
+
+
+def test_inputs_of_float32_are_taken_as_they_are():
+    assert replace(DIGITS).inputs is DIGITS.inputs
+
+
+def test_inputs_that_no_network_takes_are_refused():
+    with pytest.raises(StudyError, match="'digits': inputs are numbers, found an array of <U"):
+        replace(DIGITS, inputs=DIGITS.inputs.astype(str))
+    with pytest.raises(NotFiniteError, match="too large for float32"):
+        replace(DIGITS, inputs=DIGITS.inputs.astype(np.float64) * 1e300)
 
 
 # -- of a function -------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ Parts = tuple[Index, dict[str, Index]]
 """Rows that are annotated for all tasks, and by task those that are its own."""
 
 SPLITS = ("train", "val", "test")
+NUMBERS = "biuf"
+"""Kinds of NumPy arrays that inputs may be: booleans, whole numbers and fractions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +37,8 @@ class Problem:
     Args:
         name: What to call it.
         tasks: The tasks.
-        inputs: (n, ...) float32 in memory; or rows of sources, which are read when a network needs them.
+        inputs: (n, ...) numbers in memory, kept as float32, which networks take; or rows of sources, which
+            are read when a network needs them.
         targets: By task, encoded (`task.encode`): (n,) or (n, K), with gaps where nobody knows.
         splits: Row indices of `train`, `val` and `test`; no row is in two of them.
         relations: Relations between pairs of the tasks.
@@ -47,7 +50,8 @@ class Problem:
     Raises:
         ShapeError: Another number of rows, or a row or a group in two splits.
         EmptyDataError: A split without rows.
-        NotFiniteError: NaN or infinite inputs in memory.
+        NotFiniteError: NaN or infinite inputs in memory, or numbers that are too large for float32.
+        StudyError: Inputs in memory that are no numbers.
         UnknownNameError: A task without targets, or a split that is missing.
     """
 
@@ -63,8 +67,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         task_names(self.tasks)
-        if not isinstance(self.inputs, StreamedInputs) and not np.isfinite(self.inputs).all():
-            raise NotFiniteError(f"problem {self.name!r}: inputs hold NaN or infinity")
+        if not isinstance(self.inputs, StreamedInputs):
+            object.__setattr__(self, "inputs", _held(self.name, self.inputs))
         for task in self.tasks:
             if task.name not in self.targets:
                 raise UnknownNameError.of("task in the targets", task.name, self.targets)
@@ -136,6 +140,19 @@ class Problem:
     def targets_of(self, split: str) -> dict[str, Array]:
         """Targets of a split alone: its inputs may be large."""
         return {task.name: self.targets[task.name][self.splits[split]] for task in self.tasks}
+
+
+def _held(name: str, inputs: Array) -> npt.NDArray[np.float32]:
+    """Inputs in memory as networks take them; the same array where it is float32 already."""
+    given = np.asarray(inputs)
+    if given.dtype.kind not in NUMBERS:
+        raise StudyError(f"problem {name!r}: inputs are numbers, found an array of {given.dtype}")
+    with np.errstate(over="ignore"):  # which the next line says
+        held = given.astype(np.float32, copy=False)
+    if not np.isfinite(held).all():
+        large = ", or numbers that are too large for float32" if np.isfinite(given).all() else ""
+        raise NotFiniteError(f"problem {name!r}: inputs hold NaN or infinity{large}")
+    return held
 
 
 def draw(problem: Problem, regime: Regime, seed: int) -> tuple[Index, dict[str, Array]]:
