@@ -302,3 +302,13 @@ def test_a_study_goes_by_the_class_of_most_votes_however_its_inputs_are_read():
     found = _by_class({"one": Manifest(pl.DataFrame(rows | votes), (SHAPE,))})["one"]
     assert not found.soft_targets()
     assert found.targets()["shape"].tolist() == [SHAPE.classes.index("circle"), -1]
+
+
+def test_a_share_of_a_source_has_no_part_in_a_study(tmp_path):
+    path = planned(tmp_path)
+    values = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    for source, share in zip(values["sources"].values(), (0.9, 0.1), strict=True):
+        source["share"] = share
+    write(values, tmp_path / "mine.yaml")
+    with pytest.raises(StudyError, match=r"sources\.classed: share has no part in a study.*leave it out"):
+        problem_of(read_plan(path))

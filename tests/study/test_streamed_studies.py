@@ -365,3 +365,19 @@ def test_one_size_for_all_images_of_a_config(tmp_path):
     assert problem_of(plan).shape == (3, 20, 20)
     with pytest.raises(ConfigError, match=r"inputs\.size"):
         as_plan({**PLAN, "problem": {"config": "mine.yaml", "size": 0}, "folder": str(tmp_path)})
+
+
+def test_images_that_are_streamed_are_not_skipped(tmp_path):
+    """In memory a study has the rows that can be read, which are not known before all are."""
+    planned(tmp_path)
+    values = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    values["sources"]["labelled"]["inputs"]["on_error"] = "skip"
+    write(values, tmp_path / "mine.yaml")
+    with pytest.raises(
+        StudyError, match=r"sources\.labelled: with stream, .* leave stream out, or"
+    ) as caught:
+        problem_of(read_plan(tmp_path / "plan.yaml"))
+    assert "\n" not in str(caught.value)
+    held = {"config": "mine.yaml", "stream": False}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PLAN, "problem": held}))
+    assert isinstance(problem_of(read_plan(tmp_path / "plan.yaml")).inputs, np.ndarray)

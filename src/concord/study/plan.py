@@ -115,7 +115,7 @@ class Sourced(_Strict):
         rows: At most so many rows of a split, of each source; drawn once, the same for all runs.
         outputs: `all`, or `present`: classes and labels that some split has no row of are left out.
         stream: Whether images stay in their files and are read when a network needs them, so that memory
-            does not grow with their number; results are the same, bit by bit.
+            does not grow with their number; results are the same, bit by bit. Not with `on_error: skip`.
         workers: Processes that read ahead where images are streamed; 0 reads in the one that trains.
     """
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from concord.config import Config, as_config
+from concord.config import Config, SourcePlan, as_config
 from concord.data import (
     IMAGENET,
     Inputs,
@@ -58,15 +58,13 @@ def sourced_problem(plan: Sourced) -> Problem:
     Raises:
         MissingDataError: Data that are not there; says what to get from whom.
         EmptyDataError: A source without training rows.
-        StudyError: Texts, a split without rows, a task of which no two classes, or no label, are left.
+        StudyError: Texts, a source with a share, images that are streamed and skipped where they cannot be
+            read, a split without rows, a task of which no two classes, or no label, are left.
         ConcordError: What readers, inputs and relations raise; the message names the source.
     """
     config = as_config(plan.model_dump(mode="json", exclude=set(OWN), exclude_unset=True))
     for name, source in config.sources.items():
-        if source.inputs.kind == "texts":
-            raise StudyError(f"sources.{name}: a study takes no texts; give features of them as a file")
-        if plan.stream and source.inputs.kind not in ("images", "arrays"):
-            raise StudyError(f"sources.{name}: stream is for images; features are held in memory")
+        _check_source(name, source, plan.stream)
     sources = open_sources(config)
     most = {str(split): n for split, n in plan.rows.items()}
     parts = {split: _at_most(_by_class(sources.split(config, split)), most.get(split)) for split in SPLITS}
@@ -102,6 +100,26 @@ def sourced_problem(plan: Sourced) -> Problem:
         groups=listed.groups,
         origins=tuple(dict.fromkeys(o for m in sources.manifests.values() for o in m.origins)),
     )
+
+
+def _check_source(name: str, source: SourcePlan, stream: bool) -> None:
+    """Raise where a study cannot do what a source asks for."""
+    inputs = source.inputs
+    if inputs.kind == "texts":
+        raise StudyError(f"sources.{name}: a study takes no texts; give features of them as a file")
+    if source.share is not None:
+        raise StudyError(
+            f"sources.{name}: share has no part in a study, whose steps take as many rows of each task; "
+            "leave it out, and give the rows of a regime"
+        )
+    if stream and inputs.kind not in ("images", "arrays"):
+        raise StudyError(f"sources.{name}: stream is for images; features are held in memory")
+    if stream and inputs.on_error == "skip":
+        # Which rows there are is known once all are read, and seeds draw from the rows that there are.
+        raise StudyError(
+            f"sources.{name}: with stream, which images cannot be read is not known when rows are drawn; "
+            "leave stream out, or leave out those rows and on_error: skip"
+        )
 
 
 def _by_class(part: dict[str, Manifest]) -> dict[str, Manifest]:
