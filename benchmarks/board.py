@@ -184,12 +184,14 @@ def _allowed(plan: Plan, names: Sequence[str]) -> tuple[list[str], dict[str, str
     import torch
 
     torch.set_num_threads(1)
-    problem = problem_of(plan)
+    problem, regime = problem_of(plan), plan.regimes[0]
     budget = plan.budget.model_copy(update={"steps": 1})
     allowed, refused = [], {}
     for name in names:
         try:
-            condition(name).train(setting_of(plan, problem, plan.regimes[0], 0, budget))
+            made = condition(name)
+            made.check(problem.tasks, problem.relations, regime.network or plan.network)
+            made.train(setting_of(plan, problem, regime, 0, budget))
         except ConcordError as error:
             refused[name] = str(error)
         else:

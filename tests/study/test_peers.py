@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from study_plans import tiny
 
-from concord.errors import MissingExtraError, RangeError, StudyError, UnknownNameError
+from concord.errors import MissingExtraError, RangeError, ShapeError, StudyError, UnknownNameError
 from concord.metrics import probabilities
 from concord.networks.predict import predict_logits
 from concord.objective import CoupledObjective
@@ -36,6 +36,7 @@ from concord.study.peers.pseudo_labels import sure
 from concord.study.peers.uncertainty import UncertaintyLoss
 from concord.study.problems.cases.digits import problem
 from concord.study.running.one_cell import setting_of
+from concord.study.spec import Network, TrunkNetwork
 from concord.tasks import MulticlassTask, MultilabelTask
 
 DIGITS = problem()
@@ -58,6 +59,11 @@ def setting(steps=6, digit=40, segments=120, seed=0):
         regimes=[{"name": "r", "rows": {"digit": digit, "segments": segments}}],
     )
     return setting_of(plan, DIGITS, plan.regimes[0], seed, plan.budget)
+
+
+def check(name, network=None, *, tasks=DIGITS.tasks, relations=DIGITS.relations, **options):
+    """Whether a condition can be trained, on perceptrons unless another network is given."""
+    condition(name, **options).check(tasks, relations, network or Network())
 
 
 def batch(seed=0, n=24):
@@ -285,8 +291,14 @@ def test_fixed_weights_scale_the_losses():
     assert not torch.allclose(none, uncoupled, atol=1e-3)
     with pytest.raises(UnknownNameError, match="weighting"):
         condition("fixed-weights", weights="row")
-    with pytest.raises(UnknownNameError, match="'digits'"):
-        condition("fixed-weights", weights={"digits": 1.0}).train(setting())
+    with pytest.raises(UnknownNameError, match="weighting of condition 'uncoupled' '3'"):
+        condition("fixed-weights", weights=3)
+    for wrong in (-1, "much", None, float("nan")):
+        with pytest.raises(RangeError, match="weight of task 'digit' is finite and >= 0, found"):
+            condition("fixed-weights", weights={"digit": wrong})
+    with pytest.raises(UnknownNameError, match="'digits'; did you mean 'digit'"):
+        check("fixed-weights", weights={"digits": 1.0})
+    check("fixed-weights", weights={"digit": 0.5})
 
 
 # -- targets of a first stage --------------------------------------------------------------------------
@@ -390,6 +402,8 @@ def test_interval_supervision_is_for_labels():
     assert not IntervalSupervision().supports(Relation(pet, kind, np.eye(2)))
     with pytest.raises(RangeError, match="weight"):
         condition("interval-supervision", weight=-1)
+    with pytest.raises(ShapeError, match="'interval-supervision' has no relation to work on"):
+        check("interval-supervision", tasks=(pet, kind), relations=(Relation(pet, kind, np.eye(2)),))
 
 
 def test_table_lookup_is_the_table_alone():
@@ -419,12 +433,13 @@ def test_table_lookup_is_the_table_alone():
 
 def test_table_lookup_needs_something_to_look_up():
     with pytest.raises(StudyError, match="there is none"):
-        condition("table-lookup").train(replace(setting(), relations=()))
+        check("table-lookup", relations=())
     fine, coarse = MulticlassTask("fine", list("ab")), MulticlassTask("coarse", list("xy"))
     labels = MultilabelTask("labels", ["l"])
     chain = (Relation(coarse, fine, np.eye(2)), Relation(fine, labels, [[0.1], [0.9]]))
     with pytest.raises(StudyError, match="coarse->fine could be read off"):
-        condition("table-lookup").train(replace(setting(), tasks=(fine, coarse, labels), relations=chain))
+        check("table-lookup", tasks=(fine, coarse, labels), relations=chain)
+    check("table-lookup")
 
 
 def test_lookups_through_two_relations_add_up(monkeypatch):
@@ -555,6 +570,83 @@ def test_the_best_single_task_model_is_chosen_by_task_on_validation_rows():
     for kinds, error in wrong.items():
         with pytest.raises(error, match=r"list of conditions|trees|does not train each task by itself"):
             condition("best-single-task", kinds=kinds)
+
+
+def test_the_best_single_task_model_lacks_what_its_kinds_lack():
+    kinds = ["single-task", "merging"]
+    with pytest.raises(StudyError, match="'merging' adds up what trainings changed"):
+        check("best-single-task", kinds=kinds)
+    check("best-single-task", TrunkNetwork(trunk="study_plans:pretrained"), kinds=kinds)
+    check("best-single-task")
+
+
+@pytest.mark.parametrize("name", ["posterior", "matching", "two-stage", "table-lookup", "marginal"])
+def test_what_works_through_a_relation_needs_one(name):
+    check(name)
+    with pytest.raises((ShapeError, StudyError), match=r"no relation to work on|there is none"):
+        check(name, relations=())
+
+
+def test_heads_on_frozen_features_need_a_trunk():
+    for network in (Network(kind="resnet"), TrunkNetwork(trunk="builtin:mlp")):
+        check("auto", network, effort="probe")
+    with pytest.raises(StudyError, match=r"'probe' decides on frozen features of a trunk.*choose another"):
+        check("auto", Network(), effort="probe")
+    with pytest.raises(UnknownNameError, match="artefact of condition 'auto' with effort probe 'bagged'"):
+        condition("auto", effort="probe", artefact="bagged")
+
+
+def test_layers_of_its_own_for_each_task_alone_are_of_perceptrons():
+    check("uncoupled", Network(), capacity="private")
+    for network in (Network(kind="resnet"), TrunkNetwork(trunk="builtin:mlp")):
+        with pytest.raises(UnknownNameError, match="capacity of a residual net or a trunk by name 'private'"):
+            check("uncoupled", network, capacity="private")
+
+
+@pytest.mark.parametrize("name", ["mgda", "pcgrad", "upgrad"])
+def test_gradients_are_weighed_of_layers_that_are_trained_and_shared(name):
+    trunk = TrunkNetwork(trunk="builtin:mlp", options={"hidden": [8, 8]}, freeze=("trunk.0",))
+    check(name, trunk)
+    one = replace(setting(), network=trunk)
+    assert torch.isfinite(condition(name).train(one)(TEST)["digit"]).all()
+    for tasks, freeze in ((DIGITS.tasks, ("trunk",)), (DIGITS.tasks[:1], ())):
+        network = trunk.model_copy(update={"freeze": freeze})
+        with pytest.raises(StudyError, match=r"and there are none: give another task, or freeze less"):
+            check(name, network, tasks=tasks)
+
+
+def test_gradients_of_nothing_shared_are_refused_in_words():
+    one, network, rows = batch()
+    network.trunk.requires_grad_(False)
+    with pytest.raises(StudyError, match="and there are none"):
+        Sum(one.tasks, network)(network(rows.inputs), rows.targets)
+
+
+@pytest.mark.parametrize("name", sorted({*condition_names()} - {"merging"}))
+def test_what_can_be_trained_is_not_refused(name):
+    for network in (Network(), Network(kind="resnet"), TrunkNetwork(trunk="builtin:mlp")):
+        check(name, network)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error"),
+    [
+        ("extra-trees", {"trees": 0}, RangeError),
+        ("extra-trees", {"trees": 2.5}, RangeError),
+        ("extra-trees", {"trees": True}, RangeError),
+        ("extra-trees", {"class_weight": "balance"}, UnknownNameError),
+        ("boosting", {"iterations": 0}, RangeError),
+        ("logistic", {"class_weight": 3}, UnknownNameError),
+    ],
+)
+def test_options_of_estimators_are_checked_before_any_row_is_seen(name, options, error):
+    [option] = options
+    with pytest.raises(error, match=option) as caught:
+        condition(name, **options)
+    assert name in str(caught.value)
+    condition(name)
+    if option == "class_weight":
+        condition(name, class_weight="balanced")
 
 
 def test_estimators_compete_in_auto_where_they_are_named():

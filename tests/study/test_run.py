@@ -137,6 +137,43 @@ def test_bad_plans_leave_no_folder(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+FUNCTION = "study_plans:pretrained"
+CANNOT = [
+    ({"name": "posterior"}, "coupling 'posterior-coannotation' has no relation to work on"),
+    ({"name": "two-stage"}, "there is none"),
+    ({"name": "table-lookup"}, "there is none"),
+    ({"name": "interval-supervision"}, "no relation to work on"),
+    ({"name": "merging"}, "adds up what trainings changed"),
+    ({"name": "b", "use": "best-single-task", "options": {"kinds": ["single-task", "merging"]}}, "'merging'"),
+    ({"name": "p", "use": "auto", "options": {"effort": "probe"}}, "'probe' decides on frozen features"),
+    ({"name": "w", "use": "fixed-weights", "options": {"weights": {"digits": 2}}}, "did you mean 'digit'"),
+]
+"""Conditions that cannot be trained by perceptrons on digits without their relation, and why."""
+
+
+@pytest.mark.parametrize(("chosen", "said"), CANNOT, ids=[chosen["name"] for chosen, _ in CANNOT])
+def test_a_condition_that_cannot_be_trained_is_refused_before_anything_is(
+    tmp_path, monkeypatch, chosen, said
+):
+    monkeypatch.setattr(run_module, "problem_of", lambda plan: replace(DIGITS, relations=()))
+    trunk = {**tiny().regimes[0].model_dump(), "name": "trunk", "network": {"trunk": FUNCTION}}
+    regimes = [trunk, {**trunk, "name": "small", "network": {"hidden": [8]}}]
+    plan = tiny(regimes=regimes, conditions=["single-task", chosen])
+    with pytest.raises(
+        StudyError, match=rf"^regime '(trunk|small)', condition '{chosen['name']}': .*{said}"
+    ) as caught:
+        run(plan, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_layers_to_freeze_that_a_trunk_has_not_are_refused_before_anything_is_trained(tmp_path):
+    network = {"trunk": "builtin:mlp", "options": {"hidden": [8]}, "freeze": ["trunk.zero"]}
+    with pytest.raises(UnknownNameError, match=r"module to freeze 'trunk\.zero'"):
+        run(tiny(network=network), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
     def fail(plan, given, cell, out, device):
         if cell.condition == "posterior":

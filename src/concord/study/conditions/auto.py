@@ -24,6 +24,7 @@ from concord.study.conditions.base import Condition, Predictor, Setting
 from concord.study.conditions.learner import StudyLearner
 from concord.study.conditions.registry import condition as named
 from concord.study.conditions.tables import Control, shown
+from concord.study.spec import AnyNetwork, Network
 from concord.tasks import MulticlassTask, Task
 
 Table = Literal["given", "none", Control]
@@ -50,6 +51,20 @@ class Auto(Condition):
         self, effort: str, artefact: Artefact, table: Table, rivals: Mapping[str, EstimatorLearner]
     ) -> None:
         self.effort, self.artefact, self.table, self.competing = effort, artefact, table, rivals
+
+    def check(self, tasks: Sequence[Task], relations: Sequence[Relation], network: AnyNetwork) -> None:
+        """See `Condition.check`.
+
+        Raises:
+            StudyError: Perceptrons, where frozen features of a trunk decide.
+        """
+        del tasks, relations
+        perceptrons = isinstance(network, Network) and network.kind == "mlp"
+        if perceptrons and EFFORTS[self.effort].on_features:
+            raise StudyError(
+                f"condition 'auto' with effort {self.effort!r} decides on frozen features of a trunk, and "
+                "perceptrons (network.kind mlp) have none; choose another effort, or give a trunk by name"
+            )
 
     def train(self, setting: Setting) -> Predictor:
         """Choose and train; the setting's account is filled."""
@@ -232,7 +247,8 @@ def condition(
         rivals: Conditions that fit estimators, which compete with single-task networks: `logistic`, say.
 
     Raises:
-        UnknownNameError: An effort, artefact, table or rival of another name.
+        UnknownNameError: An effort, artefact, table or rival of another name, or a bag where heads on frozen
+            features decide.
         StudyError: A rival that fits no estimator, or an effort that has no place for one.
     """
     for what, given, known in (
@@ -242,6 +258,10 @@ def condition(
     ):
         if given not in known:
             raise UnknownNameError.of(f"{what} of condition {name!r}", given, known)
+    if artefact == "bagged" and EFFORTS[effort].on_features:
+        raise UnknownNameError.of(
+            f"artefact of condition {name!r} with effort {effort}", artefact, ("distilled",)
+        )
     if rivals and EFFORTS[effort].on_features:
         raise StudyError(
             f"condition {name!r}: with effort {effort!r} heads on frozen features decide, and nothing else "

@@ -186,9 +186,22 @@ class Setting:
 class Condition(ABC):
     """A way to train on the rows of a setting. Abstract."""
 
+    def check(self, tasks: Sequence[Task], relations: Sequence[Relation], network: AnyNetwork) -> None:
+        """Raise where it can never be trained, by what is known before the first run; here it always can.
+
+        Args:
+            tasks: The tasks.
+            relations: Between them; those of a regime are between the same ones, perhaps with other cells.
+            network: The trunk's plan.
+
+        Raises:
+            ConcordError: What it lacks.
+        """
+        del tasks, relations, network
+
     @abstractmethod
     def train(self, setting: Setting) -> Predictor:
-        """Train, and return what gives the logits of all tasks."""
+        """Train where `check` says nothing against it, and return what gives the logits of all tasks."""
 
     def rivals(self) -> dict[str, EstimatorLearner]:
         """Estimators that it fits, by what they are called, for `auto` to compare its networks with."""

@@ -73,6 +73,21 @@ def network_for(
     )
 
 
+def check_capacity(plan: AnyNetwork, capacity: Capacity) -> None:
+    """Raise where a network has no such capacity, before one is built.
+
+    Raises:
+        UnknownNameError: `private` layers of a residual net or a trunk by name.
+    """
+    if capacity == "private" and not (isinstance(plan, Network) and plan.kind == "mlp"):
+        raise _no_capacity(capacity)
+
+
+def _no_capacity(capacity: str) -> UnknownNameError:
+    known = [name for name in get_args(Capacity) if name != "private"]
+    return UnknownNameError.of("capacity of a residual net or a trunk by name", capacity, known)
+
+
 def _resnet(plan: Network, shape: Sequence[int]) -> Callable[[], SmallResNet]:
     return lambda: SmallResNet(shape[0], plan.width, plan.stages, plan.stem_stride)
 
@@ -95,8 +110,7 @@ def _on_trunk(
         features = dry_features(shared, example).shape[1]
         layers = {task.name: mlp(features, [features], dropout=dropout) for task in tasks}
         return MultiTaskNetwork(shared, tasks, example, private=layers)
-    known = [name for name in get_args(Capacity) if name != "private"]
-    raise UnknownNameError.of("capacity of a residual net or a trunk by name", capacity, known)
+    raise _no_capacity(capacity)
 
 
 # -- trunks by name ------------------------------------------------------------------------------------

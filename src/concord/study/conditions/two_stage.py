@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 from concord.auto import EFFORTS, IN_FOLDS, two_stage
-from concord.errors import UnknownNameError
+from concord.errors import StudyError, UnknownNameError
+from concord.relations import Relation
 from concord.study.conditions.base import Condition, Predictor, Setting, joined
 from concord.study.conditions.learner import StudyLearner
 from concord.study.conditions.tables import Shown, shown
+from concord.study.spec import AnyNetwork
+from concord.tasks import Task
 
 
 class TwoStage(Condition):
@@ -21,6 +25,16 @@ class TwoStage(Condition):
 
     def __init__(self, effort: str, table: Shown) -> None:
         self.effort, self.table = effort, table
+
+    def check(self, tasks: Sequence[Task], relations: Sequence[Relation], network: AnyNetwork) -> None:
+        """See `Condition.check`.
+
+        Raises:
+            StudyError: No relation.
+        """
+        del tasks, network
+        if not relations:
+            raise StudyError("condition 'two-stage' works through a relation, and there is none")
 
     def train(self, setting: Setting) -> Predictor:
         """Train both stages; the second network predicts."""

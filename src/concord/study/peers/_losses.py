@@ -12,8 +12,17 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from concord.arrays import Array
+from concord.errors import StudyError
 from concord.objective import CoupledObjective, ObjectiveResult
+from concord.relations import Relation
+from concord.study.conditions import Condition
+from concord.study.spec import AnyNetwork, TrunkNetwork
 from concord.tasks import Task
+
+NOTHING_SHARED = (
+    "gradients are weighed of layers that are trained and that two tasks or more share, and there are none: "
+    "give another task, or freeze less of the trunk"
+)
 
 
 class CombinedLosses(CoupledObjective):
@@ -68,20 +77,27 @@ class CombinedGradients(CombinedLosses):
 
     def __init__(self, tasks: Sequence[Task], network: nn.Module) -> None:
         super().__init__(tasks)
-        self._parameters_of = tuple(p for p in network.parameters() if p.requires_grad)
+        self._parameters_of = tuple(network.parameters())
 
     @abstractmethod
     def direction(self, gradients: Tensor) -> Tensor:
         """The gradient to follow, (P,), from the tasks' gradients of the shared parameters, (T, P)."""
 
     def combined(self, losses: Sequence[Tensor]) -> Tensor:
-        """The sum of the losses, with the combined gradient in place of its own."""
-        parameters = self._parameters_of
+        """The sum of the losses, with the combined gradient in place of its own.
+
+        Raises:
+            StudyError: No layer that is trained is shared.
+        """
+        # Asked for now: a training freezes layers after its objective was made.
+        parameters = [parameter for parameter in self._parameters_of if parameter.requires_grad]
         each = [
             torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) for loss in losses
         ]
         users = [sum(grads[i] is not None for grads in each) for i in range(len(parameters))]
         shared = [i for i, n in enumerate(users) if n > 1]
+        if not shared:
+            raise StudyError(NOTHING_SHARED)
         matrix = torch.stack([torch.cat([_flat(grads[i], parameters[i]) for i in shared]) for grads in each])
         sizes = [parameters[i].numel() for i in shared]
         chosen = dict(zip(shared, torch.split(self.direction(matrix), sizes), strict=True))
@@ -93,6 +109,20 @@ class CombinedGradients(CombinedLosses):
         ]
         carrier = torch.stack(terms).sum()
         return torch.stack(list(losses)).sum().detach() + (carrier - carrier.detach())
+
+
+class OfGradients(Condition):
+    """A shared network whose tasks' gradients are combined by a rule. Abstract."""
+
+    def check(self, tasks: Sequence[Task], relations: Sequence[Relation], network: AnyNetwork) -> None:
+        """See `Condition.check`.
+
+        Raises:
+            StudyError: One task alone, or a trunk that is frozen as a whole.
+        """
+        del relations
+        if len(tasks) < 2 or (isinstance(network, TrunkNetwork) and "trunk" in network.freeze):
+            raise StudyError(NOTHING_SHARED)
 
 
 def _flat(gradient: Tensor | None, parameter: Tensor) -> Tensor:

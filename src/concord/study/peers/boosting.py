@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from concord.study.conditions import Condition
-from concord.study.peers._estimators import Estimators
+from concord.study.peers._estimators import Estimators, check_count
 
 PENALTIES = (0.0, 1.0, 10.0)
 """Candidates of the L2 penalty of leaves; validation rows choose one per task.
@@ -22,7 +22,11 @@ def condition(iterations: int = 100) -> Condition:
 
     Args:
         iterations: Number of boosting iterations, >= 1.
+
+    Raises:
+        RangeError: A number of iterations that is none.
     """
+    check_count("boosting", "iterations", iterations)
 
     def make(penalty: float | None) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from concord.study.conditions import Condition
-from concord.study.peers._estimators import Estimators
+from concord.study.peers._estimators import Estimators, check_class_weight, check_count
 
 
 def condition(trees: int = 100, class_weight: str | None = None) -> Condition:
@@ -14,7 +14,13 @@ def condition(trees: int = 100, class_weight: str | None = None) -> Condition:
     Args:
         trees: Number of trees, >= 1.
         class_weight: `"balanced"` weighs rows against the frequency of their class, None does not.
+
+    Raises:
+        RangeError: A number of trees that is none.
+        UnknownNameError: Another class weight.
     """
+    check_count("extra-trees", "trees", trees)
+    check_class_weight("extra-trees", class_weight)
 
     def make(_: float | None) -> Any:
         from sklearn.ensemble import ExtraTreesClassifier

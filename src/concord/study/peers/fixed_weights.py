@@ -16,7 +16,7 @@ def condition(weights: Weighting | Mapping[str, float] = "rows") -> Condition:
             at least .1.
 
     Raises:
-        UnknownNameError: An unknown weighting; when trained, an unknown task.
-        RangeError: When trained, a negative factor.
+        UnknownNameError: An unknown weighting. An unknown task is found by `check`.
+        RangeError: A factor that is negative or no number.
     """
     return coupled("uncoupled", weighting=weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from concord.study.conditions import Condition
-from concord.study.peers._estimators import Estimators
+from concord.study.peers._estimators import Estimators, check_class_weight
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Candidates of C, the inverse strength of the L2 penalty; validation rows choose one per task."""
@@ -16,7 +16,11 @@ def condition(class_weight: str | None = None) -> Condition:
 
     Args:
         class_weight: `"balanced"` weighs rows against the frequency of their class, None does not.
+
+    Raises:
+        UnknownNameError: Another class weight.
     """
+    check_class_weight("logistic", class_weight)
 
     def make(penalty: float | None) -> Any:
         from sklearn.linear_model import LogisticRegression

@@ -9,7 +9,7 @@ networks fit no merged one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ from concord.errors import StudyError
 from concord.fitting import in_memory, row_logits
 from concord.networks import TRUNK_SOURCES, MultiTaskNetwork, rows_at_a_time
 from concord.objective import CoupledObjective
+from concord.relations import Relation
 from concord.study.conditions import Condition, Predictor, Setting, joined
-from concord.study.spec import TrunkNetwork
+from concord.study.spec import AnyNetwork, TrunkNetwork
+from concord.tasks import Task
 
 FACTORS = tuple(k / 10 for k in range(1, 11))
 """Candidates of the factor; of two networks 1/2 is their mean, 1 adds both changes in full."""
@@ -33,23 +35,26 @@ ROWS = 512
 class Merging(Condition):
     """Single-task networks first, each with the full number of steps; no step after that."""
 
-    def train(self, setting: Setting) -> Predictor:
-        """Train a network per task and merge their trunks, by the factor that is best on validation rows.
+    def check(self, tasks: Sequence[Task], relations: Sequence[Relation], network: AnyNetwork) -> None:
+        """See `Condition.check`.
 
         Raises:
             StudyError: A network that begins with random weights: changes from there do not add up.
         """
-        plan = setting.network
+        del tasks, relations
         random = (
-            isinstance(plan, TrunkNetwork)
-            and plan.trunk.partition(":")[0] in TRUNK_SOURCES
-            and not plan.pretrained
+            isinstance(network, TrunkNetwork)
+            and network.trunk.partition(":")[0] in TRUNK_SOURCES
+            and not network.pretrained
         )
-        if random or not isinstance(plan, TrunkNetwork):
+        if random or not isinstance(network, TrunkNetwork):
             raise StudyError(
                 "condition 'merging' adds up what trainings changed of one pretrained trunk: it takes "
                 "network: {trunk: ..., pretrained: true}, or a function that loads weights"
             )
+
+    def train(self, setting: Setting) -> Predictor:
+        """Train a network per task and merge their trunks, by the factor that is best on validation rows."""
         start, network = setting.build(setting.tasks), setting.build(setting.tasks)
         single = {
             task.name: setting.train(setting.build([task]), CoupledObjective([task]))

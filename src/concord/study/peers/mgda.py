@@ -13,7 +13,7 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 from concord.study.conditions import Condition, Predictor, Setting, joined
-from concord.study.peers._losses import CombinedGradients, factor
+from concord.study.peers._losses import CombinedGradients, OfGradients, factor
 
 SMALLEST = 1e-30
 
@@ -40,7 +40,7 @@ class MGDAObjective(CombinedGradients):
         return (weights @ wide).to(gradients.dtype)
 
 
-class MGDA(Condition):
+class MGDA(OfGradients):
     """A shared network, uncoupled."""
 
     def train(self, setting: Setting) -> Predictor:

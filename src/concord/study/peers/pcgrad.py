@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from concord.study.conditions import Condition, Predictor, Setting, joined
-from concord.study.peers._losses import CombinedGradients
+from concord.study.peers._losses import CombinedGradients, OfGradients
 from concord.tasks import Task
 
 SMALLEST = 1e-20
@@ -51,7 +51,7 @@ class PCGradObjective(CombinedGradients):
         self.generator.set_state(state["generator"].cpu())
 
 
-class PCGrad(Condition):
+class PCGrad(OfGradients):
     """A shared network, uncoupled."""
 
     def train(self, setting: Setting) -> Predictor:

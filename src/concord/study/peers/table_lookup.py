@@ -7,6 +7,7 @@ where a relation leads from the class task.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,10 @@ from concord.decoding import decode_classes
 from concord.errors import StudyError
 from concord.metrics import probabilities
 from concord.objective import CoupledObjective
+from concord.relations import Relation
 from concord.study.conditions import Condition, Predictor, Setting, joined
+from concord.study.spec import AnyNetwork
+from concord.tasks import Task
 
 SMALLEST = 1e-12
 
@@ -25,17 +29,26 @@ SMALLEST = 1e-12
 class TableLookup(Condition):
     """Single-task networks for what no relation leads from; classes by the table from their outputs."""
 
-    def train(self, setting: Setting) -> Predictor:
-        """Train the networks that are looked up, each for the full number of steps."""
-        if not setting.relations:
+    def check(self, tasks: Sequence[Task], relations: Sequence[Relation], network: AnyNetwork) -> None:
+        """See `Condition.check`.
+
+        Raises:
+            StudyError: No relation, or one whose target is read off a relation itself.
+        """
+        del tasks, network
+        if not relations:
             raise StudyError("condition 'table-lookup' reads classes off a relation, and there is none")
-        read = {relation.source.name for relation in setting.relations}
-        trained = [task for task in setting.tasks if task.name not in read]
-        chained = [r.name for r in setting.relations if r.target.name in read]
+        read = {relation.source.name for relation in relations}
+        chained = [relation.name for relation in relations if relation.target.name in read]
         if chained:
             raise StudyError(
                 f"condition 'table-lookup': nothing is trained that {chained[0]} could be read off"
             )
+
+    def train(self, setting: Setting) -> Predictor:
+        """Train the networks that are looked up, each for the full number of steps."""
+        read = {relation.source.name for relation in setting.relations}
+        trained = [task for task in setting.tasks if task.name not in read]
         first = joined([setting.train(setting.build([task]), CoupledObjective([task])) for task in trained])
 
         def predict(inputs: Any) -> dict[str, Tensor]:

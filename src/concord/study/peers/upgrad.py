@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from concord.errors import MissingExtraError
 from concord.study.conditions import Condition, Predictor, Setting, joined
-from concord.study.peers._losses import CombinedGradients, dual_cone_weights
+from concord.study.peers._losses import CombinedGradients, OfGradients, dual_cone_weights
 from concord.tasks import Task
 
 Aggregator = Callable[[Tensor], Tensor]
@@ -40,7 +40,7 @@ class UPGradObjective(CombinedGradients):
         return self._aggregator[0](gradients)
 
 
-class UPGrad(Condition):
+class UPGrad(OfGradients):
     """A shared network, uncoupled.
 
     Args:

@@ -18,6 +18,7 @@ import polars as pl
 from concord.archive import LOOK
 from concord.data import Manifest, StreamedInputs, near_copies, near_copies_in_memory
 from concord.errors import ConcordError, ConcordWarning, StudyError
+from concord.fitting import freeze
 from concord.study.conditions import condition as named_condition
 from concord.study.conditions import network_for
 from concord.study.plan import Plan
@@ -70,8 +71,8 @@ def run(
         Number of cells of the plan that are not done yet, in any job.
 
     Raises:
-        StudyError: A plan that the data cannot serve, a folder of another plan, an index that is none, a
-            cell that failed (the others are kept).
+        StudyError: A plan that the data cannot serve, a condition that cannot be trained on them, a folder of
+            another plan, an index that is none, a cell that failed (the others are kept).
         MissingExtraError: What the engine or a condition needs is not installed.
         ConfigError: A device that this machine does not have.
     """
@@ -80,8 +81,7 @@ def run(
     problem = problem_of(plan)
     check_problem(problem, plan)
     _check_trunks(plan, problem)
-    for condition in plan.conditions:
-        named_condition(condition.use, **condition.options)
+    _check_conditions(plan, problem)
     mine = cells_of(all_cells(plan), array)
 
     def work(cell: Cell) -> None:
@@ -113,11 +113,25 @@ def run(
 
 
 def _check_trunks(plan: Plan, problem: Problem) -> None:
-    """Build each trunk by name once, before anything is written: what is wrong with it is told now."""
+    """Build, and freeze, each trunk by name once before anything is written: what is wrong is told now."""
     networks = [regime.network or plan.network for regime in plan.regimes]
     for k, network in enumerate(networks):
         if isinstance(network, TrunkNetwork) and network not in networks[:k]:
-            network_for(network, problem.tasks, problem.shape, folder=plan.folder)
+            freeze(network_for(network, problem.tasks, problem.shape, folder=plan.folder), network.freeze)
+
+
+def _check_conditions(plan: Plan, problem: Problem) -> None:
+    """Ask each condition whether it can be trained in each regime, before anything is written.
+
+    Raises:
+        StudyError: One cannot; names both.
+    """
+    made = [named_condition(each.use, **each.options) for each in plan.conditions]
+    for regime, (chosen, condition) in product(plan.regimes, zip(plan.conditions, made, strict=True)):
+        try:
+            condition.check(problem.tasks, problem.relations, regime.network or plan.network)
+        except ConcordError as error:
+            raise StudyError(f"regime {regime.name!r}, condition {chosen.name!r}: {error}") from error
 
 
 def _copies(problem: Problem) -> Iterator[str]:
