@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import ExtraTreesClassifier
 from study_plans import tiny
 
 from concord.auto.effort import EFFORTS
@@ -18,6 +19,7 @@ from concord.estimation.check import check_observations
 from concord.estimation.contradictions import Contradiction
 from concord.estimation.observations import Observations
 from concord.fitting import Rows
+from concord.learners import EstimatorLearner
 from concord.learners.frozen import HEADS
 from concord.metrics import probabilities
 from concord.networks.predict import predict_logits
@@ -272,15 +274,17 @@ def test_other_rows_seeds_or_budgets_have_a_first_stage_of_their_own(first_stage
         replace(one, network=Network(hidden=(3,))),
         replace(one, metrics={"digit": "macro_f1"}),
     ]
-    keys = [auto._key(each, EFFORTS["fast"]) for each in settings]
-    keys.append(auto._key(one, EFFORTS["standard"]))
+
+    def key(one, effort="fast", **rivals):
+        return auto._key(one, StudyLearner(one, rivals), EFFORTS[effort])
+
+    keys = [key(each) for each in settings]
+    keys += [key(one, "standard"), key(one, trees=EstimatorLearner(ExtraTreesClassifier(3)))]
     assert len(set(keys)) == len(keys)
-    assert auto._key(replace(one, relations=()), EFFORTS["fast"]) == keys[0]
+    assert key(replace(one, relations=())) == keys[0]
     for seed in range(10):
         auto._first_stage(replace(one, seed=seed), StudyLearner(one), EFFORTS["fast"])
-    assert list(auto._made) == [
-        auto._key(replace(one, seed=s), EFFORTS["fast"]) for s in range(10 - auto.KEPT, 10)
-    ]
+    assert list(auto._made) == [key(replace(one, seed=s)) for s in range(10 - auto.KEPT, 10)]
 
 
 def test_the_account_of_a_relation_has_its_estimate_and_the_cells_that_are_contradicted():
