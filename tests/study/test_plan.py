@@ -7,7 +7,7 @@ from study_plans import TINY, tiny
 
 from concord.errors import MissingDataError, StudyError, UnknownNameError
 from concord.study.plan import Plan, as_plan, read_plan
-from concord.study.problems.cases import case, case_names
+from concord.study.problems.cases import case, case_names, digits
 from concord.study.running.one_cell import setting_of
 from concord.study.spec import Regime
 
@@ -33,6 +33,44 @@ def test_quick_is_another_plan_with_the_same_comparison():
     assert quick.budget.steps == 3
     assert quick.conditions == plan.conditions
     assert quick.digest != plan.digest
+
+
+WARM = {"schedule": "cosine", "warmup": 300}
+
+
+def test_a_quick_look_has_its_share_of_the_warm_up():
+    plan = tiny(budget={"steps": 400}, recipe=WARM)
+    assert (plan.quick().budget.steps, plan.quick().recipe.warmup) == (100, 75)
+    assert plan.quick().recipe.schedule == "cosine"
+    for steps in range(1, 12):
+        for warmup in range(steps):
+            quick = tiny(budget={"steps": steps}, recipe={"warmup": warmup}).quick()
+            assert quick.recipe.warmup < quick.budget.steps
+    long = tiny(regimes=[{**REGIME, "steps": 1003}], recipe={"warmup": 1001}).quick()
+    assert long.recipe.warmup < long.regimes[0].steps
+
+
+def test_a_quick_look_without_a_warm_up_is_the_plan_that_it_was():
+    assert tiny(recipe={"clip": 1.0}).quick().digest == "fc7e4891332afebe"
+    assert tiny().quick().recipe is None
+
+
+def test_a_regime_with_fewer_steps_than_the_budget_has_its_share_of_the_warm_up():
+    regimes = [REGIME, *({**REGIME, "name": str(steps), "steps": steps} for steps in (40, 400, 4000))]
+    plan = tiny(regimes=regimes, budget={"steps": 400}, recipe=WARM)
+    assert [plan.recipe_of(regime).warmup for regime in plan.regimes] == [300, 30, 300, 300]
+    settings = [setting_of(plan, digits.problem(), regime, 0, plan.budget) for regime in plan.regimes]
+    assert [one.recipe.warmup for one in settings] == [300, 30, 300, 300]
+    assert tiny().recipe_of(plan.regimes[1]) is None
+
+
+@pytest.mark.parametrize("steps", [None, 40, 299, 300])
+def test_a_warm_up_is_shorter_than_the_steps(steps):
+    regimes = [{**REGIME, "steps": steps}, {**REGIME, "name": "long", "steps": 900}]
+    with pytest.raises(StudyError, match=r"recipe\.warmup: the learning rate rises for 300 steps of 300"):
+        tiny(regimes=regimes, budget={"steps": 300}, recipe=WARM)
+    tiny(regimes=regimes, budget={"steps": 301}, recipe=WARM)
+    tiny(regimes=regimes[1:], budget={"steps": 200}, recipe=WARM)
 
 
 def sourced(**source):

@@ -288,6 +288,12 @@ class Plan(_Strict):
                 raise ValueError(f"condition {condition.name} must be what its name says")
         for field, values in self.tuning.items():
             _check_tuning(field, values)
+        warmup, room = self.recipe.warmup if self.recipe else 0, self._room
+        if warmup >= room:
+            raise ValueError(
+                f"recipe.warmup: the learning rate rises for {warmup} steps of {room}; it must be fewer than "
+                "the steps"
+            )
         if self.resamples == 1:
             raise ValueError("resamples: one sample of the test rows has no spread; give 0 or at least 2")
         if not self.baselines:
@@ -299,6 +305,18 @@ class Plan(_Strict):
         """Names of the conditions that the others are compared with."""
         present = [condition.name for condition in self.conditions]
         return [name for name in BASELINES if name in present]
+
+    @property
+    def _room(self) -> int:
+        """Steps that the warm-up is shorter than; regimes with fewer than the budget's have a share of it."""
+        return min(max(regime.steps or 0, self.budget.steps) for regime in self.regimes)
+
+    def recipe_of(self, regime: Regime) -> StudyRecipe | None:
+        """The recipe of a regime: with its share of the warm-up, where it has fewer steps than the budget."""
+        if self.recipe is None or regime.steps is None or regime.steps >= self.budget.steps:
+            return self.recipe
+        warmup = self.recipe.warmup * regime.steps // self.budget.steps
+        return self.recipe.model_copy(update={"warmup": warmup})
 
     @property
     def shown_samples(self) -> Samples:
@@ -320,13 +338,16 @@ class Plan(_Strict):
         return as_plan({**self.model_dump(), "seeds": list(range(n))})
 
     def quick(self) -> Plan:
-        """The same plan with two seeds, a quarter of the steps and few resamples, to see it work."""
+        """The same plan with two seeds, a quarter of steps and warm-up, and few resamples, to see it work."""
         budget = {**self.budget.model_dump(), "steps": max(1, self.budget.steps // 4)}
         regimes = [
             {**regime.model_dump(), "steps": None if regime.steps is None else max(1, regime.steps // 4)}
             for regime in self.regimes
         ]
         changed = {"seeds": self.seeds[:2], "budget": budget, "regimes": regimes, "resamples": 200}
+        if self.recipe is not None:
+            warmup = self.recipe.warmup * max(1, self._room // 4) // self._room  # fewer than the steps again
+            changed["recipe"] = {**self.recipe.model_dump(), "warmup": warmup}
         return as_plan({**self.model_dump(), **changed})
 
     def resolved(self) -> dict[str, Any]:

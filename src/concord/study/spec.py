@@ -117,7 +117,8 @@ class StudyRecipe(_Strict):
 
     Attributes:
         schedule: Course of the learning rate after the warm-up.
-        warmup: Steps in which the learning rate rises linearly; a shorter training has its share of them.
+        warmup: Steps in which the learning rate rises linearly, fewer than there are; a shorter training, and
+            a regime with fewer steps than the budget, has its share of them.
         decay: What weight decay applies to.
         clip: Largest norm of the gradient.
         average: Decay of an exponential moving average of the weights, which is then the result.

@@ -102,7 +102,7 @@ def setting_of(
         network=network,
         budget=budget,
         seed=seed,
-        recipe=plan.recipe,
+        recipe=plan.recipe_of(regime),
         folder=plan.folder,
         device=device,
         store=store if isinstance(network, TrunkNetwork) else None,
