@@ -98,8 +98,36 @@ def test_a_plan_may_grow_and_not_shrink(tmp_path):
         run(small, tmp_path / "a")
 
 
+def test_a_plan_may_lose_what_no_run_was_begun_of(tmp_path):
+    regimes = [*tiny().model_dump()["regimes"], {"name": "more", "rows": {"digit": 50, "segments": 90}}]
+    out = tmp_path / "a"
+    open_folder(out, tiny(regimes=regimes))
+    small = tiny(conditions=["single-task"], seeds=[0])
+    assert run(small, out) == 0
+    assert json.loads((out / "config.json").read_text()) == small.resolved()
+    compare(small, out)
+    assert run(tiny(conditions=["uncoupled", "single-task"], seeds=[0]), out) == 0
+    with pytest.raises(
+        StudyError, match=r'conditions is \["uncoupled", "single-task"\] there, \["single-task"\]'
+    ):
+        run(small, out)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["few-class~posterior~0.claim", "few-class~posterior~0.training", ".few-class~posterior~0.npz.x.tmp"],
+)
+def test_a_run_that_left_any_file_was_begun(tmp_path, name):
+    open_folder(tmp_path, tiny())
+    (tmp_path / "runs" / name).touch()
+    with pytest.raises(StudyError, match=r'conditions is .*"posterior"\] there'):
+        open_folder(tmp_path, tiny(conditions=["single-task", "uncoupled"]))
+    open_folder(tmp_path, tiny(seeds=[0]))
+
+
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path):
     open_folder(tmp_path / "a", tiny())
+    (tmp_path / "a" / "runs" / "few-class~posterior~1.claim").touch()
     before = (tmp_path / "a" / "config.json").read_bytes()
     with pytest.raises(StudyError, match=r"another plan \(margin is 1.0 there, 2.0 here\)"):
         run(tiny(margin=2.0), tmp_path / "a")

@@ -62,8 +62,8 @@ def all_cells(plan: Plan) -> list[Cell]:
 def open_folder(out: Path, plan: Plan) -> None:
     """Take a folder for a plan: a new or empty one, or one that holds the same plan, or less of it.
 
-    A plan may gain regimes, conditions and seeds. It may not lose any, so that no run which was made is left
-    out of the results, nor change how verdicts come about once runs are there.
+    A plan may gain regimes, conditions and seeds. It may lose only what no run was begun of, so that no run
+    which was made is left out of the results, and may not change how verdicts come about.
 
     Raises:
         StudyError: The folder holds another plan, or other things; nothing is written then.
@@ -75,7 +75,8 @@ def open_folder(out: Path, plan: Plan) -> None:
         except (OSError, DataFormatError) as error:
             raise StudyError(f"{config} is not readable as a plan; choose another --out") from error
         wanted = plan.resolved()
-        difference = next(differences(held, _without_growth(held, wanted)), None)
+        kept = _without_unbegun(out, held, wanted)
+        difference = next(differences(kept, _without_growth(kept, wanted)), None)
         if difference is not None:
             key, there, here = difference
             raise StudyError(
@@ -169,6 +170,32 @@ def _without_growth(held: Any, wanted: dict[str, Any]) -> dict[str, Any]:
     """A plan without the entries that a held one has not; a field that lacks any of the held ones stays."""
     there = held if isinstance(held, dict) else {}
     return {**wanted, **{key: _shared(there.get(key), wanted[key]) for key in GROWING}}
+
+
+def _without_unbegun(out: Path, held: Any, wanted: dict[str, Any]) -> Any:
+    """A held plan without the entries that a wanted one has not, and that no run was begun of."""
+    if not isinstance(held, dict):
+        return held
+    begun = _begun(out)
+    return {**held, **{key: _needed(held.get(key), wanted[key], begun[key]) for key in GROWING}}
+
+
+def _begun(out: Path) -> dict[str, set[str]]:
+    """By growing field, what runs are named by that left any file: finished, claimed or in training."""
+    # A file that is being written begins with a dot. No name of a plan holds a tilde.
+    parts = [path.name.removeprefix(".").split("~") for path in (out / "runs").glob("*~*~*")]
+    return {
+        "regimes": {json.dumps(part[0]) for part in parts},
+        "conditions": {json.dumps(part[1]) for part in parts},
+        "seeds": {part[2].partition(".")[0] for part in parts},
+    }
+
+
+def _needed(there: Any, here: list[Any], begun: set[str]) -> Any:
+    if not isinstance(there, list):
+        return there
+    wanted = {_name(value) for value in here}
+    return [value for value in there if _name(value) in wanted or _name(value) in begun]
 
 
 def _shared(there: Any, here: list[Any]) -> list[Any]:
