@@ -17,7 +17,10 @@ from concord.study.plan import as_plan
 from concord.study.running.running import run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-MODULES = ("problems", "method", "method_page", "findings", "held", "search_table", "page", "origin")
+MODULES = (
+    "problems", "method", "method_page", "findings", "held", "search_table", "page", "origin",
+    "evidence_page", "marks",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -72,10 +75,10 @@ def test_an_estimate_is_held_against_counts(board: Any) -> None:
     )
 
 
-def findings_of(folder: Path) -> Any:
+def findings_of(folder: Path, page: str = "method") -> Any:
     import findings
 
-    return findings.facts_of("method", folder, folder / "docs")
+    return findings.facts_of(page, folder, folder / "docs")
 
 
 def frame_of(rows: list[tuple[str, str, str, float, float]], seeds: int = 3) -> pl.DataFrame:
@@ -131,6 +134,50 @@ def test_harm_is_said_of_what_was_tested(board: Any) -> None:
     assert np.isnan(board.page.simulated_worst(one)).all()
 
 
+def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = board.method.plan_of("rivals", "digits", "few-class", 3)
+    best, right = (
+        next(c for c in plan.conditions if c.name == n) for n in ("best-single-task", "auto-rivals.right")
+    )
+    assert best.options["kinds"] == ["single-task", *right.options["rivals"]]
+    assert "boosting" in right.options["rivals"]
+    monkeypatch.setattr(board.method, "BOOSTED", ())
+    cheaper = board.method.plan_of("rivals", "digits", "few-class", 3).conditions[-1]
+    assert "boosting" not in cheaper.options["rivals"]
+    worlds = [
+        ("best-single-task", "none", "a", 0.6, 0.0), ("best-single-task", "none", "b", 0.6, 0.0),
+        ("auto-rivals", "right", "a", 0.7, 0.01), ("auto-rivals", "right", "b", 0.5, 0.001),
+    ]  # fmt: skip
+    plain = [("auto-standard", "right", pack, 0.65, 0.01) for pack in "ab"]
+    frames = {
+        "rivals": frame_of(worlds),
+        "features": frame_of([*plain, ("single-task", "none", "a", 0.5, 0)], 5),
+    }
+    monkeypatch.setattr(board.page, "load", lambda out: frames[out.name])
+    monkeypatch.setattr(board.page, "said_of", lambda out: "Written by hand")
+    text = "\n".join(board.page.rivals_section(tmp_path))
+    assert "| auto-rivals | right | few-class | +0.6 (10.4) | - | - |" in text
+    assert "| auto-rivals | right | 1 of 2 | 1 of 2 | -9.9 (b/few-class/class/balanced_accuracy) |" in text
+    assert "| a | few-class | +11.0 [+8.5, +13.5] | - | +6.0 [+3.5, +8.5] | - |" in text, (
+        "three seeds of five"
+    )
+    facts = findings_of(tmp_path, "method-rivals")
+    assert [(each["condition"], each["worse"], each["tested"]) for each in facts["harm"]] == [
+        ("auto-rivals", 1, 2),
+        ("auto-standard", 0, 2),
+    ]
+    assert [each["points"][1][0] for each in facts["against"]] == [-9.9, 6.0]
+    import evidence_page
+
+    lines = "\n".join(evidence_page._best_single(facts))
+    assert "| `auto` with rivals | right | +0.6; above in 1, below in 1 of 2 | not run |" in lines
+    frames["rivals"] = pl.DataFrame()
+    assert board.page.rivals_section(tmp_path) == board.page.NOT_RUN
+    assert findings_of(tmp_path, "method-rivals") == {}
+
+
 def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit, match="no finished study"):
         board.page.write(tmp_path, tmp_path / "method.md")
@@ -152,7 +199,7 @@ def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path, monkeypatch
     text = page.read_text()
     assert "1 packs (digits); few-class on all. Seeds 300 to 301 (2 paired)" in text
     assert "| auto-standard | right | single-task |" in text
-    assert text.count("Not run.") == 2
+    assert text.count("Not run.") == 3
     frame = board.page.load(tmp_path / "features")
     own = board.page.one_row_a_run(frame, "auto-standard")
     assert len(own) == 2 * 2

@@ -84,7 +84,8 @@ def test_folds_of_auto_are_between_videos(videos: Problem) -> None:
         assert len(np.unique(stage.fold[group == each])) == 1
     other = replace(setting, rows=setting.rows.in_groups(np.arange(len(group))))
     effort = auto.EFFORTS["fast"]
-    assert auto._key(setting, effort) != auto._key(other, effort)
+    keys = [auto._key(each, auto.StudyLearner(each), effort) for each in (setting, other)]
+    assert keys[0] != keys[1]
 
 
 def test_resamples_of_test_rows_are_of_whole_videos(videos: Problem) -> None:

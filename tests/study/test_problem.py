@@ -138,6 +138,20 @@ def test_numbers_of_any_kind_are_kept_as_networks_take_them(kind):
     assert torch.isfinite(logits["digit"]).all()
 
 
+def test_splits_may_be_lists_or_masks_and_their_rows_must_be_there():
+    lists = {name: rows.tolist() for name, rows in DIGITS.splits.items()}
+    masks = {name: np.isin(np.arange(len(DIGITS.inputs)), rows) for name, rows in DIGITS.splits.items()}
+    for shown in (lists, masks):
+        made = replace(DIGITS, splits=shown, targets={k: v.tolist() for k, v in DIGITS.targets.items()})
+        for name, rows in DIGITS.splits.items():
+            assert sorted(made.splits[name]) == sorted(rows)
+        rows, _ = draw(made, tiny().regimes[0], 0)
+        assert len(rows)
+    for row in (-1, len(DIGITS.inputs)):
+        with pytest.raises(ShapeError, match=f"split 'test' has row {row} of"):
+            replace(DIGITS, splits={**lists, "test": [*lists["test"], row]})
+
+
 def test_inputs_of_float32_are_taken_as_they_are():
     assert replace(DIGITS).inputs is DIGITS.inputs
 

@@ -40,7 +40,7 @@ class Problem:
         inputs: (n, ...) numbers in memory, kept as float32, which networks take; or rows of sources, which
             are read when a network needs them.
         targets: By task, encoded (`task.encode`): (n,) or (n, K), with gaps where nobody knows.
-        splits: Row indices of `train`, `val` and `test`; no row is in two of them.
+        splits: Row indices of `train`, `val` and `test`, or (n,) whether each row is in it; no row is in two.
         relations: Relations between pairs of the tasks.
         groups: (n,) which rows belong together (videos, persons), equal for rows of one; None: each row
             stands alone. Rows of one group lie in one split.
@@ -48,7 +48,7 @@ class Problem:
         origins: Data sets with terms of their own that rows come from; their samples are shown on demand.
 
     Raises:
-        ShapeError: Another number of rows, or a row or a group in two splits.
+        ShapeError: Another number of rows, a row that there is not, or a row or a group in two splits.
         EmptyDataError: A split without rows.
         NotFiniteError: NaN or infinite inputs in memory, or numbers that are too large for float32.
         StudyError: Inputs in memory that are no numbers.
@@ -69,6 +69,10 @@ class Problem:
         task_names(self.tasks)
         if not isinstance(self.inputs, StreamedInputs):
             object.__setattr__(self, "inputs", _held(self.name, self.inputs))
+        object.__setattr__(self, "splits", {name: _index(rows) for name, rows in self.splits.items()})
+        object.__setattr__(self, "targets", {name: np.asarray(of) for name, of in self.targets.items()})
+        if self.groups is not None:
+            object.__setattr__(self, "groups", np.asarray(self.groups))
         for task in self.tasks:
             if task.name not in self.targets:
                 raise UnknownNameError.of("task in the targets", task.name, self.targets)
@@ -84,6 +88,10 @@ class Problem:
             rows = set(self.splits[split].tolist())
             if not rows:
                 raise EmptyDataError(f"problem {self.name!r}: split {split!r} has no rows")
+            if outside := rows - set(range(len(self.inputs))):
+                raise ShapeError(
+                    f"problem {self.name!r}: split {split!r} has row {min(outside)} of {len(self.inputs)}"
+                )
             if seen & rows:
                 raise ShapeError(f"problem {self.name!r}: row {min(seen & rows)} is in two splits")
             seen |= rows
@@ -140,6 +148,12 @@ class Problem:
     def targets_of(self, split: str) -> dict[str, Array]:
         """Targets of a split alone: its inputs may be large."""
         return {task.name: self.targets[task.name][self.splits[split]] for task in self.tasks}
+
+
+def _index(rows: Any) -> Index:
+    """Numbers of rows: given as such, or as which rows they are."""
+    found = np.asarray(rows)
+    return np.flatnonzero(found) if found.dtype == np.bool_ else found.astype(np.int64)
 
 
 def _held(name: str, inputs: Array) -> npt.NDArray[np.float32]:
