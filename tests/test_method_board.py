@@ -172,7 +172,7 @@ def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
     import evidence_page
 
     lines = "\n".join(evidence_page._best_single(facts))
-    assert "| `auto` with rivals | right | +0.6; above in 1, below in 1 of 2 | not run |" in lines
+    assert "| `auto` with rivals | right | +0.5; above in 1, below in 1 of 2 | not run |" in lines
     frames["rivals"] = pl.DataFrame()
     assert board.page.rivals_section(tmp_path) == board.page.NOT_RUN
     assert findings_of(tmp_path, "method-rivals") == {}
