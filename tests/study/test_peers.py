@@ -572,14 +572,6 @@ def test_the_best_single_task_model_is_chosen_by_task_on_validation_rows():
             condition("best-single-task", kinds=kinds)
 
 
-def test_the_best_single_task_model_lacks_what_its_kinds_lack():
-    kinds = ["single-task", "merging"]
-    with pytest.raises(StudyError, match="'merging' adds up what trainings changed"):
-        check("best-single-task", kinds=kinds)
-    check("best-single-task", TrunkNetwork(trunk="study_plans:pretrained"), kinds=kinds)
-    check("best-single-task")
-
-
 @pytest.mark.parametrize("name", ["posterior", "matching", "two-stage", "table-lookup", "marginal"])
 def test_what_works_through_a_relation_needs_one(name):
     check(name)

@@ -172,7 +172,6 @@ CANNOT = [
     ({"name": "table-lookup"}, "there is none"),
     ({"name": "interval-supervision"}, "no relation to work on"),
     ({"name": "merging"}, "adds up what trainings changed"),
-    ({"name": "b", "use": "best-single-task", "options": {"kinds": ["single-task", "merging"]}}, "'merging'"),
     ({"name": "p", "use": "auto", "options": {"effort": "probe"}}, "'probe' decides on frozen features"),
     ({"name": "w", "use": "fixed-weights", "options": {"weights": {"digits": 2}}}, "did you mean 'digit'"),
 ]

@@ -9,11 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from concord.errors import StudyError
-from concord.relations import Relation
 from concord.study.conditions import Condition, Predictor, Setting
 from concord.study.conditions import condition as named
-from concord.study.spec import AnyNetwork
-from concord.tasks import Task
 
 ALL = ("single-task", "logistic", "extra-trees", "boosting")
 
@@ -27,11 +24,6 @@ class BestSingleTask(Condition):
 
     def __init__(self, kinds: dict[str, Condition]) -> None:
         self.kinds = kinds
-
-    def check(self, tasks: Sequence[Task], relations: Sequence[Relation], network: AnyNetwork) -> None:
-        """Ask each kind: see `Condition.check`."""
-        for each in self.kinds.values():
-            each.check(tasks, relations, network)
 
     def train(self, setting: Setting) -> Predictor:
         """Train all kinds, and choose."""
