@@ -179,13 +179,13 @@ def _method(name: str, *parts: Part, beside: tuple[Part, ...] = ()) -> Page:
     return Page(name, "method.md", command, parts, section=True, beside=beside)
 
 
-def _by_pack(kind: str, name: str, times: float) -> tuple[Part, ...]:
+def _by_pack(kind: str, name: str, command: str, times: float) -> tuple[Part, ...]:
     """The parts of a kind of run on features, of every pack two: where a task is scarce, then the others."""
     return tuple(
         Part(
             f"{name}-{pack}{more}",
-            (f"{RUN} --kind {kind} --packs {pack} --regimes {' '.join(regimes)}",),
-            (f"{RUN} --quick --steps 20 --kind {kind} --packs {pack} --regimes few-class",)
+            (f"{command} --packs {pack} --regimes {' '.join(regimes)}",),
+            (f"{command} --quick --steps 20 --packs {pack} --regimes few-class",)
             if pack == "digits" and not more
             else (),
             times * LONG.get(pack, 8) * len(regimes) / 2,
@@ -197,7 +197,8 @@ def _by_pack(kind: str, name: str, times: float) -> tuple[Part, ...]:
     )
 
 
-FEATURES = _by_pack("features", "method", 1)
+FEATURES = _by_pack("features", "method", f"{RUN} --kind features", 1)
+RIVALS = _by_pack("rivals", "method-rivals", "python method_rivals.py --out {run} --processes {processes}", 2)
 METHOD = (
     _method(
         "method",
@@ -207,7 +208,7 @@ METHOD = (
             for kind, minutes, small in (("fast", 20, "digits"), ("thorough", 40, ""))
         ),
     ),
-    _method("method-rivals", *_by_pack("rivals", "method-rivals", 2), beside=FEATURES),
+    _method("method-rivals", *RIVALS, beside=FEATURES),
     _method("method-controls", _kind("controls", 20, "digits_nuisance")),
     _method(
         "method-images",

@@ -5,7 +5,6 @@
     python benchmarks/method.py run --kind fast                      # what less effort costs in gain
     python benchmarks/method.py run --kind images                    # small residual nets
     python benchmarks/method.py run --kind controls                  # tasks that are not related
-    python benchmarks/method.py run --kind rivals                    # against the best single-task model
     python benchmarks/method.py page                                 # writes docs/method.md of what is done
 
 CONCORD_DATA names the folder of the packs. Every finished study holds its `results.csv` and can be looked at
@@ -55,17 +54,8 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
         ("few-class",),
         ("none", "right"),
     ),
-    "rivals": (tuple(PROBLEMS), tuple(problems.regimes("digits")), ("right", "none")),
 }
 """Packs, regimes and tables of each kind of run."""
-RIVALS = ("logistic", "extra-trees")
-"""What competes with networks in `auto`, and what the best single-task model is chosen from."""
-BOOSTED = ("digits", "synthetic", "clothing10", "mushroom", "mnist10k_shape")
-"""Packs where gradient boosting is among them.
-
-It fits a tree for each class or label, iteration and penalty: with 20 labels and 300 features, or 80 classes, a
-model takes longer than all else here together.
-"""
 
 
 def plan_of(kind: str, pack: str, regime: str, seeds: int, steps: int | None = None) -> Plan:
@@ -75,17 +65,12 @@ def plan_of(kind: str, pack: str, regime: str, seeds: int, steps: int | None = N
     sizes = problems.regimes(base(pack))[regime]
     images = kind == "images"
     shared = {"capacity": "shared" if images else "half-shared", "weighting": "rows"}
-    conditions: list[Any] = ["single-task"]
-    options: dict[str, Any] = {"effort": kind if kind in EFFORTS else "standard"}
-    name = f"auto-{options['effort']}"
-    if kind == "rivals":
-        rivals = [*RIVALS, *(("boosting",) if pack in BOOSTED else ())]
-        best = {"kinds": ["single-task", *rivals]}
-        conditions.append({"name": "best-single-task", "use": "best-single-task", "options": best})
-        name, options["rivals"] = "auto-rivals", rivals
-    else:
-        conditions.append({"name": "balanced-shared", "use": "uncoupled", "options": shared})
-    conditions += [_with_table(name, "auto", table, **options) for table in KINDS[kind][2]]
+    conditions: list[Any] = [
+        "single-task",
+        {"name": "balanced-shared", "use": "uncoupled", "options": shared},
+    ]
+    effort = kind if kind in EFFORTS else "standard"
+    conditions += [_with_table(f"auto-{effort}", "auto", table, effort=effort) for table in KINDS[kind][2]]
     if kind == "features" and regime in SCARCE:  # elsewhere they would only cost time
         conditions += [_with_table(name, name, table) for name in FIXED for table in ("right", "shuffled")]
     two_classes = problem.relations[0].class_to_class

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-import method
+import method_rivals
 import problems
 from concord.errors import ConcordError
 from concord.study import Cell, control, holm, paired
@@ -552,10 +552,10 @@ def rivals_section(out: Path) -> list[str]:
             ]
         if row[2:] != ["-"] * 4:
             by_pack.append(row)
-    boosted = ", ".join(pack for pack in method.BOOSTED if pack in packs)
+    boosted = ", ".join(pack for pack in method_rivals.BOOSTED if pack in packs)
     return [
-        f"{said_of(out / 'rivals')}: {', '.join(packs)}; seeds {seeds[0]} to {seeds[-1]} ({seeds_of(frame)} paired). `{BEST}` is, "
-        f"for each task and seed, the best on validation rows of a single-task network, {', '.join(method.RIVALS)}"
+        f"Written from `python benchmarks/method_rivals.py` ({ran(out / 'rivals')}): {', '.join(packs)}; seeds {seeds[0]} to {seeds[-1]} ({seeds_of(frame)} paired). `{BEST}` is, "
+        f"for each task and seed, the best on validation rows of a single-task network, {', '.join(method_rivals.RIVALS)}"
         f"{f' and, on {boosted}, boosting' if boosted else ''}. `{COMPETING}` is `auto` with these estimators among its "
         f"single-task models and networks of folds that are trained in full; `{MAIN}` is `auto` as it is by default, on the same rows. "
         "Test rows, points, mean over packs (standard error over packs).",

@@ -18,8 +18,8 @@ from concord.study.running.running import run
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 MODULES = (
-    "problems", "method", "method_page", "findings", "held", "search_table", "page", "origin",
-    "evidence_page", "marks",
+    "problems", "method", "method_rivals", "method_page", "findings", "held", "search_table", "page",
+    "origin", "evidence_page", "marks",
 )  # fmt: skip
 
 
@@ -137,14 +137,19 @@ def test_harm_is_said_of_what_was_tested(board: Any) -> None:
 def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
     board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = board.method.plan_of("rivals", "digits", "few-class", 3)
-    best, right = (
-        next(c for c in plan.conditions if c.name == n) for n in ("best-single-task", "auto-rivals.right")
+    import method_rivals
+
+    plan, usual = (
+        method_rivals.plan_of("digits", "full", 3),
+        board.method.plan_of("features", "digits", "full", 3),
     )
+    left = {"title", "conditions"}
+    assert plan.model_dump(exclude=left) == usual.model_dump(exclude=left), "the same rows, seeds and steps"
+    best, right = plan.conditions[1:3]
     assert best.options["kinds"] == ["single-task", *right.options["rivals"]]
     assert "boosting" in right.options["rivals"]
-    monkeypatch.setattr(board.method, "BOOSTED", ())
-    cheaper = board.method.plan_of("rivals", "digits", "few-class", 3).conditions[-1]
+    monkeypatch.setattr(method_rivals, "BOOSTED", ())
+    cheaper = method_rivals.plan_of("digits", "full", 3).conditions[-1]
     assert "boosting" not in cheaper.options["rivals"]
     worlds = [
         ("best-single-task", "none", "a", 0.6, 0.0), ("best-single-task", "none", "b", 0.6, 0.0),
@@ -156,7 +161,7 @@ def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
         "features": frame_of([*plain, ("single-task", "none", "a", 0.5, 0)], 5),
     }
     monkeypatch.setattr(board.page, "load", lambda out: frames[out.name])
-    monkeypatch.setattr(board.page, "said_of", lambda out: "Written by hand")
+    monkeypatch.setattr(board.page, "ran", lambda out: "by hand")
     text = "\n".join(board.page.rivals_section(tmp_path))
     assert "| auto-rivals | right | few-class | +0.6 (10.4) | - | - |" in text
     assert "| auto-rivals | right | 1 of 2 | 1 of 2 | -9.9 (b/few-class/class/balanced_accuracy) |" in text
