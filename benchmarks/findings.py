@@ -6,6 +6,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ def _rounded(points: Iterable[Any]) -> list[float | None]:
     return [None if math.isnan(value) else round(float(value), 2) for value in points]
 
 
+SCARCE = {"few-class": "class", "few-label": "label"}
+"""The task with few rows, by regime."""
+
 AGAINST = ("single-task", "balanced-shared", "none")
 """What a gain is over: what one would do without this package, sharing alone, and `auto` without the table."""
 
@@ -52,7 +56,7 @@ def method_facts(folder: Path, docs: Path) -> Facts:
     if not len(frame):
         return {}
     gains: list[Facts] = []
-    for regime, role in (("few-class", "class"), ("few-label", "label")):
+    for regime, role in SCARCE.items():
         by_pack: dict[str, Facts] = {}
         for other in AGAINST:
             found = (
@@ -73,11 +77,7 @@ def method_facts(folder: Path, docs: Path) -> Facts:
             found = method_page.differences(frame, main, shown, baseline)
             if not len(found):
                 continue
-            seen, chance = method_page.harm(found), method_page.simulated_worst(found)
-            harm.append(
-                {"table": shown, "against": baseline, **seen._asdict(), "worst": round(seen.worst, 1),
-                 "chance": _rounded(chance)}
-            )  # fmt: skip
+            harm.append({"table": shown, "against": baseline, **_harm(found)})
             if shown in ("shuffled", "partly-wrong") and baseline == "single-task":
                 for names, part in found.group_by(["pack", "regime", "role", "metric"], maintain_order=True):
                     where = "/".join(map(str, (shown, *names)))
@@ -100,6 +100,18 @@ def method_facts(folder: Path, docs: Path) -> Facts:
     }
 
 
+def _harm(differences: Any) -> Facts:
+    """How often they are below zero, and what the worst would be by chance."""
+    import method_page
+
+    seen = method_page.harm(differences)
+    return {
+        **seen._asdict(),
+        "worst": round(seen.worst, 1),
+        "chance": _rounded(method_page.simulated_worst(differences)),
+    }
+
+
 def rivals_facts(folder: Path, docs: Path) -> Facts:
     """`auto` against the best single-task model: the scarce and the rich task by pack, and how often it is below."""
     import polars as pl
@@ -112,13 +124,8 @@ def rivals_facts(folder: Path, docs: Path) -> Facts:
     against, harm = [], []
     for condition, shown in method_page.tables_beside(frame):
         found = method_page.differences(frame, condition, shown, method_page.BEST)
-        seen, chance = method_page.harm(found), method_page.simulated_worst(found)
-        harm.append(
-            {"condition": condition, "table": shown, **seen._asdict(), "worst": round(seen.worst, 1),
-             "chance": _rounded(chance)}
-        )  # fmt: skip
-        scarce = {"few-class": "class", "few-label": "label"}
-        for regime, role in ((regime, role) for regime in scarce for role in ("class", "label")):
+        harm.append({"condition": condition, "table": shown, **_harm(found)})
+        for regime, role in product(SCARCE, SCARCE.values()):
             part = found.filter(
                 (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map")
             )
@@ -127,7 +134,7 @@ def rivals_facts(folder: Path, docs: Path) -> Facts:
                 for _, own in part.group_by(["pack"], maintain_order=True)
             ]
             if points:
-                rows = "scarce" if scarce[regime] == role else "rich"
+                rows = "scarce" if SCARCE[regime] == role else "rich"
                 against.append(
                     {"condition": condition, "table": shown, "task": role, "rows": rows, "points": points}
                 )
@@ -407,9 +414,11 @@ def level_facts(folder: Path, docs: Path) -> Facts:
     shares: dict[str, list[float]] = {}
     power: dict[str, list[float]] = {}
     for key, value in held:
-        kind, rows, groups, _, _ = key["world"]
+        kind, rows, groups, _, _, *unequal = key["world"]
         if kind == "better":
-            where = f"{rows:,} rows" + (f" in {groups} groups" if groups else "")
+            where = f"{rows:,} rows"
+            if groups:
+                where += f" in {groups} {' '.join([*unequal, 'groups'])}"
             power.setdefault(where, []).append(value["joint"])
         elif kind == "as good":
             for rule in ("joint", "each"):

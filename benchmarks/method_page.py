@@ -228,6 +228,13 @@ def simulated_worst(found: pl.DataFrame, draws: int = 2000) -> tuple[float, floa
     return float(np.median(worst)), float(np.quantile(worst, 0.05))
 
 
+def worst_said(seen: Harm, found: pl.DataFrame) -> list[str]:
+    """The worst cell of differences, and what it would be by chance."""
+    median, low = simulated_worst(found)
+    chance = f"{median:+.1f} / {low:+.1f}" if seen.tested == seen.cells else UNTESTED
+    return [f"{seen.worst:+.1f} ({seen.where})", chance]
+
+
 def mean_se(values: pl.DataFrame) -> str:
     """Mean over packs of each pack's mean, with the standard error over packs."""
     means = (
@@ -538,10 +545,9 @@ def rivals_section(out: Path) -> list[str]:
         for regime in [each for each in regimes if each in set(found["regime"].unique())]:
             means = (mean_se(_select(found, regime, *metric)) for metric in metrics)
             rows.append([condition, table, regime, *means])
-        seen, (median, low) = harm(found), simulated_worst(found)
-        chance = f"{median:+.1f} / {low:+.1f}" if seen.tested == seen.cells else UNTESTED
+        seen = harm(found)
         below = f"{seen.below} of {seen.tested}" if seen.tested else UNTESTED
-        harms.append([condition, table, seen.said(), below, f"{seen.worst:+.1f} ({seen.where})", chance])
+        harms.append([condition, table, seen.said(), below, *worst_said(seen, found)])
     by_pack = []
     for pack, regime in [(pack, regime) for pack in packs for regime in regimes]:
         row = [pack, regime]
@@ -726,17 +732,7 @@ def harm_section(frame: pl.DataFrame, main: str, tables: list[str]) -> list[str]
             if not len(found):
                 continue
             seen = harm(found)
-            median, low = simulated_worst(found)
-            rows.append(
-                [
-                    condition,
-                    table,
-                    baseline,
-                    seen.said(),
-                    f"{seen.worst:+.1f} ({seen.where})",
-                    f"{median:+.1f} / {low:+.1f}" if seen.tested == seen.cells else UNTESTED,
-                ]
-            )
+            rows.append([condition, table, baseline, seen.said(), *worst_said(seen, found)])
     return [
         "### Harm",
         "",
