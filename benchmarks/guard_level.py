@@ -25,17 +25,24 @@ from held import Held
 from page import HARM, machine, page_option, table, write_section
 
 CLASSES = 5
-SIZES = ((50, None), (200, None), (2000, None), (200, 10), (1000, 40))
-"""Annotated rows, and their groups."""
+SIZES = (
+    (50, None, False), (200, None, False), (2000, None, False), (200, 10, False), (1000, 40, False),
+    (200, 10, True), (1000, 40, True),
+)  # fmt: skip
+"""Annotated rows, their groups, and whether the sizes of these fall as 1 / k."""
 CANDIDATES = ((1, 0.0), (3, 0.5), (6, 0.5), (6, 0.9))
 """How many, and the share of their noise that they have in common."""
 NOISE = {"as good": 1.0, "worse": 1.1, "better": 0.85}
 """Spread of the candidates' noise; that of the start is 1."""
 
 
-def gains(rng, n: int, groups: int | None, candidates: int, rho: float, spread: float):
+def gains(rng, n: int, groups: int | None, unequal: bool, candidates: int, rho: float, spread: float):
     """Gains in log-loss of each candidate on each row, and the rows' groups."""
-    group = None if groups is None else rng.integers(0, groups, n)
+    if unequal:
+        size = 1 / np.arange(1, groups + 1)
+        group = rng.choice(groups, n, p=size / size.sum())
+    else:
+        group = None if groups is None else rng.integers(0, groups, n)
     y = rng.integers(0, CLASSES, n)
     signal = 2.0 * np.eye(CLASSES)[y]
 
@@ -79,17 +86,18 @@ def main(arguments: list[str] | None = None) -> None:
     held, lines = Held(given.out), []
     where = held.once({"what": "machine"}, machine)
     settings = {"draws": given.draws, "alpha": given.alpha, "seed": given.seed}
-    for (kind, spread), (n, groups), (count, rho) in product(NOISE.items(), SIZES, CANDIDATES):
+    for (kind, spread), (n, groups, unequal), (count, rho) in product(NOISE.items(), SIZES, CANDIDATES):
+        named = ["unequal"] if unequal else []
         rng = np.random.default_rng([given.seed, n, groups or 0, count, round(10 * rho)])
         share = held.once(
-            {"world": [kind, n, groups, count, rho], **settings},
-            partial(taken, rng, given.draws, given.alpha, n, groups, count, rho, spread),
+            {"world": [kind, n, groups, count, rho, *named], **settings},
+            partial(taken, rng, given.draws, given.alpha, n, groups, unequal, count, rho, spread),
         )
         lines.append(
             [
                 kind,
                 str(n),
-                str(groups or "-"),
+                " ".join([str(groups or "-"), *named]),
                 str(count),
                 f"{rho:g}",
                 *(f"{share[rule]:.3f}" for rule in ("each", "joint")),
@@ -101,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"`python benchmarks/guard_level.py --draws {given.draws} --alpha {given.alpha:g} --seed {given.seed} --page`: {where}.\n\n"
         f"Share of {given.draws} draws in which a candidate takes the place of the start, which has the burden of "
         "proof on its side. Where candidates are as good or worse that is an error; where they are better it is what "
-        "the guard is for. `each`: 1.64 standard errors for each candidate by itself; `joint`: the guard's test.\n\n"
+        "the guard is for. Sizes of `unequal` groups fall as 1 / k. `each`: 1.64 standard errors for each candidate by itself; `joint`: the guard's test.\n\n"
     ) + table(["candidates are", "rows", "groups", "candidates", "in common", "each", "joint"], lines)
     if given.page:
         write_section("guard-level", "How often the guard's test errs", body, given.page)
