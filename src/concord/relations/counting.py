@@ -67,9 +67,9 @@ def counted(
     base = np.divide(hits.sum(axis=0) + 0.5, total + 1.0)
     if isinstance(target, MulticlassTask):
         base = (hits.sum(axis=0) + 1.0) / (hits.sum() + target.width)
-    rows, sure = counts, counts
+    effective = sure = hits, counts
     if groups is not None:
-        counts, apart = effective_counts(
+        worth, apart = effective_counts(
             y[both],
             present,
             seen,
@@ -78,22 +78,21 @@ def counted(
             width=source.width,
             exclusive=isinstance(target, MulticlassTask),
         )
-        sure = sure_counts(counts, rows, apart, level)
-    share = np.divide(hits, rows, out=np.zeros_like(hits), where=rows > 0)
+        share = np.divide(hits, counts, out=np.zeros_like(hits), where=counts > 0)
+        effective, sure = ((share * rows, rows) for rows in (worth, sure_counts(worth, counts, apart, level)))
 
-    def posterior(worth: Array) -> tuple[Array, Array]:
-        found = hits if worth is rows else share * worth
-        return found + pseudo_count * base, worth - found + pseudo_count * (1 - base)
+    def posterior(hits: Array, rows: Array) -> tuple[Array, Array]:
+        return hits + pseudo_count * base, rows - hits + pseudo_count * (1 - base)
 
     unseen = np.broadcast_to(total == 0, counts.shape)
-    alpha, beta = posterior(counts)
+    alpha, beta = posterior(*effective)
     mean = np.where(unseen, np.nan, alpha / (alpha + beta))
-    alpha, beta = posterior(sure)
+    alpha, beta = posterior(*sure)
     tail = (1 - level) / 2
     interval = np.stack([stats.beta.ppf(tail, alpha, beta), stats.beta.ppf(1 - tail, alpha, beta)])
     classed = np.bincount(y[y != MISSING_CLASS], w[y != MISSING_CLASS], minlength=source.width)
     prior = (classed + 1.0) / (classed.sum() + source.width)
-    return Counted(mean=mean, strength=counts, interval=np.where(unseen, np.nan, interval), prior=prior)
+    return Counted(mean=mean, strength=effective[1], interval=np.where(unseen, np.nan, interval), prior=prior)
 
 
 def _encoded(
