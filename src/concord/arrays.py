@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,17 @@ Array = npt.NDArray[Any]
 
 CONSTANT = 1e-12
 """A column that deviates less than so, of 1 or of its mean where that is larger, is constant."""
+
+
+def whole_number(what: str, value: Any, least: int = 1) -> int:
+    """A whole number >= least; what it is called begins the message.
+
+    Raises:
+        RangeError: It is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        raise RangeError(f"{what} is a whole number >= {least}, found {value!r}")
+    return int(value)
 
 
 def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:

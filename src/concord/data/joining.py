@@ -269,12 +269,9 @@ class _Joining:
         self, joined: pl.DataFrame, unit: str, columns: Sequence[str], shared: Sequence[str]
     ) -> pl.DataFrame:
         """One annotation of a joined table: `columns` of the second, of which the first has `shared`."""
-        differ = joined.select(
-            pl.any_horizontal(
-                (pl.col(c) != pl.col(f"{c}\0")).fill_null(False)
-                for c in shared  # a gap contradicts nothing
-            )
-        ).to_series()
+        # A gap contradicts nothing.
+        unequal = [(pl.col(c) != pl.col(f"{c}\0")).fill_null(False) for c in shared]
+        differ = joined.select(pl.any_horizontal(unequal)).to_series()
         mark = f"\0{unit}"
         if differ.any():
             self._check(joined.filter(differ), unit, shared)

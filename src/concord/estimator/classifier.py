@@ -21,6 +21,7 @@ from torch import nn
 
 from concord import metrics
 from concord.archive import pack, read_archive, save_archive, tensor_bytes, unpack
+from concord.arrays import whole_number
 from concord.auto import (
     EFFORTS,
     IN_FOLDS,
@@ -66,7 +67,6 @@ from concord.estimator.settings import (
     one_of,
     processes,
     sequence_of,
-    whole,
 )
 from concord.estimator.soft import with_soft
 from concord.estimator.tables import TableForm, by_task
@@ -564,8 +564,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
     def _check_settings(self) -> None:
         """Refuse settings that nothing can be trained with."""
         if self.steps is not None:
-            whole("steps", self.steps)
-        whole("rows_per_task", self.rows_per_task)
+            whole_number("steps", self.steps)
+        whole_number("rows_per_task", self.rows_per_task)
         processes(self.n_jobs)
         number("learning_rate", self.learning_rate, 0, above=True)
         number("weight_decay", self.weight_decay, 0)
@@ -576,7 +576,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         if not sequence_of("hidden", self.hidden, Integral, "widths"):
             raise ShapeError("hidden is a list of at least one width, found none")
         for width in self.hidden:
-            whole("a width in hidden", width)
+            whole_number("a width in hidden", width)
         sequence_of("tasks", self.tasks, (MulticlassTask, MultilabelTask), "tasks")
         sequence_of("relations", self.relations, Relation, "relations")
         checked_couplings(self.coupling)

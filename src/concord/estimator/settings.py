@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from concord.arrays import whole_number
 from concord.errors import AnnotationError, RangeError, ShapeError, UnknownNameError
-
-
-def whole(name: str, value: Any) -> int:
-    """A whole number >= 1.
-
-    Raises:
-        RangeError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise RangeError(f"{name} is a whole number >= 1, found {value!r}")
-    return int(value)
 
 
 def number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> float:
@@ -45,7 +35,7 @@ def processes(value: Any) -> None:
         RangeError: It is something else.
     """
     if value is not None and value != -1:
-        whole("n_jobs, where it is not -1 (one per core),", value)
+        whole_number("n_jobs, where it is not -1 (one per core),", value)
 
 
 def one_of(name: str, value: Any, known: Iterable[str]) -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold
 
+from concord.arrays import whole_number
 from concord.errors import RangeError, ShapeError
-from concord.estimator.settings import group_of_rows, whole
+from concord.estimator.settings import group_of_rows
 from concord.estimator.tables import by_task
 from concord.tasks import MulticlassTask, Task, task_names
 
@@ -48,11 +48,8 @@ class TaskKFold(BaseCrossValidator):
 
     def __init__(self, tasks: Sequence[Task], n_splits: int = 5, *, random_state: int = 0) -> None:
         task_names(tasks)
-        if whole("n_splits", n_splits) < 2:
-            raise RangeError(f"n_splits is a whole number >= 2, found {n_splits}")
-        seed: Any = random_state
-        if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-            raise RangeError(f"random_state is a whole number >= 0, found {seed!r}")
+        whole_number("n_splits", n_splits, 2)
+        whole_number("random_state", random_state, 0)
         self.tasks = tasks
         self.n_splits = n_splits
         self.random_state = random_state

@@ -130,12 +130,17 @@ def below(folder: str, names: pl.Series) -> pl.Series:
 
 
 def images_below(root: Path, folder: Path, endings: tuple[str, ...] = (".jpg",)) -> Iterator[str]:
-    """Visible image files in a folder and all below it, in order, as paths relative to root.
+    """Those of `files_below` that are images by their endings."""
+    return (path for path in files_below(root, folder) if path.lower().endswith(endings))
+
+
+def files_below(root: Path, folder: Path) -> Iterator[str]:
+    """Visible files in a folder and all below it, in order, as paths relative to root.
 
     Folders that are symbolic links are not entered.
     """
     for place, inner, files in os.walk(folder):
         inner[:] = sorted(name for name in inner if not is_clutter(name))
         for name in sorted(files):
-            if not is_clutter(name) and name.lower().endswith(endings):
+            if not is_clutter(name):
                 yield (Path(place) / name).relative_to(root).as_posix()

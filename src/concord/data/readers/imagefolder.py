@@ -21,7 +21,6 @@ no class; a symbolic link to a file outside the root is refused, and one to a fo
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -31,9 +30,8 @@ import polars as pl
 
 from concord.data.frames import SPLIT_SPELLINGS, from_csv
 from concord.data.manifest import Manifest
-from concord.data.paths import is_clutter
 from concord.data.readers._files import Missing, check_choice, entries, keep_present, listing, tell
-from concord.data.readers._lists import images_below
+from concord.data.readers._lists import files_below
 from concord.data.readers._yolo import is_yolo, read_yolo
 from concord.errors import ConfigError, DataFormatError, MissingDataError, UnsafePathError
 from concord.tasks import MulticlassTask, MultilabelTask
@@ -47,6 +45,9 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".
 
 UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".dng", ".cr2", ".nef", ".arw")
 """Endings of pictures that are not read."""
+
+File = tuple[str, str | None, str]
+"""Path, split and the folder that stands for a class."""
 
 
 def read(
@@ -153,20 +154,21 @@ def _from_folders(root: Path, task: str, splits: bool | Literal["auto"]) -> Mani
     spelled = all(name.lower() in SPLIT_SPELLINGS for name in top)
     if splits is True and not spelled:
         raise DataFormatError(f"{root}: expected folders with names of splits, found {', '.join(top[:12])}")
-    rows: list[tuple[str, str | None, str]] = []
+    files: list[File] = []
     if splits is not False and spelled:
         _refuse_images(root)
         for name in top:
-            rows.extend(_rows(root, root / name, SPLIT_SPELLINGS[name.lower()]))
+            files.extend(_files(root, root / name, SPLIT_SPELLINGS[name.lower()]))
     else:
-        rows.extend(_rows(root, root, None))
+        files.extend(_files(root, root, None))
+    rows = [file for file in files if file[0].lower().endswith(ENDINGS)]
     if not rows:
         raise MissingDataError(
             f"{TITLE}: expected images in the folders {', '.join(top[:12])} of {root}, found none with an "
             f"ending of {', '.join(ENDINGS)}"
         )
     frame = pl.DataFrame(rows, schema={"path": pl.String, "split": pl.String, task: pl.String}, orient="row")
-    _tell_left_out(root, set(frame[task]))
+    _tell_left_out(files, set(frame[task]))
     _refuse_links(root, frame["path"])
     return Manifest(frame, (MulticlassTask(task, frame[task].unique().sort()),), root, TITLE)
 
@@ -175,24 +177,22 @@ def _folders(folder: Path) -> list[str]:
     return [name for name in entries(folder) if (folder / name).is_dir()]
 
 
-def _rows(root: Path, base: Path, split: str | None) -> Iterator[tuple[str, str | None, str]]:
+def _files(root: Path, base: Path, split: str | None) -> Iterator[File]:
     _refuse_images(base)
     for name in _folders(base):
-        for path in images_below(root, base / name, ENDINGS):
+        for path in files_below(root, base / name):
             yield path, split, name
 
 
-def _tell_left_out(root: Path, classes: set[str]) -> None:
+def _tell_left_out(files: Iterable[File], classes: set[str]) -> None:
     """Say which pictures are not read, by their endings, and which folders of files are no class for that."""
     left, folders = Counter[str](), dict[str, None]()
-    for place, inner, files in os.walk(root):
-        inner[:] = sorted(name for name in inner if not is_clutter(name))
-        parts = [part for part in Path(place).relative_to(root).parts if part.lower() not in SPLIT_SPELLINGS]
-        for ending in (Path(name).suffix.lower() for name in files if parts and not is_clutter(name)):
-            if parts[0] not in classes:
-                folders[parts[0]] = None
-            if ending in UNREAD or (parts[0] not in classes and ending not in ENDINGS):
-                left[ending or "without an ending"] += 1
+    for path, _, name in files:
+        ending = Path(path).suffix.lower()
+        if name not in classes:
+            folders[name] = None
+        if name not in classes or ending in UNREAD:
+            left[ending or "without an ending"] += 1
     if left:
         counts = ", ".join(f"{count} {ending}" for ending, count in left.most_common(8))
         lost = f"; without any image, so no class: {', '.join(list(folders)[:8])}" if folders else ""

@@ -88,12 +88,12 @@ def read(
         return _copy(root, subset, images, missing)
     either = lists if layout else [*lists, *_tables("train")]  # a table is not there, but may be asked for
     lines = read_lines(find_file(root, either, TITLE, HOME))
-    if lines.path.parent.parent.name in {"basic", "compound"} - {
-        subset
-    }:  # their codes mean other expressions
+    place = lines.path.parent.parent
+    # The codes of the other subset mean other expressions.
+    if place.name in {"basic", "compound"} - {subset}:
         raise ConfigError(
-            f"{TITLE}: expected the {subset} expressions, found a folder of the others, "
-            f"{lines.path.parent.parent}; name the folder above, or the other subset"
+            f"{TITLE}: expected the {subset} expressions, found a folder of the others, {place}; name the "
+            "folder above, or the other subset"
         )
     fields = lines.match(
         r"(?<stem>(?<split>train|test)_[0-9]+)\.jpg[ \t]+(?<code>[0-9]+)",
@@ -105,7 +105,7 @@ def read(
     expression = lines.codes(fields["code"], table, f"a code of a {subset} expression")
     if len(lines):
         lines.require_end(any(c != fields["code"][-1] and c.startswith(fields["code"][-1]) for c in table))
-    folder = lines.path.parent.parent.relative_to(root) / "Image" / images
+    folder = place.relative_to(root) / "Image" / images
     suffix = "_aligned.jpg" if images == "aligned" else ".jpg"
     frame = fields.select(
         path=pl.concat_str(pl.lit(f"{folder.as_posix()}/"), pl.col("stem"), pl.lit(suffix)),

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, from_numpy
 
-from concord.errors import RangeError, UnknownNameError
+from concord.errors import UnknownNameError
 from concord.fitting import Rows, in_memory
 from concord.learners import EstimatorLearner, Training
 from concord.study.conditions import Condition, Predictor, Setting
@@ -16,16 +16,6 @@ from concord.tasks import Task
 
 Make = Callable[[float | None], Any]
 """Candidate setting -> an unfitted estimator with `predict_proba`."""
-
-
-def check_count(name: str, option: str, value: object) -> None:
-    """Raise where an option of a condition is no number of things.
-
-    Raises:
-        RangeError: No whole number, or less than 1.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise RangeError(f"condition {name!r}: {option} is a whole number >= 1, found {value!r}")
 
 
 def check_class_weight(name: str, value: object) -> None:

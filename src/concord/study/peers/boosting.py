@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from concord.arrays import whole_number
 from concord.study.conditions import Condition
-from concord.study.peers._estimators import Estimators, check_count
+from concord.study.peers._estimators import Estimators
 
 PENALTIES = (0.0, 1.0, 10.0)
 """Candidates of the L2 penalty of leaves; validation rows choose one per task.
@@ -26,7 +27,7 @@ def condition(iterations: int = 100) -> Condition:
     Raises:
         RangeError: A number of iterations that is none.
     """
-    check_count("boosting", "iterations", iterations)
+    whole_number("condition 'boosting': iterations", iterations)
 
     def make(penalty: float | None) -> Any:
         from sklearn.ensemble import HistGradientBoostingClassifier

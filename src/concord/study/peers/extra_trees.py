@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from concord.arrays import whole_number
 from concord.study.conditions import Condition
-from concord.study.peers._estimators import Estimators, check_class_weight, check_count
+from concord.study.peers._estimators import Estimators, check_class_weight
 
 
 def condition(trees: int = 100, class_weight: str | None = None) -> Condition:
@@ -19,7 +20,7 @@ def condition(trees: int = 100, class_weight: str | None = None) -> Condition:
         RangeError: A number of trees that is none.
         UnknownNameError: Another class weight.
     """
-    check_count("extra-trees", "trees", trees)
+    whole_number("condition 'extra-trees': trees", trees)
     check_class_weight("extra-trees", class_weight)
 
     def make(_: float | None) -> Any:

@@ -88,10 +88,11 @@ class Problem:
             rows = set(self.splits[split].tolist())
             if not rows:
                 raise EmptyDataError(f"problem {self.name!r}: split {split!r} has no rows")
-            if outside := rows - set(range(len(self.inputs))):
-                raise ShapeError(
-                    f"problem {self.name!r}: split {split!r} has row {min(outside)} of {len(self.inputs)}"
-                )
+            for row in (min(rows), max(rows)):
+                if not 0 <= row < len(self.inputs):
+                    raise ShapeError(
+                        f"problem {self.name!r}: split {split!r} has row {row} of {len(self.inputs)}"
+                    )
             if seen & rows:
                 raise ShapeError(f"problem {self.name!r}: row {min(seen & rows)} is in two splits")
             seen |= rows
