@@ -267,7 +267,7 @@ def test_intervals_of_few_groups_hold(count: int, rows: int, alike: float) -> No
         found = cc.Relation.from_annotations(PET, one, np.zeros(len(a), dtype=int), a, groups=groups)
         low, high = found.interval[:, 0, 0]
         inside.append(low <= 0.3 <= high)
-    assert np.mean(inside) > 0.89  # of 95 %; by the design effect alone .83, .86 and .90
+    assert np.mean(inside) > 0.89  # of 95 %, which the design effect alone misses
 
 
 def test_two_class_tasks_give_distributions() -> None:
