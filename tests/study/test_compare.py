@@ -304,7 +304,7 @@ def test_test_rows_are_noise_to_a_metric_of_ranks_too():
                     for task in made.tasks
                 }
         judged += [row for row in _verdicts(results) if row["task"] == "marks"]
-    assert sum(row["verdict"] in ("superior", "inferior") for row in judged) <= 2  # the seeds alone agree in most
+    assert sum(row["verdict"] in ("superior", "inferior") for row in judged) <= 2  # seeds alone agree in most
     assert all(row["bootstrap_low"] < row["difference"] < row["bootstrap_high"] for row in judged)
 
 
