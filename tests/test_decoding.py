@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 
 import concord as cc
 from asserts import raises
+from concord.decoding import Decoders
 from concord.decoding.calibration import best_strength, row_loss, temperature
 from concord.decoding.joint import (
     KNOWN_MASS,
@@ -312,5 +313,37 @@ def test_strengths_count_groups(kind: str) -> None:
 def test_groups_of_another_number_are_refused() -> None:
     world = labels_world(0, n=20)
     p, q = _heads(world)
-    with raises(ShapeError, "groups of 20 rows have shape (20,), found (3,)"):
+    with raises(ShapeError, "groups has shape (20,), found (3,)"):
         JointDecoder(world.relation).fit(p, q, world.y, groups=[0, 1, 2])
+
+
+@kinds
+def test_a_fit_forgets_the_one_before(kind: str) -> None:
+    world = MAKE[kind](2, n=300)
+    p, q = _heads(world)
+    both = JointDecoder(world.relation).fit(p, q, world.y, world.a)
+    assert both.target_strength > 0 or both.class_strength > 0
+    one, other = JointDecoder(world.relation), JointDecoder(world.relation)
+    one.fit(p, q, world.y)
+    other.fit(p, q, None, world.a)
+    assert (one.target_strength, other.class_strength) == (0, 0)
+    for fitted, truth in ((one, (world.y, None)), (other, (None, world.a))):
+        again = JointDecoder(world.relation).fit(p, q, world.y, world.a).fit(p, q, *truth)
+        strengths = (again.target_strength, again.class_strength)
+        assert strengths == (fitted.target_strength, fitted.class_strength)
+    with raises(ShapeError, "groups"):
+        both.fit(p, q, world.y, groups=[0])
+    assert both.target_strength > 0 or both.class_strength > 0  # a fit that is refused changes nothing
+
+
+@kinds
+def test_decoders_forget_the_fit_before(kind: str) -> None:
+    world = MAKE[kind](2, n=300)
+    source, target = world.source.name, world.target.name
+    heads = dict(zip((source, target), _heads(world), strict=True))
+    truth = {source: world.y, target: world.a}
+    made = Decoders([world.relation]).fit(heads, truth)
+    for name in truth:
+        task = world.source if name == source else world.target
+        less = {**truth, name: task.gaps(len(world.y))}
+        assert made.fit(heads, less).strengths() == Decoders([world.relation]).fit(heads, less).strengths()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from concord.errors import (
     CheckpointError,
     ConcordWarning,
     DuplicateNameError,
+    EmptyDataError,
     NoAnnotationError,
     NotFiniteError,
     RangeError,
@@ -626,6 +627,61 @@ def test_a_trunk_of_ones_own(trunk: Any, tmp_path: Path) -> None:
         model.predict(x)
     with raises(NotFiniteError, "NaN"):
         model.predict(np.full_like(images, np.nan))
+
+
+class _InPlace(nn.Module):
+    """A trunk that works on its inputs themselves, or on a copy of them."""
+
+    def __init__(self, copies: bool) -> None:
+        super().__init__()
+        self.copies, self.layer = copies, nn.Linear(12, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.layer((x.clone() if self.copies else x).sub_(3.0)).relu()
+        return features
+
+
+@pytest.mark.parametrize("artefact", ["distilled", "bagged"])
+def test_a_trunk_that_works_in_place_is_one_that_does_not(artefact: str) -> None:
+    x, y, _ = draw(17, n=80)
+    x = x.astype(np.float32)
+    given = x.copy()
+    settings = {"trunk": None, "artefact": artefact, "steps": 10}
+    proper, in_place = (
+        made("auto-distilled", **{**settings, "trunk": partial(_InPlace, copies)}).fit(x, y)
+        for copies in (True, False)
+    )
+    assert same(proper.predict_proba(x), in_place.predict_proba(x))
+    assert same(in_place.predict_proba(x), in_place.predict_proba(x))
+    np.testing.assert_array_equal(x, given)
+
+
+def test_read_only_inputs_of_a_trunk_are_no_cause_of_warnings(recwarn: pytest.WarningsRecorder) -> None:
+    x, y, _ = draw(17, n=80)
+    x = x.astype(np.float32)
+    x.setflags(write=False)
+    made("balanced-shared", trunk=_trunk, steps=3).fit(x, y)
+    assert not [each for each in recwarn if "writable" in str(each.message)]
+
+
+def test_inputs_that_hold_nothing_or_too_much_are_named() -> None:
+    x, y, _ = draw(17, n=80)
+    with raises(NotFiniteError, "too large beside those of the training"):
+        made("balanced-shared", steps=3).fit(x, y).predict(x * 1e50)
+    with raises(EmptyDataError, "(0, 12)"):
+        made("balanced-shared", trunk=_trunk, steps=3).fit(x, y).predict(x[:0])
+
+
+def test_settings_are_taken_in_the_types_of_numpy() -> None:
+    x, y, _ = draw(17, n=80)
+    kept = [made("balanced-shared", steps=3, dropout=kind(0.25)).fit(x, y) for kind in (float, np.float32)]
+    assert same(kept[0].predict_proba(x), kept[1].predict_proba(x))
+
+
+def test_a_mask_among_weights_is_no_weight() -> None:
+    x, y, _ = draw(17, n=80)
+    with raises(RangeError, "sample_weight is finite"):
+        made("balanced-shared", steps=3).fit(x, y, sample_weight=np.ma.masked_less(np.arange(80.0), 3))
 
 
 def test_a_trunk_is_copied_not_trained() -> None:

@@ -16,7 +16,16 @@ from torch import nn
 import concord as cc
 from asserts import raises
 from concord.deploy.hub import Card, TrunkRecord, from_pretrained, save_pretrained
-from concord.errors import CheckpointError, ConfigError, MissingExtraError, NotFittedError
+from concord.deploy.onnx import export_onnx
+from concord.errors import (
+    CheckpointError,
+    ConfigError,
+    DuplicateNameError,
+    MissingExtraError,
+    NotFittedError,
+    ShapeError,
+    UnknownNameError,
+)
 from concord.fitting.loop import fit
 from concord.networks.multitask import mlp_network
 from concord.networks.predict import predict_logits
@@ -42,8 +51,8 @@ CARD = Card(
 )
 
 
-def decoder() -> cc.JointDecoder:
-    made = cc.JointDecoder(relation())
+def decoder(of: cc.Relation | None = None) -> cc.JointDecoder:
+    made = cc.JointDecoder(of or relation())
     made.target_strength, made.class_strength = 0.35, 0.75
     return made
 
@@ -189,7 +198,7 @@ def test_a_text_model_brings_its_tokenizer(tmp_path: Path):
 def test_the_card_states_what_a_reader_needs(tmp_path: Path):
     unknown = relation().table.copy()
     unknown[0, 0] = np.nan
-    saved(tmp_path, decoders=[decoder()], relations=[relation().replace(table=unknown)], card=CARD)
+    saved(tmp_path, decoders=[decoder(relation().replace(table=unknown))], card=CARD)
     text = (tmp_path / "README.md").read_text()
     front = yaml.safe_load(text.split("---")[1])
     assert front == {
@@ -319,3 +328,44 @@ def test_what_an_ended_save_leaves_is_called_as_it_is_written() -> None:
     from concord.deploy import hub
 
     assert set(hub.ENDED) == {folders.STAGED, folders.SAVED}
+
+
+def other_order() -> cc.Relation:
+    """As `relation`, of classes in another order."""
+    known = relation()
+    return known.replace(source=cc.MulticlassTask(SHAPE.name, SHAPE.classes[::-1]))
+
+
+def with_strength(of: cc.Relation, strength: float = 1.0) -> cc.JointDecoder:
+    made = cc.JointDecoder(of)
+    made.class_strength = strength
+    return made
+
+
+def test_relations_are_between_the_tasks_of_the_network(tmp_path: Path) -> None:
+    stranger = relation().replace(source=cc.MulticlassTask("other", SHAPE.classes))
+    for of, error, words in (
+        (other_order(), ShapeError, "order of classes"),
+        (stranger, UnknownNameError, "task in relation other->marks"),
+    ):
+        with raises(error, words):
+            saved(tmp_path / "new", decoders=[with_strength(of)])
+        with raises(error, words):
+            saved(tmp_path / "new", relations=[of])
+        with raises(error, words):
+            net = network()
+            export_onnx(
+                tmp_path / "new.onnx", net, TASKS, example=torch.zeros(1, WIDTH), decoders=[with_strength(of)]
+            )
+    assert not any(tmp_path.iterdir())
+
+
+def test_two_relations_of_one_pair_are_refused_and_a_copy_is_one(tmp_path: Path) -> None:
+    other = relation().replace(table=1 - np.asarray(relation().table))
+    with raises(DuplicateNameError, "shape->marks", "twice"):
+        saved(tmp_path / "new", decoders=[with_strength(relation()), with_strength(other, 0.1)])
+    assert not (tmp_path / "new").exists()
+    saved(tmp_path / "new", relations=[relation()], decoders=[with_strength(relation())])
+    again = from_pretrained(tmp_path / "new")
+    assert len(again.relations) == 1
+    np.testing.assert_array_equal(again.decoders[0].relation.table, relation().table)

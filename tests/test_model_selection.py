@@ -8,12 +8,14 @@ from collections import Counter
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from sklearn.base import is_classifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -21,10 +23,13 @@ from sklearn.model_selection import (
     cross_val_score,
     train_test_split,
 )
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import concord as cc
 from asserts import raises
 from concord.errors import (
+    AnnotationError,
     ConcordError,
     DuplicateNameError,
     NoAnnotationError,
@@ -358,3 +363,102 @@ def test_what_is_watched_is_trained_alike():
     np.testing.assert_array_equal(
         model(verbose=1).fit(X, Y).predict_proba(X)["pet"], model().fit(X, Y).predict_proba(X)["pet"]
     )
+
+
+# -- what was read as something else ----------------------------------------------------------------------
+
+
+STARS = cc.MulticlassTask("stars", [3, 2, 1])
+
+
+def test_a_scorer_takes_classes_that_are_numbers_by_their_names():
+    y = {"stars": np.resize([3, 2, 1], len(X))}
+    for task in (STARS, cc.MulticlassTask("stars", [1, 2, 3])):
+        fitted = cc.CoupledClassifier([task], **QUICK).fit(X, y)
+        right = (fitted.predict(X)["stars"] == y["stars"]).mean()
+        assert cc.make_scorer("stars", "accuracy")(fitted, X, y) == pytest.approx(right)
+
+
+def test_a_scorer_scores_pipelines_and_searches_that_end_in_a_model():
+    steps = make_pipeline(StandardScaler(), model())
+    alone = model().fit(StandardScaler().fit_transform(X), POLARS)
+    score = cc.make_scorer("pet")
+    assert score(steps.fit(X, POLARS), X, POLARS) == score(alone, StandardScaler().fit_transform(X), POLARS)
+    search = GridSearchCV(steps, {"coupledclassifier__steps": [5]}, scoring=score, cv=cc.TaskKFold(TASKS, 2))
+    assert score(search.fit(X, POLARS), X, POLARS) == score(search.best_estimator_, X, POLARS)
+    with raises(ShapeError, "CoupledClassifier", "LogisticRegression"):
+        score(LogisticRegression().fit(X, np.arange(60) % 2), X, POLARS)
+
+
+def test_predictions_are_a_table_whatever_x_and_the_names_of_columns_are():
+    frame = pd.DataFrame({0: np.where(X[:, 0] > 0, "a", "b")})
+    fitted = cc.CoupledClassifier([cc.MulticlassTask("0", ["a", "b"])], **QUICK).fit(X, frame)
+    pd.testing.assert_frame_equal(fitted.predict(X.tolist()), fitted.predict(X))
+
+
+def test_classes_of_several_kinds_are_text_in_a_table_of_polars():
+    mixed = cc.MulticlassTask("mixed", [1, "cat"])
+    y = pl.DataFrame({"mixed": np.where(X[:, 0] > 0, "1", "cat")})
+    fitted = cc.CoupledClassifier([mixed], **QUICK).fit(X, y)
+    one_kind = X[fitted.predict_proba(X)["mixed"].argmax(axis=1) == 0]
+    assert fitted.predict(X)["mixed"].dtype == fitted.predict(one_kind)["mixed"].dtype == pl.String
+
+
+def test_a_task_that_was_learnt_from_soft_targets_alone_is_predicted_as_well():
+    soft = np.full((60, 2), 0.5)
+    fitted = model().fit(X, PANDAS[["pet"]], soft={"trait": soft})
+    assert list(fitted.predict(X).columns) == COLUMNS
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_folds_of_many_rare_classes_are_made_with_groups_as_without(grouped):
+    rare = cc.MulticlassTask("rare", [f"k{i}" for i in range(30)])
+    y = {"rare": np.repeat(np.arange(30), 4)}
+    folds = cc.TaskKFold([rare], 5).split(np.zeros((120, 1)), y, groups=np.arange(120) if grouped else None)
+    assert [len(test) for _, test in folds] == [24] * 5
+
+
+GAPS = {
+    "None": [None] * 3 + ["a"] * 57,
+    "NaN": np.r_[[np.nan] * 3, np.arange(57)],
+    "NaT": pd.Series([pd.NaT] * 3 + list(pd.date_range("2020", periods=57))),
+    "NA": pd.array([pd.NA] * 3 + [1] * 57, dtype="Int64"),
+    "a mask": np.ma.masked_less(np.arange(60), 3),
+    "no text": pl.Series([""] * 3 + ["a"] * 57),
+}
+IN_GROUPS = {
+    "folds": lambda groups: list(cc.TaskKFold(TASKS, 2).split(X, Y, groups=groups)),
+    "fit": lambda groups: model().fit(X, Y, groups=groups),
+    "count": lambda groups: cc.Relation.from_annotations(PET, TRAIT, [0] * 60, [[0, 1]] * 60, groups=groups),
+    "decode": lambda groups: cc.JointDecoder(cc.Relation(PET, TRAIT, np.full((3, 2), 0.5))).fit(
+        np.full((60, 3), 1 / 3), np.full((60, 2), 0.5), [0] * 60, groups=groups
+    ),
+    "estimate": lambda groups: cc.estimate_relation(
+        PET,
+        TRAIT,
+        Y["pet"],
+        Y["trait"],
+        class_proba=np.full((60, 3), 1 / 3),
+        target_proba=np.full((60, 2), 0.5),
+        groups=groups,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", IN_GROUPS)
+@pytest.mark.parametrize("gap", GAPS)
+def test_a_row_without_a_group_is_refused_everywhere(how, gap):
+    with raises(AnnotationError, "groups: row 0 has none"):
+        IN_GROUPS[how](GAPS[gap])
+
+
+@pytest.mark.parametrize("setting", ["tasks", "relations", "coupling", "hidden"])
+def test_what_can_be_read_only_once_is_no_setting(setting):
+    given = {
+        "tasks": TASKS,
+        "relations": [],
+        "coupling": [cc.couplings.PosteriorCoannotation()],
+        "hidden": [8],
+    }
+    with raises(ShapeError, setting, "iterator"):
+        cc.CoupledClassifier(**{"tasks": TASKS, **QUICK, setting: iter(given[setting])}).fit(X, Y)

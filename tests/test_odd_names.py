@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import concord as cc
 from asserts import raises
 from concord.deploy import TrunkRecord, from_pretrained, save_pretrained
-from concord.errors import CheckpointError
+from concord.errors import AnnotationError, CheckpointError
 from concord.fitting import Checkpoints
 from concord.networks import build_trunk, predict_logits
 from concord.relations import relation_of, relation_record, task_of, task_record
@@ -128,3 +129,36 @@ def test_what_could_not_be_loaded_is_not_saved(tmp_path: Path) -> None:
     with raises(CheckpointError, "could not be loaded again"):
         model.save(tmp_path / "kept")
     assert not (tmp_path / "kept").exists()
+
+
+@pytest.mark.parametrize("kind", [dt.date, dt.datetime])
+def test_classes_that_are_dates_come_back_as_dates(kind: Any, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    days = [kind(2020, 1, 1), kind(2021, 12, 31)]
+    y = {"day": np.array(days * 10, dtype=object)}
+    model = cc.CoupledClassifier([cc.MulticlassTask("day", days)], steps=2, hidden=(4,), random_state=0)
+    model.fit(x, y).save(tmp_path / "kept")
+    again = cc.CoupledClassifier.load(tmp_path / "kept")
+    assert again.predict(x)["day"].tolist() == model.predict(x)["day"].tolist()
+    assert set(again.predict(x)["day"].tolist()) <= set(days)
+    assert again.score(x, y) == model.score(x, y)
+
+
+@pytest.mark.parametrize("classes", [[5, 7], ["no", "yes"], [1.0, 3.0], [False, True]])
+def test_a_single_task_is_told_by_the_values_of_y(classes: list[Any], tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    y = np.array(classes * 10)
+    model = cc.CoupledClassifier(steps=2, hidden=(4,), random_state=0).fit(x, y)
+    assert model.tasks_[0].classes == tuple(map(str, classes))
+    model.save(tmp_path / "kept")
+    assert ", ".join(map(str, classes)) in (tmp_path / "kept" / "README.md").read_text()
+    with raises(AnnotationError, f"all annotated rows are of class '{classes[1]}'"):
+        model.fit(x, y, sample_weight=y != y[0])
+
+
+def test_names_with_blanks_around_them_come_back_from_a_table(tmp_path: Path) -> None:
+    pet, trait = cc.MulticlassTask("pet", [" cat", "dog"]), cc.MultilabelTask("trait", ["purrs ", "barks"])
+    relation = cc.Relation(pet, trait, [[0.9, 0.1], [0.2, 0.8]])
+    relation.to_csv(tmp_path / "table.csv")
+    again = cc.Relation.from_csv(pet, trait, tmp_path / "table.csv")
+    np.testing.assert_array_equal(again.table, relation.table)

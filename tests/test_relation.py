@@ -250,7 +250,7 @@ def test_one_group_is_worth_one_row() -> None:
     found = cc.Relation.from_annotations(PET, target, y, a, groups=np.zeros(len(y)))
     assert (found.strength <= 1 + 1e-9).all()
     assert (found.interval[1] - found.interval[0] > 0.5).any()
-    with raises(ShapeError, "groups of 60 rows have shape (60,), found (2,)"):
+    with raises(ShapeError, "groups has shape (60,), found (2,)"):
         cc.Relation.from_annotations(PET, target, y, a, groups=[0, 1])
 
 

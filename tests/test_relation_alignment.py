@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import sparse
 
 import concord as cc
-from concord.errors import UnknownNameError
+from concord.errors import DenseOnlyError, UnknownNameError
 from concord.relations import aligned
 
 MOODS, UNITS = ["calm", "glad", "sad"], ["AU1", "AU4", "AU12", "AU15"]
@@ -51,3 +52,34 @@ def test_tables_of_no_use_are_named_for_what_they_are() -> None:
         aligned(table(MOODS, ["x"]), MOOD, UNIT, "t.csv", extra="ignore")
     with pytest.raises(UnknownNameError, match="has labels as columns, and task 'au' has classes"):
         aligned(table(MOODS, UNITS), MOOD, cc.MulticlassTask("au", UNITS), "t.csv", extra="ignore")
+
+
+@given(st.permutations(range(2)), st.permutations(range(3)))
+def test_what_is_known_of_a_table_comes_along(rows: list[int], columns: list[int]) -> None:
+    cells = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]])
+    a, b = cc.MulticlassTask("a", list("xy")), cc.MulticlassTask("b", list("uvw"))
+    known = {"strength": cells * 10, "interval": np.stack([cells, cells]), "prior": [0.9, 0.1]}
+    own = cc.Relation(a, b, cells, base_rate=[0.5, 0.3, 0.2], **known)
+    source = cc.MulticlassTask("a", [a.classes[i] for i in rows])
+    target = cc.MulticlassTask("b", [b.classes[i] for i in columns])
+    found = aligned(own, source, target, "t.csv")
+    places = np.ix_(rows, columns)
+    np.testing.assert_array_equal(found.table, cells[places])
+    np.testing.assert_array_equal(found.strength, own.strength[places])
+    np.testing.assert_array_equal(found.interval, np.stack([cells[places]] * 2))
+    np.testing.assert_array_equal(found.prior, own.prior[rows])
+    np.testing.assert_array_equal(found.base_rate, own.base_rate[columns])
+
+
+def test_of_some_target_classes_a_row_says_how_they_are_shared_out() -> None:
+    a, b = cc.MulticlassTask("a", list("xyz")), cc.MulticlassTask("b", list("uvw"))
+    own = cc.Relation(a, b, np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0, 0, 1.0]]))
+    found = aligned(own, a, cc.MulticlassTask("b", ["v", "u"]), "t.csv", extra="ignore")
+    np.testing.assert_allclose(found.table, [[0.375, 0.625], [0.5, 0.5], [np.nan, np.nan]])
+
+
+def test_a_sparse_table_of_the_same_names_stays_as_it_is() -> None:
+    own = cc.Relation(MOOD, UNIT, sparse.csr_array(np.eye(3, 4)))
+    assert (aligned(own, MOOD, UNIT, "t.csv").table != own.table).nnz == 0
+    with pytest.raises(DenseOnlyError, match="the table is sparse"):
+        aligned(own, cc.MulticlassTask("mood", MOODS[::-1]), UNIT, "t.csv")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from concord.errors import DuplicateNameError, RangeError, ShapeError, UnknownNameError
+from concord.errors import AnnotationError, DuplicateNameError, RangeError, ShapeError, UnknownNameError
 from concord.names import Names, are_whole, plain
 
 Array = npt.NDArray[Any]
@@ -169,6 +169,32 @@ def is_gap(value: object) -> bool:
     if isinstance(value, (float, np.floating)):
         return bool(np.isnan(value))
     return type(value).__name__ in {"NAType", "NaTType"}  # pandas' missing values, without pandas
+
+
+def group_of_rows(groups: Any, n: int) -> Array | None:
+    """Groups of n rows: (n,) of one sortable kind; None where each row stands alone.
+
+    Args:
+        groups: (n,) any labels, equal ones for rows that belong together; None.
+        n: Number of rows.
+
+    Raises:
+        ShapeError: Another number of rows.
+        AnnotationError: A row without a group.
+    """
+    if groups is None:
+        return None
+    given = as_array("groups", groups)
+    if given.shape != (n,):
+        raise ShapeError(f"groups has shape ({n},), found {given.shape}")
+    if given.dtype.kind in "iub":
+        return given
+    values = [plain(value) for value in given.astype(object)]
+    for i, value in enumerate(values):
+        if is_gap(value):
+            raise AnnotationError(f"groups: row {i} has none; every row belongs to a group, if only its own")
+    array = np.asarray(values)
+    return array if array.dtype.kind in "iufbU" else np.asarray([str(value) for value in values])
 
 
 def moments(rows: Array) -> tuple[Array, Array]:

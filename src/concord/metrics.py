@@ -204,7 +204,7 @@ def evaluate(
 
     Args:
         task: The task.
-        targets: (n,) or (n, K); see `Task.encode`.
+        targets: (n,) or (n, K), as the task encodes them.
         logits: (n, C) or (n, K), finite.
         thresholds: By task, where predictions are cut elsewhere than at .5; see `decisions`.
 

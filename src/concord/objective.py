@@ -14,7 +14,6 @@ from concord.arrays import Array
 from concord.couplings import Coupling, wide
 from concord.errors import (
     AnnotationError,
-    DuplicateNameError,
     NotFiniteError,
     RangeError,
     ShapeError,
@@ -28,7 +27,7 @@ from concord.losses import (
     soft_multiclass_loss,
     soft_multilabel_loss,
 )
-from concord.relations import Relation, relation_digest
+from concord.relations import Relation, check_between, relation_digest
 from concord.tasks import Encoded, MulticlassTask, Task, task_names
 
 __all__ = ["CoupledObjective", "ObjectiveResult"]
@@ -108,7 +107,7 @@ class CoupledObjective(nn.Module):
         names = task_names(tasks)
         self.tasks = {task.name: task for task in tasks}
         self.relations = {relation.name: relation for relation in relations}
-        self._check_relations(relations)
+        check_between(relations, self.tasks.values(), "the objective")
         pairs = _pairs(self.relations, couplings)
         self.couplings = nn.ModuleList(coupling for _, coupling in pairs)
         self._relation_of = [name for name, _ in pairs]
@@ -213,21 +212,6 @@ class CoupledObjective(nn.Module):
             parts[part] = _weighed(coupling.weight, coupling(logits, targets, self.relations[relation]))
         loss = _sum([wide(part) for part in parts.values()])
         return ObjectiveResult(loss, {name: part.detach() for name, part in parts.items()})
-
-    def _check_relations(self, relations: Sequence[Relation]) -> None:
-        if len(self.relations) != len(relations):
-            names = [relation.name for relation in relations]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DuplicateNameError(f"relations must be of distinct pairs of tasks, found {twice!r} twice")
-        for relation in relations:
-            for task in (relation.source, relation.target):
-                if task.name not in self.tasks:
-                    raise UnknownNameError.of(f"task in relation {relation.name}", task.name, self.tasks)
-                if self.tasks[task.name] != task:
-                    raise ShapeError(
-                        f"relation {relation.name} is of another task {task.name!r} than the objective: "
-                        "names and order of classes and labels must be the same"
-                    )
 
     def _check_shapes(self, logits: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
         rows: int | None = None

@@ -49,12 +49,14 @@ class Decoders:
         """
         current = dict(probabilities)
         for decoder in self.decoders:
+            decoder._reset()
             source, target = decoder.relation.source, decoder.relation.target
             p, q = probabilities[source.name], probabilities[target.name]
+            y, a = Encoded(targets[source.name]), Encoded(targets[target.name])
             if target.annotated(targets[target.name]).any():
-                decoder.fit(p, current[target.name], None, Encoded(targets[target.name]), groups=groups)
+                decoder._fit(p, current[target.name], None, a, groups=groups)
             if source.annotated(targets[source.name]).any():
-                decoder.fit(current[source.name], q, Encoded(targets[source.name]), None, groups=groups)
+                decoder._fit(current[source.name], q, y, None, groups=groups)
             current = self._moved(decoder, probabilities, current)
         return self
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit, softmax
 
+from concord.arrays import group_of_rows
 from concord.decoding.calibration import best_strength, class_loss, row_loss
-from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
+from concord.errors import ConcordError, NoAnnotationError, NotFittedError, RangeError, ShapeError
 from concord.relations import Relation, least_probability
 from concord.tasks import Task, as_predictions
 
@@ -164,11 +165,31 @@ class JointDecoder:
             groups: (n,) which rows belong together, such as videos or persons: a direction has to gain more
                 than the noise of as many groups. None: each row stands alone.
 
+        A direction without annotations is left out: its strength becomes 0, whatever it was.
+
         Raises:
             NoAnnotationError: Neither y nor a holds an annotation.
             ShapeError: Another number of rows, classes, targets or groups.
+            AnnotationError: A row without a group.
             RangeError: Predictions that are no probabilities, or of classes and do not sum to 1.
         """
+        before = self._target_strength, self._class_strength, self._fitted
+        self._reset()
+        try:
+            return self._fit(class_proba, target_proba, y, a, groups=groups)
+        except ConcordError:
+            self._target_strength, self._class_strength, self._fitted = before
+            raise
+
+    def _reset(self) -> None:
+        """Both strengths 0: what no annotated row speaks for is left out."""
+        self._target_strength = self._class_strength = 0.0
+        self._fitted = True
+
+    def _fit(
+        self, class_proba: Any, target_proba: Any, y: Any = None, a: Any = None, *, groups: Any = None
+    ) -> JointDecoder:
+        """As `fit`, but a direction without annotations keeps its strength."""
         p, q = self._checked(class_proba, target_proba)
         classes = self._encoded(self.relation.source, y, len(p))
         targets = self._encoded(self.relation.target, a, len(p))
@@ -178,9 +199,7 @@ class JointDecoder:
         )
         if not (has_y.any() or has_a.any()):
             raise NoAnnotationError("joint decoding is fitted on annotated validation rows, found none")
-        group = None if groups is None else np.asarray(groups)
-        if group is not None and group.shape != (len(p),):
-            raise ShapeError(f"groups of {len(p)} rows have shape ({len(p)},), found {group.shape}")
+        group = group_of_rows(groups, len(p))
         if has_a.any():
             own = None if group is None else group[has_a]
             self.target_strength = self._fitted_to_targets(p[has_a], q[has_a], targets[has_a], own)

@@ -27,7 +27,7 @@ from concord.errors import CheckpointError, ConcordError, ConfigError
 from concord.files import read_json
 from concord.hub import PLACE, README, Card, fenced, located, model_card
 from concord.networks import MultiTaskNetwork, TaskwiseNetwork, seeded, tasks_of_part, usual_torch
-from concord.relations import Relation, relation_of, relation_record, task_of, task_record
+from concord.relations import Relation, check_between, relation_of, relation_record, task_of, task_record
 from concord.runs import (
     TOKENIZER,
     WEIGHTS_FILE,
@@ -294,12 +294,17 @@ def save_pretrained(
             makes other inputs than the network takes; a model card there that was edited; files there of
             the same names that are no model's.
         NotFittedError: A joint decoder without strengths.
-        ShapeError: Thresholds of other tasks, or of another number of classes or labels.
+        ShapeError: Thresholds of other tasks, or of another number of classes or labels; a relation of other
+            classes or labels than a task has, or in another order.
+        UnknownNameError: A relation of a task that is not there.
+        DuplicateNameError: Two relations between the same tasks.
         RangeError: Thresholds outside [0, 1], or 0 of a class.
     """
     cuts = checked_thresholds(thresholds or {}, tasks)
     for decoder in decoders:
         decoder.check_fitted()
+    relations = _distinct([*relations, *(decoder.relation for decoder in decoders)])
+    check_between(relations, tasks, "the network")
     chosen = dict(network.chosen) if isinstance(network, TaskwiseNetwork) else {}
     parts = network.networks if isinstance(network, TaskwiseNetwork) else [network]
     if trunk is not None and not all(isinstance(n, MultiTaskNetwork) and not n.private for n in parts):
@@ -314,7 +319,6 @@ def save_pretrained(
     tokenizer = {} if trunk is None else tokenizer_files(trunk.tokenize)
     _check_foreign(folder, (CONFIG, WEIGHTS_FILE, README, *tokenizer))
     _check_card(folder)
-    relations = [*relations, *(d.relation for d in decoders if d.relation not in relations)]
     content: dict[str, Any] = {
         "library": {"name": "concord", "version": __version__},
         "tasks": [task_record(task) for task in tasks],
@@ -351,6 +355,15 @@ def save_pretrained(
     content["card"] = sha256(readme)  # by which an edited one is known
     save_archive(folder, "hub", pack(content)[0], files, uncovered={README: readme})
     return folder
+
+
+def _distinct(relations: Sequence[Relation]) -> list[Relation]:
+    """Each relation once: a decoder may have one that is given, or a copy of it."""
+    out: list[Relation] = []
+    for relation in relations:
+        if not any(relation is other or relation_record(relation) == relation_record(other) for other in out):
+            out.append(relation)
+    return out
 
 
 def _check_foreign(folder: Path, names: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from concord._version import __version__
 from concord.decoding import KNOWN_MASS, JointDecoder, checked_thresholds, implied_bounds
 from concord.errors import ExportError, MissingExtraError, OutputError, RangeError
 from concord.files import whole
+from concord.relations import check_between
 from concord.tasks import MulticlassTask, Task
 
 ROWS = 100
@@ -224,8 +225,12 @@ def export_onnx(
         MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
         NotFittedError: A joint decoder without strengths.
         RangeError: A tolerance that is not > 0, or thresholds outside [0, 1].
-        ShapeError: Thresholds of other tasks, or of another number of classes or labels.
+        ShapeError: Thresholds of other tasks, or of another number of classes or labels; a decoder whose
+            relation is of other classes or labels than a task has, or in another order.
+        UnknownNameError: A decoder of a task that is not there.
+        DuplicateNameError: Two decoders between the same tasks.
     """
+    check_between([decoder.relation for decoder in decoders], tasks, "the network")
     if not tolerance > 0:
         raise RangeError(f"the tolerance of an export is > 0, found {tolerance}")
     _need_onnx()

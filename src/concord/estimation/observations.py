@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from concord.arrays import group_of_rows
 from concord.errors import NoAnnotationError, ShapeError
 from concord.metrics import count_samples, z_score
 from concord.relations import check_ends, row_weights
@@ -177,6 +178,7 @@ def observed(
         RangeError: A probability outside [0, 1], class probabilities that do not sum to 1, a bad weight.
         UnknownNameError: A named column of probabilities that is no class or label.
         NoAnnotationError: A task without any annotation on rows of weight above 0.
+        AnnotationError: A row without a group.
     """
     check_ends(source, target)
     y, a = source.encode(classes), target.encode(targets)
@@ -200,7 +202,7 @@ def observed(
         as_predictions(source, class_proba, len(y)),
         blank if target_proba is None else as_predictions(target, target_proba, len(y)),
         w,
-        None if groups is None else np.asarray(groups),
+        group_of_rows(groups, len(y)),
     )
     if target_proba is not None:
         return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from concord.estimator.inputs import names_where
 from concord.estimator.tables import by_task
 from concord.estimator.warned import warn_caller
 from concord.fitting import Rows
+from concord.names import plain
 from concord.tasks import MulticlassTask, Task
 
 SINGLE = "y"
@@ -64,8 +66,14 @@ def _of_one_dimension(y: Any) -> Annotations:
     classes, index = np.unique(values, return_inverse=True)
     if len(classes) < 2:
         raise AnnotationError(f"a classifier needs at least 2 classes, found one class: {classes[0]!r}")
-    task = MulticlassTask(SINGLE, map(str, range(len(classes))))
-    return Annotations([task], {SINGLE: index}, classes)
+    return Annotations([_task_of(classes)], {SINGLE: index}, classes)
+
+
+def _task_of(classes: npt.NDArray[Any]) -> MulticlassTask:
+    """A task whose classes are called as in y."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConcordWarning)  # `check_whole` warns of names spelt alike
+        return MulticlassTask(SINGLE, [str(plain(value)) for value in classes])
 
 
 # -- what is never annotated ---------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from torch import nn
 
 from concord import metrics
 from concord.archive import pack, read_archive, save_archive, tensor_bytes, unpack
-from concord.arrays import whole_number
+from concord.arrays import group_of_rows, whole_number
 from concord.auto import (
     EFFORTS,
     IN_FOLDS,
@@ -62,7 +62,6 @@ from concord.estimator.progress import training_bar
 from concord.estimator.saving import ESTIMATORS, WEIGHTS, card_of, one_line, restored, state_of
 from concord.estimator.settings import (
     check_device,
-    group_of_rows,
     number,
     one_of,
     processes,
@@ -517,7 +516,7 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 predicted[task.name] = task.as_given(predicted[task.name])
         if self._table is None:
             return predicted
-        return self._table.filled(self.tasks_, predicted, getattr(X, "index", None))
+        return self._table.filled(self.tasks_, predicted, X.index if hasattr(X, "iloc") else None)
 
     def _cut(self, task: Task) -> Any:
         """Where predictions of a task are cut."""
@@ -529,13 +528,13 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         Args:
             X: Features (n, d).
             y: Targets as in `fit`; tasks that it lacks are left out.
-            sample_weight: (n,), where there is a single task.
+            sample_weight: (n,), where y was one-dimensional.
 
         Raises:
             NoAnnotationError: Targets of none of the tasks, or a given one without any annotation, or of
                 labels without one that is present.
             UnknownNameError: A task of another name.
-            ShapeError: Targets of another number of rows than X; weights where there are several tasks.
+            ShapeError: Targets of another number of rows than X; weights where tasks were given.
         """
         check_is_fitted(self, "tasks_")
         if self._single:
@@ -543,7 +542,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
                 raise ShapeError("the model was fitted on a one-dimensional y, found a dictionary")
             return float(super().score(X, y, sample_weight))
         if sample_weight is not None:
-            raise ShapeError("sample_weight is for a single task; metrics of several are unweighted")
+            raise ShapeError(
+                "sample_weight is for a model of a one-dimensional y; metrics of tasks are unweighted"
+            )
         y = by_task(y, self.tasks_)
         probabilities = self.predict_proba(X)
         values = []

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from concord.couplings import Coupling, coupling_names, make_couplings
-from concord.errors import DuplicateNameError, ShapeError, UnknownNameError
 from concord.estimator.settings import one_of, sequence_of
-from concord.relations import Relation
+from concord.relations import Relation, check_between
 from concord.tasks import Task
 
 CHOOSING = ("auto", "two-stage")
@@ -25,20 +24,7 @@ def checked_relations(relations: Sequence[Relation] | None, tasks: Sequence[Task
         ShapeError: A relation of a task of the same name, with other classes or labels.
     """
     relations = list(relations or [])
-    pairs = [relation.name for relation in relations]
-    for name in pairs:
-        if pairs.count(name) > 1:
-            raise DuplicateNameError(f"relations must be of distinct pairs of tasks, found {name!r} twice")
-    known = {task.name: task for task in tasks}
-    for relation in relations:
-        for task in (relation.source, relation.target):
-            if task.name not in known:
-                raise UnknownNameError.of(f"task in relation {relation.name}", task.name, known)
-            if known[task.name] != task:
-                raise ShapeError(
-                    f"relation {relation.name} is of another task {task.name!r} than the model: "
-                    "names and order of classes and labels must be the same"
-                )
+    check_between(relations, tasks, "the model")
     return relations
 
 

@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.utils.validation import validate_data
 
 from concord.arrays import Array, moments
-from concord.errors import NotFiniteError, ShapeError
+from concord.errors import EmptyDataError, NotFiniteError, ShapeError
 from concord.estimator.base import held_features
 from concord.fitting import HeldFeatures
 
@@ -26,6 +26,7 @@ def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array | Held
     Raises:
         NotFiniteError: NaN or infinite inputs of a trunk, or features too large to be standardised.
         ShapeError: Inputs of a trunk of another shape than before.
+        EmptyDataError: No input of a trunk.
         ValueError: Features that are no (n, d) array of finite numbers.
     """
     if model.base is not None:
@@ -48,7 +49,13 @@ def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array | Held
         if not (np.isfinite(model._mean) & np.isfinite(deviation)).all():
             raise NotFiniteError("features are too large: their mean or spread is no finite number")
         model._std = np.where(deviation > 0, deviation, 1.0)
-    return np.asarray((array - model._mean) / model._std, dtype=np.float32)
+    with np.errstate(over="ignore"):
+        standardised = np.asarray((array - model._mean) / model._std, dtype=np.float32)
+    if not np.isfinite(standardised).all():
+        raise NotFiniteError(
+            "features are too large beside those of the training: no finite numbers in float32"
+        )
+    return standardised
 
 
 def _trunk_inputs(model: Any, X: Any, *, reset: bool) -> Array:
@@ -59,7 +66,10 @@ def _trunk_inputs(model: Any, X: Any, *, reset: bool) -> Array:
         array = np.asarray(X.toarray() if sparse.issparse(X) else X)
         if array.dtype.kind not in "biuf" or not array.ndim:
             raise ShapeError(f"inputs are an array (n, ...) of numbers, found {type(X).__name__}")
+    if not array.size:
+        raise EmptyDataError(f"inputs hold no number: they have shape {array.shape}")
     array = np.ascontiguousarray(array, dtype=np.float32)
+    array = array if array.flags.writeable else array.copy()  # torch wants to be able to write
     if reset:
         model._mean, model._std = np.zeros(()), np.ones(())
         model.n_features_in_ = int(np.prod(array.shape[1:]))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
 from concord import metrics
 from concord.errors import ShapeError, UnknownNameError
 from concord.estimator.tables import by_task
@@ -27,34 +30,53 @@ class TaskScorer:
         """The metric of the task on rows: greater is better, so that calibration errors are negative.
 
         Args:
-            estimator: A fitted `CoupledClassifier` of several tasks.
+            estimator: A fitted `CoupledClassifier` of several tasks, or a pipeline or search that ends in
+                one.
             X: (n, d) features.
             y: Targets with gaps: by task name, or a table as of `target_frame`.
 
         Raises:
             UnknownNameError: A task that the model does not have, or a metric that is not the task's.
-            ShapeError: Targets of other tasks only, or of another number of rows.
+            ShapeError: Targets of other tasks only, or of another number of rows; an estimator of no tasks.
             NoAnnotationError: No row of y is annotated for the task.
         """
-        task = self._task_of(estimator)
+        model = _model_of(estimator)
+        task = self._task_of(model)
         metric = self.metric or metrics.main_metric(task)
         if metric not in metrics.metric_names(task):
             raise UnknownNameError.of(f"metric of task {task.name!r}", metric, metrics.metric_names(task))
-        targets = by_task(y, estimator.tasks_)
+        targets = by_task(y, model.tasks_)
         if task.name not in targets:
             raise ShapeError(f"y holds no targets of task {task.name!r}")
-        cut = estimator._cut(task)
-        value = metrics.task_metrics(task, targets[task.name], estimator.predict_proba(X)[task.name], cut)[
-            metric
-        ]
+        truth = task.encode(targets[task.name])
+        probabilities = estimator.predict_proba(X)[task.name]
+        value = metrics.task_metrics(task, truth, probabilities, model._cut(task))[metric]
         return -value if metrics.lower_is_better(metric) else value
 
-    def _task_of(self, estimator: Any) -> Task:
-        for task in estimator.tasks_:
+    def _task_of(self, model: Any) -> Task:
+        for task in model.tasks_:
             if task.name == self.task:
                 found: Task = task
                 return found
-        raise UnknownNameError.of("task of a scorer", self.task, [task.name for task in estimator.tasks_])
+        raise UnknownNameError.of("task of a scorer", self.task, [task.name for task in model.tasks_])
+
+
+def _model_of(estimator: Any) -> Any:
+    """The model of tasks in a fitted estimator: itself, the last step of a pipeline, the best of a search."""
+    if isinstance(estimator, BaseEstimator):
+        check_is_fitted(estimator)
+    model = estimator
+    while not hasattr(model, "tasks_"):
+        if hasattr(model, "best_estimator_"):
+            model = model.best_estimator_
+        elif hasattr(model, "steps"):
+            model = model.steps[-1][1]
+        else:
+            raise ShapeError(
+                "a scorer of a task scores a fitted CoupledClassifier, or a pipeline or search that ends in "
+                f"one, found {type(model).__name__}"
+            )
+    return model
 
 
 def make_scorer(task: str, metric: str | None = None) -> TaskScorer:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from numbers import Real
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from concord.arrays import whole_number
-from concord.errors import AnnotationError, RangeError, ShapeError, UnknownNameError
+from concord.errors import RangeError, ShapeError, UnknownNameError
 
 
 def number(name: str, value: Any, low: float, high: float = math.inf, *, above: bool = False) -> float:
@@ -58,7 +56,7 @@ def sequence_of(name: str, values: Any, kind: Any, what: str) -> list[Any]:
     """
     if values is None:
         return []
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, (str, Iterator)) or not isinstance(values, Iterable):  # an iterator is used up once
         raise ShapeError(f"{name} is a list of {what}, found {type(values).__name__}")
     values = list(values)
     for value in values:
@@ -80,24 +78,3 @@ def check_device(device: Any) -> None:
         raise RangeError(f"device {str(device)!r} cannot be used on this machine: {reason}") from error
     if found.is_meta:
         raise RangeError("device 'meta' holds no numbers; nothing can be trained on it")
-
-
-def group_of_rows(groups: Any, n: int) -> npt.NDArray[Any] | None:
-    """Groups of n rows: (n,) of one sortable kind.
-
-    Raises:
-        ShapeError: Another number of rows.
-        AnnotationError: A row without a group.
-    """
-    if groups is None:
-        return None
-    given = np.asarray(groups, dtype=object)
-    if given.shape != (n,):
-        raise ShapeError(f"groups has shape ({n},), found {given.shape}")
-    values = given.tolist()
-    for i, value in enumerate(values):
-        gap = value is None or (isinstance(value, float) and math.isnan(value))
-        if gap or type(value).__name__ == "NAType":
-            raise AnnotationError(f"groups: row {i} has none; every row belongs to a group, if only its own")
-    array = np.asarray(values)
-    return array if array.dtype.kind in "iufbU" else np.asarray([str(value) for value in values])

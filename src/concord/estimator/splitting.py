@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import BaseCrossValidator, StratifiedGroupKFold
 
-from concord.arrays import whole_number
+from concord.arrays import group_of_rows, whole_number
 from concord.errors import RangeError, ShapeError
-from concord.estimator.settings import group_of_rows
 from concord.estimator.tables import by_task
 from concord.tasks import MulticlassTask, Task, task_names
 
@@ -68,6 +67,7 @@ class TaskKFold(BaseCrossValidator):
 
         Raises:
             ShapeError: No y, or targets or groups of another number of rows.
+            AnnotationError: A row without a group, or a value in y that is no class or label.
             RangeError: A task with annotations in too few rows, or in too few groups, for the folds.
         """
         n = X.shape[0] if hasattr(X, "shape") else len(X)
@@ -108,6 +108,8 @@ class TaskKFold(BaseCrossValidator):
             order = np.lexsort((np.random.default_rng(self.random_state).random(n), kind))
             fold[order] = np.arange(n) % self.n_splits
             return fold
+        if np.bincount(kind).max() < self.n_splits:  # of which StratifiedGroupKFold makes no folds
+            kind = np.zeros(n, dtype=np.int64)
         dealt = StratifiedGroupKFold(self.n_splits, shuffle=True, random_state=int(self.random_state))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # rare kinds: what matters is checked by task

@@ -13,6 +13,7 @@ import polars as pl
 from concord.arrays import as_array
 from concord.data import task_columns
 from concord.errors import ConcordError, DuplicateNameError, ShapeError, UnknownNameError
+from concord.names import is_number
 from concord.tasks import MulticlassTask, Task, task_names
 
 
@@ -118,9 +119,10 @@ def _has(task: Task, present: Sequence[str]) -> bool:
 
 
 def _of_table(y: Any, task: Task, present: Sequence[str]) -> npt.NDArray[Any]:
+    own = dict(zip(present, y.columns, strict=True))  # a column that is called 0 is task "0"
     if isinstance(task, MulticlassTask):
-        return as_array(f"task {task.name!r}", y[task.name])
-    columns = [as_array(name, y[name]).astype(object) for name in task_columns(task)]
+        return as_array(f"task {task.name!r}", y[own[task.name]])
+    columns = [as_array(name, y[own[name]]).astype(object) for name in task_columns(task)]
     return np.stack(columns, axis=1)
 
 
@@ -148,7 +150,9 @@ class TableForm:
         return cls(library, tuple(str(name) for name in y.columns))
 
     def filled(self, tasks: Sequence[Task], predictions: Mapping[str, Any], index: Any = None) -> Any:
-        """Predictions by task, class names (n,) or labels (n, K), as such a table.
+        """Predictions by task, classes (n,) or labels (n, K), as such a table.
+
+        Tasks that the table lacked, which were learnt from `soft`, follow as further columns.
 
         Args:
             tasks: The tasks.
@@ -163,9 +167,16 @@ class TableForm:
             values = predictions[task.name]
             of_task = [values] if isinstance(task, MulticlassTask) else list(values.T)
             columns |= dict(zip(task_columns(task), of_task, strict=True))
-        chosen = {name: columns[name] for name in self.columns}
+        order = [*self.columns, *(name for name in columns if name not in self.columns)]
+        chosen = {name: columns[name] for name in order}
         if self.library == "polars":
-            return pl.DataFrame({name: values.tolist() for name, values in chosen.items()})
+            mixed = {task.name for task in tasks if isinstance(task, MulticlassTask) and _mixed(task)}
+            return pl.DataFrame(
+                {
+                    name: list(map(str, values)) if name in mixed else values.tolist()
+                    for name, values in chosen.items()
+                }
+            )
         try:
             import pandas as pd
         except ImportError as error:
@@ -173,3 +184,10 @@ class TableForm:
                 "the model was fitted on a table of pandas, which is not installed: pip install pandas"
             ) from error
         return pd.DataFrame(chosen, index=index)
+
+
+def _mixed(task: MulticlassTask) -> bool:
+    """Whether its classes are of several kinds, such as text and numbers: a column of polars has one."""
+    return len({type(value) for value in task.values}) > 1 and not all(
+        is_number(value) and not isinstance(value, str) for value in task.values
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from concord.arrays import as_numbers
 from concord.errors import RangeError, ShapeError, UnknownNameError
 from concord.estimator.annotations import Annotations
 from concord.estimator.settings import number, one_of
@@ -73,10 +74,7 @@ def _of_samples(sample_weight: Any, n: int, tasks: Sequence[Task]) -> dict[str, 
 
 
 def _checked(name: str, values: Any, n: int) -> torch.Tensor:
-    try:
-        weight = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ShapeError(f"{name} has shape ({n},), numbers: {error}") from error
+    weight = as_numbers(name, values).astype(np.float32)
     if weight.shape != (n,):
         raise ShapeError(f"{name} has shape ({n},), found {weight.shape}")
     if not ((weight >= 0) & np.isfinite(weight)).all():

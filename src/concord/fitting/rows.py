@@ -15,7 +15,7 @@ from torch import Tensor
 from concord.data import StreamedInputs
 from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, ShapeError
 from concord.fitting.held import HeldFeatures
-from concord.networks import length, moved, pieces
+from concord.networks import length, moved, owned, pieces
 from concord.tasks import Encoded, MulticlassTask, Task
 
 
@@ -93,7 +93,7 @@ class Rows:
                 yield self._at(inputs, torch.from_numpy(found)), torch.from_numpy(found)
         else:
             for inputs, part in zip(pieces(self.inputs, size), places, strict=True):
-                yield self._at(inputs, part), part
+                yield self._at(owned(inputs), part), part
 
     def _at(self, inputs: Any, index: Tensor) -> Rows:
         """The rows of `index`, whose inputs are at hand."""

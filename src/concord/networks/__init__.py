@@ -1,6 +1,6 @@
 """Networks: a trunk with one head per task, and how its predictions are taken."""
 
-from concord.networks.batches import length, moved, pieces
+from concord.networks.batches import length, moved, owned, pieces
 from concord.networks.multitask import (
     Capacity,
     MultiTaskNetwork,
@@ -40,6 +40,7 @@ __all__ = [
     "mlp_network",
     "moved",
     "one_thread",
+    "owned",
     "pieces",
     "predict_logits",
     "reseed",

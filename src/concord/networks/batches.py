@@ -16,6 +16,13 @@ def moved(values: Any, device: torch.device) -> Any:
     return values.to(device) if isinstance(values, Tensor) else values
 
 
+def owned(values: Any) -> Any:
+    """Inputs that share no memory with these: a network may work in place."""
+    if isinstance(values, Mapping):
+        return {key: owned(value) for key, value in values.items()}
+    return values.clone() if isinstance(values, Tensor) else values
+
+
 def length(values: Any) -> int:
     """Number of rows of inputs: a tensor, a list, or a mapping of these."""
     return len(next(iter(values.values()))) if isinstance(values, Mapping) else len(values)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from concord.errors import ShapeError, UnknownNameError
-from concord.networks.batches import length
+from concord.networks.batches import length, owned
 from concord.networks.torch_state import seeded
 from concord.networks.trunks import mlp
 from concord.tasks import Task, task_names
@@ -157,7 +157,7 @@ class TaskwiseNetwork(nn.Module):
 
     def forward(self, x: Any) -> dict[str, Tensor]:
         """Logits by task: (n, C) or (n, K)."""
-        logits = [network(x) for network in self.networks]
+        logits = [network(owned(x)) for network in self.networks]
         return {
             task: logits[each][task]
             if isinstance(each, int)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concord.networks.batches import moved, pieces
+from concord.networks.batches import moved, owned, pieces
 
 SMALL = 1 << 13
 """Values of an input that is no large one: less than a colour picture of 53 pixels has."""
@@ -39,7 +39,7 @@ def predict_logits(network: nn.Module, inputs: Any, *, batch_size: int | None = 
     network.eval()
     device = next(network.parameters()).device
     try:
-        chunks = [network(moved(chunk, device)) for chunk in pieces(inputs, batch_size)]
+        chunks = [network(moved(owned(chunk), device)) for chunk in pieces(inputs, batch_size)]
     finally:
         for part, mode in modes:
             part.training = mode

@@ -1,6 +1,6 @@
 """How tasks are related: tables P(label | class) and P(class | class), their evidence, files and records."""
 
-from concord.relations.alignment import aligned
+from concord.relations.alignment import aligned, check_between
 from concord.relations.checking import check_ends, row_weights
 from concord.relations.counting import effective_counts, sure_counts
 from concord.relations.evidence import EvidenceTable, least_probability
@@ -25,6 +25,7 @@ __all__ = [
     "Relation",
     "aligned",
     "array_bytes",
+    "check_between",
     "check_ends",
     "digest",
     "effective_counts",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
-from concord.errors import UnknownNameError
+from concord.errors import DuplicateNameError, ShapeError, UnknownNameError
 from concord.relations.reading import Extra
 from concord.relations.relation import Relation
 from concord.tasks import MulticlassTask, Task
@@ -23,9 +25,14 @@ def aligned(
         target: The task of the columns, of the same kind as the table's.
         owner: What to call the table in messages.
         extra: Whether the names must be the same, or those of one side alone are ignored: what the table
-            lacks is unknown (NaN) then.
+            lacks is unknown (NaN) then, and of a table of classes to classes the rest of a row is what holds
+            given that it is one of these (a row with nothing left is unknown).
+
+    Returns:
+        The relation, with prior, base rates, strengths and intervals where all names are the same.
 
     Raises:
+        DenseOnlyError: A sparse table of other names, or in another order.
         UnknownNameError: A table of another kind, a turned one, one without a common class and label, or
             (unless `extra="ignore"`) other names than the tasks have.
     """
@@ -42,9 +49,61 @@ def aligned(
             _check_same(task, own, owner)
     rows, own_rows = _places(source, relation.source)
     columns, own_columns = _places(target, relation.target)
+    if source.outputs == relation.source.outputs and target.outputs == relation.target.outputs:
+        return relation.replace(source=source, target=target)
+    table = relation.cells("bringing it to other tasks")[np.ix_(own_rows, own_columns)]
+    if relation.class_to_class and len(own_columns) < relation.target.width:
+        total = table.sum(axis=1, keepdims=True)
+        table = np.divide(table, total, out=np.full_like(table, np.nan), where=total > 0)
     cells = np.full((source.width, target.width), np.nan)
-    cells[np.ix_(rows, columns)] = relation.table[np.ix_(own_rows, own_columns)]
-    return Relation(source, target, cells)
+    cells[np.ix_(rows, columns)] = table
+    if (len(rows), len(columns)) != (source.width, target.width) or relation.table.shape != cells.shape:
+        return Relation(source, target, cells)
+    r, c = own_rows, own_columns
+    strength, interval, prior, rates = (
+        relation.strength,
+        relation.interval,
+        relation.prior,
+        relation.base_rate,
+    )
+    return Relation(
+        source,
+        target,
+        cells,
+        strength=None if strength is None else strength[np.ix_(r, c)],
+        interval=None if interval is None else interval[:, r][:, :, c],
+        prior=None if prior is None else prior[r],
+        base_rate=None if rates is None else rates[c],
+    )
+
+
+def check_between(relations: Sequence[Relation], tasks: Iterable[Task], owner: str) -> None:
+    """Refuse relations that are not each between two of the tasks, of a pair of its own.
+
+    Args:
+        relations: The relations.
+        tasks: The tasks.
+        owner: What has them, for messages.
+
+    Raises:
+        DuplicateNameError: Two relations between the same tasks.
+        UnknownNameError: A relation of a task that is not there.
+        ShapeError: A relation of a task of the same name, with other classes or labels, or in another order.
+    """
+    pairs = [relation.name for relation in relations]
+    for name in pairs:
+        if pairs.count(name) > 1:
+            raise DuplicateNameError(f"relations must be of distinct pairs of tasks, found {name!r} twice")
+    known = {task.name: task for task in tasks}
+    for relation in relations:
+        for task in (relation.source, relation.target):
+            if task.name not in known:
+                raise UnknownNameError.of(f"task in relation {relation.name}", task.name, known)
+            if known[task.name] != task:
+                raise ShapeError(
+                    f"relation {relation.name} is of another task {task.name!r} than {owner}: "
+                    "names and order of classes and labels must be the same"
+                )
 
 
 def _common(task: Task, own: Task) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from concord.arrays import group_of_rows
 from concord.errors import NoAnnotationError, RangeError, ShapeError
 from concord.relations.checking import row_weights
 from concord.tasks import MISSING_CLASS, MulticlassTask, Task
@@ -51,7 +52,8 @@ def counted(
         raise RangeError(f"the weight of the prior is finite and > 0, found {pseudo_count}")
     if not 0 < level < 1:
         raise RangeError(f"the level of an interval lies in (0, 1), found {level}")
-    y, a, w, both = _encoded(source, target, classes, targets, weights, groups)
+    y, a, w, both = _encoded(source, target, classes, targets, weights)
+    group = group_of_rows(groups, len(y))
     from scipy import sparse, stats
 
     n = int(both.sum())
@@ -68,13 +70,13 @@ def counted(
     if isinstance(target, MulticlassTask):
         base = (hits.sum(axis=0) + 1.0) / (hits.sum() + target.width)
     effective = sure = hits, counts
-    if groups is not None:
+    if group is not None:
         worth, apart = effective_counts(
             y[both],
             present,
             seen,
             w[both],
-            np.asarray(groups)[both],
+            group[both],
             width=source.width,
             exclusive=isinstance(target, MulticlassTask),
         )
@@ -96,15 +98,13 @@ def counted(
 
 
 def _encoded(
-    source: MulticlassTask, target: Task, classes: Any, targets: Any, weights: Any, groups: Any
+    source: MulticlassTask, target: Task, classes: Any, targets: Any, weights: Any
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Array, npt.NDArray[np.bool_]]:
     """Classes, targets, weights, and which rows carry both annotations."""
     y, a = source.encode(classes), target.encode(targets)
     if len(y) != len(a):
         raise ShapeError(f"{len(y)} rows of {source.name!r}, but {len(a)} of {target.name!r}")
     w = np.ones(len(y)) if weights is None else row_weights(weights, len(y))
-    if groups is not None and np.shape(groups) != (len(y),):
-        raise ShapeError(f"groups of {len(y)} rows have shape ({len(y)},), found {np.shape(groups)}")
     both = (y != MISSING_CLASS) & target.annotated(a) & (w > 0)
     if not both.any():
         raise NoAnnotationError(

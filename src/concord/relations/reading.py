@@ -64,12 +64,18 @@ def _kind(task: Task) -> str:
 def _turned(file: TableFile, of_rows: Task, of_columns: Task) -> bool:
     """Whether rows and columns are the other way round: a file that could be read in no other way."""
     rows, columns = set(file.rows), set(file.columns)
-    other_way = rows & set(of_columns.outputs) and columns & set(of_rows.outputs)
-    return bool(other_way) and not rows & set(of_rows.outputs)
+    other_way = rows & set(_places(of_columns)) and columns & set(_places(of_rows))
+    return bool(other_way) and not rows & set(_places(of_rows))
+
+
+def _places(task: Task) -> dict[str, int]:
+    """Where each class or label stands, by its name, and by that without blanks around, as in files."""
+    names = task.outputs
+    return {name.strip(): i for i, name in enumerate(names)} | {name: i for i, name in enumerate(names)}
 
 
 def _positions(places: Sequence[str], names: Sequence[str], task: Task, extra: Extra) -> dict[int, int]:
-    index, out = {name: i for i, name in enumerate(task.outputs)}, {}
+    index, out = _places(task), {}
     for i, name in enumerate(names):
         if name in index:
             out[i] = index[name]

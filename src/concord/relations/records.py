@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -16,12 +17,29 @@ FIELDS = ("table", "strength", "interval", "prior", "base_rate")
 
 
 def task_record(task: Task) -> dict[str, Any]:
-    """A task as plain data: its name, and `classes` (numbers where given as such) or `labels`."""
+    """A task as plain data: its name, and `classes` (numbers and dates where given as such) or `labels`.
+
+    Classes of any other kind are kept by name.
+    """
     if not isinstance(task, MulticlassTask):
         return {"name": task.name, "labels": list(task.outputs)}
     given = zip(task.values, task.classes, strict=True)
-    plain = [value if isinstance(value, (int, float)) else name for value, name in given]
-    return {"name": task.name, "classes": plain}
+    return {"name": task.name, "classes": [_class_record(value, name) for value, name in given]}
+
+
+def _class_record(value: Any, name: str) -> Any:
+    if isinstance(value, datetime):
+        return {"datetime": value.isoformat()}
+    if isinstance(value, date):
+        return {"date": value.isoformat()}
+    return value if isinstance(value, (int, float)) else name
+
+
+def _class_of(record: Any) -> Any:
+    if isinstance(record, Mapping):
+        kind: type[date] = datetime if "datetime" in record else date
+        return kind.fromisoformat(record[kind.__name__])
+    return record
 
 
 def task_of(record: Mapping[str, Any]) -> Task:
@@ -29,10 +47,11 @@ def task_of(record: Mapping[str, Any]) -> Task:
 
     Raises:
         KeyError: A record without a name, or without classes and labels.
+        ValueError: A class that is no date.
         ConcordError: Names that a task cannot have.
     """
     if "classes" in record:
-        return MulticlassTask(record["name"], record["classes"])
+        return MulticlassTask(record["name"], map(_class_of, record["classes"]))
     return MultilabelTask(record["name"], record["labels"])
 
 

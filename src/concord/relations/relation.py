@@ -216,6 +216,7 @@ class Relation:
 
         Raises:
             ShapeError: Another number of rows or groups, or a source or target that is no such task.
+            AnnotationError: A row without a group.
             RangeError: A weight that is negative or not finite, a prior weight that is not > 0, a level
                 outside (0, 1).
             NoAnnotationError: No sample carries both annotations.
