@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import numpy as np
+import polars as pl
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from concord.cli import app, outputs
-from concord.data import files, from_csv, write_manifest
+from concord.data import Manifest, files, from_csv, write_manifest
 from concord.errors import ConfigError, DuplicateNameError
 from concord.runs.training import train
 from config_worlds import config_of, world, write
@@ -154,6 +157,9 @@ ESTIMATE = ["relation", "estimate", "pets.parquet", "--out", "t.csv"]
         (["predict", "run", "--on-error", "skip"], "--on-error"),
         (["predict", "run", "a.png", "--split", "val"], "--split"),
         (["embed", "m.csv", "--trunk", "builtin:mlp", "--out", "e", "--texts", "--size", "64"], "--size"),
+        (["embed", ".", "--trunk", "builtin:resnet", "--out", "e", "--random", "--root", "."], "--root"),
+        (["embed", "m.csv", "--trunk", "timm:x", "--out", "e", "--random", "--download"], "--download"),
+        (["data", "split", "pets.parquet", "--out", "s.csv", "--keep", "val", "--val", "0.2"], "--val"),
         (["data", "inspect", "pets.parquet", "--group", "nosuch"], "--group"),
         (["data", "inspect", "pets.parquet", "--separator", ";"], "--separator"),
         ([*ESTIMATE, "--gap", "1"], "--gap"),
@@ -203,6 +209,87 @@ def test_predictions_spare_the_data_of_the_config(tmp_path):
     weights = str(tmp_path / "out" / "model.safetensors")
     result = CliRunner().invoke(app, ["export", str(tmp_path / "out"), "--out", weights])
     assert isinstance(result.exception, ConfigError), result.output
+
+
+def test_every_file_of_a_training_is_spared(tmp_path):
+    values = world(tmp_path)
+    run = train(config_of(values)).folder
+    assert CliRunner().invoke(app, ["evaluate", str(run), "--split", "val"]).exit_code == 0
+    config = write(values, tmp_path / "mine.yaml")
+    kept = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    assert len(kept) > 5
+    for path in kept:
+        for command in (
+            ["train", str(config), "--json"],
+            ["evaluate", str(run), "--split", "val", "--json"],
+            ["export", str(run), "--out"],
+        ):
+            result = CliRunner().invoke(app, [*command, str(path)])
+            assert isinstance(result.exception, ConfigError), (command, path, result.output)
+            assert "is a file that is read here" in str(result.exception)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == kept
+    beside = run / "mine.json"
+    for _ in range(2):  # what lies there from the time before is written again
+        result = CliRunner().invoke(app, ["evaluate", str(run), "--split", "val", "--json", str(beside)])
+        assert result.exit_code == 0, result.output
+    result = CliRunner().invoke(app, ["evaluate", str(run), "--out", str(tmp_path / "elsewhere")])
+    assert isinstance(result.exception, ConfigError)
+    assert "leave out --out" in str(result.exception)
+
+
+def test_every_file_of_a_study_and_of_its_plan_is_spared(folder):
+    rng = np.random.default_rng(0)
+    table = from_csv("pets.csv", classes={"pet": None}, labels={"traits": ["purrs", "barks"]})
+    many = pl.concat([table.frame] * 12).with_columns(
+        pl.int_range(pl.len()).alias("row"), pl.Series("split", np.repeat(["train", "val", "test"], 12))
+    )
+    write_manifest(Manifest(many, table.tasks), folder / "many.parquet")
+    np.save("x.npy", rng.normal(size=(36, 3)))
+    data = {
+        "manifest": "many.parquet",
+        "features": "x.npy",
+        "relations": [{"source": "pet", "target": "traits", "table": "table.csv"}],
+    }
+    plan = {
+        "title": "pets",
+        "problem": data,
+        "regimes": [{"name": "few", "rows": {"pet": 4, "traits": 4}}],
+        "conditions": ["single-task"],
+        "seeds": [0],
+        "budget": {"steps": 2},
+    }
+    (folder / "plan.json").write_text(json.dumps(plan))
+    command = ["study", "plan.json", "--out", "s", "--processes", "1"]
+    result = CliRunner().invoke(app, [*command, "--json", "s/mine.json"])
+    assert result.exit_code == 0, (result.output, result.exception)
+    kept = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    study = [path for path in kept if path.parts[0] == "s" and path.name not in ("report.html", "mine.json")]
+    assert len(study) > 8
+    for path in (*study, "many.parquet", "x.npy", "table.csv", "plan.json"):
+        result = CliRunner().invoke(app, [*command, "--json", str(path)])
+        assert isinstance(result.exception, ConfigError), (path, result.output)
+    for path in study:
+        result = CliRunner().invoke(app, ["report", "s", "--out", str(path)])
+        assert isinstance(result.exception, ConfigError), (path, result.output)
+    assert {path: (folder / path).read_bytes() for path in kept} == kept
+    for out in ("s/mine.json", "new.json"):
+        assert CliRunner().invoke(app, [*command, "--json", out]).exit_code == 0
+
+
+def test_a_file_of_a_data_set_is_spared_and_a_manifest_is_written_again(folder):
+    data = folder / "set"
+    for name, colour in (("cat", 0), ("dog", 255)):
+        (data / name).mkdir(parents=True)
+        Image.new("L", (4, 4), colour).save(data / name / "a.png")
+    (data / "labels.csv").write_text("path,mine\ncat/a.png,1\n")
+    index = ["data", "index", "imagefolder", str(data), "--out"]
+    for _ in range(2):
+        result = CliRunner().invoke(app, [*index, str(data / "m.parquet")])
+        assert result.exit_code == 0, (result.output, result.exception)
+    before = (data / "labels.csv").read_bytes()
+    result = CliRunner().invoke(app, [*index, str(data / "labels.csv")])
+    assert isinstance(result.exception, ConfigError), result.output
+    assert (data / "labels.csv").read_bytes() == before
 
 
 def test_folders_of_outputs_are_made(folder):

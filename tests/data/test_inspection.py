@@ -180,7 +180,7 @@ def test_files_of_rows_without_paths(tree: Path) -> None:
 
 
 def test_where_the_files_are_must_be_known() -> None:
-    with pytest.raises(MissingDataError, match="pass a root"):
+    with pytest.raises(MissingDataError, match="give a root"):
         inspect(pets(), files=True)
     with pytest.raises(EmptyDataError):
         inspect()

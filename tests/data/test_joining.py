@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from hypothesis import strategies as st
 
 import strategies
 from concord import MulticlassTask, MultilabelTask
+from concord.data.features import FeatureRows
 from concord.data.joining import merge, stack
 from concord.data.manifest import Manifest, task_columns
 from concord.errors import (
     AnnotationError,
+    ConcordWarning,
     ConfigError,
     DuplicateNameError,
     EmptyDataError,
@@ -261,3 +264,17 @@ def test_two_spellings_of_a_path_meet() -> None:
     assert merge([a, b]).frame["units.AU1"].to_list() == [1, 0]
     with pytest.raises(DuplicateNameError, match=r"'a\.png' occurs more than once"):
         merge([photos(path=["a.png", "./a.png"], pet=["cat", "dog"])])
+
+
+def test_rows_that_two_feature_files_count_are_told_where_one_is_read() -> None:
+    a = photos(name="a", row=[0, 1], pet=["dog", "cat"])
+    b = photos(name="b", row=[0, 1], food=["fish", "meat"], task=MulticlassTask("food", ["fish", "meat"]))
+    features = FeatureRows(np.zeros((2, 3)))
+    both = stack([a, b])
+    with pytest.warns(ConcordWarning, match=r"2 rows of features belong to more .* row 0 to a, b"):
+        features.keys(both)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for alone in both.partition("source").values():  # each with a file of its own
+            features.keys(alone)
+        features.keys(merge([a, b], on="row"))

@@ -193,6 +193,8 @@ def test_a_group_that_a_kept_split_cuts() -> None:
     everything = Manifest(frame.with_columns(split=pl.lit("test")), ())
     with pytest.raises(ConfigError, match="nothing is left to split"):
         resplit(everything, {"train": 1}, keep=["test"])
+    with pytest.raises(ConfigError, match="no row is in split 'val', which was to be kept"):
+        resplit(everything, {"train": 1}, keep=["val"])
 
 
 @pytest.mark.parametrize("shares", [{}, {"train": 0.0, "test": 1}, {"train": -1}, {"train": float("nan")}])

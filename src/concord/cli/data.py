@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from concord.cli.outputs import check_effect, check_outputs, manifest_out
+from concord.cli.outputs import check_below, check_effect, check_outputs, manifest_out
 from concord.cli.streams import JsonOption, readable, writable, write_json
 from concord.errors import ConfigError, DuplicateNameError
 from concord.terminal import console, say
@@ -142,6 +142,7 @@ def index(
     from concord.data import read
 
     check_outputs(manifest_out(out), [root])
+    check_below("--out", out, root)
     _write(read(name, root, **_options(option or [])), out)
 
 
@@ -160,6 +161,7 @@ def check(
     from concord.data import check_copy
 
     check_outputs({"--json": json_out}, [root])
+    check_below("--json", json_out, root)
     found = check_copy(name, root, **_options(option or []))
     write_json(json_out, found.to_dicts())
     table = Table("counted", "found", "published", "", Column("source", overflow="fold"))
@@ -285,6 +287,8 @@ def filter_(
     from concord.data import read_manifest
 
     check_outputs(manifest_out(out), [manifest])
+    if not (where or task):
+        raise ConfigError("nothing would be left out: give --where, --task or both")
     kept = read_manifest(manifest)
     if task:
         kept = kept.select(*task)
@@ -293,6 +297,7 @@ def filter_(
 
 @app.command()
 def split(
+    context: typer.Context,
     manifest: One,
     *,
     out: Out,
@@ -314,11 +319,9 @@ def split(
 
     check_outputs(manifest_out(out) | {"--json": json_out}, [manifest])
     kept = keep or []
-    shares = {
-        name: share
-        for name, share in (("train", train), ("val", val), ("test", test))
-        if share and name not in kept
-    }
+    given = {"train": train, "val": val, "test": test}
+    check_effect(context, "on a split that --keep leaves as it is", *(s for s in kept if given.get(s)))
+    shares = {name: share for name, share in given.items() if share and name not in kept}
     if not kept and abs(train + val + test - 1) > 1e-6:
         raise ConfigError(
             f"the shares of train, val and test sum to 1, found {train:g} + {val:g} + {test:g}; give all"

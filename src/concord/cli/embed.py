@@ -53,6 +53,10 @@ def embed(
 
     if texts:
         check_effect(context, "with --texts", "size", "fit", "on_error")
+    if data.is_dir():
+        check_effect(context, "with a folder of images", "root")
+    if not pretrained:
+        check_effect(context, "with --random", "download")
     given = {"fit": fit, "on_error": on_error}
     for name, value in given.items():
         known = get_args(InputPlan.model_fields[name].annotation)

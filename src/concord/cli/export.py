@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.outputs import check_effect, check_outputs
+from concord.cli.outputs import check_effect, check_outputs, files_of_run
 from concord.errors import ConfigError
 from concord.terminal import say
 
@@ -50,10 +50,7 @@ def export(
     from concord.cli.train import loaded
 
     found, asked = loaded(run, None, None)
-    from concord.runs import RUN_FILE, WEIGHTS_FILE
-
-    own = [found.folder / name for name in (RUN_FILE, WEIGHTS_FILE)]
-    check_outputs({"--out": out}, [run, *own, *asked.files()])
+    check_outputs({"--out": out}, [run, *asked.files(), *files_of_run(found.folder)])
     if hub is None:
         _onnx(found, out or found.folder / "model.onnx", tolerance)
     else:

@@ -40,6 +40,43 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
         written[option] = path
 
 
+def files_of_run(folder: Path) -> list[Path]:
+    """Files that a training and its evaluation keep in their folder: an output is none of them."""
+    from concord.runs import WRITTEN
+
+    return [path for name in WRITTEN for path in _files_at(folder / name)]
+
+
+def files_of_study(folder: Path) -> list[Path]:
+    """Files that a study keeps in its folder, but for its report."""
+    from concord.study import KEPT
+
+    return [path for name in KEPT for path in _files_at(folder / name)]
+
+
+def _files_at(place: Path) -> list[Path]:
+    return [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
+
+
+def check_below(option: str, out: Path | None, root: Path) -> None:
+    """Refuse a file of a data set as output: what is there already and is no manifest of this library.
+
+    Args:
+        option: Of the command.
+        out: The file; None where nothing is written.
+        root: Folder of the data set.
+
+    Raises:
+        ConfigError: It is one.
+    """
+    from concord.data import is_written_manifest
+
+    if out is None or not out.exists() or not out.resolve().is_relative_to(root.resolve()):
+        return
+    if not is_written_manifest(out):
+        raise ConfigError(f"{option} {out} is a file of the data set in {root}; write to one of another name")
+
+
 def manifest_out(out: Path) -> dict[str, Path]:
     """What `--out` of a manifest writes: itself, and its tasks beside it."""
     return {"--out": out, "--out (its tasks)": tasks_file(out)}

@@ -7,11 +7,8 @@ from typing import Annotated
 
 import typer
 
-from concord.cli.outputs import check_outputs
+from concord.cli.outputs import check_outputs, files_of_study
 from concord.terminal import say
-
-READ = ("config.json", "environment.json", "summary.json", "results.csv", "curves.csv")
-"""Files of a study that a report is made of."""
 
 
 def report(
@@ -26,7 +23,7 @@ def report(
     """Write the report of a study (DIR/report.html), or a page that compares several."""
     from concord.study import write_comparison, write_report
 
-    check_outputs({"--out": out}, [study / name for study in studies for name in READ])
+    check_outputs({"--out": out}, [path for study in studies for path in files_of_study(study)])
     alone = len(studies) == 1 and out is None
     page = write_report(studies[0]) if alone else write_comparison(studies, out or Path("comparison.html"))
     say(f"report: {page}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.outputs import check_effect, check_outputs
+from concord.cli.outputs import check_effect, check_outputs, files_of_run
 from concord.cli.streams import JsonOption, named_files, writable, write_json
 from concord.errors import ConfigError
 from concord.terminal import console, plain, say
@@ -51,7 +51,7 @@ def train(
 ) -> None:
     """Train what a config says. Interrupted, the same command goes on where it stopped."""
     asked = _config(config, overrides, out)
-    check_outputs({"--json": json_out}, [config, *asked.files()])
+    check_outputs({"--json": json_out}, [config, *asked.files(), *files_of_run(Path(asked.output or ""))])
     from concord.runs import finished
     from concord.runs import train as run_training
 
@@ -79,7 +79,7 @@ def evaluate(
 ) -> None:
     """Metrics by task on a split, of the heads and of the joint decoding: a table, and JSON in the folder."""
     run, asked = loaded(config, overrides, out)
-    check_outputs({"--json": json_out}, [config, *asked.files()])
+    check_outputs({"--json": json_out}, [config, *asked.files(), *files_of_run(run.folder)])
 
     from concord.runs import as_table, write_metrics
     from concord.runs import evaluate as run_evaluation
@@ -146,7 +146,8 @@ def predict(
     run, asked = loaded(config, overrides, out)
     # A folder's config names the data of its training.
     places = None if data is None else named_files(data)
-    check_outputs({"--to": to}, [config, *(places or []), features, *asked.files()])
+    given = [config, *(places or []), features, *asked.files()]
+    check_outputs({"--to": to}, [*given, *files_of_run(run.folder)])
     from concord.runs import predict as run_prediction
     from concord.runs import predict_split
 
@@ -193,11 +194,14 @@ def loaded(config: Path, overrides: list[str] | None = None, out: Path | None = 
 
     Raises:
         CheckpointError: No finished training, or one that was changed.
+        ConfigError: A folder, and another one.
         ConcordError: A config that cannot be read.
     """
     if config.is_dir():
         from concord.runs import load_run
 
+        if out is not None:
+            raise ConfigError(f"{config} is the folder of a training already: leave out --out")
         run = load_run(config)
         return run, _overridden(run.config, overrides)
     asked = _config(config, overrides, out)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         tell_unknown,
     )
     from concord.data.features import FeatureRows
-    from concord.data.files import read_manifest, write_frame, write_manifest
+    from concord.data.files import is_written_manifest, read_manifest, write_frame, write_manifest
     from concord.data.frames import from_csv, from_frame
     from concord.data.groups import group_codes
     from concord.data.images import BOX, IMAGENET, Images, Normalization, normalize
@@ -60,6 +60,7 @@ __all__ = [
     "group_codes",
     "inspect",
     "is_clutter",
+    "is_written_manifest",
     "merge",
     "near_copies",
     "read",
@@ -114,6 +115,7 @@ __getattr__, __dir__ = lazy_door(
         "group_codes": "concord.data.groups",
         "inspect": "concord.data.inspection",
         "is_clutter": "concord.data.paths",
+        "is_written_manifest": "concord.data.files",
         "merge": "concord.data.joining",
         "near_copies": "concord.data.duplicates",
         "near_copies_in_memory": "concord.data.duplicates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,14 @@ from torch import Tensor
 from concord.data.feature_table import Columns, columns_of, read_features, table_features, width_of
 from concord.data.inputs import Inputs, Keyer, Loaded, Rows, column
 from concord.data.manifest import Manifest
-from concord.errors import DataFormatError, MissingDataError, NotFiniteError, ShapeError, UnknownNameError
+from concord.errors import (
+    ConcordWarning,
+    DataFormatError,
+    MissingDataError,
+    NotFiniteError,
+    ShapeError,
+    UnknownNameError,
+)
 from concord.files import UNREADABLE, bytes_of, read_arrays, read_header
 
 LOCAL_HEADER = 30
@@ -141,14 +149,33 @@ class FeatureRows(Inputs):
 
         Raises:
             ShapeError: A row beyond the array.
+            ConcordWarning: Two sources of the manifest have rows of the same numbers: two feature files, of
+                which this is one, are counted from 0 each.
         """
         rows = column(manifest, "row", "feature rows").to_numpy()
+        self._warn_of_two_counts(manifest)
         if rows.max() >= len(self):
             raise ShapeError(
                 f"manifest {manifest.name!r} names row {rows.max()}, but {self._owner} has rows "
                 f"0 .. {len(self) - 1}"
             )
         return lambda chosen: rows[chosen]
+
+    def _warn_of_two_counts(self, manifest: Manifest) -> None:
+        if "source" not in manifest.frame.columns:
+            return
+        owners = manifest.frame.group_by("row").agg(pl.col("source").unique().sort().alias("sources"))
+        several = owners.filter(pl.col("sources").list.len() > 1).sort("row")
+        if several.height:
+            row, sources = several.row(0)
+            warnings.warn(
+                f"{several.height} rows of {self._owner} belong to more than one source of manifest "
+                f"{manifest.name!r}, row {row} to {', '.join(map(str, sources))}: right where these are the "
+                "same samples; where each source has a feature file of its own, its rows get features of "
+                "others: make one file of the joined manifest (`concord embed` does), or count its rows on",
+                ConcordWarning,
+                stacklevel=4,
+            )
 
     def load(self, keys: Rows) -> Loaded:
         """Tensor of shape (len(keys), ...).

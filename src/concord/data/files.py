@@ -211,6 +211,20 @@ def read_manifest(
         raise (with_lines(error, path) if kind == "csv" else DataFormatError(f"{path}: {error}")) from error
 
 
+def is_written_manifest(path: Path) -> bool:
+    """Whether a file is a manifest that this library wrote: one that says which tasks there are.
+
+    Args:
+        path: The file, which need not be there.
+    """
+    try:
+        kind = _kind(path)
+        description = _parquet_description(path) if kind == "parquet" else _csv_description(path)
+    except ConcordError:
+        return False
+    return "tasks" in description
+
+
 def _parquet_description(path: Path) -> dict[str, Any]:
     with polars_errors(path, "a Parquet file"):
         text = parquet_metadata(path).get(METADATA)

@@ -162,7 +162,8 @@ class Images(Inputs):
         if root is None:
             raise MissingDataError(
                 f"paths of manifest {manifest.name!r} are relative to a root that nobody gave: "
-                "Images(root=...), or a manifest with one"
+                "`concord data table --root FOLDER` notes one, `concord embed --root` takes one; in Python "
+                "it is Images(root=...)"
             )
         where = self._root(str(root)).root
         paths = column(manifest, "path", "images")

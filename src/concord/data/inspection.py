@@ -217,7 +217,7 @@ def inspect(
     folder = whole.root if root is None else Path(root)
     files = files or root is not None
     if (files or content) and folder is None:
-        raise MissingDataError("where the files are is not known; pass a root")
+        raise MissingDataError("where the files are is not known; give a root (--root FOLDER)")
     paths = frame["path"] if "path" in frame.columns else pl.Series("path", [], dtype=pl.String)
     return Inspection(
         name=whole.name,

@@ -64,11 +64,15 @@ def resplit(
 
     Raises:
         UnknownNameError: No such split or task.
-        ConfigError: Shares that are not positive, fewer groups than splits, or a group that has rows both
-            in a kept split and outside.
+        ConfigError: Shares that are not positive, fewer groups than splits, a kept split without rows, or a
+            group that has rows both in a kept split and outside.
     """
     names, weights = _check_shares(shares)
     kept = _check_splits([keep] if isinstance(keep, str) else list(keep))
+    there = set(manifest.frame["split"].drop_nulls().unique())
+    for name in kept:
+        if name not in there:
+            raise ConfigError(f"no row is in split {name!r}, which was to be kept")
     tasks = [manifest.task(name) for name in ([stratify] if isinstance(stratify, str) else stratify)]
     free = (~manifest.frame["split"].is_in(list(kept)).fill_null(False)).to_numpy()
     if not free.any():

@@ -4,6 +4,7 @@ from concord.runs.building import Built, build
 from concord.runs.embedding import FILES as EMBEDDING_FILES
 from concord.runs.embedding import Embedding, embed
 from concord.runs.evaluation import as_table, evaluate, write_metrics
+from concord.runs.folder import WRITTEN
 from concord.runs.given import GivenRows, given_rows, joined_rows
 from concord.runs.inputs import Preparation, Vocabulary, plan_for, trunk_kind
 from concord.runs.outputs import Outputs, outputs_of
@@ -26,6 +27,7 @@ __all__ = [
     "RUN_FILE",
     "TOKENIZER",
     "WEIGHTS_FILE",
+    "WRITTEN",
     "Built",
     "Embedding",
     "GivenRows",

@@ -40,12 +40,13 @@ if TYPE_CHECKING:
     )
     from concord.study.plan import Plan, as_plan, read_plan
     from concord.study.problems import Problem, case, case_names, check_problem, problem_of
-    from concord.study.running import Cell, default_processes, finishing, run, setting_of, write_json
+    from concord.study.running import KEPT, Cell, default_processes, finishing, run, setting_of, write_json
     from concord.study.schema import plan_schema
     from concord.study.spec import Regime
     from concord.study.template import plan_template
 
 __all__ = [
+    "KEPT",
     "METRIC_WORDS",
     "POINTS",
     "VERDICT_WORDS",
@@ -101,6 +102,7 @@ __getattr__, __dir__ = lazy_door(
         "resampled_means": "concord.study.judging",
         "signed_rank": "concord.study.judging",
         "Cell": "concord.study.running",
+        "KEPT": "concord.study.running",
         "METRIC_WORDS": "concord.study.judging",
         "Outcome": "concord.study.pages",
         "POINTS": "concord.study.pages",

@@ -358,6 +358,18 @@ class Plan(_Strict):
                 del plain["problem"][key]
         return plain
 
+    def files(self) -> list[Path]:
+        """Files that its problem names: manifests, features, tables; what lies in folders is not listed."""
+        problem = self.problem
+        if isinstance(problem, str):
+            return []
+        tables = [relation.table for relation in problem.relations]
+        if isinstance(problem, Data):
+            return [Path(self.folder) / name for name in (problem.manifest, problem.features, *tables)]
+        of_sources = [(each.manifest, each.inputs.file) for each in problem.sources.values()]
+        named = [name for each in of_sources for name in each if name is not None]
+        return [Path(problem.data) / name for name in (*named, *tables)]
+
     def code(self) -> list[str]:
         """What of the plan is code of its author's that is run: its problem, its trunks; in words."""
         from concord.networks import TRUNK_SOURCES

@@ -19,6 +19,12 @@ from concord.study.plan import GROWING, Plan
 
 CONFIG = "config.json"
 
+KEPT = (
+    *(CONFIG, "environment.json", "runs"),
+    *("summary.json", "results.csv", "curves.csv", "relation.json", "confusion.json", "gallery.json"),
+)
+"""What a study keeps in its folder: of its runs, then of the comparison that its report is drawn from."""
+
 FIELDS: dict[str, Any] = {
     "rows": dict,
     "validation": dict,
