@@ -19,6 +19,7 @@ from concord.config.schema import Config
 from concord.config.templates import START, example, template
 from concord.config.yaml_text import parsed_yaml
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
+from concord.study.schema import plan_schema
 
 SMALL = {"sources": {"mine": {"manifest": "m.csv", "inputs": {"kind": "texts"}}}}
 
@@ -56,6 +57,22 @@ def test_every_key_of_the_json_schema_is_explained():
     assert len(properties) > 50
     assert [name for name, p in properties if not p.get("description")] == []
     assert not any(each.get("additionalProperties", False) for each in objects(schema))
+
+
+def test_ranges_of_the_json_schema_are_in_its_own_words():
+    def keys(part):
+        if isinstance(part, dict):
+            yield from (key for key in part if not isinstance(part.get("properties"), dict))
+            for value in part.values():
+                yield from keys(value)
+        for value in part if isinstance(part, list) else ():
+            yield from keys(value)
+
+    for schema in (Config.model_json_schema(), plan_schema()):
+        assert {"minimum", "exclusiveMinimum"} <= set(keys(schema))
+        assert not {"ge", "gt", "le", "lt"} & set(keys(schema))
+    training = Config.model_json_schema()["$defs"]["Training"]["properties"]
+    assert (training["batch_size"]["minimum"], training["learning_rate"]["exclusiveMinimum"]) == (1, 0)
 
 
 def test_every_coupling_is_taken_by_name_with_or_without_more():
@@ -116,6 +133,24 @@ def test_an_unknown_key_is_named_with_its_path_and_the_nearest(change, message):
         ({"training": {"steps": True}}, "training.steps: a whole number is needed, found true"),
         ({"training": {"devices": False}}, "training.devices: a whole number is needed, found false"),
         ({"mixing": {"workers": True}}, "mixing.workers: a whole number is needed, found true"),
+        ({"augmentation": {"flip": True}}, "augmentation.flip: a number is needed, found true"),
+        ({"training": {"average": False}}, "training.average: a number is needed, found false"),
+        ({"training": {"clip": True}}, "training.clip: a number is needed, found true"),
+        ({"training": {"learning_rate": True}}, "training.learning_rate: a number is needed, found true"),
+        ({"tasks": {"x": {"weight": True}}}, "tasks.x.weight: a number is needed, found true"),
+        ({"trunk": {"layer_decay": True}}, "trunk.layer_decay: a number is needed, found true"),
+        (
+            {"sources": {"a": {"manifest": "m", "inputs": {"kind": "texts"}, "share": True}}},
+            "sources.a.share: a number is needed, found true",
+        ),
+        (
+            {
+                "sources": {
+                    "a": {"manifest": "m", "inputs": {"kind": "texts"}, "splits": {"shares": {"train": True}}}
+                }
+            },
+            "sources.a.splits.shares.train: a number is needed, found true",
+        ),
         ({"training": {"learning_rate": float("inf")}}, "training.learning_rate: input should be a finite"),
         ({"mixing": {"temperature": float("nan")}}, "mixing.temperature: input should be"),
         ({"training": {"average": 1}}, "training.average: input should be less than 1"),

@@ -88,6 +88,8 @@ def test_couplings_are_made_anew():
         (("posterior", 1.0, {"exponent": 0.5}), ConfigError, ["recipe", "posterior-coannotation"]),
         (("class-to-labels", 1.0, {"exponent": 0.5}), UnknownNameError, ["option of class-to-labels"]),
         (("marginal", -1.0), RangeError, ["MarginalLikelihood", ">= 0"]),
+        (("marginal-likelihood", 1.0, {"exponent": True}), RangeError, ["exponent is a number, found True"]),
+        (("population-matching", 1.0, {"momentum": "a"}), RangeError, ["momentum is a number, found 'a'"]),
     ],
 )
 def test_what_cannot_be_made(arguments, error, words):

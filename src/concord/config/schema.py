@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
@@ -23,14 +22,21 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from concord.config.numbers import (
+    NUMBER,
+    WHOLE,
+    Count,
+    Fraction,
+    Number,
+    Portion,
+    Positive,
+    Probability,
+    Seed,
+    Weight,
+    Whole,
+)
 from concord.couplings import check_options, coupling_names
 from concord.errors import ConcordError, UnknownNameError
-
-
-def _no_truth(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"a whole number is needed, found {str(value).lower()}")
-    return value
 
 
 def _coupling_name(value: str) -> str:
@@ -68,10 +74,6 @@ ThresholdMetric = Annotated[
 CouplingName = Annotated[
     str, AfterValidator(_coupling_name), Field(json_schema_extra={"enum": list(coupling_names())})
 ]
-Whole = Annotated[int, BeforeValidator(_no_truth), Field(ge=0, lt=2**31)]
-Count = Annotated[int, BeforeValidator(_no_truth), Field(ge=1, lt=2**31)]
-Seed = Annotated[int, BeforeValidator(_no_truth), Field(ge=0, lt=2**32)]
-Weight = Annotated[float, Field(ge=0)]
 Split = Literal["train", "val", "test"]
 Kind = Literal["images", "arrays", "features", "columns", "texts"]
 
@@ -122,8 +124,8 @@ class InputPlan(_Strict):
     region: Literal["whole", "box", "landmarks"] = Field(
         default="whole", description="images: the part that is used; box and landmarks are manifest columns"
     )
-    margin: float = Field(
-        default=0.0, ge=0, description="images: widening of a box, as a share of its longer side"
+    margin: Weight = Field(
+        default=0.0, description="images: widening of a box, as a share of its longer side"
     )
     fit: Literal["pad", "crop", "stretch"] = Field(
         default="pad", description="images: how a region becomes square"
@@ -137,7 +139,7 @@ class InputPlan(_Strict):
         "its rows",
     )
     key: str = Field(default="x", description="arrays, features: name of the array in a .npz file")
-    white: float = Field(default=255.0, gt=0, description="arrays: value of a fully lit pixel")
+    white: Positive = Field(default=255.0, description="arrays: value of a fully lit pixel")
     columns: list[str] | None = Field(
         default=None, description="columns: the manifest's feature columns, numbers or text"
     )
@@ -163,7 +165,7 @@ class SplitPlan(_Strict):
         default_factory=dict,
         description="Splits that count as another one: val: test where the test split is not public",
     )
-    shares: dict[Split, float] = Field(
+    shares: dict[Split, Number] = Field(
         default_factory=dict,
         description="Splits that are drawn anew, whole groups together, by share: train: 0.9, val: 0.1",
     )
@@ -202,9 +204,8 @@ class SourcePlan(_Strict):
     train_where: str | None = Field(
         default=None, description="Condition in SQL that training rows meet besides"
     )
-    share: float | None = Field(
+    share: Positive | None = Field(
         default=None,
-        gt=0,
         description="Share of the batches, relative to the other sources'; give all or none",
     )
 
@@ -256,10 +257,8 @@ class TrunkPlan(_Strict):
     freeze: list[str] = Field(
         default_factory=list, description="Modules that are not trained: trunk for all of it, or trunk.LAYER"
     )
-    layer_decay: float = Field(
+    layer_decay: Portion = Field(
         default=1.0,
-        gt=0,
-        le=1,
         description="Factor of the learning rate from a layer to the one before it, in (0, 1]",
     )
     standardize: bool = Field(
@@ -325,21 +324,16 @@ class Stages(_Strict):
         "probe (experimental): heads on frozen features of the trunk choose what is trained, at most 1.3 "
         "times the cost of that",
     )
-    alpha: float = Field(
+    alpha: Annotated[float, Field(gt=0, lt=1), NUMBER] = Field(
         default=0.05,
-        gt=0,
-        lt=1,
         description="auto: error level of the guard, one-sided, over all candidates of a task, in (0, 1)",
     )
-    folds: Count = Field(
+    folds: Annotated[int, Field(ge=2, lt=2**31), WHOLE] = Field(
         default=4,
-        ge=2,
         description="two-stage: networks of the first stage, each trained without one part of the rows, "
         "which it then predicts",
     )
-    share: float = Field(
-        default=0.45, gt=0, le=1, description="two-stage: their steps, as a share of training.steps"
-    )
+    share: Portion = Field(default=0.45, description="two-stage: their steps, as a share of training.steps")
     weight: Weight = Field(default=1.0, description="two-stage: factor of the loss on what they teach, >= 0")
 
     @model_validator(mode="after")
@@ -370,14 +364,14 @@ class Mixing(_Strict):
         description="Share of each source: by rows, equal, or rows to the power 1 / temperature; shares of "
         "the sources themselves come first",
     )
-    temperature: float = Field(default=2.0, gt=0, description="1 is by size, larger is closer to equal")
+    temperature: Positive = Field(default=2.0, description="1 is by size, larger is closer to equal")
     workers: Whole = Field(default=0, description="Processes that load inputs; 0 loads in this one")
 
 
 class Augmentation(_Strict):
     """Changes of training images."""
 
-    flip: float = Field(default=0.0, ge=0, le=1, description="Probability of mirroring left and right")
+    flip: Probability = Field(default=0.0, description="Probability of mirroring left and right")
     shift: Whole = Field(default=0, description="Largest shift, in pixels")
 
 
@@ -390,8 +384,8 @@ class Training(_Strict):
         "of them take at batch_size / number of tasks rows a step, at least 600 and at most 20,000",
     )
     batch_size: Count = Field(default=128, description="Rows of a step, over all sources and devices")
-    learning_rate: float = Field(default=2e-3, gt=0, description="Of AdamW, after the warm-up")
-    weight_decay: float = Field(default=0.01, ge=0, description="Of AdamW")
+    learning_rate: Positive = Field(default=2e-3, description="Of AdamW, after the warm-up")
+    weight_decay: Weight = Field(default=0.01, description="Of AdamW")
     decay: Literal["all", "matrices"] = Field(default="all", description="What weight decay applies to")
     schedule: Literal["constant", "cosine", "linear"] = Field(
         default="constant", description="Course of the learning rate after the warm-up"
@@ -403,9 +397,9 @@ class Training(_Strict):
     accumulate: Count = Field(
         default=1, description="Pieces that a batch is cut into, so that it fits into memory"
     )
-    clip: float | None = Field(default=None, gt=0, description="Largest norm of the gradient")
-    average: float | None = Field(
-        default=None, ge=0, lt=1, description="Decay of an exponential moving average of the weights"
+    clip: Positive | None = Field(default=None, description="Largest norm of the gradient")
+    average: Fraction | None = Field(
+        default=None, description="Decay of an exponential moving average of the weights"
     )
     channels_last: bool = Field(default=False, description="Whether images lie in memory channels last")
     compile: str | None = Field(default=None, description="Backend of torch.compile, such as inductor")

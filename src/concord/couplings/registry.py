@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from inspect import signature
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from concord.errors import ConfigError, UnknownNameError
+from concord.errors import ConfigError, RangeError, UnknownNameError
 
 if TYPE_CHECKING:
     from concord.couplings.base import Coupling
@@ -122,10 +123,14 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 def _made(loss: str, weight: float, options: Mapping[str, Any]) -> Coupling:
     module, _, name = LOSSES[loss].partition(":")
     kind = getattr(import_module(module), name)
-    known = [option for option in signature(kind).parameters if option != "weight"]
-    for option in options:
+    parameters = signature(kind).parameters
+    known = [option for option in parameters if option != "weight"]
+    for option, value in options.items():
         if option not in known:
             raise UnknownNameError.of(f"option of {loss}", option, known or ["(none)"])
+        counts = isinstance(value, Real) and not isinstance(value, bool)
+        if isinstance(parameters[option].default, float) and not counts:
+            raise RangeError(f"{loss}: {option} is a number, found {value!r}")
     try:
         made: Coupling = kind(weight=weight, **options)
     except TypeError as error:

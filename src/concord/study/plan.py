@@ -19,8 +19,20 @@ from pydantic import (
     model_validator,
 )
 
+from concord.config import (
+    NUMBER,
+    WHOLE,
+    Number,
+    Seed,
+    SourcePlan,
+    TaskPlan,
+    Weight,
+    Whole,
+    as_config,
+    read_config,
+    training_length,
+)
 from concord.config import RelationPlan as SourcedRelation
-from concord.config import SourcePlan, TaskPlan, as_config, read_config, training_length
 from concord.errors import MissingDataError, StudyError, UnknownNameError
 from concord.study.functions import names_function
 from concord.study.spec import (
@@ -39,10 +51,6 @@ from concord.study.spec import (
 
 BASELINES = ("single-task", "uncoupled")
 """Conditions that the others are compared with, where the plan has them."""
-
-
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-"""What NumPy's and torch's generators both take."""
 
 
 class ConditionPlan(_Strict):
@@ -126,7 +134,7 @@ class Sourced(_Strict):
     rows: dict[Literal["train", "val", "test"], Count] = Field(default_factory=dict)
     outputs: Literal["all", "present"] = "all"
     stream: bool = False
-    workers: int = Field(default=0, ge=0, lt=2**10)
+    workers: Annotated[int, Field(ge=0, lt=2**10), WHOLE] = 0
 
 
 def _kind_of(problem: Any) -> str:
@@ -228,11 +236,11 @@ class Plan(_Strict):
     budget: Budget = Budget()
     recipe: StudyRecipe | None = None
     metrics: dict[str, str] = Field(default_factory=dict)
-    margin: float = Field(default=1.0, ge=0)
-    level: float = Field(default=0.95, gt=0.5, lt=1)
-    resamples: int = Field(default=1000, ge=0)
+    margin: Weight = 1.0
+    level: Annotated[float, Field(gt=0.5, lt=1), NUMBER] = 0.95
+    resamples: Whole = 1000
     samples: Samples | None = None
-    tuning: dict[Literal["learning_rate", "weight_decay"], list[float]] = Field(default_factory=dict)
+    tuning: dict[Literal["learning_rate", "weight_decay"], list[Number]] = Field(default_factory=dict)
     folder: str = ""
 
     @model_validator(mode="before")
@@ -421,7 +429,7 @@ def as_plan(values: dict[str, Any], where: str = "the plan") -> Plan:
     except ValidationError as error:
         # An unknown key explains most of what else is wrong, so it comes first.
         first = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")[0]
-        parts = [part for part in first["loc"] if part not in _BRANCHES]
+        parts = [part for part in first["loc"] if not _is_branch(part)]
         place = ".".join(str(part) for part in parts)
         if first["type"] == "extra_forbidden":
             known = _keys_at(parts[:-1], first["loc"])
@@ -471,8 +479,12 @@ def _resize(described: dict[str, Any], size: Any) -> None:
             inputs["size"] = size
 
 
-_BRANCHES = ("Data", "Sourced", "str", "Network", "TrunkNetwork", "constrained-int")
-"""What pydantic puts into a place to say which side of a union it tried."""
+_BRANCHES = ("Data", "Sourced", "str", "Network", "TrunkNetwork")
+
+
+def _is_branch(part: int | str) -> bool:
+    """Whether pydantic put a part into a place to say which side of a union it tried."""
+    return part in _BRANCHES or str(part).startswith("function-before[")
 
 
 def _keys_at(place: Sequence[int | str], branches: Sequence[int | str]) -> list[str]:

@@ -22,11 +22,10 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from concord.config import WHOLE, Count, Fraction, Portion, Positive, Probability, Weight, Whole
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=60)]
 """Goes into file names and columns."""
-
-
-Count = Annotated[int, Field(ge=1, lt=2**31)]
 
 OPTIONAL_COUNT = {"anyOf": [{"type": "integer", "minimum": 1, "exclusiveMaximum": 2**31}, {"type": "null"}]}
 
@@ -72,8 +71,8 @@ class Network(_Strict):
 
     kind: Literal["mlp", "resnet"] = "mlp"
     hidden: tuple[Count, ...] = (128, 128)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-    width: int = Field(default=32, ge=8, multiple_of=8)
+    dropout: Fraction = 0.2
+    width: Annotated[int, Field(ge=8, multiple_of=8), WHOLE] = 32
     stages: Count = 3
     stem_stride: Literal[1, 2] = 1
 
@@ -97,7 +96,7 @@ class TrunkNetwork(_Strict):
     pretrained: bool = False
     download: bool = False
     freeze: tuple[str, ...] = ()
-    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    layer_decay: Portion = 1.0
 
 
 def _kind_of_network(value: Any) -> str:
@@ -131,15 +130,15 @@ class StudyRecipe(_Strict):
     """
 
     schedule: Literal["constant", "cosine", "linear"] = "constant"
-    warmup: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    warmup: Whole = 0
     decay: Literal["all", "matrices"] = "all"
-    clip: float | None = Field(default=None, gt=0)
-    average: float | None = Field(default=None, ge=0, lt=1)
+    clip: Positive | None = None
+    average: Fraction | None = None
     accumulate: Count = 1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     channels_last: bool = False
-    flip: float = Field(default=0.0, ge=0, le=1)
-    shift: Annotated[int, Field(ge=0, lt=2**15)] = 0
+    flip: Probability = 0.0
+    shift: Annotated[int, Field(ge=0, lt=2**15), WHOLE] = 0
 
 
 ALL = "all"
@@ -147,6 +146,8 @@ ALL = "all"
 
 def _rows(value: Any) -> Any:
     """A number of rows, `all`, or a share as `5 %`, written in one way."""
+    if isinstance(value, bool):
+        raise ValueError(f"a number >= 1, all, or a share as 5 % is needed, found {str(value).lower()}")
     if isinstance(value, str):
         text = "".join(value.split())
         if text == ALL:
@@ -200,7 +201,7 @@ class Regime(_Strict):
 
     name: Name
     rows: dict[str, RowCount]
-    overlap: Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)] = 0.0
+    overlap: Annotated[Probability, BeforeValidator(_share)] = 0.0
     table: Literal["given", "estimated", "shuffled", "partly-wrong"] = "given"
     network: AnyNetwork | None = None
     steps: Count | None = None
@@ -250,8 +251,8 @@ class Budget(_Strict):
 
     steps: Annotated[Count, WithJsonSchema(OPTIONAL_COUNT)] = FEWEST_STEPS
     rows_per_task: Count = 64
-    learning_rate: float = Field(default=2e-3, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    learning_rate: Positive = 2e-3
+    weight_decay: Weight = 0.01
     log_every: Count = 50
 
 
