@@ -129,6 +129,17 @@ def test_pieces_give_the_gradient_of_the_whole_batch(pieces_of_a_batch: int):
         torch.testing.assert_close(mine, other, atol=1e-9, rtol=1e-7)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_without_rows_changes_nothing_but_by_decay(accumulate: int):
+    # A process may have no row of a batch, and all pictures of one may be unreadable and left out.
+    empty = rows().take(torch.arange(0))
+    net = network(dropout=0.0)
+    batch = SimpleNamespace(inputs=empty.inputs, targets=empty.targets)
+    fit(net, objective(), [batch], steps=2, weight_decay=0.0, recipe=Recipe(accumulate=accumulate))
+    for mine, other in zip(net.parameters(), network(dropout=0.0).parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
 def test_a_task_without_gradient_may_lie_in_pieces():
     loss = cc.CoupledObjective([SHAPE, MARKS], task_weights={"marks": 0.0})
     net = network(dropout=0.0)

@@ -56,7 +56,17 @@ def test_builtin_trunks():
         ("builtin:resnet", {"shape": (3,)}, ShapeError, "channels, height, width"),
         ("builtin:resnet", {"options": {"widht": 8}}, ConfigError, "did you mean 'width'"),
         ("builtin:mlp", {"shape": (3,), "pretrained": True}, ConfigError, "no pretrained weights"),
-        ("builtin:bag-of-words", {"options": {"words": 0}}, RangeError, "words >= 1"),
+        ("builtin:bag-of-words", {"options": {"words": 0}}, RangeError, "words is a whole number >= 1"),
+        ("builtin:bag-of-words", {"options": {"words": 1.5}}, RangeError, "number >= 1, found 1.5"),
+        ("builtin:bag-of-words", {"options": {"words": True}}, RangeError, "words is a whole number >= 1"),
+        ("builtin:bag-of-words", {"options": {"buckets": 1}}, RangeError, "buckets is a whole number >= 2"),
+        ("builtin:bag-of-words", {"options": {"width": True}}, RangeError, "width is a whole number >= 1"),
+        ("builtin:bag-of-words", {"options": {"pairs": "no"}}, RangeError, "true or false, found 'no'"),
+        ("builtin:bag-of-words", {"options": {"dropout": float("nan")}}, RangeError, r"\[0, 1\), found nan"),
+        ("builtin:resnet", {"options": {"stem_stride": 0}}, RangeError, "stem_stride is a whole number >= 1"),
+        ("builtin:resnet", {"options": {"stages": True}}, RangeError, "stages is a whole number >= 1"),
+        ("builtin:resnet", {"options": {"stages": 0}}, RangeError, "stages is a whole number >= 1"),
+        ("builtin:resnet", {"options": {"width": 12}}, RangeError, "a multiple of 8, found 12"),
         ("builtin:mlp", {"shape": (3,), "options": {"hidden": [-8]}}, RangeError, r">= 1, found \(-8,\)"),
         ("builtin:mlp", {"shape": (3,), "options": {"hidden": "abc"}}, RangeError, "found 'abc'"),
         ("builtin:mlp", {"shape": (3,), "options": {"hidden": 8}}, RangeError, "lists widths of layers"),
@@ -75,6 +85,7 @@ def test_a_bag_does_not_depend_on_order_padding_or_company():
     torch.testing.assert_close(alone[0], among[0])
     assert not torch.allclose(among[0], among[1])
     assert torch.isfinite(among).all()
+    assert bag(bag.tokenize([])).shape == (0, 128)
     pairs = BagOfWords(words=2)
     assert pairs.tokenize(["one two three"]).shape == (1, 3)
     assert torch.equal(pairs.tokenize(["one TWO"]), pairs.tokenize(["One two three"]))
@@ -128,6 +139,7 @@ def test_vision_models_of_transformers(name: str, width: int, folder: Path):
     (path / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [1, 1, 1]}')
     trunk = build_trunk(f"hf:{path}", pretrained=True, shape=(3, 16, 16))
     assert works(trunk) == width
+    assert dry_features(trunk.module, torch.zeros(0, 3, 16, 16)).shape == (0, width)
     assert trunk.normalization == ([0.5] * 3, [1] * 3)
     twin = build_trunk(f"hf:{path}", pretrained=True, shape=(3, 16, 16))
     x = torch.rand(2, 3, 16, 16)
@@ -156,6 +168,10 @@ def test_text_models_of_transformers(folder: Path):
     first = depth["trunk.model.encoder.layer.0.attention.self.query.weight"]
     assert depth["trunk.model.embeddings.word_embeddings.weight"] < first
     assert depth["trunk.model.encoder.layer.1.attention.self.query.weight"] == first + 1
+    none = trunk.tokenize([])  # the part of a process that has no row of a batch
+    assert dry_features(trunk.module, none).shape == (0, 8)
+    with pytest.raises(RangeError, match="tokens is a whole number >= 1, found True"):
+        build_trunk(f"hf:{path}", options={"tokens": True})
     cls = build_trunk(f"hf:{path}", pretrained=True, options={"pool": "first"})
     assert not torch.allclose(dry_features(cls.module, tokens), both)
     with pytest.raises(UnknownNameError, match="pool"):
@@ -273,6 +289,8 @@ def test_timm_is_called_for_features(fake_timm: list[Any], tmp_path: Path, monke
         build_trunk("timm:tinny")
     with pytest.raises(ConfigError, match="'wrong'"):
         build_trunk("timm:tiny", options={"wrong": 1})
+    with pytest.raises(ConfigError, match="grad_checkpointing is true or false, found 'no'"):
+        build_trunk("timm:tiny", options={"grad_checkpointing": "no"})
     with pytest.raises(MissingDataError, match="no weights"):
         build_trunk("timm:broken")
     build_trunk(f"timm:{tmp_path}", pretrained=True)

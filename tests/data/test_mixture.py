@@ -477,6 +477,9 @@ def test_mistakes_are_named():
     ]:
         with pytest.raises(error, match=match):
             Mixture([source], **{"batch_size": 4, **options})
+    for share in (1e-20, 1e-308):
+        with pytest.raises(RangeError, match=r"2\^63 rows or more; .* a larger share to source 'pets'"):
+            Mixture([source, pets(5, name="more")], batch_size=4, share={"pets": share, "more": 1})
     with pytest.raises(RangeError, match="from 0"):
         Mixture([source], batch_size=1).set_epoch(-1)
     with pytest.raises(UnknownNameError, match="name"):

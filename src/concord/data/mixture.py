@@ -78,7 +78,8 @@ class Mixture:
         DuplicateNameError: Two sources of one name.
         UnknownNameError: A share of an unknown source or none of a known one, an unknown option.
         NoAnnotationError: A task that no source has.
-        RangeError: A share, temperature, size, seed or rank outside its range.
+        RangeError: A share, temperature, size, seed or rank outside its range, or shares so far apart that
+            the rows of an epoch cannot be counted.
     """
 
     def __init__(
@@ -122,7 +123,7 @@ class Mixture:
         self.prefetch, self.context = prefetch, context
         self.sizes = tuple(len(source) for source in self.sources)
         self._weights = source_weights(self.names, self.sizes, share, temperature)
-        self._rows = self._epoch_rows(epoch)
+        self._rows = self._countable(self._epoch_rows(epoch))
         self._per_epoch = apportion(self._weights, self._rows)
         self._targets = self._annotations()
         self._orders: list[dict[int, Rows]] = [{} for _ in self.sources]
@@ -277,6 +278,16 @@ class Mixture:
         if self.last_batch == "carry":
             return max(1, rows // self.batch_size) * self.batch_size
         return rows
+
+    def _countable(self, rows: int) -> int:
+        """The rows of an epoch, where NumPy and `len` can count them."""
+        if rows < 2**63:
+            return rows
+        smallest = self.names[self._weights.index(min(self._weights))]
+        raise RangeError(
+            "an epoch of this mixture has 2^63 rows or more; give fewer batches, or a larger share to source "
+            f"{smallest!r}"
+        )
 
     # -- a batch -----------------------------------------------------------------------------------
 

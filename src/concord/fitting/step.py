@@ -165,7 +165,8 @@ class Stepper:
         targets: Mapping[str, Tensor],
         extras: Mapping[str, Any],
     ) -> ObjectiveResult:
-        parts = pieces(inputs, max(1, -(-length(inputs) // self.recipe.accumulate)))
+        # A process may have no row of a batch: that is one piece without rows, for the others wait for it.
+        parts = pieces(inputs, max(1, -(-length(inputs) // self.recipe.accumulate))) or [inputs]
         states, chunks = [], []
         buffers = [buffer.clone() for buffer in self.network.buffers()]
         with torch.no_grad():

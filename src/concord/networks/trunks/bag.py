@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from concord.arrays import whole_number
 from concord.errors import RangeError
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -25,10 +26,11 @@ class BagOfWords(nn.Module):
         width: Width of vectors and features.
         words: Most words of a text that count, >= 1; later ones are cut off.
         pairs: Whether pairs of neighbouring words are hashed, too.
-        dropout: Probability of dropping a feature.
+        dropout: Probability of dropping a feature, in [0, 1).
 
     Raises:
-        RangeError: Fewer than two buckets or one word.
+        RangeError: Buckets, a width or words that are no whole number in their range, pairs that are neither
+            true nor false, or dropout that is no number in [0, 1).
     """
 
     def __init__(
@@ -40,10 +42,16 @@ class BagOfWords(nn.Module):
         dropout: float = 0.2,
     ) -> None:
         super().__init__()
-        if buckets < 2 or words < 1:
-            raise RangeError(f"a bag of words has buckets >= 2 and words >= 1, found {buckets} and {words}")
-        self.buckets, self.words, self.pairs = buckets, words, pairs
-        self.vectors = nn.Embedding(buckets, width, padding_idx=PADDING)
+        self.buckets = whole_number("a bag's number of buckets", buckets, 2)
+        width = whole_number("a bag's width", width)
+        self.words = whole_number("a bag's number of words", words)
+        if not isinstance(pairs, bool):
+            raise RangeError(f"a bag's pairs are true or false, found {pairs!r}")
+        number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
+        if not number or not 0 <= dropout < 1:
+            raise RangeError(f"a bag's dropout is a share in [0, 1), found {dropout!r}")
+        self.pairs = pairs
+        self.vectors = nn.Embedding(self.buckets, width, padding_idx=PADDING)
         self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,7 +63,7 @@ class BagOfWords(nn.Module):
     def tokenize(self, texts: list[str]) -> Tensor:
         """Hashed words of texts: (n, most words of any of them) int64, padded with 0."""
         rows = [self._hashed(text) for text in texts]
-        out = torch.full((len(rows), max(1, *map(len, rows))), PADDING, dtype=torch.int64)
+        out = torch.full((len(rows), max([1, *map(len, rows)])), PADDING, dtype=torch.int64)
         for i, row in enumerate(rows):
             out[i, : len(row)] = torch.tensor(row, dtype=torch.int64)
         return out

@@ -18,7 +18,9 @@ def build(request: TrunkRequest) -> NamedTrunk:
     """Build a timm model without its classifier; see `concord.trunks.build_trunk`."""
     timm = imported("timm", f"timm:{request.name}", "concord-mtl[timm]")
     name, options = _chosen(timm, request)
-    checkpointing = bool(options.pop("grad_checkpointing", False))
+    checkpointing = options.pop("grad_checkpointing", False)
+    if not isinstance(checkpointing, bool):
+        raise ConfigError(f"trunk timm:{name}: grad_checkpointing is true or false, found {checkpointing!r}")
     try:
         module = timm.create_model(name, pretrained=request.pretrained, **options)
         if checkpointing:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from concord.arrays import whole_number
 from concord.errors import (
     CheckpointError,
     ConfigError,
@@ -23,6 +24,7 @@ from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_exampl
 REMOTE_CODE = ("auto_map", "custom_pipelines", "custom_generate", "trust_remote_code", "use_kernels")
 """Keys by which a config of transformers asks for code from a folder or the hub."""
 
+_TOKENS = ("input_ids", "attention_mask")
 Pool = Literal["mean", "first"]
 """How the features of a sequence become one row: their mean, or the first one ([CLS])."""
 
@@ -41,6 +43,9 @@ class VisionTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (n, width) of images (n, channels, height, width)."""
+        # Attention cannot be computed of no row; networks with running statistics can, and must see no other.
+        if x.shape[0] == 0 and not any(name.endswith("running_mean") for name, _ in self.named_buffers()):
+            return self(x.new_zeros(1, *x.shape[1:]))[:0]
         last: Tensor = self.model(pixel_values=x).last_hidden_state
         if last.dim() == 4:
             return last.mean(dim=(-2, -1))
@@ -61,6 +66,8 @@ class TextTrunk(nn.Module):
 
     def forward(self, x: Mapping[str, Tensor]) -> Tensor:
         """Features (n, width) of `input_ids` and `attention_mask`, each (n, tokens)."""
+        if x["input_ids"].shape[0] == 0:
+            return self({name: values.new_ones(1, 1) for name, values in x.items()})[:0]
         last: Tensor = self.model(**x).last_hidden_state
         if self.pool == "first":
             return last[:, 0]
@@ -81,10 +88,12 @@ class Tokenizer:
 
     def __call__(self, texts: list[str]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, each (n, tokens) int64."""
+        if not texts:  # which tokenizers do not take: the part of a process that has no row of a batch
+            return {name: torch.zeros(0, 1, dtype=torch.int64) for name in _TOKENS}
         made = self.tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.tokens, return_tensors="pt"
         )
-        return {name: made[name] for name in ("input_ids", "attention_mask")}
+        return {name: made[name] for name in _TOKENS}
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files, without a pointer to code of its source."""
@@ -100,7 +109,8 @@ def build(request: TrunkRequest) -> NamedTrunk:
     """
     transformers = imported("transformers", f"hf:{request.name}", "concord-mtl[transformers]")
     options = dict(request.options)
-    pool, tokens = options.pop("pool", "mean"), options.pop("tokens", 128)
+    pool = options.pop("pool", "mean")
+    tokens = whole_number(f"trunk hf:{request.name}: tokens", options.pop("tokens", 128))
     if pool not in get_args(Pool):
         raise UnknownNameError.of("pool", pool, get_args(Pool))
     config = _config(transformers, request, options)
@@ -110,7 +120,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
     resolved = {"config": {key: value for key, value in config.to_dict().items() if key != "auto_map"}}
     if hasattr(config, "vocab_size"):
         tokenizer = _tokenizer(transformers, request)
-        example = {name: torch.ones(1, 2, dtype=torch.int64) for name in ("input_ids", "attention_mask")}
+        example = {name: torch.ones(1, 2, dtype=torch.int64) for name in _TOKENS}
         return NamedTrunk(
             TextTrunk(model, pool), "texts", example, Tokenizer(tokenizer, tokens), resolved=resolved
         )
