@@ -93,12 +93,15 @@ def test_yaml_toml_and_json_say_the_same(tmp_path):
     toml = tmp_path / "mine.toml"
     toml.write_text(
         '[sources.mine]\nmanifest = "m.csv"\ninputs = {kind = "texts"}\n[training]\nlearning_rate = 1e-3\n'
+        "[trunk.options]\ndropout = 1e-05\n"
     )
     values = small(training={"learning_rate": 1e-3})
-    (tmp_path / "mine.json").write_text(json.dumps(values))
+    values["trunk"] = {"options": {"dropout": 1e-05}}
+    (tmp_path / "mine.json").write_text(json.dumps(values, indent="\t"))
     read = [read_config(p, environment={}) for p in (toml, written(tmp_path, values), tmp_path / "mine.json")]
     assert read[0] == read[1] == read[2]
     assert read[0].training.learning_rate == 1e-3
+    assert read[2].trunk.options == {"dropout": 1e-05}
 
 
 # -- what it refuses ---------------------------------------------------------------------------------
@@ -115,6 +118,10 @@ def test_yaml_toml_and_json_say_the_same(tmp_path):
         (
             {"sources": {"a": {"manifest": "m.csv", "inputs": {"kind": "texts", "sise": 2}}}},
             "unknown key 'sources.a.inputs.sise'; did you mean 'size'?",
+        ),
+        (
+            {"sources": {"a": {"manifest": "m", "inputs": {"kind": "texts"}, "splits": {"x": 1}}}},
+            "unknown key 'sources.a.splits.x'; known: rename, shares, keep, stratify",
         ),
     ],
 )
@@ -255,7 +262,12 @@ def test_any_slip_of_a_key_is_refused_by_its_path(path, place, letter):
         ("a.toml", "a = = 1", "cannot be read"),
         ("a.yaml", b"\xff\xfe\x00", "cannot be read"),
         ("a.yaml", "a: 1\nb:\n  c: 2\n  d: 3\n  c: 4\n", "line 5: key 'c' is given twice, first in line 3"),
-        ("a.json", '{"a": 1, "a": 2}', "line 1: key 'a' is given twice"),
+        ("a.json", '{"a": 1, "a": 2}', "key 'a' is given twice"),
+        ("a.json", '{"a": 1,', "cannot be read"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
+        ("a.yaml", "data: 5\n", "data: the name of a folder is needed, found 5"),
+        ("a.yaml", "data: [a]\n", r"data: the name of a folder is needed, found \['a'\]"),
+        ("a.yaml", "output: 5\n", "output: the name of a folder is needed, found 5"),
     ],
 )
 def test_a_file_that_is_no_config(tmp_path, name, content, message):
@@ -354,6 +366,18 @@ def test_places_are_relative_to_the_file_or_to_where_they_were_overridden(tmp_pa
     assert read_config(path, ["data=other"], {"CONCORD_DATA": "x"}).data == str(tmp_path / "here" / "other")
     assert read_config(path, (), {}).output == "runs/mine"
     assert read_config(path, ["output=1e3"], {}).output == "1e3"
+
+
+def test_places_may_begin_at_home_and_be_left_blank(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = written(tmp_path, small(data="~/packs", output="~/runs/x"))
+    read = read_config(path, (), {})
+    assert (read.data, read.output) == (str(tmp_path / "home/packs"), str(tmp_path / "home/runs/x"))
+    read = read_config(path, ["output=~/y"], {"CONCORD_OUTPUT": "z", "CONCORD_DATA": "~"})
+    assert (read.data, read.output) == (str(tmp_path / "home"), str(tmp_path / "home/y"))
+    assert read_config(path, (), {"CONCORD_OUTPUT": ""}).output == str(tmp_path / "home/runs/x")
+    blank = read_config(written(tmp_path, small(data=None, output=None)), (), {})
+    assert (blank.data, blank.output) == (str(tmp_path), "runs/mine")
 
 
 def test_identity_is_what_results_depend_on():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from study_plans import TINY, tiny
 
-from concord.errors import MissingDataError, StudyError, UnknownNameError
+from concord.errors import ConfigError, MissingDataError, StudyError, UnknownNameError
 from concord.study.plan import Plan, as_plan, read_plan
 from concord.study.problems.cases import case, case_names, digits
 from concord.study.running.one_cell import setting_of
@@ -95,6 +97,17 @@ def test_no_sample_of_a_data_set_with_terms_of_its_own_is_shown_unless_asked_for
     assert plan.shown_samples == shown
     assert plan.with_samples("few").shown_samples == "few"
     assert "samples" not in plan.resolved()
+
+
+def test_data_of_sources_left_blank_are_beside_the_plan(tmp_path, monkeypatch):
+    monkeypatch.delenv("CONCORD_DATA", raising=False)
+    given = json.loads(json.dumps(sourced(manifest="a.parquet").problem.model_dump(exclude_defaults=True)))
+    for data, found in ((None, tmp_path), (".", tmp_path), ("more", tmp_path / "more")):
+        assert tiny(problem={**given, "data": data}, folder=str(tmp_path)).problem.data == str(found)
+    with pytest.raises(
+        ConfigError, match=r"the plan, problem, data: the name of a folder is needed, found 5"
+    ):
+        tiny(problem={**given, "data": 5}, folder=str(tmp_path))
 
 
 def test_samples_are_none_few_or_all():
@@ -225,6 +238,12 @@ def test_plans_from_files(tmp_path):
     path.write_text("title: [")
     with pytest.raises(StudyError, match=r"mine.yaml: not readable as YAML"):
         read_plan(path)
+    as_json = tmp_path / "mine.json"
+    as_json.write_text(json.dumps(plan.resolved() | {"margin": 1e-05}, indent="\t"))
+    assert read_plan(as_json) == plan.model_copy(update={"margin": 1e-05})
+    as_json.write_text('{"title": "a", "title": "b"}')
+    with pytest.raises(StudyError, match=r"mine.json: not readable as JSON \(key 'title' is given twice\)"):
+        read_plan(as_json)
     path.write_text("- a")
     with pytest.raises(StudyError, match="a plan is a mapping"):
         read_plan(path)

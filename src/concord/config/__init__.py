@@ -2,7 +2,15 @@
 
 from concord.config.difference import differences, shown
 from concord.config.length import MOST_STEPS, PASSES, TrainingLength, training_length
-from concord.config.load import ENVIRONMENT, as_config, origin_of, overridden, read_config
+from concord.config.load import (
+    ENVIRONMENT,
+    as_config,
+    data_folder,
+    origin_of,
+    overridden,
+    plain_data,
+    read_config,
+)
 from concord.config.numbers import (
     NUMBER,
     WHOLE,
@@ -69,11 +77,13 @@ __all__ = [
     "Weight",
     "Whole",
     "as_config",
+    "data_folder",
     "differences",
     "example",
     "origin_of",
     "overridden",
     "parsed_yaml",
+    "plain_data",
     "read_config",
     "shown",
     "template",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from concord.config.schema import Config
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
+from concord.files import parse_json
 
 ENVIRONMENT = "CONCORD_"
 """Variables that begin so override a config: `CONCORD_TRAINING__STEPS=100`, `CONCORD_DATA=...`."""
@@ -43,9 +44,8 @@ def read_config(
     """
     path = Path(path)
     values = _read(path)
-    values["data"] = str(_folder(path.parent, values.get("data", ".")))
-    if values.get("output") is None:
-        values["output"] = f"runs/{path.stem}"
+    values["data"] = data_folder(path.parent, values.get("data"), str(path))
+    values["output"] = _place(values.get("output"), "output", str(path)) or f"runs/{path.stem}"
     return overridden(values, overrides, str(path), environment)
 
 
@@ -56,6 +56,7 @@ def overridden(
     environment: Mapping[str, str] | None = None,
 ) -> Config:
     """Put overrides into plain data, and check it; see `read_config`."""
+    default = values.get("output")
     for name, key, value in _from_environment(os.environ if environment is None else environment):
         _put(values, key, value, name)
     for text in overrides:
@@ -64,7 +65,8 @@ def overridden(
             raise ConfigError(f"an override is KEY.KEY=VALUE, found {text!r}")
         parsed = value if name.strip() in PLACES else _parsed(value, f"--set {name}")
         _put(values, name.strip().split("."), parsed, f"--set {name}")
-    values["data"] = str(_folder(Path.cwd(), values["data"]))
+    values["data"] = data_folder(Path.cwd(), values["data"], where)
+    values["output"] = _place(values.get("output"), "output", where) or default
     return as_config(values, where)
 
 
@@ -99,15 +101,28 @@ def _read(path: Path) -> dict[str, Any]:
             raise MissingDataError(f"no config and no output folder at {path}")
         raise MissingDataError(f"no config at {path}; `concord init {path}` writes one to start from")
     try:
-        text = path.read_text(encoding="utf-8")
-        values: Any = tomllib.loads(text) if path.suffix == ".toml" else _yaml(text)
-    except RecursionError:
-        raise ConfigError(f"{path}: cannot be read: nested too deeply") from None
+        values = plain_data(path)
     except (ValueError, OSError) as error:
         raise ConfigError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys, found {type(values).__name__}")
     return values
+
+
+def plain_data(path: Path) -> Any:
+    """What a file holds, by its ending: TOML, JSON, or else YAML.
+
+    Raises:
+        ValueError: Another form, or a key that a mapping has twice.
+        OSError: It cannot be read.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".json":  # not every JSON is YAML 1.1, where tabs are refused and 1e-05 is a text
+        return parse_json(text, once=True)
+    try:
+        return tomllib.loads(text) if path.suffix == ".toml" else _yaml(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _yaml(text: str) -> Any:
@@ -120,13 +135,27 @@ def origin_of(data: str) -> str:
     """What to add to an error about a missing file: that the environment chose the folder of the data."""
     name = f"{ENVIRONMENT}DATA"
     given = os.environ.get(name)
-    if given is None or _folder(Path.cwd(), given) != _folder(Path.cwd(), data):
+    if given is None or data_folder(Path.cwd(), given, name) != data_folder(Path.cwd(), data, name):
         return ""
     return f" (data is {data}, from {name})"
 
 
-def _folder(base: Path, given: Any) -> Path:
-    return Path(os.path.abspath(base / Path(str(given)).expanduser()))
+def data_folder(base: Path, given: Any, where: str) -> str:
+    """The absolute folder that a key `data` names: relative to `base`, which it is where it is left blank.
+
+    Raises:
+        ConfigError: No text; `where` begins the message.
+    """
+    return os.path.abspath(base / (_place(given, "data", where) or "."))
+
+
+def _place(given: Any, key: str, where: str) -> str | None:
+    """A folder as a config names it, with ~ as the home of its user; None where it is left blank."""
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise ConfigError(f"{where}, {key}: the name of a folder is needed, found {given!r}")
+    return os.path.expanduser(given) or None
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -184,7 +213,9 @@ def _keys_at(place: Sequence[Any]) -> list[str]:
     kind: Any = Config
     for part in place:
         kind = _inner(kind, part)
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    sides = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    models = (side for side in sides if isinstance(side, type) and issubclass(side, BaseModel))
+    return [key for model in models for key in model.model_fields]
 
 
 def _inner(kind: Any, part: Any) -> Any:

@@ -41,16 +41,30 @@ def check_unpacked(path: object, packed: int, unpacked: int) -> None:
         )
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, once: bool = False) -> Any:
     """Plain data from JSON.
 
+    Args:
+        text: The JSON.
+        once: Whether a key that a mapping has twice is refused, as in what people write.
+
     Raises:
-        ValueError: Not JSON, a number of thousands of digits, or lists in lists beyond what can be read.
+        ValueError: Not JSON, a number of thousands of digits, lists in lists beyond what can be read, or a
+            key that is given twice.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once if once else None)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            raise ValueError(f"key {key!r} is given twice")
+        out[key] = value
+    return out
 
 
 def read_json(path: Path) -> Any:

@@ -29,6 +29,8 @@ from concord.config import (
     Weight,
     Whole,
     as_config,
+    data_folder,
+    plain_data,
     read_config,
     training_length,
 )
@@ -456,7 +458,7 @@ def _with_sources(values: dict[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(given, dict) or not {"config", "sources"} & given.keys():
         return values
     folder, own = Path(str(values.get("folder", ""))), dict(given)
-    described: dict[str, Any] = {"data": str(Path(os.path.abspath(folder / str(own.pop("data", ".")))))}
+    described: dict[str, Any] = {"data": data_folder(folder, own.pop("data", None), f"{where}, problem")}
     if "config" in own:
         config = read_config(folder / str(own.pop("config")), environment={})
         parts = config.model_dump(mode="json", include={"sources", "tasks", "relations"}, exclude_unset=True)
@@ -507,8 +509,11 @@ def _known(where: str, kind: str, name: str, names: Callable[[], Sequence[str]])
         raise UnknownNameError(f"{where}: {UnknownNameError.of(kind, name, names())}")
 
 
+_FORMS = {".json": "JSON", ".toml": "TOML"}
+
+
 def read_plan(path: str | Path, quick: bool = False) -> Plan:
-    """Read a plan from a YAML or JSON file.
+    """Read a plan from a file in YAML, JSON or TOML.
 
     Args:
         path: The file. Its key `quick`, where there is one, says what is different in a quick look.
@@ -516,19 +521,17 @@ def read_plan(path: str | Path, quick: bool = False) -> Plan:
 
     Raises:
         MissingDataError: No such file.
-        StudyError: Not YAML, or not a plan; names file and field.
+        StudyError: In none of these forms, or not a plan; names file and field.
         UnknownNameError: An unknown condition or problem.
     """
-    from concord.config import parsed_yaml
-
     path = Path(path)
     if not path.is_file():
         raise MissingDataError(f"no study plan at {path}")
     try:
-        values = parsed_yaml(path.read_text(encoding="utf-8"))
+        values = plain_data(path)
     except (ValueError, OSError) as error:  # UnicodeDecodeError is one
         reason = " ".join(str(error).split())
-        raise StudyError(f"{path}: not readable as YAML ({reason})") from error
+        raise StudyError(f"{path}: not readable as {_FORMS.get(path.suffix, 'YAML')} ({reason})") from error
     if not isinstance(values, dict):
         raise StudyError(f"{path}: a plan is a mapping of fields, found {type(values).__name__}")
     values = {"folder": str(path.parent), **values}
