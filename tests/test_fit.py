@@ -262,8 +262,15 @@ def test_depths_open_lists_of_blocks():
         lambda: Recipe(clip=0.0),
         lambda: Average(nn.Linear(1, 1), 1.0),
         lambda: parameter_groups(nn.Linear(1, 1), learning_rate=1, weight_decay=0, layer_decay=0),
+        lambda: Recipe(clip=math.nan),
+        lambda: Recipe(accumulate=True),
+        lambda: Recipe(warmup=0.5),  # type: ignore[arg-type]
         lambda: Validation(rows(), every=0),
+        lambda: Validation(rows(), every=2.5),  # type: ignore[arg-type]
+        lambda: Checkpoints(Path("not-made"), every=2.5),  # type: ignore[arg-type]
         lambda: fit(network(), objective(), rows(), steps=0),
+        lambda: fit(network(), objective(), rows(), steps=2.5),  # type: ignore[arg-type]
+        lambda: fit(network(), objective(), rows(), steps=2, log_every=1.5),  # type: ignore[arg-type]
         lambda: fit(network(), objective(), rows(), rows_per_task=0),
     ],
 )
@@ -416,6 +423,53 @@ def test_another_training_is_not_gone_on_with(change: str, tmp_path: Path):
     }.get(change, {})
     with pytest.raises(CheckpointError, match="is of another training"):
         train(loss(**options), steps=8 if change == "steps" else 4)
+
+
+@pytest.mark.parametrize("change", [{"select": "log-loss"}, {"every": 3}, {"metrics": {"shape": "macro_f1"}}])
+def test_a_training_that_is_judged_otherwise_is_not_gone_on_with(change: dict[str, Any], tmp_path: Path):
+    def train(**changes: Any) -> None:
+        validation = Validation(rows(20), **{"every": 2, "select": "metric"} | changes)
+        checkpoints = Checkpoints(tmp_path, every=2)
+        fit(network(), objective(), rows(), steps=4, validation=validation, checkpoints=checkpoints)
+
+    train()
+    train(metrics={"shape": "accuracy"})  # as it was, in words
+    with pytest.raises(CheckpointError, match="is of another training: validation was"):
+        train(**change)
+    with pytest.raises(CheckpointError, match="is of another training: validation was"):
+        fit(network(), objective(), rows(), steps=4, checkpoints=Checkpoints(tmp_path, every=2))
+
+
+class Keeping:
+    """A logger with a state of its own."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.found = name, None
+
+    def log(self, record: Any) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def resume(self, step: int, state: Any) -> None:
+        self.found = state.get("name")
+
+    def close(self) -> None: ...
+
+
+class Other(Keeping):
+    """Another one."""
+
+
+def test_loggers_have_their_own_state_again_whatever_others_there_are(tmp_path: Path):
+    def train(*loggers: Keeping) -> list[Any]:
+        checkpoints = Checkpoints(tmp_path, every=2)
+        fit(network(), objective(), rows(), steps=2, checkpoints=checkpoints, loggers=loggers)
+        return [logger.found for logger in loggers]
+
+    assert train(Keeping("a"), Other("b"), Keeping("c")) == [None] * 3
+    assert train(Other("-")) == ["b"]
+    assert train(Other("-"), Keeping("-"), Keeping("-"), Keeping("-")) == ["b", "a", "c", None]
 
 
 @settings(max_examples=20)

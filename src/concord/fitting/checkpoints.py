@@ -31,7 +31,8 @@ from concord.archive import (
     unpack,
     write_archive,
 )
-from concord.errors import CheckpointError, RangeError
+from concord.arrays import whole_number
+from concord.errors import CheckpointError
 from concord.files import flush
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -51,7 +52,7 @@ class Checkpoints:
         owner: The claim that covers the folder, if the one that saves is to see that it still holds it.
 
     Raises:
-        RangeError: A number below 1.
+        RangeError: A number that is no whole number >= 1.
     """
 
     folder: Path
@@ -62,8 +63,8 @@ class Checkpoints:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
-        if self.every < 1 or self.keep < 1:
-            raise RangeError(f"every and keep of checkpoints are >= 1, found {self.every} and {self.keep}")
+        whole_number("every of checkpoints", self.every)
+        whole_number("keep of checkpoints", self.keep)
 
     def all(self) -> list[Path]:
         """All whole checkpoints, the newest last."""

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from concord.archive import Claim, covering
+from concord.arrays import whole_number
 from concord.data import StreamedInputs
-from concord.errors import ConcordWarning, NotFiniteError, RangeError
+from concord.errors import ConcordWarning, NotFiniteError
 from concord.fitting.checkpoints import Checkpoints
 from concord.fitting.devices import keep_freed_memory, on_first
 from concord.fitting.resume import (
@@ -94,14 +95,13 @@ def fit(
         EmptyDataError: No rows.
         NoAnnotationError: A task of the objective without a single annotation.
         NotFiniteError: The loss became NaN or infinite.
-        RangeError: A number of steps or rows below 1.
+        RangeError: A number of steps or rows that is no whole number >= 1.
         UnknownNameError: An unknown metric, task or module.
         CheckpointError: A checkpoint that cannot be written, read, or is of another training.
     """
-    if steps < 1 or rows_per_task < 1 or log_every < 1:
-        raise RangeError(
-            f"steps, rows_per_task and log_every are >= 1, found {steps}, {rows_per_task} and {log_every}"
-        )
+    steps = whole_number("the number of steps", steps)
+    rows_per_task = whole_number("rows_per_task", rows_per_task)
+    log_every = whole_number("log_every", log_every)
     recipe = recipe or Recipe()
     if validation is not None:
         validation.check(objective.tasks)
@@ -147,6 +147,8 @@ def fit(
         **recipe.identity(),
         # Where the rate falls towards the last step, it is another course with another number of them.
         "steps": None if recipe.schedule == "constant" else steps,
+        # What was selected, and scores by which checkpoints are kept, are those of one way to judge.
+        "validation": None if validation is None else validation.identity(objective.tasks),
     }
     watched = loggers if fabric.is_global_zero else ()
     return _Loop(stepper, feed, log_every, on_log, validation, checkpoints, watched, identity).run()
@@ -322,7 +324,7 @@ class _Loop:
             "rows": self.feed.state_dict(),
             "selected": selection_state(self.selected),
             "history": {"records": self.records, "validation": self.evaluations},
-            "loggers": [logger.state_dict() for logger in self.loggers],
+            "loggers": {name: logger.state_dict() for name, logger in self._named_loggers()},
             "training": self.identity,
         }
         if self._in_time is not None:
@@ -366,9 +368,19 @@ class _Loop:
             self.evaluations = state["in_time"]["validation"]
             self.selected = restored_selection(state["in_time"]["selected"])
         self.step = state["step"]
-        for i, logger in enumerate(self.loggers):
-            known = state["loggers"][i] if i < len(state["loggers"]) else {}
-            logger.resume(self.step, known)
+        named = self._named_loggers()
+        known = state["loggers"]
+        if isinstance(known, list):  # of a version that told loggers apart by their place alone
+            known = dict(zip([name for name, _ in named], known, strict=False))
+        for name, logger in named:
+            logger.resume(self.step, known.get(name, {}))
+
+    def _named_loggers(self) -> list[tuple[str, Logger]]:
+        """Loggers by their class and number: a training may go on with others, each with its own state."""
+        classes = [f"{type(logger).__module__}:{type(logger).__qualname__}" for logger in self.loggers]
+        numbers = [classes[:i].count(name) for i, name in enumerate(classes)]
+        names = [f"{name}:{number}" for name, number in zip(classes, numbers, strict=True)]
+        return list(zip(names, self.loggers, strict=True))
 
 
 def _finite(loss: float, step: int) -> None:

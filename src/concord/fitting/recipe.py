@@ -8,6 +8,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor, nn
 
+from concord.arrays import whole_number
 from concord.errors import RangeError, UnknownNameError
 from concord.fitting.optimise import Decay, Schedule
 
@@ -56,11 +57,10 @@ class Recipe:
             backends = torch.compiler.list_backends(exclude_tags=())
             if self.compile not in backends:
                 raise UnknownNameError.of("backend of torch.compile", self.compile, backends)
-        if self.warmup < 0 or self.accumulate < 1 or (self.clip is not None and self.clip <= 0):
-            raise RangeError(
-                "warmup is >= 0, accumulate >= 1 and clip > 0, found "
-                f"{self.warmup}, {self.accumulate} and {self.clip}"
-            )
+        whole_number("warmup", self.warmup, 0)
+        whole_number("accumulate", self.accumulate)
+        if self.clip is not None and not self.clip > 0:
+            raise RangeError(f"clip is > 0, found {self.clip}")
 
     def identity(self) -> dict[str, Any]:
         """What makes two trainings different, as plain data: all fields but how the network is compiled."""

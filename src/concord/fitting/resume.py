@@ -62,11 +62,13 @@ def check_same_training(
     Raises:
         CheckpointError: Another training, or a step beyond the last one.
     """
+    known = state["training"]
     for key, mine in identity.items():
-        if state["training"].get(key) != mine:
+        # Checkpoints are older than the key validation.
+        if known.get(key) != mine and (key != "validation" or key in known):
             raise CheckpointError(
-                f"{place} is of another training: {key} was {state['training'].get(key)}, here it is "
-                f"{mine}; train into another folder"
+                f"{place} is of another training: {key} was {known.get(key)}, here it is {mine}; train into "
+                "another folder"
             )
     if state["step"] > steps:
         raise CheckpointError(f"{place} is at step {state['step']}, beyond the {steps} asked for")

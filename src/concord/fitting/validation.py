@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from concord.errors import NoAnnotationError, RangeError, UnknownNameError
+from concord.arrays import whole_number
+from concord.errors import NoAnnotationError, UnknownNameError
 from concord.fitting.rows import Rows, Samples
 from concord.metrics import main_metric, measured, metric_names, probabilities
 from concord.networks import moved
@@ -37,7 +38,7 @@ class Validation:
         batch_size: Rows at a time, of rows in memory.
 
     Raises:
-        RangeError: A number below 1.
+        RangeError: A number that is no whole number >= 1.
         UnknownNameError: Another kind of selection.
     """
 
@@ -48,10 +49,8 @@ class Validation:
     batch_size: int = 1024
 
     def __post_init__(self) -> None:
-        if self.every < 1 or self.batch_size < 1:
-            raise RangeError(
-                f"every and batch_size of a validation are >= 1, found {self.every} and {self.batch_size}"
-            )
+        whole_number("every of a validation", self.every)
+        whole_number("batch_size of a validation", self.batch_size)
         if self.select not in get_args(Selection):
             raise UnknownNameError.of("selection", self.select, get_args(Selection))
 
@@ -66,6 +65,11 @@ class Validation:
                 raise UnknownNameError.of("task of a metric", name, tasks)
             if metric not in metric_names(tasks[name]):
                 raise UnknownNameError.of(f"metric of task {name!r}", metric, metric_names(tasks[name]))
+
+    def identity(self, tasks: Mapping[str, Task]) -> dict[str, Any]:
+        """What makes two validations of a training different, as plain data: not their rows."""
+        metrics = {name: self.metrics.get(name, main_metric(task)) for name, task in tasks.items()}
+        return {"select": self.select, "every": self.every, "metrics": metrics}
 
     def score(self, task: Task, targets: Tensor, logits: Tensor) -> tuple[float | None, dict[str, float]]:
         """Score of a task (larger is better; None where the rows cannot tell), and its metrics by name."""
