@@ -35,6 +35,8 @@ SHORT = {
         "--set",
         "training.steps=2",
         "--set",
+        "training.warmup=0",
+        "--set",
         "training.batch_size=8",
         "--set",
         "watching.progress=false",

@@ -146,6 +146,12 @@ def test_bad_plans_are_one_line_and_leave_nothing(folder, changes, message):
     assert not out.exists()
 
 
+def test_a_ready_table_takes_no_normalisation(folder):
+    relation = {"source": "pet", "target": "trait", "table": "expressions", "normalize": True}
+    with pytest.raises(ConcordError, match=r"pet->trait: normalize changes nothing of table 'expressions'"):
+        of(folder, relations=[relation])
+
+
 def test_a_key_given_twice_is_refused(folder):
     path = written(folder)
     path.write_text(path.read_text() + "title: again\n")

@@ -20,6 +20,7 @@ from concord.errors import (
     EmptyDataError,
     MissingDataError,
     NoAnnotationError,
+    RangeError,
     ShapeError,
     UnknownNameError,
 )
@@ -180,9 +181,41 @@ def test_a_relation_is_estimated_from_training_rows_with_both(tmp_path):
         ({"couplings__0__options": {"exponnt": 1}}, UnknownNameError, "couplings.0: unknown option of post"),
         (
             {"couplings__0__options": {"exponent": "x"}},
-            ConfigError,
-            "couplings.0: posterior-coannotation: '<=' not",
+            RangeError,
+            "couplings.0: posterior-coannotation: exponent is a number, found 'x'",
         ),
+        (
+            {"relations__0": {"source": "shape", "target": "marks", "table": "estimate", "transpose": True}},
+            ConfigError,
+            "relations.shape->marks: transpose changes nothing of table 'estimate'; leave it out",
+        ),
+        (
+            {"relations__0": {"source": "shape", "target": "marks", "table": "estimate", "extra": "ignore"}},
+            ConfigError,
+            "relations.shape->marks: extra changes nothing of table 'estimate'; leave it out",
+        ),
+        (
+            {"relations__0": {"source": "shape", "target": "marks", "table": "expressions", "normalize": 1}},
+            ConfigError,
+            "relations.shape->marks: normalize changes nothing of table 'expressions'; leave it out",
+        ),
+        (
+            {"sources__classed__splits": {"keep": ["test"]}},
+            ConfigError,
+            "classed: splits.keep says how",
+        ),
+        (
+            {"sources__classed__splits": {"rename": {"val": "test"}, "stratify": ["shape"]}},
+            ConfigError,
+            "classed: splits.stratify says how shares are drawn: give splits.shares, or leave it out",
+        ),
+        ({"tasks__shape": {"metric": "mean_f1"}}, UnknownNameError, "tasks.shape: unknown metric 'mean_f1'"),
+        (
+            {"training__steps": 5, "training__warmup": 5},
+            ConfigError,
+            "training.warmup: the learning rate rises for 5 steps of 5; it must be fewer than the steps",
+        ),
+        ({"training__steps": None, "training__warmup": 600}, ConfigError, "rises for 600 steps of 600"),
         ({"couplings__0__options": {"exponent": 7}}, ConcordError, "couplings.0: an evidence exponent"),
         ({"trunk__options": {"hiden": [3]}}, ConfigError, "trunk: trunk builtin:mlp: unknown option 'hiden'"),
         ({"trunk__name": "builtin:resnet"}, ConcordError, "trunk: "),

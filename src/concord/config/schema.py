@@ -36,7 +36,7 @@ from concord.config.numbers import (
     Whole,
 )
 from concord.couplings import check_options, coupling_names
-from concord.errors import ConcordError, UnknownNameError
+from concord.errors import ConcordError, ConfigError, UnknownNameError
 
 
 def _coupling_name(value: str) -> str:
@@ -390,7 +390,9 @@ class Training(_Strict):
     schedule: Literal["constant", "cosine", "linear"] = Field(
         default="constant", description="Course of the learning rate after the warm-up"
     )
-    warmup: Whole = Field(default=0, description="Steps in which the learning rate rises linearly")
+    warmup: Whole = Field(
+        default=0, description="Steps in which the learning rate rises linearly, fewer than there are"
+    )
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
         default="32-true", description="Of the arithmetic"
     )
@@ -409,6 +411,18 @@ class Training(_Strict):
         default=1, description="Devices on each machine; a launcher's number (torchrun, SLURM) comes first"
     )
     nodes: Count = Field(default=1, description="Machines; a launcher's number comes first")
+
+    def check_warmup(self, steps: int) -> None:
+        """Check that a training of so many steps ends its warm-up; folders of older trainings need not.
+
+        Raises:
+            ConfigError: It does not.
+        """
+        if self.warmup >= steps:
+            raise ConfigError(
+                f"training.warmup: the learning rate rises for {self.warmup} steps of {steps}; it must be "
+                "fewer than the steps"
+            )
 
 
 class ValidationPlan(_Strict):

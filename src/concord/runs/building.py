@@ -162,6 +162,7 @@ def build(config: Config) -> Built:
     training = sources.split(config, "train")
     _check_training(config, sources, training)
     config, length = _with_length(config, sources.tasks, training)
+    config.training.check_warmup(length.steps)
     relations = tuple(relation_of(plan, sources, config) for plan in config.relations)
     objective = _objective(config, sources.tasks, relations)
     vocabulary = vocabulary_across(config, training)

@@ -32,7 +32,7 @@ def relation_of(plan: RelationPlan, sources: Sources, config: Config) -> Relatio
 
     Raises:
         UnknownNameError: An unknown task.
-        ConfigError: A table of a task that is no class task.
+        ConfigError: A table of a task that is no class task, or a key that would change nothing of the table.
         MissingDataError: No such file.
         NoAnnotationError: A table to be estimated, and no training row is annotated for both.
     """
@@ -60,6 +60,7 @@ def _relation(
 
     data = Path(config.data)
     if plan.table == "estimate":
+        _check_effect(plan, "transpose", "normalize", "extra")
         return _estimated(source, target, sources.split(config, "train"))
     if plan.table in BUILTIN:
         return _fitting(BUILTIN[plan.table](), source, target, plan)
@@ -80,7 +81,14 @@ def _relation(
     )
 
 
+def _check_effect(plan: RelationPlan, *without: str) -> None:
+    for key in without:
+        if getattr(plan, key) != type(plan).model_fields[key].default:
+            raise ConfigError(f"{key} changes nothing of table {plan.table!r}; leave it out")
+
+
 def _fitting(relation: Relation, source: MulticlassTask, target: Task, plan: RelationPlan) -> Relation:
+    _check_effect(plan, "transpose", "normalize")
     return aligned(relation, source, target, f"table {plan.table!r}", extra=plan.extra)
 
 

@@ -69,5 +69,10 @@ def _relation(manifest: Manifest, plan: RelationPlan, root: Path) -> Relation:
     if not isinstance(source, MulticlassTask):
         raise StudyError(f"relation {source.name}->{target.name}: its source must be a class task")
     if plan.table in BUILTIN:
+        if plan.normalize:
+            raise StudyError(
+                f"relation {source.name}->{target.name}: normalize changes nothing of table {plan.table!r}; "
+                "leave it out"
+            )
         return aligned(BUILTIN[plan.table](), source, target, f"table {plan.table!r}")
     return Relation.from_csv(source, target, root / plan.table, normalize=plan.normalize)
