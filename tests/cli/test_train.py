@@ -126,10 +126,23 @@ def test_the_environment_is_named_where_it_chose_the_data(concord, tmp_path, mon
     assert "CONCORD_DATA" not in err
 
 
-def test_other_ranks_say_nothing(concord, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("ranks", "tells"),
+    [
+        ({"RANK": "1"}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0", "NODE_RANK": "1"}, True),
+        ({"SLURM_PROCID": "1"}, False),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1", "NODE_RANK": "0"}, False),  # Fabric's child
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+    ],
+)
+def test_other_ranks_say_nothing(concord, tmp_path, monkeypatch, ranks, tells):
     config = write(world(tmp_path), tmp_path / "mine.yaml")
-    monkeypatch.setenv("RANK", "1")
-    assert concord("train", config)[:2] == (0, "")
+    assert concord("train", config)[0] == 0
+    for name, value in ranks.items():
+        monkeypatch.setenv(name, value)
+    status, out, _ = concord("train", config, "--json", tmp_path / "out.json")
+    assert (status, bool(out), (tmp_path / "out.json").is_file()) == (0, tells, tells)
 
 
 def test_a_logger_that_is_code_is_announced_before_it_is_imported(concord, tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ def train(
     from concord.runs import finished
     from concord.runs import train as run_training
 
-    for logger in asked.watching.loggers:
+    for logger in asked.watching.loggers if _is_first() else ():
         say(f"concord: note: logger {logger.use!r} is Python code, and is run", error=True)
     before = finished(asked) and not overwrite and more_steps is None
     try:
@@ -227,9 +227,12 @@ def _overridden(config: Config, overrides: list[str] | None) -> Config:
 
 
 def _is_first() -> bool:
+    """Whether this process tells what several found: the one of rank 0."""
     import os
 
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0
+    # torchrun says the rank; SLURM says it under another name, and Fabric its children's in two parts.
+    names = ("RANK",) if "RANK" in os.environ else ("SLURM_PROCID", "NODE_RANK", "LOCAL_RANK")
+    return all(int(os.environ.get(name, "0")) == 0 for name in names)
 
 
 def _tell(run: Run, finished: bool) -> None:
