@@ -248,6 +248,18 @@ def test_trained_further_is_trained_longer(tmp_path):
             train(other, more_steps=4)
 
 
+def test_metrics_of_the_weights_before_go_with_them(tmp_path):
+    config = config_of(world(tmp_path))
+    mine = tmp_path / "out" / "metrics-mine.json"
+    written = write_metrics(evaluate(train(config), config, "val"), tmp_path / "out")
+    mine.write_text("{}")
+    train(config)  # the same weights again
+    assert written.is_file()
+    train(config, more_steps=4)
+    assert not written.is_file()
+    assert mine.is_file()
+
+
 def test_killed_on_the_way_further_it_ends_where_it_was_to_end(tmp_path):
     values = world(tmp_path)
     longer = train(config_of(values, training__steps=10, output=str(tmp_path / "longer")))

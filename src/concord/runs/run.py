@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from concord.archive import FORMATS, Claim, pack, read_archive, save_archive, tensor_bytes, unpack
 from concord.config import Config, InputPlan, TrunkPlan, as_config
-from concord.data import IMAGENET, Columns, Normalization, columns_record
+from concord.data import IMAGENET, SPLITS, Columns, Normalization, columns_record
 from concord.decoding import Decoders, Thresholds, thresholds_of
 from concord.errors import CheckpointError, ConcordError
 from concord.networks import (
@@ -129,6 +129,8 @@ def trunk_of(
 def save_run(run: Run, owner: Claim | None = None) -> None:
     """Write a run into its folder; see `concord.archive.save_archive`.
 
+    Metrics that were written of other weights there are removed.
+
     Args:
         run: The run.
         owner: The claim on its folder, where this process holds it already.
@@ -137,7 +139,20 @@ def save_run(run: Run, owner: Claim | None = None) -> None:
         CheckpointError: It cannot be written.
     """
     files = {WEIGHTS_FILE: tensor_bytes(run.network.state_dict()), **tokenizer_files(run.tokenize)}
+    _remove_metrics(run.folder, files[WEIGHTS_FILE], owner)
     save_archive(run.folder, "run", pack(_described(run))[0], files, owner=owner)
+
+
+def _remove_metrics(folder: Path, weights: bytes, owner: Claim | None) -> None:
+    """Remove what `write_metrics` wrote of other weights; first, so that no metrics outlive their own."""
+    if owner is not None:
+        owner.check()
+    try:
+        if (folder / WEIGHTS_FILE).is_file() and (folder / WEIGHTS_FILE).read_bytes() != weights:
+            for split in SPLITS:
+                (folder / f"metrics-{split}.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot replace {error.filename}: {error.strerror or error}") from error
 
 
 def tokenizer_files(tokenize: Any) -> dict[str, bytes]:
