@@ -101,6 +101,8 @@ def test_a_study_of_a_config_runs_and_moves_with_its_data(tmp_path, monkeypatch)
     assert as_plan(json.loads(plan.model_dump_json())).digest == plan.digest
     with pytest.raises(MissingDataError, match=r"sources\.classed"):
         problem_of(moved)
+    monkeypatch.setenv("CONCORD_DATA", "")  # as good as none
+    assert read_plan(tmp_path / "plan.yaml").problem.data == plan.problem.data
 
 
 def test_sources_stand_in_the_plan_itself(tmp_path):

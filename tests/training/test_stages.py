@@ -22,8 +22,9 @@ from concord.fitting.devices import launch
 from concord.fitting.rows import Rows
 from concord.learners import StreamLearner
 from concord.runs.building import build
+from concord.runs.folder import holds_training
 from concord.runs.run import load_run
-from concord.runs.stages import FIRST_STAGE, begun, teach
+from concord.runs.stages import FIRST_STAGE, teach
 from concord.runs.training import _augment, _recipe, train
 from config_worlds import MARKS, SHAPE, config_of, world, write
 
@@ -121,7 +122,7 @@ def test_stopped_in_either_stage_it_goes_on_to_the_same_weights(tmp_path, monkey
     saving = [name.partition("-")[0] for name in saving]
     network = ["training", "training", "weights", "predictions"]
     assert saving == [*network, *network, "targets", "checkpoints", "checkpoints"][:event]
-    assert begun(tmp_path / "out")
+    assert holds_training(tmp_path / "out")
     with pytest.raises(ConfigError, match=r"another config: stages\.share was 0\.5, here it is 0\.6"):
         train(two_stages(tmp_path, training__average=0.9, training__warmup=4, stages=TWO | {"share": 0.6}))
     assert same(train(config), unbroken)

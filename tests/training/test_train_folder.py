@@ -33,6 +33,7 @@ from concord.fitting.checkpoints import Checkpoints
 from concord.fitting.trackers import MLflow
 from concord.fitting.watch import TensorBoard
 from concord.metrics import class_metrics
+from concord.runs import finished as is_finished
 from concord.runs.building import build
 from concord.runs.evaluation import as_table, evaluate, write_metrics
 from concord.runs.prediction import predict, predict_split, write_predictions
@@ -217,6 +218,79 @@ def test_all_that_differs_is_named_and_a_training_can_take_the_place_of_another(
     assert [line["step"] for line in log if "loss" in line] == [2, 4, 6]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "data.json", "metrics-test.json", "tokenizer/t.json", "auto/a/b.py",
+     "checkpoints/theirs.pt", "checkpoints/step-00000100/model.pt"],
+)  # fmt: skip
+def test_a_folder_of_somebody_else_is_left_as_it_is(tmp_path, name, overwrite):
+    """Whoever exports a model or keeps a project there would lose it; other names do not matter."""
+    config = config_of(world(tmp_path))
+    theirs = tmp_path / "out" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('{"theirs": "yes"}')
+    (tmp_path / "out" / "metrics-theirs.json").write_text("{}")
+    first = name.partition("/")[0]
+    with pytest.raises(ConfigError, match=rf"is no folder of a training and holds {first}, which would be"):
+        train(config, overwrite=overwrite)
+    assert theirs.read_text() == '{"theirs": "yes"}'
+    os.renames(theirs, tmp_path / "gone" / name)
+    train(config, overwrite=overwrite)
+    train(config, overwrite=True)
+    assert (tmp_path / "out" / "metrics-theirs.json").read_text() == "{}"
+
+
+def test_an_output_has_a_name(tmp_path):
+    with pytest.raises(ConfigError, match="output"):
+        config_of(world(tmp_path), output="")
+
+
+class KilledError(Exception):
+    """Stands for the end of a process."""
+
+
+def kill(*_):
+    raise KilledError
+
+
+def killed_at(place, monkeypatch, config, **options):
+    """Train until a function is called."""
+    with monkeypatch.context() as patch:
+        patch.setattr(place, kill)
+        with pytest.raises(KilledError):
+            train(config, **options)
+
+
+TAKING_PLACES = "concord.archive.folders._put"
+SAVING, BEGINNING = "concord.runs.training.save_run", "concord.runs.training._train"
+
+
+@pytest.mark.parametrize("kind", ["single", "auto"])
+def test_a_training_whose_files_have_not_taken_their_places_is_finished(tmp_path, monkeypatch, kind):
+    changes = {"couplings": [], "stages": {"kind": "auto", "effort": "fast"}} if kind == "auto" else {}
+    config = config_of(world(tmp_path, n=240), **changes)
+    killed_at(TAKING_PLACES, monkeypatch, config)
+    if kind == "single":
+        os.rename(tmp_path / "out" / "checkpoints", tmp_path / "gone")
+        with pytest.raises(ConfigError, match="another config"):
+            train(config_of(world(tmp_path, n=240), training__seed=3))
+        os.rename(tmp_path / "gone", tmp_path / "out" / "checkpoints")
+    assert is_finished(config)
+
+
+def test_a_training_in_place_of_another_leaves_nothing_of_it(tmp_path, monkeypatch):
+    """Not what was saved and had not taken its place, which a folder is read from."""
+    config = config_of(world(tmp_path))
+    killed_at(TAKING_PLACES, monkeypatch, config)
+    assert load_run(tmp_path / "out").facts["steps"] == 6
+    other = config_of(world(tmp_path), training__steps=9)
+    killed_at(BEGINNING, monkeypatch, other, overwrite=True)
+    with pytest.raises(CheckpointError, match="holds no finished training"):
+        load_run(tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["config.json", "data.json"]
+
+
 def test_what_cannot_be_trained_takes_no_place(tmp_path):
     values = world(tmp_path)
     run = train(config_of(values))
@@ -260,15 +334,31 @@ def test_metrics_of_the_weights_before_go_with_them(tmp_path):
     assert mine.is_file()
 
 
-def test_killed_on_the_way_further_it_ends_where_it_was_to_end(tmp_path):
+def test_killed_on_the_way_further_it_ends_where_it_was_to_end(tmp_path, monkeypatch):
     values = world(tmp_path)
     longer = train(config_of(values, training__steps=10, output=str(tmp_path / "longer")))
     config = config_of(values, checkpoints__every=2)
     train(config)
-    train(config, more_steps=4)
+    killed_at(SAVING, monkeypatch, config, more_steps=4)
     os.rename(Checkpoints(tmp_path / "out" / "checkpoints").all()[-1], tmp_path / "gone")
-    (tmp_path / "out" / "run.json").unlink()
+    assert load_run(tmp_path / "out").facts["steps"] == 6
     assert same(weights(train(config, more_steps=4)), weights(longer))
+
+
+def test_what_is_not_finished_or_has_no_checkpoints_goes_no_further(tmp_path, monkeypatch):
+    """It would end where it was to end anyway, and say that it was trained further."""
+    config = config_of(world(tmp_path))
+    killed_at(SAVING, monkeypatch, config)
+    os.rename(Checkpoints(tmp_path / "out" / "checkpoints").all()[-1], tmp_path / "gone")
+    with pytest.raises(ConfigError, match="is not finished; train without --more-steps first"):
+        train(config, more_steps=4)
+    train(config)
+    os.rename(tmp_path / "out" / "checkpoints", tmp_path / "away")
+    with pytest.raises(ConfigError, match=r"no checkpoint .*; train with --set training\.steps=10 into"):
+        train(config, more_steps=4)
+    assert load_run(tmp_path / "out").facts["steps"] == 6
+    os.rename(tmp_path / "away", tmp_path / "out" / "checkpoints")
+    assert train(config, more_steps=4).facts["steps"] == 10
 
 
 def changed_classes(folder):
@@ -346,11 +436,12 @@ def test_features_of_another_width_are_refused(tmp_path, finished):
         predict(finished, tmp_path / "wide.npy", on_error="skp")
 
 
-def test_a_folder_in_which_nothing_came_to_be_is_used(tmp_path):
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_in_which_nothing_came_to_be_is_used(tmp_path, monkeypatch, overwrite):
     values = world(tmp_path)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "config.json").write_text('{"of": "a training that failed at its first step"}')
-    assert train(config_of(values)).facts["steps"] == 6
+    killed_at(BEGINNING, monkeypatch, config_of(values, training__seed=3))
+    assert (tmp_path / "out" / "config.json").exists()
+    assert train(config_of(values), overwrite=overwrite).facts["steps"] == 6
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

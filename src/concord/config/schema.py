@@ -487,6 +487,7 @@ class Config(_Strict):
     )
     output: str | None = Field(
         default=None,
+        min_length=1,
         description="Folder of the results, relative to where the command runs; runs/NAME unless given",
     )
     sources: dict[str, SourcePlan] = Field(

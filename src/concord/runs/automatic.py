@@ -25,7 +25,7 @@ from concord.learners import StreamLearner
 from concord.networks import TaskwiseNetwork
 from concord.runs.building import Built, told_length
 from concord.runs.cuts import thresholds_for
-from concord.runs.folder import AUTO
+from concord.runs.folder import AUTO, OF_AUTO
 from concord.runs.result import assembled, scale_heads
 from concord.runs.run import Run, save_run
 from concord.runs.sources import named
@@ -94,8 +94,8 @@ def decide_and_train(
 
     def keep() -> None:
         save_run(run, owner)
-        for what in ("network-*/", "features-*/", "inputs-*/"):
-            for place in (folder / AUTO).glob(what):
+        for what in OF_AUTO:
+            for place in (folder / AUTO).glob(f"{what}/"):
                 shutil.rmtree(place, ignore_errors=True)
 
     on_first(fabric, keep, "the run")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concord.archive import Claim, own
+from concord.archive import FORMATS, SAVED, STAGED, Claim, own, read_archive
 from concord.config import Config, differences, shown
+from concord.data import SPLITS
 from concord.errors import CheckpointError, ConfigError, OutputError, RangeError
 from concord.files import write_text
 from concord.fitting import Checkpoints, on_first
 from concord.runs.run import RUN_FILE, TOKENIZER, WEIGHTS_FILE
-from concord.runs.stages import FIRST_STAGE, begun
+from concord.runs.stages import FIRST_STAGE
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -26,11 +29,17 @@ CHECKPOINTS = "checkpoints"
 AUTO = "auto"
 """Folder of the networks that decide, within a run's."""
 
+OF_AUTO = ("network-*", "features-*", "inputs-*")
+"""What it holds until the run is there."""
+
 WRITTEN = (
-    *(WEIGHTS_FILE, TOKENIZER, CONFIG_FILE, DATA_FILE, LOG_FILE),
+    *(RUN_FILE, WEIGHTS_FILE, TOKENIZER, CONFIG_FILE, LOG_FILE),
     *(CHECKPOINTS, FIRST_STAGE, AUTO, "tensorboard"),
+    *(f"metrics-{split}.json" for split in SPLITS),
+    DATA_FILE,
 )
-"""What a training writes into its folder, but what says that it is finished."""
+"""What a training and its evaluation write into their folder: first what says that it is finished, last what
+says that the folder is a training's."""
 
 STEPS = "training.steps"
 
@@ -39,12 +48,41 @@ def finished(config: Config) -> bool:
     """Whether the output folder of a config holds a training that has nothing left to do."""
     folder = Path(config.output or "")
     if config.stages.kind == "auto":
-        return (folder / RUN_FILE).exists()
+        return _has_run(folder)
     last = Checkpoints(folder / CHECKPOINTS).latest()
     steps = 0 if last is None else int(last.name.removeprefix("step-"))
     # Without steps in the config they are those that were noted when the training began.
     asked = kept_steps(folder) if config.training.steps is None else config.training.steps
-    return (folder / RUN_FILE).exists() and steps == asked
+    return _has_run(folder) and steps == asked
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder that is no training's and holds files that one would write over.
+
+    Raises:
+        ConfigError: It does; names the first of them.
+    """
+    if holds_training(folder) or _says_of_data(folder / DATA_FILE):
+        return
+    for name in WRITTEN:
+        if os.path.lexists(folder / name):
+            raise ConfigError(
+                f"{folder} is no folder of a training and holds {name}, which would be written over; train "
+                f"into another folder (--out), or move {name} elsewhere"
+            )
+
+
+def _says_of_data(path: Path) -> bool:
+    """Whether a file is what a training notes of its data, which it does before anything else."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return (
+        isinstance(found, dict)
+        and bool(found)
+        and all(isinstance(each, str) and re.fullmatch(r"[0-9a-f]{32}", each) for each in found.values())
+    )
 
 
 def check_folder(folder: Path, config: Config, *, further: bool = False) -> None:
@@ -97,9 +135,14 @@ def _listed(names: Sequence[str], most: int = 3) -> str:
 
 def holds_training(folder: Path) -> bool:
     """Whether a training was begun there, of which something would be lost."""
-    saved = Checkpoints(folder / CHECKPOINTS).latest() is not None
-    deciding = any((folder / AUTO).rglob("step-*"))
-    return saved or deciding or begun(folder) or (folder / RUN_FILE).exists()
+    saved = f"step-*/{FORMATS['checkpoint'].record}"  # a folder of somebody else may be called as much
+    places = (CHECKPOINTS, FIRST_STAGE, *(f"{AUTO}/{what}" for what in OF_AUTO))
+    return _has_run(folder) or any(any(folder.glob(f"{place}/**/{saved}")) for place in places)
+
+
+def _has_run(folder: Path) -> bool:
+    """Whether a finished training is there, be it where it was saved before its files took their places."""
+    return (folder / RUN_FILE).exists() or (folder / SAVED / RUN_FILE).exists()
 
 
 def _kept(path: Path) -> Any:
@@ -128,9 +171,10 @@ def claimed(
     def take() -> None:
         _make(folder)
         held.append(own(folder))
-        if overwrite:
-            clear(folder)
         try:
+            check_place(folder)
+            if overwrite:
+                clear(folder)
             check_folder(folder, config, further=further)
             check_data(folder, content)
             _note(folder, config, content)
@@ -147,9 +191,14 @@ def claimed(
 
 
 def clear(folder: Path) -> None:
-    """Remove a training from its folder: first what says that it is finished; files of others stay."""
+    """Remove a training from its folder, see `check_place`; files of others stay.
+
+    Raises:
+        CheckpointError: Something cannot be removed.
+    """
     try:
-        for name in (RUN_FILE, *(path.name for path in folder.glob("metrics-*.json")), *WRITTEN):
+        # First what was saved and has not taken its place: while it is there, a folder is read from it.
+        for name in (SAVED, STAGED, *WRITTEN):
             place = folder / name
             if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)
@@ -170,21 +219,23 @@ def kept_steps(folder: Path) -> int | None:
         raise CheckpointError(f"{folder / CONFIG_FILE} does not say of how many steps") from error
 
 
-def lengthened(config: Config, steps: int | None, is_finished: Callable[[Config], bool], more: int) -> Config:
+def lengthened(config: Config, more: int) -> Config:
     """The config of a training that goes further; killed on the way, it goes on to where it was to end.
 
     Args:
-        config: Of the training.
-        steps: Those that it was to have; None where there is none.
-        is_finished: Whether the training of a config has nothing left to do.
+        config: Of the training, with its folder.
         more: Steps on top, >= 1.
 
     Raises:
         RangeError: Fewer than one.
-        ConfigError: No training, or one whose course depends on its length.
+        ConfigError: No training, one that is not finished, one whose checkpoints were removed, or one whose
+            course depends on its length.
+        CheckpointError: What the folder says of its training cannot be read.
     """
     if more < 1:
         raise RangeError(f"steps on top are >= 1, found {more}")
+    folder = Path(config.output or "")
+    steps = kept_steps(folder)
     if steps is None:
         raise ConfigError(
             f"{config.output} holds no training that could go further; train without --more-steps first"
@@ -203,7 +254,25 @@ def lengthened(config: Config, steps: int | None, is_finished: Callable[[Config]
     def of_length(n: int) -> Config:
         return config.model_copy(update={"training": config.training.model_copy(update={"steps": n})})
 
-    return of_length(steps + more) if is_finished(of_length(steps)) else of_length(steps)
+    if not _has_run(folder):
+        raise ConfigError(f"the training in {folder} is not finished; train without --more-steps first")
+    if _steps_of_run(folder) < steps:  # it was to go further, and was killed on the way
+        return of_length(steps)
+    if not finished(of_length(steps)):
+        raise ConfigError(
+            f"{folder} holds no checkpoint of the finished training that it could go on from; train with "
+            f"--set {STEPS}={steps + more} into another folder"
+        )
+    return of_length(steps + more)
+
+
+def _steps_of_run(folder: Path) -> int:
+    """The steps of the finished training in a folder."""
+    content = read_archive(folder, "run").content
+    try:
+        return int(content["facts"]["steps"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / RUN_FILE} does not say of how many steps") from error
 
 
 def _make(folder: Path) -> None:

@@ -55,11 +55,6 @@ class SoftTargets:
         return {name: table[place] for name, table in self.tables.items()}
 
 
-def begun(folder: Path) -> bool:
-    """Whether the folder of a run holds anything of a first stage."""
-    return any((folder / FIRST_STAGE).rglob("step-*"))
-
-
 def stream_learner(
     built: Built, fabric: Fabric, folder: Path, options: Mapping[str, Any], **others: Any
 ) -> StreamLearner:

@@ -47,9 +47,9 @@ from concord.runs.folder import (
     LOG_FILE,
     check_data,
     check_folder,
+    check_place,
     claimed,
     finished,
-    kept_steps,
     lengthened,
 )
 from concord.runs.grouped import GROUP, GroupedBatches
@@ -80,7 +80,7 @@ def train(
         config: With an output folder: as `read_config` gives it, the plain data of one, or the path of its
             file (YAML, TOML or JSON).
         overwrite: Whether a training that the folder holds, finished or not, is removed first; other files
-            in it stay.
+            in it stay. What is no training's is never removed.
         more_steps: Train a finished training of the same config further, by so many steps (>= 1); the
             weights are those of one that had all these steps from the beginning, bit by bit.
 
@@ -88,8 +88,9 @@ def train(
         The finished run; on every rank.
 
     Raises:
-        ConfigError: Parts that do not fit together, a folder of another config or of other data, or a
-            training that cannot go further than it did.
+        ConfigError: Parts that do not fit together, a folder of another config or of other data, one that is
+            no training's and whose files would be written over, or a training that is to go further and is
+            not finished, has no checkpoints any more, or would be another one.
         RangeError: Fewer than one step more.
         CheckpointError: A folder that cannot be written, or a checkpoint that cannot be read.
         ConcordError: What data, trunks and couplings raise.
@@ -104,8 +105,9 @@ def train(
     if more_steps is not None:
         if overwrite:
             raise ConfigError("a training is overwritten or trained further, not both")
-        config = lengthened(config, kept_steps(folder), finished, more_steps)
+        config = lengthened(config, more_steps)
     training = config.training
+    check_place(folder)
     if not overwrite:
         check_folder(folder, config, further=more_steps is not None)
     built = build(config)

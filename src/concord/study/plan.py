@@ -463,7 +463,7 @@ def _with_sources(values: dict[str, Any], where: str) -> dict[str, Any]:
         config = read_config(folder / str(own.pop("config")), environment={})
         parts = config.model_dump(mode="json", include={"sources", "tasks", "relations"}, exclude_unset=True)
         described = (described if "data" in given else {"data": config.data}) | parts
-    described["data"] = os.environ.get("CONCORD_DATA", described["data"])
+    described["data"] = os.environ.get("CONCORD_DATA") or described["data"]
     described |= {key: own.pop(key) for key in ("sources", "tasks", "relations") if key in own}
     described = json.loads(json.dumps(described))
     if "size" in own:
