@@ -120,6 +120,34 @@ def test_features_are_standardised_by_the_training_rows(tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", ["features", "columns"])
+def test_features_of_sorted_rows_are_standardised_by_all_of_them(tmp_path, monkeypatch, kind):
+    """The first rows of a table that is sorted by class show what one class has, and nothing else."""
+    values = world(tmp_path, kind, n=240)
+    training = {"classed": 160, "labelled": 160}
+    whole = build(config_of(values)).network.trunk[0]
+    if kind == "features":
+        for seed, n in enumerate((240, 240)):
+            x = np.zeros((n, 3))
+            x[n // 2 :, 0] = np.arange(n // 2)  # constant in the first half
+            x[n // 2 + 7, 1] = 5  # one row alone has it, and no sample
+            np.savez(tmp_path / f"features{seed}.npz", x=x)
+    else:
+        for name in training:
+            changed(tmp_path / f"{name}.parquet", lambda frame: frame.sort("size"))
+    monkeypatch.setattr("concord.runs.building.ROWS_FOR_MOMENTS", 20)
+    layer = build(config_of(values)).network.trunk[0]
+    if kind == "columns":
+        torch.testing.assert_close(layer.mean, whole.mean)
+        torch.testing.assert_close(layer.scale, whole.scale)
+        return
+    assert layer.mean[0] == pytest.approx(np.arange(120).sum() / 240, rel=0.1)
+    assert layer.scale[1:].tolist() == [1, 1]
+    assert layer.mean[1:].tolist() == [0, 0]
+    monkeypatch.setattr("concord.runs.building.ROWS_FOR_MOMENTS", 160)
+    assert build(config_of(values)).network.trunk[0].scale[2] == 0  # all rows were seen
+
+
 def test_moments_are_those_of_numpy_but_for_constant_columns():
     drawn = np.random.default_rng(0)
     rows = drawn.normal(50, 3, size=(400, 4))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -50,7 +51,7 @@ from concord.runs.sources import (
 from concord.tasks import Task
 
 ROWS_FOR_MOMENTS = 100_000
-"""Rows of each source that features are standardised by, at most."""
+"""Rows of each feature file that features are standardised by, at most: they are read one by one."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +248,7 @@ def _check_kind(config: Config, trunk: NamedTrunk) -> None:
 
 
 def _standardize(config: Config, training: Mapping[str, Manifest], preparation: Preparation) -> Standardize:
-    parts = []
+    parts, sampled = [], False
     for name, manifest in training.items():
         plan = config.sources[name].inputs
         if plan.kind == "columns":
@@ -256,11 +257,18 @@ def _standardize(config: Config, training: Mapping[str, Manifest], preparation: 
             assert plan.file is not None
             rows = FeatureRows(preparation.data / plan.file, key=plan.key, columns=preparation.columns)
             with named(f"sources.{name}.inputs"):
-                keys = rows.keys(manifest)(np.arange(min(len(manifest), ROWS_FOR_MOMENTS)))
-                values = rows.load(keys).values.numpy()
-        parts.append(values[:ROWS_FOR_MOMENTS].astype(np.float64))
+                values = rows.load(rows.keys(manifest)(_spread(len(manifest)))).values.numpy()
+            sampled = sampled or len(manifest) > ROWS_FOR_MOMENTS
+        parts.append(values.astype(np.float64))
     mean, deviation = moments(np.concatenate(parts))
+    if sampled:  # what some rows alone have may be in none of these: it stays as it is, and is not erased
+        deviation = np.where(deviation == 0, 1.0, deviation)
     return Standardize(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
+
+
+def _spread(n: int) -> npt.NDArray[np.int64]:
+    """Numbers of at most `ROWS_FOR_MOMENTS` rows, evenly over all: the first ones may be of one class."""
+    return np.unique(np.linspace(0, n - 1, min(n, ROWS_FOR_MOMENTS)).round().astype(np.int64))
 
 
 def _objective(config: Config, tasks: Sequence[Task], relations: Sequence[Relation]) -> CoupledObjective:
