@@ -444,6 +444,17 @@ def test_skipped_inputs_are_reported_and_their_rows_left_out():
     again = list(mixture)  # said once, reported every time
     assert [len(batch) for batch in again] == [2, 2]
     assert len(again[0].skipped) == 1
+    assert not mixture.unreadable
+
+
+def test_a_mixture_knows_when_as_many_rows_as_there_are_cannot_be_read():
+    manifest = Manifest(pl.DataFrame({"row": range(6), "pet": ["cat", "dog", "cow"] * 2}), (PET,), name="m")
+    mixture = Mixture([Source(manifest, Fragile(bad=range(6)))], batch_size=2, shuffle=False)
+    with pytest.warns(SkippedInputWarning):
+        assert [mixture.unreadable for _ in mixture] == [False, False, True]
+    mixture = Mixture([Source(manifest, Fragile(bad=range(5)))], batch_size=2, shuffle=False)
+    with pytest.warns(SkippedInputWarning):
+        assert not any(mixture.unreadable for _ in range(3) for _ in mixture)
 
 
 def test_a_rank_may_get_no_row_of_the_last_batch():

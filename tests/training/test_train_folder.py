@@ -529,6 +529,27 @@ def test_a_network_trained_in_double_precision_is_kept_in_single(tmp_path):
     assert predict_split(run, run.config).equals(predict_split(load_run(tmp_path / "out"), run.config))
 
 
+@pytest.mark.filterwarnings("ignore::concord.data.batches.SkippedInputWarning")
+@pytest.mark.parametrize("kind", ["single", "two-stage", "auto"])
+def test_nothing_is_learnt_where_no_file_can_be_read(tmp_path, kind):
+    stages = {"auto": {"kind": kind, "effort": "fast"}, "two-stage": {"kind": kind, "folds": 2}}
+    values = world(tmp_path, "images")
+    for source in values["sources"].values():
+        source["inputs"]["on_error"] = "skip"
+    if kind == "auto":  # one source that has both tasks
+        del values["sources"]["labelled"]
+        manifest = read_manifest(tmp_path / "classed.parquet")
+        labels = [pl.Series(f"marks.{name}", [0, 1] * 30) for name in MARKS.labels]
+        both = replace(manifest, frame=manifest.frame.with_columns(labels), tasks=(SHAPE, MARKS))
+        write_manifest(both, tmp_path / "classed.parquet")
+    for path in tmp_path.glob("images*/*.png"):
+        path.write_bytes(b"no image")
+    changes = {} if kind == "single" else {"stages": stages[kind], "couplings": []}
+    with pytest.raises(EmptyDataError, match=r"none of the inputs of \d+ rows can be read.*on_error: raise"):
+        train(config_of(values, training__steps=40, **changes))
+    assert not (tmp_path / "out" / "run.json").exists()
+
+
 def test_augmentation_is_for_images(tmp_path):
     with pytest.raises(ConfigError, match="augmentation is for images, but the sources give features"):
         train(config_of(world(tmp_path), augmentation__flip=0.5))

@@ -131,6 +131,7 @@ class Mixture:
         self._workers: Workers | None = None
         self._epoch, self._step = 0, 0
         self.skipped: dict[tuple[str, int], Skipped] = {}
+        self._unread = 0  # rows of this rank that were skipped since one was read
 
     # -- what it is --------------------------------------------------------------------------------
 
@@ -156,6 +157,11 @@ class Mixture:
     def step(self) -> int:
         """Number of the next batch in its epoch, from 0."""
         return self._step
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether as many rows as there are went by without one whose input could be loaded."""
+        return self._unread >= sum(self.sizes)
 
     def rows(self, epoch: int, step: int) -> tuple[Rows, ...]:
         """Rows of each source in one global batch: a pure function of seed, epoch and step."""
@@ -320,6 +326,7 @@ class Mixture:
         for number, failures in result.failures.items():
             rows[number] = np.delete(rows[number], [failure.position for failure in failures])
         n = sum(map(len, rows))
+        self._unread = 0 if n else self._unread + len(skipped)
         targets, soft = {}, {}
         for task, by_source in self._targets:
             targets[task.name], start = torch.from_numpy(task.gaps(n)), 0

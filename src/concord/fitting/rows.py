@@ -331,7 +331,7 @@ class StreamedRowFeed(Feed):
     Its state is how many batches were used: the order is a function of the seed, and is walked again.
 
     Raises:
-        EmptyDataError: No rows.
+        EmptyDataError: No rows; when asked for a batch, none whose input can be read.
         NoAnnotationError: A task without a single annotation.
     """
 
@@ -359,12 +359,20 @@ class StreamedRowFeed(Feed):
         return self.rows.inputs.load(mine, seed=self.seed, first=used)
 
     def next(self) -> Rows:
-        """The next rows of this rank; a batch of which no input can be loaded is passed over."""
+        """The next rows of this rank; a batch of which no input can be loaded is passed over.
+
+        Raises:
+            EmptyDataError: As many rows as there are were passed over.
+        """
+        size, passed = -(-self.rows_per_task * len(self.groups) // self.world), 0
         for inputs, places in self._batches:
             self._used += 1
             if len(places):
                 return self.rows._at(inputs, torch.from_numpy(places)).to(self.device)
-        raise EmptyDataError("no rows to train on")
+            passed += size
+            if passed >= len(self.rows):
+                break
+        raise EmptyDataError(_unread(len(self.rows)))
 
     def state_dict(self) -> dict[str, Any]:
         """How many batches were used, and of what rows."""
@@ -381,6 +389,13 @@ class StreamedRowFeed(Feed):
         self._batches = self._from(self._used)
 
 
+def _unread(rows: int) -> str:
+    return (
+        f"none of the inputs of {rows} rows can be read, and there is nothing to train on; on_error: raise "
+        "says why"
+    )
+
+
 class StreamFeed(Feed):
     """Batches of a mixture, or of anything that can be iterated again and again.
 
@@ -388,7 +403,8 @@ class StreamFeed(Feed):
     from its beginning, past as many batches as were used.
 
     Raises:
-        EmptyDataError: When asked for a batch of a stream without any.
+        EmptyDataError: When asked for a batch of a stream without any, or of a mixture whose inputs cannot be
+            read.
     """
 
     def __init__(self, batches: Iterable[Samples], device: torch.device) -> None:
@@ -408,6 +424,8 @@ class StreamFeed(Feed):
     def next(self) -> Samples:
         """The next batch, on the device."""
         batch = next(self._endless)
+        if getattr(self.batches, "unreadable", False):
+            raise EmptyDataError(_unread(sum(self.batches.sizes)))  # type: ignore[attr-defined]
         moves: Any = getattr(batch, "to", None)
         moved_batch: Samples = batch if moves is None else moves(self.device)
         return moved_batch
