@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from concord.archive import own
 from concord.cli import app
 from concord.config import InputPlan, TrunkPlan
-from concord.data import BOX, read_manifest, write_manifest
+from concord.data import BOX, StreamedInputs, read_manifest, write_manifest
 from concord.errors import CheckpointError, ConfigError, EmptyDataError, MissingDataError
 from concord.networks import seeded
 from concord.runs import build, embed, train
@@ -104,6 +106,41 @@ def test_stopped_it_goes_on_to_the_same_bits(
     ]  # fmt: skip
     monkeypatch.setattr(room, "_features", lambda *_: pytest.fail("made again"))
     assert made(tmp_path) == again
+
+
+def test_killed_twice_it_leaves_no_row_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First when all rows are done and the record is not written, then after a batch of the new file."""
+    world(tmp_path, "images", 24)
+    made(tmp_path, "whole")
+    written, load = room.write_text, StreamedInputs.load
+
+    def none_of_the_record(path: Path, text: str) -> None:
+        if path.name == "embedding.json":
+            raise KeyboardInterrupt
+        written(path, text)
+
+    def one_batch(*args: Any, **options: Any) -> Iterator[Any]:
+        yield next(load(*args, **options))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "write_text", none_of_the_record)
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(StreamedInputs, "load", one_batch)
+        with pytest.raises(KeyboardInterrupt):
+            made(tmp_path)
+    made(tmp_path)
+    assert (tmp_path / "out/features.npy").read_bytes() == (tmp_path / "whole/features.npy").read_bytes()
+
+
+def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
+    world(tmp_path, "images", 24)
+    (tmp_path / "out").mkdir()
+    with own(tmp_path / "out"), pytest.raises(CheckpointError, match="is in use by process"):
+        made(tmp_path)
+    made(tmp_path)
 
 
 def test_a_folder_of_another_embedding_is_refused(tmp_path: Path) -> None:

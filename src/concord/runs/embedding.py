@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from concord.archive import sha256, tensor_bytes
+from concord.archive import own, sha256, tensor_bytes
 from concord.config import InputPlan, TrunkPlan
 from concord.data import (
     BOX,
@@ -95,7 +95,8 @@ def embed(
 
     Raises:
         ConfigError: Inputs that the trunk does not take.
-        CheckpointError: A folder of other rows or other pictures, of another trunk or preprocessing.
+        CheckpointError: A folder of other rows or other pictures, of another trunk or preprocessing; one that
+            another process writes to, or that cannot be written.
         MissingDataError: No such data, or no such weights.
         EmptyDataError: No row, or none that can be read.
         ConcordError: What manifests, images and trunks raise.
@@ -109,20 +110,27 @@ def embed(
     preparation = Preparation(Path(), built.normalization or IMAGENET, built.tokenize)
     source = Source(*prepared(inputs, manifest, preparation), name=manifest.name or "data")
     record = _record(built, trunk, inputs, source, batch_size)
-    done = _finished(folder, record)
-    if done is not None:
-        _write_rows(manifest, _kept(folder), folder)
-        return done
-    width, skipped = _features(built, source, preparation, record, folder, batch_size, accelerator, progress)
-    kept = np.delete(np.arange(len(manifest)), skipped)
-    if not len(kept):
-        raise EmptyDataError(f"none of the {len(manifest)} inputs of {data} can be read")
-    _write_rows(manifest, kept, folder)
-    (folder / PARTIAL).replace(folder / FEATURES)
-    content = record | {"rows": len(kept), "width": width, "skipped": len(skipped)}
-    write_text(folder / RECORD, json.dumps(content, indent=1))
-    (folder / PROGRESS).unlink(missing_ok=True)
-    return Embedding(folder, len(kept), width, len(skipped))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot write features to {folder}: {error}") from error
+    with own(folder):
+        done = _finished(folder, record)
+        if done is not None:
+            _write_rows(manifest, _kept(folder), folder)
+            return done
+        width, skipped = _features(
+            built, source, preparation, record, folder, batch_size, accelerator, progress
+        )
+        kept = np.delete(np.arange(len(manifest)), skipped)
+        if not len(kept):
+            raise EmptyDataError(f"none of the {len(manifest)} inputs of {data} can be read")
+        _write_rows(manifest, kept, folder)
+        (folder / PARTIAL).replace(folder / FEATURES)
+        content = record | {"rows": len(kept), "width": width, "skipped": len(skipped)}
+        write_text(folder / RECORD, json.dumps(content, indent=1))
+        (folder / PROGRESS).unlink(missing_ok=True)
+        return Embedding(folder, len(kept), width, len(skipped))
 
 
 def _write_rows(manifest: Manifest, kept: npt.NDArray[np.int64], folder: Path) -> None:
@@ -233,11 +241,12 @@ def _opened(folder: Path, n: int, width: int) -> tuple[np.memmap[Any, np.dtype[n
     """The feature file that is being filled, and how far it is; None where it begins."""
     path, note = folder / PARTIAL, folder / PROGRESS
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         if note.exists() and path.exists():
             held: Any = np.lib.format.open_memmap(path, mode="r+")
             if held.shape == (n, width):
                 return held, json.loads(note.read_text(encoding="utf-8"))
+        # What it says is done lay in a file that is no longer here: rows of the new one would be passed over.
+        note.unlink(missing_ok=True)
         made: Any = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, width))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot write features to {folder}: {error}") from error
