@@ -22,6 +22,7 @@ from concord.errors import (
     CheckpointError,
     ConcordWarning,
     ConfigError,
+    DataFormatError,
     EmptyDataError,
     MissingDataError,
     OutputError,
@@ -34,6 +35,7 @@ from concord.fitting.trackers import MLflow
 from concord.fitting.watch import TensorBoard
 from concord.metrics import class_metrics
 from concord.runs import finished as is_finished
+from concord.runs import outputs
 from concord.runs.building import build
 from concord.runs.evaluation import as_table, evaluate, write_metrics
 from concord.runs.prediction import predict, predict_split, write_predictions
@@ -434,6 +436,66 @@ def test_features_of_another_width_are_refused(tmp_path, finished):
         evaluate(wide)
     with pytest.raises(UnknownNameError, match="cannot be read 'skp'; did you mean 'skip'"):
         predict(finished, tmp_path / "wide.npy", on_error="skp")
+
+
+def test_inputs_lie_where_the_config_says_that_is_asked(tmp_path):
+    values = world(tmp_path)
+    run = train(config_of(values))
+    for seed in (0, 1):
+        inputs = np.load(tmp_path / f"features{seed}.npz")["x"]
+        np.savez(tmp_path / f"moved{seed}.npz", y=inputs)
+        np.savez(tmp_path / f"zeros{seed}.npz", x=np.zeros_like(inputs))
+
+    def at(name, **others):
+        return config_of(values, **{
+            f"sources__{source}__inputs__{key}": value
+            for seed, source in enumerate(("classed", "labelled"))
+            for key, value in {"file": f"{name}{seed}.npz", **others}.items()
+        })  # fmt: skip
+
+    assert evaluate(run, at("moved", key="y")) == evaluate(run)
+    assert predict_split(run, at("moved", key="y")).equals(predict_split(run, run.config))
+    assert predict_split(run, at("zeros"))["shape.head.star"].n_unique() == 1
+    with pytest.raises(MissingDataError, match=r"sources\.classed\.inputs: no feature file at .*none0\.npz"):
+        evaluate(run, at("none"))
+
+
+def test_inputs_are_made_as_in_training_and_files_may_be_skipped(tmp_path):
+    values = world(tmp_path, "images")
+    run = train(config_of(values))
+    with pytest.raises(ConfigError, match=r"sources\.classed\.inputs\.size was 12 in training, here it is 8"):
+        evaluate(run, config_of(values, sources__classed__inputs__size=8))
+    broken = predict_split(run, run.config)["path"][0]
+    (tmp_path / broken).write_bytes(b"no image")
+    with pytest.raises(DataFormatError, match="cannot be decoded"):
+        evaluate(run)
+    with pytest.warns(UserWarning, match="is skipped"):
+        found = evaluate(run, config_of(values, sources__classed__inputs__on_error="skip"))
+    assert (found["rows"], found["skipped"]) == ({"classed": 9, "labelled": 10}, [broken])
+
+
+def test_predictions_are_made_on_the_device_and_by_the_batches_that_are_asked_for(tmp_path, monkeypatch):
+    values = world(tmp_path)
+    run = train(config_of(values))
+    absent = next(name for name in ("mps", "cuda") if not getattr(torch.backends, name).is_built())
+    elsewhere = config_of(values, training__accelerator=absent)
+    trained_there = replace(run, config=elsewhere)
+    here = config_of(values, validation__batch_size=3)
+    seen = []
+    real = outputs.mixture_of
+    monkeypatch.setattr(outputs, "mixture_of", lambda *args: seen.append(args[2]) or real(*args))
+    assert predict_split(trained_there, here).height == 20
+    assert predict(trained_there, tmp_path / "classed.parquet", accelerator="cpu", batch_size=4).height == 60
+    assert seen == [3, 3, 4]
+    for ask in (
+        lambda: evaluate(run, elsewhere),
+        lambda: predict_split(run, elsewhere),
+        lambda: predict(trained_there, tmp_path / "classed.parquet"),
+    ):
+        with pytest.raises(
+            ConfigError, match=rf"training\.accelerator: {absent} is not .*there are auto, cpu"
+        ):
+            ask()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

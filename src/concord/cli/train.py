@@ -155,7 +155,14 @@ def predict(
         frame = predict_split(run, asked, split)
     else:
         frame = run_prediction(
-            run, places, source=source, features=features, on_error=on_error, root=asked.data
+            run,
+            places,
+            source=source,
+            features=features,
+            on_error=on_error,
+            root=asked.data,
+            accelerator=asked.training.accelerator,
+            batch_size=asked.validation.batch_size,
         )
     _write(frame, to)
 

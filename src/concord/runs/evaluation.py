@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from concord.config import Config
+from concord.config import Config, InputPlan, shown
 from concord.data import SPLITS
 from concord.decoding import HALF, Thresholds
-from concord.errors import CheckpointError, EmptyDataError, NoAnnotationError, OutputError, UnknownNameError
+from concord.errors import (
+    CheckpointError,
+    ConfigError,
+    EmptyDataError,
+    NoAnnotationError,
+    OutputError,
+    UnknownNameError,
+)
 from concord.files import write_text
 from concord.metrics import NEED_A_LABEL, measured, metric_names
 from concord.runs.leaks import tell_leaks
@@ -39,6 +46,7 @@ def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:
     Raises:
         UnknownNameError: Another split.
         EmptyDataError: No rows of it.
+        ConfigError: Inputs of a source that are made in another way than those that the network learnt from.
         ShapeError: Feature rows of another width than the network was trained on.
     """
     if split not in SPLITS:
@@ -54,11 +62,36 @@ def split_sources(run: Run, config: Config, split: str) -> dict[str, Source]:
     preparation = run.preparation(Path(config.data))
     out = {}
     for name, manifest in parts.items():
-        # A source that was not trained on says itself where its inputs come from.
-        plan = run.inputs.get(name, config.sources[name].inputs)
+        plan = _inputs_of(run, name, config.sources[name].inputs)
         with named(f"sources.{name}.inputs", config.data):
             out[name] = taken_by(run, plan, manifest, preparation, name)
     return out
+
+
+PLACES = ("file", "key", "on_error")
+"""Of the inputs of a source, what says where they lie, and not how they are made."""
+
+
+def _inputs_of(run: Run, name: str, asked: InputPlan) -> InputPlan:
+    """How the inputs of a source are made, as in training; where they lie, as it is asked for.
+
+    A source that was not trained on says all of it itself.
+    """
+    if name not in run.inputs or name not in run.config.sources:
+        return run.inputs.get(name, asked)
+    trained = run.config.sources[name].inputs
+    changed = {
+        key: getattr(asked, key)
+        for key in type(asked).model_fields
+        if getattr(asked, key) != getattr(trained, key)
+    }
+    for key, value in changed.items():
+        if key not in PLACES:
+            raise ConfigError(
+                f"sources.{name}.inputs.{key} was {shown(getattr(trained, key))} in training, here it is "
+                f"{shown(value)}: the network learnt from inputs that are made in the one way"
+            )
+    return run.inputs[name].model_copy(update=changed)
 
 
 def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dict[str, Any]:
@@ -66,7 +99,7 @@ def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dic
 
     Args:
         run: The run.
-        config: Where the data are; the run's own config unless given.
+        config: Where the data are, and what it runs on; the run's own config unless given.
         split: `train`, `val` or `test`.
 
     Returns:
@@ -78,6 +111,7 @@ def evaluate(run: Run, config: Config | None = None, split: str = "test") -> dic
     Raises:
         UnknownNameError: Another split.
         EmptyDataError: No rows of it.
+        ConfigError: An accelerator that is not there; see also `split_sources`.
     """
     config = run.config if config is None else config
     device = device_of(config.training.accelerator)

@@ -46,9 +46,22 @@ class Outputs:
 
 
 def device_of(accelerator: str = "auto") -> torch.device:
-    """The device to predict on."""
+    """The device to predict on.
+
+    Args:
+        accelerator: `auto`, `cpu`, `cuda` or `mps`.
+
+    Raises:
+        ConfigError: It is not there.
+    """
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if accelerator == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if there["cuda"] else "cpu")
+    if not there.get(accelerator, False):
+        known = ", ".join(("auto", *(name for name, is_there in there.items() if is_there)))
+        raise ConfigError(
+            f"training.accelerator: {accelerator} is not on this machine; here there are {known}"
+        )
     return torch.device(accelerator)
 
 

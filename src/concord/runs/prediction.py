@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from concord.config import Config
-from concord.data import FeatureRows, Manifest, Source, read_manifest, write_frame
+from concord.data import FeatureRows, Manifest, read_manifest, write_frame
 from concord.decoding import HALF
 from concord.errors import ConfigError, EmptyDataError, MissingDataError
 from concord.metrics import decisions
@@ -32,6 +32,8 @@ def predict(
     features: str | Path | None = None,
     on_error: str | None = None,
     root: str | Path | None = None,
+    accelerator: str | None = None,
+    batch_size: int | None = None,
 ) -> pl.DataFrame:
     """Predict everything that `data` names.
 
@@ -45,6 +47,8 @@ def predict(
             the config's.
         on_error: `raise` or `skip`, for images; as the source has it unless given.
         root: What the config's feature files are relative to; as in the config unless given.
+        accelerator: `auto`, `cpu`, `cuda` or `mps`; as in the config unless given.
+        batch_size: Rows at a time, >= 1; as in the config's `validation` unless given.
 
     Returns:
         One row per sample, columns `path` (a manifest's own; of one folder alone, relative to it; else as it
@@ -56,7 +60,9 @@ def predict(
     Raises:
         MissingDataError: No such file or folder.
         EmptyDataError: A folder without an image, no data at all, or nothing that can be loaded.
-        ConfigError: Data that the network does not take, or several of which one is no image.
+        ConfigError: Data that the network does not take, several of which one is no image, or an accelerator
+            that is not there.
+        RangeError: No rows at a time.
         ShapeError: Feature rows of another width than the network was trained on.
         UnknownNameError: No such source, or neither `raise` nor `skip`.
     """
@@ -76,7 +82,10 @@ def predict(
         manifest = replace(manifest, frame=pl.DataFrame({"row": range(count)}))
     preparation = run.preparation(None if root is None else Path(root))
     rows = taken_by(run, plan, manifest, preparation, manifest.name or "data")
-    return _frame(run, rows, manifest, shown)
+    config = run.config
+    device = device_of(config.training.accelerator if accelerator is None else accelerator)
+    size = config.validation.batch_size if batch_size is None else batch_size
+    return frame_of(run.predictor, outputs_of(run.predictor, rows, size, device), manifest, shown)
 
 
 def predict_split(run: Run, config: Config, split: str = "test") -> pl.DataFrame:
@@ -85,10 +94,12 @@ def predict_split(run: Run, config: Config, split: str = "test") -> pl.DataFrame
     Raises:
         UnknownNameError: Another split.
         EmptyDataError: No rows of it.
+        ConfigError: An accelerator that is not there, or inputs that are made otherwise than in training.
     """
-    parts = []
+    parts, size = [], config.validation.batch_size
+    device = device_of(config.training.accelerator)
     for name, source in split_sources(run, config, split).items():
-        frame = _frame(run, source, source.manifest)
+        frame = frame_of(run.predictor, outputs_of(run.predictor, source, size, device), source.manifest)
         parts.append(frame.insert_column(0, pl.Series("source", [name] * frame.height)))
     return pl.concat(parts, how="diagonal")
 
@@ -146,12 +157,6 @@ def _kinds(run: Run, wanted: str, manifest: Manifest, filed: bool) -> Collection
 
 
 # -- what comes out ----------------------------------------------------------------------------------
-
-
-def _frame(run: Run, source: Source, manifest: Manifest, shown: Sequence[str] | None = None) -> pl.DataFrame:
-    device = device_of(run.config.training.accelerator)
-    outputs = outputs_of(run.predictor, source, run.config.validation.batch_size, device)
-    return frame_of(run.predictor, outputs, manifest, shown)
 
 
 def frame_of(
