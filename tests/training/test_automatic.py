@@ -304,6 +304,25 @@ def test_what_auto_decides_itself_is_not_said_besides(
         automatic(tmp_path, **changes)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("watching.tensorboard", True),
+        ("watching.mlflow", "http://there"),
+        ("watching.wandb", "faces"),
+        ("watching.loggers", [{"use": "no_such_module:Nothing"}]),
+        ("tasks.shape.metric", "accuracy"),
+    ],
+)
+def test_what_auto_would_pass_over_is_refused(tmp_path: Path, key: str, value: Any) -> None:
+    config = automatic(tmp_path, **{key.replace(".", "__"): value})
+    with pytest.raises(ConfigError, match=rf"stages: auto .*; leave {key} out"):
+        train(config)
+    written = write(config.model_dump(mode="json"), tmp_path / "auto.yaml")
+    said = CliRunner().invoke(app, ["train", str(written)])
+    assert "is run" not in said.output  # no code of a logger
+
+
 def test_what_cannot_be_decided_is_told_in_a_line(tmp_path: Path) -> None:
     alone = {"sources__labelled__tasks": ["marks"], "tasks": {"marks": {}}, "relations": []}
     values = automatic(tmp_path).model_dump(mode="json")

@@ -621,13 +621,36 @@ def test_loggers_are_those_asked_for(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr(MLflow, "__init__", lambda self, uri, run_name: made.append((uri, run_name)))
     config = config_of(
-        world(tmp_path), watching={"tensorboard": True, "mlflow": "http://there", "progress": True}
+        world(tmp_path), watching={"tensorboard": True, "mlflow": "http://there", "progress": False}
     )
     loggers = _loggers(config, tmp_path / "out")
     assert made == [("http://there", "out")]
-    assert [type(each).__name__ for each in loggers] == ["JsonLines", "TensorBoard", "MLflow", "Progress"]
+    assert [type(each).__name__ for each in loggers] == ["JsonLines", "TensorBoard", "MLflow"]
     assert isinstance(loggers[1], TensorBoard)
-    loggers[-1].close()
+
+
+def test_a_misspelt_logger_is_told_before_the_first_stage(tmp_path):
+    plan = {"progress": False, "loggers": [{"use": "no_such_module:Nothing"}]}
+    config = config_of(world(tmp_path), watching=plan, stages={"kind": "two-stage", "folds": 2}, couplings=[])
+    with pytest.raises(ConfigError, match="no module 'no_such_module'"):
+        train(config)
+    assert not (tmp_path / "out" / "first-stage").exists()
+
+
+def test_loggers_are_closed_where_the_first_stage_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "closing_logger.py").write_text(
+        "class Closing:\n"
+        "    closed = 0\n"
+        "    def log(self, record): pass\n"
+        "    def state_dict(self): return {}\n"
+        "    def resume(self, step, state): pass\n"
+        "    def close(self): type(self).closed += 1\n"
+    )
+    plan = {"progress": False, "loggers": [{"use": "closing_logger:Closing"}]}
+    config = config_of(world(tmp_path), watching=plan, stages={"kind": "two-stage", "folds": 2}, couplings=[])
+    killed_at("concord.runs.training.teach", monkeypatch, config)
+    assert sys.modules.pop("closing_logger").Closing.closed == 1
 
 
 def test_a_logger_of_ones_own_is_code_that_training_alone_runs(tmp_path, monkeypatch):

@@ -55,7 +55,8 @@ def train(
     from concord.runs import finished
     from concord.runs import train as run_training
 
-    for logger in asked.watching.loggers if _is_first() else ():
+    told = _is_first() and asked.stages.kind != "auto"  # which refuses them
+    for logger in asked.watching.loggers if told else ():
         say(f"concord: note: logger {logger.use!r} is Python code, and is run", error=True)
     before = finished(asked) and not overwrite and more_steps is None
     try:

@@ -43,6 +43,7 @@ from concord.runs.building import Built, build, told_length
 from concord.runs.contents import digests
 from concord.runs.cuts import check_thresholds, thresholds_for
 from concord.runs.folder import (
+    AUTO,
     CHECKPOINTS,
     LOG_FILE,
     check_data,
@@ -107,6 +108,7 @@ def train(
             raise ConfigError("a training is overwritten or trained further, not both")
         config = lengthened(config, more_steps)
     training = config.training
+    _check_watched(config)
     check_place(folder)
     if not overwrite:
         check_folder(folder, config, further=more_steps is not None)
@@ -167,7 +169,17 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
     }
     if config.stages.kind == "auto":
         return decide_and_train(built, fabric, folder, options, owner)
-    soft_targets = teach(built, fabric, folder, options) if config.stages.kind == "two-stage" else None
+    loggers = _loggers(config, folder) if fabric.is_global_zero else []
+    soft_targets = None
+    if config.stages.kind == "two-stage":
+        try:
+            soft_targets = teach(built, fabric, folder, options)
+        except BaseException:
+            for logger in loggers:  # made before the first stage, so that a misspelt one is told at once
+                logger.close()
+            raise
+    if fabric.is_global_zero and config.watching.progress:  # its bar is drawn as soon as it is made
+        loggers.append(Progress(built.steps))
     network = built.network.to(fabric.device)
     rank, world = fabric.global_rank, fabric.world_size
     validation = built.validation_rows(rank, world)
@@ -181,7 +193,7 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
         checkpoints=Checkpoints(
             folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
         ),
-        loggers=_loggers(config, folder) if fabric.is_global_zero else (),
+        loggers=loggers,
         soft=soft_targets,
         **options,
     )
@@ -207,6 +219,24 @@ def _check_selection(built: Built) -> None:
                 f"validation.select: no row of split val is annotated for task {task.name!r}; "
                 "select final, or `concord data split` draws validation rows"
             )
+
+
+def _check_watched(config: Config) -> None:
+    """Refuse what `auto` would pass over in silence; finished trainings whose config has it can be loaded."""
+    if config.stages.kind != "auto":
+        return
+    watching = config.watching
+    given = [name for name in ("tensorboard", "mlflow", "wandb", "loggers") if getattr(watching, name)]
+    if given:
+        raise ConfigError(
+            f"stages: auto trains many networks, each with a log of its own in {AUTO}/; leave "
+            f"watching.{given[0]} out"
+        )
+    judged = next((name for name, task in config.tasks.items() if task.metric is not None), None)
+    if judged is not None:
+        raise ConfigError(
+            f"stages: auto judges by log-loss and a metric of its own; leave tasks.{judged}.metric out"
+        )
 
 
 def _check_devices(config: Config) -> None:
@@ -268,11 +298,7 @@ def _loggers(config: Config, folder: Path) -> list[Logger]:
         loggers.append(MLflow(watching.mlflow, run_name=folder.name))
     if watching.wandb is not None:
         loggers.append(WandB(watching.wandb, folder, run_name=folder.name))
-    loggers += [own_logger(each.use, each.options) for each in watching.loggers]
-    if watching.progress:
-        assert config.training.steps is not None, "a built config says them"
-        loggers.append(Progress(config.training.steps))
-    return loggers
+    return loggers + [own_logger(each.use, each.options) for each in watching.loggers]
 
 
 # -- the result --------------------------------------------------------------------------------------
