@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -307,6 +308,66 @@ def test_timm_is_called_for_features(fake_timm: list[Any], tmp_path: Path, monke
     assert fake_timm[-1][2]["pretrained_cfg_overlay"] == {"file": "/cache/file"}
     build_trunk("timm:tiny", pretrained=True, download=True)
     assert "pretrained_cfg_overlay" not in fake_timm[-1][2]
+
+
+def test_timm_makes_the_model_of_a_folder_again_without_the_folder(
+    fake_timm: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """What the folder's arguments say is in no weights: another pooling gives other features."""
+    given = {"global_pool": "max", "num_classes": 4, "drop_rate": 0.5, "checkpoint_path": "evil.pth"}
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "tiny", "model_args": given}))
+    own = {"architecture": "tiny", "fixed_input_size": True, "input_size": (3, 16, 16)}
+    monkeypatch.setattr(
+        sys.modules["timm"], "create_model", wrapped(sys.modules["timm"].create_model, pretrained_cfg=own)
+    )
+    options = {"drop_rate": 0.1}
+    trunk = build_trunk(f"timm:{tmp_path}", pretrained=True, options=options)
+    expected = {"architecture": "tiny", "model_args": {"global_pool": "max", "img_size": [16, 16]}}
+    assert json.loads(json.dumps(trunk.resolved)) == expected
+    noted = {"architecture": "tiny", "model_args": expected["model_args"] | {"checkpoint_path": "evil.pth"}}
+    again = build_trunk("timm:/gone", options=options, resolved=noted)
+    assert fake_timm[-1] == (
+        "tiny", False, {"global_pool": "max", "img_size": [16, 16], "drop_rate": 0.1, "num_classes": 0},
+    )  # fmt: skip
+    assert again.resolved == expected
+
+
+def wrapped(make: Any, **attributes: Any) -> Any:
+    """What makes a module, and sets attributes of it."""
+
+    def made(*args: Any, **options: Any) -> nn.Module:
+        module: nn.Module = make(*args, **options)
+        for name, value in attributes.items():
+            setattr(module, name, value)
+        return module
+
+    return made
+
+
+@pytest.mark.parametrize(("name", "value"), [("transform_input", True), ("image_size", 518)])
+def test_torchvision_makes_a_model_again_with_what_its_weights_brought(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: Any
+):
+    """Weights of GoogLeNet and Inception bring a scale of inputs, those of ViT a size; no tensor says it."""
+    calls: list[Any] = []
+
+    def get_model(of: str, weights: Any = None, **options: Any) -> nn.Module:
+        calls.append(options)
+        default = type(value)() if weights is None else value
+        return wrapped(Classifier, **{name: options.get(name, default)})(outputs=10)
+
+    weights = SimpleNamespace(DEFAULT=SimpleNamespace(url="https://x.invalid/tiny-1234.pth"))
+    fake: Any = ModuleType("torchvision")
+    fake.models = SimpleNamespace(
+        list_models=lambda: ["tiny"], get_model=get_model, get_model_weights=lambda name: weights
+    )
+    monkeypatch.setitem(sys.modules, "torchvision", fake)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert build_trunk("torchvision:tiny", shape=(3, 8, 8)).resolved == {}
+    trunk = build_trunk("torchvision:tiny", shape=(3, 8, 8), pretrained=True, download=True)
+    assert trunk.resolved == {name: value}
+    again = build_trunk("torchvision:tiny", shape=(3, 8, 8), resolved=trunk.resolved | {"weights": "evil"})
+    assert (calls[-1], again.resolved) == ({name: value}, {name: value})
 
 
 def test_torchvision_loses_its_last_layer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -6,12 +6,20 @@ pass, which saves memory and takes a second forward pass. All other options are 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from concord.errors import ConfigError, MissingDataError, UnknownNameError
 from concord.networks.trunks.library import first_line, imported
 from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_example
+
+LOADING = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay")
+"""Arguments of timm that load files."""
+
+LOCAL = "local-dir:"
+"""What timm wants before a folder."""
 
 
 def build(request: TrunkRequest) -> NamedTrunk:
@@ -33,6 +41,12 @@ def build(request: TrunkRequest) -> NamedTrunk:
     except (OSError, RuntimeError) as error:
         raise MissingDataError(f"trunk timm:{name} cannot be loaded: {first_line(error)}") from error
     known = module.pretrained_cfg
+    resolved: dict[str, Any] = {"architecture": known.get("architecture") or name}
+    noted = _noted(request)
+    if name.startswith(LOCAL):
+        noted = _arguments(Path(request.name), known, options)
+    if noted:
+        resolved["model_args"] = noted
     size = known.get("input_size", (3, 224, 224))[-1]
     mean, deviation = known.get("mean"), known.get("std")
     return NamedTrunk(
@@ -40,13 +54,34 @@ def build(request: TrunkRequest) -> NamedTrunk:
         "images",
         image_example(request, size),
         normalization=(mean, deviation) if mean and deviation else None,
-        resolved={"architecture": known.get("architecture") or name},
+        resolved=resolved,
     )
+
+
+def _arguments(folder: Path, known: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """What timm made the model of a folder with besides our options: without the folder, nothing says it."""
+    found: dict[str, Any] = {}
+    if known.get("global_pool") is not None:
+        found["global_pool"] = known["global_pool"]
+    if known.get("fixed_input_size") and known.get("input_size"):
+        found["img_size"] = list(known["input_size"][-2:])
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found |= config.get("model_args") or {}
+    except (OSError, ValueError, AttributeError, TypeError):  # timm read it, and took no arguments from it
+        pass
+    return {key: value for key, value in found.items() if key not in options and key not in LOADING}
+
+
+def _noted(request: TrunkRequest) -> dict[str, Any]:
+    """What `_arguments` gave when the model was built first; whatever else it says, no file is loaded."""
+    noted = dict(request.resolved.get("model_args", {}))
+    return {key: value for key, value in noted.items() if key not in LOADING}
 
 
 def _chosen(timm: Any, request: TrunkRequest) -> tuple[str, dict[str, Any]]:
     """Name of the model as timm takes it, and the options to make it with."""
-    for option in ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"):
+    for option in LOADING:
         if option in request.options:
             raise ConfigError(
                 f"trunk timm:{request.name}: {option} loads files; give a folder and pretrained"
@@ -58,9 +93,9 @@ def _chosen(timm: Any, request: TrunkRequest) -> tuple[str, dict[str, Any]]:
     if "architecture" in request.resolved:
         architecture = str(request.resolved["architecture"])
         _check_known(timm, architecture)
-        return architecture, options
+        return architecture, _noted(request) | options
     if folder.is_dir():
-        return f"local-dir:{folder}", options
+        return f"{LOCAL}{folder}", options
     _check_known(timm, request.name)
     if request.pretrained and not request.download:
         options["pretrained_cfg_overlay"] = {"file": _cached(timm, request.name)}

@@ -15,6 +15,9 @@ from concord.networks.trunks.named import NamedTrunk, TrunkRequest, image_exampl
 AUXILIARY = {"googlenet": ("aux1", "aux2"), "inception_v3": ("AuxLogits",)}
 """Models with classifiers on layers in between, for a loss of their own."""
 
+OF_WEIGHTS = ("transform_input", "image_size")
+"""Options that pretrained weights bring: a scale of their own (GoogLeNet, Inception), a size (ViT)."""
+
 
 class Headless(nn.Module):
     """A classifier whose last linear layer is gone: images to features.
@@ -56,6 +59,7 @@ def build(request: TrunkRequest) -> NamedTrunk:
         _check_cached(request, weights)
     elif bare:
         options["aux_logits"] = False
+    options = {name: request.resolved[name] for name in OF_WEIGHTS if name in request.resolved} | options
     try:
         module = models.get_model(request.name, weights=weights, **options)
     except (TypeError, ValueError) as error:
@@ -69,11 +73,15 @@ def build(request: TrunkRequest) -> NamedTrunk:
         module.aux_logits = False
         for name in AUXILIARY[request.name]:
             setattr(module, name, None)
+    noted = {name: request.resolved[name] for name in OF_WEIGHTS if name in request.resolved}
+    if weights is not None:
+        noted = {name: getattr(module, name) for name in OF_WEIGHTS if hasattr(module, name)}
     return NamedTrunk(
         Headless(module),
         "images",
         image_example(request, 224),
         normalization=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        resolved=noted,
     )
 
 
