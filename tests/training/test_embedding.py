@@ -249,3 +249,16 @@ def test_the_command_writes_texts_and_images(tmp_path: Path) -> None:
     assert np.load(tmp_path / "words" / "features.npy").shape[0] == 24
     refused = CliRunner().invoke(app, [*words, "--fit", "squeeze", "--out", str(tmp_path / "x")])
     assert "value of --fit" in str(refused.exception)
+
+
+@pytest.mark.parametrize("name", ["features.npy", "manifest.parquet"])
+def test_files_of_no_embedding_are_not_written_over(tmp_path: Path, name: str) -> None:
+    world(tmp_path, "images", 24)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_bytes(b"mine")
+    (tmp_path / "out" / "notes.txt").write_text("mine, too")
+    with pytest.raises(CheckpointError, match=f"{name} is of no embedding"):
+        made(tmp_path)
+    assert (tmp_path / "out" / name).read_bytes() == b"mine"
+    (tmp_path / "out" / name).unlink()
+    assert made(tmp_path).rows > 0

@@ -832,6 +832,8 @@ def test_features_without_a_manifest_and_another_feature_file(finished, tmp_path
     both = [frame["shape.head.circle"].to_numpy() for frame in (bare, whole[5:10])]
     np.testing.assert_allclose(both[0], both[1], rtol=1e-5)
     (tmp_path / "rows.csv").write_text("row\n1\n0\n")
+    with pytest.raises(ConfigError, match=r"nosuch\.npy would not be read"):
+        predict(finished, tmp_path / "bare.npy", features=tmp_path / "nosuch.npy")
     other = predict(finished, tmp_path / "rows.csv", features=tmp_path / "bare.npy")
     np.testing.assert_allclose(other["shape.head.star"], bare["shape.head.star"][[1, 0]], rtol=1e-6)
     named = predict(finished, tmp_path / "rows.csv", source="labelled")

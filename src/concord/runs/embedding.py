@@ -115,6 +115,7 @@ def embed(
     except OSError as error:
         raise CheckpointError(f"cannot write features to {folder}: {error}") from error
     with own(folder):
+        _check_foreign(folder)
         done = _finished(folder, record)
         if done is not None:
             _write_rows(manifest, _kept(folder), folder)
@@ -181,6 +182,21 @@ def _files(manifest: Manifest) -> str:
             found.update(hashlib.sha256(file.read()).digest())
         found.update(b"\n")
     return found.hexdigest()
+
+
+def _check_foreign(folder: Path) -> None:
+    """Refuse to write over features or a manifest that no embedding put there.
+
+    Raises:
+        CheckpointError: There are some.
+    """
+    if any((folder / name).exists() for name in (RECORD, PROGRESS, PARTIAL)):
+        return
+    for name in (FEATURES, MANIFEST):
+        if (folder / name).exists():
+            raise CheckpointError(
+                f"{folder / name} is of no embedding and is not written over; write to another folder"
+            )
 
 
 def _finished(folder: Path, record: dict[str, Any]) -> Embedding | None:

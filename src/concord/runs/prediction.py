@@ -60,8 +60,8 @@ def predict(
     Raises:
         MissingDataError: No such file or folder.
         EmptyDataError: A folder without an image, no data at all, or nothing that can be loaded.
-        ConfigError: Data that the network does not take, several of which one is no image, or an accelerator
-            that is not there.
+        ConfigError: Data that the network does not take, several of which one is no image, a feature file
+            that goes with no manifest, or an accelerator that is not there.
         RangeError: No rows at a time.
         ShapeError: Feature rows of another width than the network was trained on.
         UnknownNameError: No such source, or neither `raise` nor `skip`.
@@ -71,6 +71,11 @@ def predict(
     places = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
     manifest, wanted, shown = _found(places)
     plan = plan_for(run.inputs, _kinds(run, wanted, manifest, features is not None), source)
+    if features is not None and (wanted != "manifest" or plan.kind not in ("features", "arrays")):
+        raise ConfigError(
+            f"{features} would not be read: a feature file goes with a manifest whose column row counts its "
+            "rows"
+        )
     if on_error is not None and plan.kind == "images":
         plan = plan.model_copy(update={"on_error": on_error})
     if plan.kind in ("features", "arrays"):
