@@ -18,7 +18,7 @@ from hypothesis import settings
 from concord.config import parsed_yaml
 from concord.data import FeatureRows, from_csv, read_manifest
 from concord.data.readers._mat import mat_variables
-from concord.errors import ConcordError, ConfigError, DataFormatError, StudyError
+from concord.errors import ConcordError, DataFormatError, RangeError, StudyError
 from concord.files import limits, parse_json, read_arrays
 from concord.study import read_plan
 
@@ -240,5 +240,5 @@ def test_settings_of_a_network_name_what_is_wrong():
     for options in ({"hidden": [8], "dropout": 1.0}, {"hidden": "8"}, {"hidden": [0]}, {"hidden": [True]}):
         with pytest.raises(ConcordError, match=r"hidden|dropout"):
             build_trunk("builtin:mlp", shape=[4], options=options)
-    with pytest.raises(ConfigError, match="builtin:resnet"):
+    with pytest.raises(RangeError, match="a residual net's width is a whole number >= 8, found 'wide'"):
         build_trunk("builtin:resnet", shape=[3, 8, 8], options={"width": "wide"})
