@@ -376,6 +376,7 @@ def test_places_may_begin_at_home_and_be_left_blank(tmp_path, monkeypatch):
     read = read_config(path, ["output=~/y"], {"CONCORD_OUTPUT": "z", "CONCORD_DATA": "~"})
     assert (read.data, read.output) == (str(tmp_path / "home"), str(tmp_path / "home/y"))
     assert read_config(path, (), {"CONCORD_OUTPUT": ""}).output == str(tmp_path / "home/runs/x")
+    assert read_config(path, (), {"CONCORD_DATA": ""}).data == read_config(path, (), {}).data
     blank = read_config(written(tmp_path, small(data=None, output=None)), (), {})
     assert (blank.data, blank.output) == (str(tmp_path), "runs/mine")
 

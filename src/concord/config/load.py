@@ -135,7 +135,7 @@ def origin_of(data: str) -> str:
     """What to add to an error about a missing file: that the environment chose the folder of the data."""
     name = f"{ENVIRONMENT}DATA"
     given = os.environ.get(name)
-    if given is None or data_folder(Path.cwd(), given, name) != data_folder(Path.cwd(), data, name):
+    if not given or data_folder(Path.cwd(), given, name) != data_folder(Path.cwd(), data, name):
         return ""
     return f" (data is {data}, from {name})"
 
@@ -173,7 +173,7 @@ def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, lis
         # A single word may belong to anybody; only places are taken from one.
         if len(key) > 1:
             yield name, key, _parsed(value, name)
-        elif key[0] in PLACES:
+        elif key[0] in PLACES and value:  # an empty variable is none
             yield name, key, value
 
 
