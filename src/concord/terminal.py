@@ -7,11 +7,12 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.table import Table
     from rich.text import Text
 
 # Control characters but tab and line feed; marks that turn the direction of text; line ends of other kinds;
@@ -31,6 +32,61 @@ def plain(text: object) -> Text:
     from rich.text import Text
 
     return Text(printable(str(text)))
+
+
+def columns_of(text: object) -> int:
+    """How many columns of a terminal the widest line of a text takes: two for each character of Chinese."""
+    from rich.cells import cell_len
+
+    return max(map(cell_len, printable(str(text)).split("\n")))
+
+
+def whole_table(title: object = None, *, framed: bool = False) -> Table:
+    """A rich table that cuts nothing: where the terminal is narrow, names are folded and numbers are whole.
+
+    Columns that are justified to the right hold the numbers; they break between words alone. Only where the
+    terminal has no room for the numbers themselves are they folded, too.
+
+    Args:
+        title: Above the table; None for none.
+        framed: Whether lines are drawn around all columns.
+    """
+    from rich import box
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    class Whole(Table):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            measured = [
+                [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
+                for column in self.columns
+            ]
+            most = [max(cell.maximum for cell in cells) for cells in measured]
+            # The head of a column of numbers is a name, and may be folded as one.
+            least = [
+                max((cell.minimum for cell in cells[1:]), default=1) if column.justify == "right" else 1
+                for column, cells in zip(self.columns, measured, strict=True)
+            ]
+            # Less the lines at both ends and between columns, and the blanks beside them.
+            room = options.max_width - (3 * len(most) + 1 if framed else 2 * len(most))
+            widths = None if sum(most) <= room else _shared(room, least, most)
+            for k, column in enumerate(self.columns):
+                column.width, column.overflow = None if widths is None else widths[k], "fold"
+            yield from super().__rich_console__(console, options)
+
+    table = Whole(title=None if title is None else plain(title), title_justify="left")
+    if not framed:
+        table.box, table.padding, table.pad_edge = box.SIMPLE_HEAD, (0, 1, 0, 0), False
+    return table
+
+
+def _shared(room: int, least: Sequence[int], most: Sequence[int]) -> list[int]:
+    """Widths of columns in a room that is too narrow for them: the narrowest is widened first."""
+    widths = list(least) if sum(least) <= room else [1] * len(least)
+    for _ in range(room - sum(widths)):
+        narrow = [k for k, width in enumerate(widths) if width < most[k]]
+        widths[min(narrow, key=widths.__getitem__)] += 1
+    return widths
 
 
 _called: dict[str, str] = {}
@@ -67,7 +123,7 @@ def say(text: str, error: bool = False) -> None:
 
 def console(stderr: bool = False) -> Console:
     """A rich console to which text is text: no markup, no names of emoji, no control characters."""
-    from rich.console import Console, ConsoleOptions
+    from rich.console import Console
     from rich.segment import Segment
 
     class Shown(Console):

@@ -13,8 +13,8 @@ from concord.cli import app
 from concord.errors import ConcordError, ConfigError
 
 
-def concord(*arguments):
-    result = CliRunner().invoke(app, ["relation", *map(str, arguments)], env={"COLUMNS": "80"})
+def concord(*arguments, columns=80):
+    result = CliRunner().invoke(app, ["relation", *map(str, arguments)], env={"COLUMNS": str(columns)})
     if isinstance(result.exception, ConcordError):
         raise result.exception
     return result
@@ -30,6 +30,17 @@ def test_show_a_built_in_table(tmp_path):
     assert "…" not in result.output  # wide tables come in blocks
     again = concord("show", tmp_path / "t.csv")
     assert "P(labels | expression)" in again.output
+
+
+@pytest.mark.parametrize("columns", [30, 60, 80])
+@pytest.mark.parametrize("name", ["quick_brown_fox_jumps_over_" * 3, "quick word " * 8, "q猫の種類" * 8])
+def test_no_name_is_so_long_that_numbers_are_cut(tmp_path, columns, name):
+    path = tmp_path / "t.csv"
+    path.write_text(f"pet,a,{name}x,b\n{name}1,.12,.34,.56\n{name}2,1,0,\n", encoding="utf-8")
+    output = concord("show", path, columns=columns).output
+    assert "…" not in output
+    assert {".12", ".34", ".56", "?"} <= set(output.split())
+    assert output.partition("tells all")[0].count("q") >= 3 * name.count("q")
 
 
 def test_show_says_what_a_table_cannot_say(tmp_path):

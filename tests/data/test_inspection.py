@@ -222,6 +222,13 @@ def test_rendered_text_holds_the_counts_and_no_markup() -> None:
     assert line.split() == ["│", "dog", "│", "3", "│", "2", "│", "0.667", "│", "2", "│"]
 
 
+def test_a_narrow_terminal_cuts_no_number() -> None:
+    pet = MulticlassTask("pet", ["a_class_with_a_name_of_forty_letters_or_so", "b"])
+    frame = pl.DataFrame({"row": range(2000), "pet": [pet.classes[0], *[pet.classes[1]] * 1999]})
+    words = shown(inspect(Manifest(frame, (pet,), name="pets")), 60).split()
+    assert {"1,999", "2,000", "0.0005"} <= set(words)
+
+
 def test_several_sources_are_shown(tmp_path: Path) -> None:
     a, b = (Manifest(pets().frame, (PET, TRAITS), name=name) for name in "ab")
     text = shown(inspect(a, b))

@@ -265,6 +265,26 @@ def test_the_terminal_says_the_same(found):
     console.file.close()
 
 
+@pytest.mark.parametrize("width", [60, 40])
+def test_a_narrow_terminal_cuts_no_number_and_no_name(found, width):
+    from rich.console import Console
+
+    console = Console(width=width, record=True, markup=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    for table in result_tables(found):
+        console.print(table)
+    console.file.close()
+    text = console.export_text()
+    assert "…" not in text
+    words = text.split()
+    for row in found["verdicts"]:
+        assert f"{row['difference']:+.1f}" in words
+        assert f"{(row['high'] - row['low']) / 2:.1f}" in words
+    for row in found["means"]:
+        if row["metric"] == found["metrics"][row["task"]]:
+            assert f"{100 * row['mean']:.1f}" in words
+            assert f"({100 * row['sd']:.1f})" in words
+
+
 def test_test_rows_are_noise_to_a_metric_of_ranks_too():
     """Two conditions that are equally good, each with luck on the test rows that its seeds share."""
     judged = []

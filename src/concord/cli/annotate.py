@@ -10,7 +10,7 @@ import typer
 from concord.cli.data import One, Out
 from concord.cli.outputs import check_effect, check_outputs, manifest_out
 from concord.cli.streams import JsonOption, readable, write_json
-from concord.terminal import console, plain, say
+from concord.terminal import console, plain, say, whole_table
 
 if TYPE_CHECKING:
     from concord.data import Manifest
@@ -63,8 +63,6 @@ def annotate(
     Beside the manifest stands OUT.annotation.json with the relation, the options and the counts. A task
     that the manifest lacks is made from the names in the table.
     """
-    from rich.table import Table
-
     from concord.data import annotate as fill_gaps
     from concord.data import filled_counts, read_manifest, write_manifest
     from concord.relations import Relation
@@ -102,7 +100,10 @@ def annotate(
     }
     _write_record(beside, record)
     write_json(json_out, record)
-    shown = Table("column", "annotated", "filled in")
+    shown = whole_table(framed=True)
+    shown.add_column("column")
+    for name in ("annotated", "filled in"):
+        shown.add_column(name, justify="right")
     for column, origins in counts.items():
         annotated = origins.get("annotated", 0)
         shown.add_row(plain(column), f"{annotated:,}", f"{sum(origins.values()) - annotated:,}")

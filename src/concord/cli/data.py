@@ -12,7 +12,7 @@ import typer
 from concord.cli.outputs import check_below, check_effect, check_outputs, manifest_out
 from concord.cli.streams import JsonOption, readable, writable, write_json
 from concord.errors import ConfigError, DuplicateNameError
-from concord.terminal import console, say
+from concord.terminal import console, say, whole_table
 
 if TYPE_CHECKING:
     from concord.data import Manifest
@@ -156,15 +156,15 @@ def check(
     json_out: JsonOption = None,
 ) -> None:
     """Whether a copy of a data set is whole: its counts next to the published ones; exit code 1 if not."""
-    from rich.table import Column, Table
-
     from concord.data import check_copy
 
     check_outputs({"--json": json_out}, [root])
     check_below("--json", json_out, root)
     found = check_copy(name, root, **_options(option or []))
     write_json(json_out, found.to_dicts())
-    table = Table("counted", "found", "published", "", Column("source", overflow="fold"))
+    table = whole_table(framed=True)
+    for head in ("counted", "found", "published", "", "source"):
+        table.add_column(head, justify="right" if head in ("found", "published") else "left")
     for what, count, published, difference, source in found.iter_rows():
         number = "" if published is None else f"{published:,}"
         table.add_row(what, f"{count:,}", number, _verdict(difference), source)
@@ -189,8 +189,6 @@ def readers(
     json_out: JsonOption = None,
 ) -> None:
     """Which data sets can be read, and where one gets them; or all about one of them."""
-    from rich.table import Column, Table
-
     from concord.data import reader, reader_names
 
     check_outputs({"--json": json_out}, [])
@@ -207,7 +205,9 @@ def readers(
         module = modules[name]
         say(f"{getdoc(module)}\n\nFrom {module.HOME}\n\n{getdoc(module.read)}")
         return
-    table = Table("name", "data set", Column("where one gets it", overflow="fold"))
+    table = whole_table(framed=True)
+    for head in ("name", "data set", "where one gets it"):
+        table.add_column(head)
     for known, module in modules.items():
         table.add_row(known, module.TITLE, module.HOME)
     console().print(table)

@@ -7,7 +7,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from concord.terminal import plain, say
+from concord.terminal import columns_of, plain, say, whole_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,12 +27,13 @@ def print_relation(shown: Console, relation: Relation, tolerance: float) -> None
 
 
 def _drawn(relation: Relation, width: int) -> Iterator[Table]:
-    """The table in blocks of as many columns as the terminal takes."""
-    names = list(relation.target.outputs)
-    room = width - max(len(name) for name in (relation.source.name, *relation.source.classes)) - 2
+    """The table in blocks of as many columns as the terminal takes; long classes are folded for them."""
+    rows = max(map(columns_of, (relation.source.name, *relation.source.classes)))
+    room = width - min(rows, width // 2) - 2
+    widths = [max(5, columns_of(name) + 2) for name in relation.target.outputs]
     blocks: list[list[int]] = [[]]
-    for k in range(len(names)):
-        if blocks[-1] and sum(max(5, len(names[j]) + 2) for j in (*blocks[-1], k)) > room:
+    for k in range(len(widths)):
+        if blocks[-1] and sum(widths[j] for j in (*blocks[-1], k)) > room:
             blocks.append([])
         blocks[-1].append(k)
     for number, block in enumerate(blocks):
@@ -43,18 +44,10 @@ def _drawn(relation: Relation, width: int) -> Iterator[Table]:
 
 def _block(relation: Relation, block: Sequence[int], title: str | None) -> Table:
     import numpy as np
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(
-        title=None if title is None else plain(title),
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-    )
-    table.add_column(plain(relation.source.name), no_wrap=True)
+    table = whole_table(title)
+    table.add_column(plain(relation.source.name))
     for k in block:
         table.add_column(plain(relation.target.outputs[k]), justify="right")
     for i, name in enumerate(relation.source.classes):

@@ -17,7 +17,7 @@ from concord.data.manifest import SPLITS, Manifest, task_columns
 from concord.errors import ConfigError, MissingDataError
 from concord.files import figure_file
 from concord.tasks import MulticlassTask, Task
-from concord.terminal import plain
+from concord.terminal import plain, whole_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,6 @@ FIGURES = (".png", ".svg", ".pdf")
 MOST_BARS = 40
 MOST_LINES = 60
 SHOWN = 5
-WIDEST = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -419,18 +418,11 @@ def _same_content(frame: pl.DataFrame, root: Path, paths: pl.Series) -> pl.DataF
 
 def as_table(title: str, frame: pl.DataFrame) -> Table:
     """A frame as a table for a rich console; long ones are cut, and say so; empty counts are left out."""
-    from rich.table import Table
-
     empty = [name for name in ("partial", *_COUNTS) if name in frame.columns and not (frame[name] > 0).any()]
     frame = frame.drop(empty)
-    table = Table(title=plain(title), title_justify="left")
+    table = whole_table(title, framed=True)
     for name, dtype in frame.schema.items():
-        widest = max(len(str(value)) for value in (*frame[name].head(MOST_LINES), name))
-        numeric = dtype.is_numeric()
-        width = None if numeric else min(widest, WIDEST)
-        table.add_column(
-            plain(name), justify="right" if numeric else "left", overflow="fold", min_width=width
-        )
+        table.add_column(plain(name), justify="right" if dtype.is_numeric() else "left")
     for row in frame.head(MOST_LINES).iter_rows():
         table.add_row(*(_cell(value) for value in row))
     if frame.height > MOST_LINES:

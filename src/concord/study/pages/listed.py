@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from concord.study.judging import METRIC_WORDS, VERDICT_WORDS
-from concord.terminal import plain
+from concord.terminal import plain, whole_table
 
 STYLES = {"superior": "green", "inferior": "red", "non-inferior": "", "undecided": "dim"}
 
@@ -29,13 +28,7 @@ def result_tables(summary: Mapping[str, Any]) -> Iterator[Table]:
     percent = f"{100 * summary['level']:g} %"
     for regime, task in dict.fromkeys((row["regime"], row["task"]) for row in means):
         metric = METRIC_WORDS.get(summary["metrics"][task], summary["metrics"][task])
-        table = Table(
-            title=plain(f"{regime}: {task}, {metric}; differences to baselines, {percent} intervals"),
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
-        )
+        table = whole_table(f"{regime}: {task}, {metric}; differences to baselines, {percent} intervals")
         table.add_column("condition")
         table.add_column("mean (sd)", justify="right")
         for baseline in baselines:
