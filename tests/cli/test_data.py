@@ -113,6 +113,20 @@ def test_table_renames_tasks_and_defaults_the_name_of_labels(faces: Path, tmp_pa
     assert [task.name for task in read_manifest(out).tasks] == ["mood", "labels"]
 
 
+def test_a_manifest_is_no_plain_table(pets: Path, faces: Path, tmp_path: Path) -> None:
+    (tmp_path / "named.csv").write_bytes(pets.read_bytes())
+    for given in (
+        ["inspect", pets, faces, "--labels", "AU*"],
+        ["table", pets, "--task", "pet", "--out", tmp_path / "out.parquet"],
+        ["inspect", tmp_path / "named.csv", "--task", "pet"],
+    ):
+        with pytest.raises(ConfigError, match=r"is a manifest already .* leave out --task and --labels"):
+            run(*given)
+    (tmp_path / "numbers.csv").write_text("a,b\n1,2\n3,4\n")
+    with pytest.raises(ConcordError, match=r"no column looks like a task; .*`concord data table FILE\.csv"):
+        run("join", tmp_path / "numbers.csv", tmp_path / "numbers.csv", "--out", tmp_path / "out.parquet")
+
+
 def test_table_needs_a_column(faces: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one column with --task or --labels"):
         run("table", faces, "--out", tmp_path / "x.parquet")

@@ -198,7 +198,7 @@ def test_enumerations_keep_their_order_when_inferred(tmp_path: Path) -> None:
 
 def test_nothing_that_looks_like_a_task(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("path,age\na,1\nb,2\n")
-    with pytest.raises(NoAnnotationError, match=r"pass the tasks, or read it with concord\.data\.from_csv"):
+    with pytest.raises(NoAnnotationError, match=r"concord data table.*pass the tasks, .*\.from_csv"):
         read_manifest(tmp_path / "m.csv")
     assert read_manifest(tmp_path / "m.csv", tasks=[]).frame["age"].to_list() == [1, 2]
 
@@ -320,6 +320,7 @@ def test_line_ends_blank_lines_and_marks_do_not_matter(tmp_path: Path, before: s
         (WHOLE + "c,train", "line 5: 7 cells are expected as in the header, found 2"),
         (WHOLE + "c,train,dog,1,0,3,,9\n", "line 5: 7 cells are expected.*found 8"),
         (WHOLE + "c,tr\0ain,dog,1,0,3,\n", "line 5: text is expected, found a NUL byte"),
+        (b"PAR1\x15\x04\0", "a CSV file is expected, found a Parquet file"),
         (WHOLE + '"c,train,dog,1,0,3,\n', "not a CSV file"),
         (WHOLE.encode() + b"c\xff,train,dog,1,0,3,\n", "not a CSV file in UTF-8"),
         (WHOLE.replace("split", "path"), "column 'path' occurs twice"),

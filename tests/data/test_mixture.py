@@ -25,6 +25,7 @@ from concord.data.source import Source
 from concord.errors import (
     AnnotationError,
     CheckpointError,
+    ConcordWarning,
     DuplicateNameError,
     EmptyDataError,
     NoAnnotationError,
@@ -433,6 +434,7 @@ def test_skipped_inputs_are_reported_and_their_rows_left_out():
     mixture = Mixture([Source(manifest, Fragile(bad=[1, 4]))], batch_size=3, shuffle=False)
     with pytest.warns(SkippedInputWarning) as said:
         first, second = list(mixture)
+    assert issubclass(SkippedInputWarning, ConcordWarning)  # the command line tells those in one line
     assert [str(warning.message) for warning in said] == [
         f"source 'm': row {row} is skipped, {row}.jpg: torn" for row in (1, 4)
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from concord.cli.outputs import check_below, check_effect, check_outputs, manifest_out
-from concord.cli.streams import JsonOption, readable, writable, write_json
+from concord.cli.streams import PARQUET, JsonOption, readable, writable, write_json
 from concord.errors import ConfigError, DuplicateNameError
 from concord.terminal import console, say, whole_table
 
@@ -356,11 +356,17 @@ def open_manifest(file: Path, mapping: Mapping[str, Any]) -> Manifest:
     """The manifest of a file, columns read as the options say.
 
     Raises:
-        ConfigError: Options for a plain CSV file without any that names its tasks: they would be read past.
+        ConfigError: Options for a plain CSV file without any that names its tasks: they would be read past;
+            or a manifest with options that name its tasks.
     """
     from concord.data import from_csv, read_manifest
 
     if mapping["classes"] or mapping["labels"]:
+        if _is_parquet(file):
+            raise ConfigError(
+                f"{file} is a manifest already and names its tasks itself; leave out --task and --labels, "
+                "which are for plain CSV files (`concord relation` chooses with --source and --target)"
+            )
         return from_csv(file, **mapping)
     given = [option for name, option in OF_PLAIN_FILES.items() if mapping.get(name)]
     if mapping["separator"] != ",":
@@ -371,6 +377,14 @@ def open_manifest(file: Path, mapping: Mapping[str, Any]) -> Manifest:
             "the columns of its tasks with --task and --labels, too, or leave it out"
         )
     return read_manifest(file)
+
+
+def _is_parquet(file: Path) -> bool:
+    """Whether a file begins as Parquet does, whatever it is called; False where there is none."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as begun:
+        return begun.read(len(PARQUET)) == PARQUET
 
 
 OF_PLAIN_FILES = {

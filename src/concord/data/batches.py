@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from concord.errors import ConcordWarning
 
-class SkippedInputWarning(UserWarning):
+
+class SkippedInputWarning(ConcordWarning):
     """An input could not be loaded and its row was left out of a batch."""
 
 

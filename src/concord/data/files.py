@@ -410,7 +410,9 @@ def infer_tasks(frame: pl.DataFrame, where: str) -> tuple[Task, ...]:
     tasks.extend(MultilabelTask(task, names) for task, names in labels.items())
     if not tasks:
         raise NoAnnotationError(
-            f"{where}: no column looks like a task; pass the tasks, or read it with concord.data.from_csv"
+            f"{where}: no column looks like a task; name the columns of a plain CSV file: "
+            "`concord data table FILE.csv --task NAME --labels 'NAME=PATTERN' --out FILE.parquet`. In Python "
+            "pass the tasks, or read it with concord.data.from_csv"
         )
     return tuple(tasks)
 

@@ -17,6 +17,7 @@ import polars as pl
 from concord.data.gap_words import GAPS, ReadColumns, tell_gap_words
 from concord.data.locating import likely_locator
 from concord.data.manifest import LOCATORS, RESERVED, SPLITS, Manifest, RowError, check_columns, task_columns
+from concord.data.parquet import MARK
 from concord.errors import (
     ConfigError,
     DataFormatError,
@@ -473,9 +474,14 @@ def _bytes(path: Path) -> Iterator[bytes]:
 
 
 def _has_bare_returns(path: Path) -> bool:
-    """Whether a carriage return stands alone; raises for a NUL byte."""
+    """Whether a carriage return stands alone; raises for a NUL byte, and for a Parquet file."""
     lines, bare = 1, False
     for chunk in _bytes(path):
+        if lines == 1 and chunk.startswith(MARK):
+            raise DataFormatError(
+                f"{path}: a CSV file is expected, found a Parquet file; one that is called .parquet is read "
+                "as a manifest (in Python by concord.data.read_manifest)"
+            )
         at = chunk.find(b"\0")
         if at >= 0:
             number = lines + chunk.count(b"\n", 0, at)

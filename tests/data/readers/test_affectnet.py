@@ -366,7 +366,7 @@ def test_an_index_of_another_data_set_is_not_taken(tiny: Path, tmp_path: Path) -
 
 def test_an_index_that_cannot_be_kept_is_a_warning(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.warns(UserWarning, match="the index is not kept"):
+    with pytest.warns(ConcordWarning, match="the index is not kept"):
         assert len(affectnet.read(tiny, cache=tmp_path / "file/index.parquet")) == 10
 
 

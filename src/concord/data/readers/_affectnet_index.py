@@ -25,7 +25,7 @@ import polars as pl
 from concord.data.files import write_frame
 from concord.data.parquet import parquet_metadata, scan_parquet
 from concord.data.paths import is_clutter
-from concord.errors import DataFormatError, MissingDataError, OutputError
+from concord.errors import ConcordWarning, DataFormatError, MissingDataError, OutputError
 
 _VERSION = 1
 _KEY = "concord.affectnet"
@@ -99,6 +99,7 @@ def _store(frame: pl.DataFrame, file: Path, key: str) -> None:
         warnings.warn(
             f"AffectNet: the index is not kept ({error}); the next opening reads all files again, "
             f"unless cache= names a file that can be written",
+            ConcordWarning,
             stacklevel=2,
         )
 
