@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
 import numpy as np
@@ -71,6 +72,22 @@ def test_dollar_signs_in_names_make_no_formula(axes):
     for figure in figures:
         figure.savefig(io.BytesIO())  # a formula that is none would raise
     assert shown.ax_.get_legend().get_texts()[1].get_text().startswith("$a^$ (error")
+
+
+def test_control_characters_in_names_leave_a_drawing_that_can_be_read(axes):
+    pets = cc.MulticlassTask("pet\x1b", ["a\x1b[2J", "\u202eb"])
+    relation = cc.Relation(pets, cc.MultilabelTask("t\x00", ["l\x07", "m"]), [[0.5, 0.1], [0.1, 0.2]])
+    figures = [axes.figure, Figure(), Figure()]
+    cc.RelationDisplay.from_relation(relation, ax=axes)
+    cc.CalibrationDisplay.from_predictions(pets, [0, 1], [[0.9, 0.1], [0.2, 0.8]], ax=figures[1].subplots())
+    row = {"regime": "few\x1b", "task": "pet", "condition": "c\x1b", "baseline": "single-task"}
+    row |= {"difference": 2.5, "low": 0.5, "high": 4.5, "verdict": "superior"}
+    cc.VerdictDisplay.from_verdicts([row], ax=figures[2].subplots())
+    for figure in figures:
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="svg")
+        ET.fromstring(drawn.getvalue())
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a\\x1b[2J", "\\u202eb"]
 
 
 def test_a_name_that_begins_with_an_underscore_is_in_the_legend(axes):

@@ -232,6 +232,16 @@ class TestEscaping:
         held = json.loads(nasty.all("script", id="results")[0]["text"])
         assert NASTY in held["judged"]
 
+    def test_no_control_character_and_no_turn_of_direction_is_in_the_page(self, tmp_path):
+        raw = "\x1b[2J\u202egpj\x07"
+        out = write_study(tmp_path, tasks=(f"t{raw}", "marks"), title=raw, regimes={f"r{raw}": (50, 600)})
+        page = Page(write_report(out))
+        assert not set(page.source) & set("\x1b\u202e\x07")
+        held = json.loads(page.all("script", id="results")[0]["text"])
+        [task] = {e["data-task"] for e in page.all("td") if e.get("data-task", "").startswith("t")}
+        assert task == "t\\x1b[2J\\u202egpj\\x07"
+        assert task in held["judged"], "numbers lead to their rows by what is shown"
+
     def test_a_picture_from_outside_is_not_fetched(self, tmp_path):
         out = write_study(tmp_path)
         edit(out / "gallery.json", lambda held: held[0].update(image="https://example.org/a.png"))

@@ -15,6 +15,7 @@ from concord.errors import AnnotationError, ShapeError
 from concord.estimator import by_task
 from concord.metrics import contributions, measured
 from concord.tasks import Task
+from concord.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -137,7 +138,7 @@ class CalibrationDisplay:
         self.figure_ = axes.figure  # type: ignore[assignment]
         if not any(drawn.get_label() == "calibrated" for drawn in axes.lines):
             axes.plot([0, 1], [0, 1], linestyle=":", color="0.4", label="calibrated")
-        label = f"{self.task if name is None else name} (error {self.error:.3f})"
+        label = f"{printable(self.task if name is None else name)} (error {self.error:.3f})"
         if label.startswith("_"):  # matplotlib leaves such names out of legends
             label = f" {label}"
         axes.plot(self.confidence, self.hits, **({"marker": "o", "label": label} | line))

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from concord.displays.axes import axes_of, one_named
 from concord.errors import ShapeError
 from concord.relations import Relation
+from concord.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,17 +116,23 @@ class RelationDisplay:
         colours, low = ("RdBu_r", -1.0) if self.signed else ("Blues", 0.0)
         image = axes.imshow(self.table, cmap=colours, vmin=low, vmax=1, aspect="auto")
         axes.figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02)
-        # Names are text: two dollar signs would make a formula of what stands between them.
-        axes.set_title(self.title, fontsize=10, parse_math=False)
+        # Names are text: two dollar signs would make a formula of what stands between them, and a control
+        # character an SVG file that is none.
+        axes.set_title(printable(self.title), fontsize=10, parse_math=False)
         step_x, step_y = (-(-len(names) // MOST_NAMES) for names in (self.columns, self.rows))
         axes.set_xticks(
             range(0, len(self.columns), step_x),
-            self.columns[::step_x],
+            list(map(printable, self.columns[::step_x])),
             rotation=90,
             fontsize=8,
             parse_math=False,
         )
-        axes.set_yticks(range(0, len(self.rows), step_y), self.rows[::step_y], fontsize=8, parse_math=False)
+        axes.set_yticks(
+            range(0, len(self.rows), step_y),
+            list(map(printable, self.rows[::step_y])),
+            fontsize=8,
+            parse_math=False,
+        )
         if self.table.size <= MOST_NUMBERS:
             self._write_numbers(axes)
         if self.framed is not None:

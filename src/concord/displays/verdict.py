@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from concord.displays.axes import axes_of
 from concord.errors import DataFormatError, EmptyDataError, MissingDataError, UnknownNameError
 from concord.files import read_json
+from concord.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -150,10 +151,11 @@ class VerdictDisplay:
                 label="_" if word in told else word,
             )  # fmt: skip
             told.add(word)
-        # Names are text: two dollar signs would make a formula of what stands between them.
-        names = [str(row["condition"]) for row in self.rows]
+        # Names are text: two dollar signs would make a formula of what stands between them, and a control
+        # character an SVG file that is none.
+        names = [printable(str(row["condition"])) for row in self.rows]
         axes.set_yticks(range(len(self.rows)), names, parse_math=False)
-        axes.set_title(self.title, parse_math=False)
+        axes.set_title(printable(self.title), parse_math=False)
         axes.set(xlabel="difference in points", ylim=(len(self.rows) - 0.5, -0.5))
         axes.legend()
         return self

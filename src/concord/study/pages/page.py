@@ -16,6 +16,7 @@ from concord.study.judging import METRIC_WORDS
 from concord.study.pages.listing import VERDICT_WORDS
 from concord.study.pages.outcome import Outcome, finite
 from concord.study.pages.plots import COLOURS, glyph, points, sample
+from concord.study.pages.svg import shown
 from concord.study.pages.views import against
 
 ON_PAPER = 24
@@ -81,11 +82,13 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=shown,
     )
     filters: dict[str, Callable[..., Any]] = {
         "points": points,
         "metric_words": lambda name: METRIC_WORDS.get(name, name),
         "against": against,
+        "shown": shown,
         "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     }
     environment.filters |= filters

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from concord.terminal import printable
+
 ADVANCE = 0.56
 """Mean width of a character in units of the font size; generous, since fonts differ between machines."""
 
 
 def tag(name: str, *children: object, **attributes: object) -> Markup:
     """An element; text and attribute values are escaped, `Markup` children are taken as they are.
+
+    Control characters are shown as a terminal shows them: XML has none, and some turn the direction of text.
 
     Args:
         name: Of the element.
@@ -40,7 +44,18 @@ def _plain(value: object) -> object:
     if isinstance(value, float):
         text = f"{value:.2f}".rstrip("0").rstrip(".")
         return "0" if text == "-0" else text
-    return value
+    return shown(value)
+
+
+def shown(value: object) -> object:
+    """A value as a page shows it: no control characters in text, also within mappings and lists."""
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        return {shown(key): shown(held) for key, held in value.items()}
+    return list(map(shown, value)) if isinstance(value, list) else value
 
 
 def drawing(width: float, height: float, label: str, *children: Markup, fixed: bool = False) -> Markup:
@@ -107,12 +122,12 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 def text_width(text: str, size: float = 12.0) -> float:
     """Estimated pixels of a text."""
-    return ADVANCE * size * len(text)
+    return ADVANCE * size * len(printable(text))
 
 
 def fitted(text: str, room: float, size: float = 12.0) -> str:
     """The text, with an ellipsis in its middle where it would not fit: names differ at both ends."""
-    most = max(3, int(room / (ADVANCE * size)))
+    text, most = printable(text), max(3, int(room / (ADVANCE * size)))
     if len(text) <= most:
         return text
     tail = (most - 1) // 2
