@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
@@ -153,7 +154,7 @@ class TestCalibration:
             cc.CalibrationDisplay.from_estimator(model, X, y, task, ax=axes)
         legend = [text.get_text() for text in axes.get_legend().get_texts()]
         assert [text.split(" ")[0] for text in legend] == ["calibrated", "pet", "trait"]
-        with pytest.raises(UnknownNameError, match="pet"):
+        with pytest.raises(UnknownNameError, match="several tasks; name the one to display: pet, trait"):
             cc.CalibrationDisplay.from_estimator(model, X, y)
         with pytest.raises(ShapeError, match="no targets of task 'trait'"):
             cc.CalibrationDisplay.from_estimator(model, X, {"pet": y["pet"]}, "trait")
@@ -167,6 +168,28 @@ class TestCalibration:
         assert display.error == pytest.approx(wanted)
         with pytest.raises(AnnotationError, match="'z'"):
             cc.CalibrationDisplay.from_estimator(model, X[:1], ["z"])
+
+    @pytest.mark.parametrize("classes", [["a", "b", "c"], [3, 1, 2], [1.0, 2.0, 3.0]])
+    @pytest.mark.parametrize("strange", [None, "z", np.nan, 7, ["a"]])
+    def test_a_value_of_any_kind_that_is_no_class_is_named(self, classes, strange, axes):
+        X, y = np.random.default_rng(0).normal(size=(30, 2)), np.array(classes * 10)
+        model = cc.CoupledClassifier(steps=2, random_state=0).fit(X, y)
+        display = cc.CalibrationDisplay.from_estimator(model, X, list(y), ax=axes)
+        wanted = class_metrics(np.searchsorted(sorted(classes), y), model.predict_proba(X), ["0", "1", "2"])
+        assert display.error == pytest.approx(wanted["ece"])
+        odd = y.astype(object)
+        odd[4] = strange
+        with pytest.raises(AnnotationError, match=re.escape(f"y holds {strange!r}, which is none of")):
+            cc.CalibrationDisplay.from_estimator(model, X, odd, ax=axes)
+        with pytest.raises(ShapeError, match="one-dimensional"):
+            cc.CalibrationDisplay.from_estimator(model, X, y[:, None], ax=axes)
+
+    def test_dates_are_classes_in_any_unit(self, axes):
+        X = np.random.default_rng(0).normal(size=(30, 2))
+        y = np.array(["2020-01-01", "2021-01-01"] * 15, "M8[D]")
+        model = cc.CoupledClassifier(steps=2, random_state=0).fit(X, y)
+        display = cc.CalibrationDisplay.from_estimator(model, X, y.astype("M8[s]"), ax=axes)
+        assert display.counts.sum() == 30
 
     def test_what_cannot_be_shown(self, axes):
         with pytest.raises(NoAnnotationError):

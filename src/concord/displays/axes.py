@@ -31,4 +31,9 @@ def one_named(kind: str, name: str | None, held: Sequence[Any]) -> Any:
     for each in held:
         if each.name == name:
             return each
-    raise UnknownNameError.of(f"{kind} to display", str(name), [each.name for each in held])
+    names = [each.name for each in held]
+    if not names:
+        raise UnknownNameError(f"the model has no {kind} to display")
+    if name is None:
+        raise UnknownNameError(f"the model has several {kind}s; name the one to display: {', '.join(names)}")
+    raise UnknownNameError.of(f"{kind} to display", name, names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from concord.displays.axes import axes_of, one_named
 from concord.errors import AnnotationError, ShapeError
 from concord.estimator import by_task
 from concord.metrics import contributions, measured
-from concord.tasks import Task
+from concord.tasks import Encoded, Task
 from concord.terminal import printable
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ class CalibrationDisplay:
         chosen = one_named("task", task, estimator.tasks_)
         probabilities = estimator.predict_proba(X)
         if not isinstance(probabilities, Mapping):
-            return cls.from_predictions(chosen, _indices(y, estimator.classes_), probabilities, ax=ax)
+            indices = Encoded(_indices(y, estimator.classes_))  # classes may be called by numbers
+            return cls.from_predictions(chosen, indices, probabilities, ax=ax)
         targets = by_task(y, estimator.tasks_)
         if chosen.name not in targets:
             raise ShapeError(f"y holds no targets of task {chosen.name!r}")
@@ -149,10 +150,18 @@ class CalibrationDisplay:
 
 
 def _indices(y: Any, classes: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Places of the values of a one-dimensional y among the classes, which are sorted: (n,)."""
+    """Places of the values of a one-dimensional y among the classes: (n,).
+
+    They are looked up, not sorted in: a y of another kind, or with a gap, has no order among the classes.
+    """
     values = np.asarray(y)
-    found = np.clip(np.searchsorted(classes, values), 0, len(classes) - 1)
-    strange = values[classes[found] != values]
-    if len(strange):
-        raise AnnotationError(f"y holds {strange[0]!r}, which is none of the classes of the fit")
-    return found
+    if values.ndim != 1:
+        raise ShapeError(f"y is one-dimensional as in the fit, (n,), found shape {values.shape}")
+    if values.dtype.kind == classes.dtype.kind == "M":
+        values = values.astype(classes.dtype)  # dates in another unit
+    places = {value: place for place, value in enumerate(classes.tolist())}
+    listed = values.tolist()
+    for value in listed:
+        if not isinstance(value, Hashable) or value not in places:
+            raise AnnotationError(f"y holds {value!r}, which is none of the classes of the fit")
+    return np.array([places[value] for value in listed], dtype=np.int64)
