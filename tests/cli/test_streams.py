@@ -75,7 +75,10 @@ def test_a_gzipped_table_is_read_from_a_pipe_as_from_a_file(concord):
         == plain.out
     )
     twice = concord("relation", "check", "-", "-", *COLUMNS, given=gzip.compress(TABLE.encode()))
-    assert "given twice" in twice.err
+    assert twice.err == (
+        "concord: standard input (-) can be read once, and is given twice\n"
+        "more: concord explain howto/config\n"
+    )
 
 
 def test_closed_standard_input_is_an_empty_one(concord, monkeypatch):

@@ -125,13 +125,26 @@ def _run() -> None:
             raise
         _stop(f"{error.filename}: {error.strerror}; choose another path, or see to the rights on this one")
     except _MISUSE as error:
-        _misused(error)
+        own = _own_mistake(error)
+        if own is None:
+            _misused(error)
+        _stop(str(own), own.page)
     else:
         put_out()
         lost = lost_output()
         if lost is not None:
             _stop(f"standard output could not be written: {lost.strerror or lost}; files were")
         raise SystemExit(status or 0)
+
+
+def _own_mistake(error: BaseException) -> ConcordError | None:
+    """The error of the package that a parser of an argument raised; Typer hides it in one of its own."""
+    within: BaseException | None = error
+    while within is not None and not isinstance(within, ConcordError):
+        held = within.errors() if hasattr(within, "errors") else []  # of pydantic, which hides it once more
+        found = [each["ctx"]["error"] for each in held if "error" in each.get("ctx", {})]
+        within = found[0] if found else within.__cause__ or within.__context__
+    return within
 
 
 def _misused(error: Any) -> NoReturn:
