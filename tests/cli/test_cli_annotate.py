@@ -96,6 +96,7 @@ def test_mistakes_are_one_line(folder):
     for arguments, options, error, match in [
         (["--prior", "flat"], {}, UnknownNameError, "prior"),
         (["--method", "bayes"], {}, UnknownNameError, "method"),
+        (["--method", "hrad", "--prior", "data"], {}, UnknownNameError, "'hrad'; did you mean 'hard'"),
         ([], {"table": "none.csv"}, MissingDataError, "none.csv"),
         ([], {"table": "none.csv", "manifest": "bare.csv"}, MissingDataError, "none.csv"),
         ([], {"table": "wide.csv"}, UnknownNameError, "AU9"),

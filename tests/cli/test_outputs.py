@@ -129,6 +129,24 @@ def test_what_lies_beside_a_file_is_spared_as_the_file_is(folder, arguments, mes
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", "one", "two", "--out", "-"],
+        ["data", "inspect", "pets.parquet", "--out", "-"],
+        ["data", "export", "pets.parquet", "--to", "coco", "--out", "-"],
+        ["embed", "pets.parquet", "--trunk", "x", "--out", "-"],
+        ["upgrade", "old", "--out", "-"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_what_cannot_go_to_standard_output_is_no_file_called_so(folder, arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ConfigError), result.output
+    assert "cannot be standard output (-) here; give a name" in str(result.exception)
+    assert not (folder / "-").exists()
+
+
 def test_the_file_of_tasks_is_called_as_it_is_written():
     assert outputs.TASKS == files.SIDECAR
 

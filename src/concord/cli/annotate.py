@@ -10,6 +10,7 @@ import typer
 from concord.cli.data import One, Out
 from concord.cli.outputs import check_effect, check_outputs, manifest_out
 from concord.cli.streams import JsonOption, readable, write_json
+from concord.errors import UnknownNameError
 from concord.terminal import console, plain, say, whole_table
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def annotate(
     from concord.data import filled_counts, read_manifest, write_manifest
     from concord.relations import Relation
 
+    if method not in METHODS:  # before its options, of which each would seem to be of another method
+        raise UnknownNameError.of("method of co-annotation", method, METHODS)
     unused = [name for name, of in METHOD_OF.items() if of != method]
     check_effect(context, f"with --method {method}", *unused)
     beside = out.parent / f"{out.name}.annotation.json"
@@ -111,6 +114,7 @@ def annotate(
     say(f"wrote {out}: {done!r}")
 
 
+METHODS = ("hard", "soft", "posterior")
 METHOD_OF = {"prior": "posterior", "exponent": "posterior", "temperature": "soft", "neutral": "soft"}
 """The method that an option belongs to."""
 
@@ -136,7 +140,7 @@ def _with_prior(manifest: Manifest, relation: Relation, prior: str) -> Relation:
     import numpy as np
 
     from concord.data import evidence
-    from concord.errors import NoAnnotationError, UnknownNameError
+    from concord.errors import NoAnnotationError
     from concord.tasks import MISSING_CLASS
 
     if prior not in ("uniform", "data"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from concord.cli.streams import DASH
 from concord.errors import ConfigError
 from concord.files import check_place
 
@@ -22,7 +23,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
         inputs: Files that are read; the tasks of a manifest count with it.
 
     Raises:
-        ConfigError: Two of them are one file, by whatever name.
+        ConfigError: Two of them are one file, by whatever name, or one is `-`.
         OutputError: An output is a folder, a device, or a file without the right to write.
     """
     named = [path for path in inputs if path is not None]
@@ -31,6 +32,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
     for option, path in outputs.items():
         if path is None:
             continue
+        check_named(option, path)
         if any(_same(path, other) for other in read):
             raise ConfigError(f"{option} {path} is a file that is read here; write to one of another name")
         check_place(path)
@@ -75,6 +77,18 @@ def check_below(option: str, out: Path | None, root: Path) -> None:
         return
     if not is_written_manifest(out):
         raise ConfigError(f"{option} {out} is a file of the data set in {root}; write to one of another name")
+
+
+def check_named(option: str, path: Path) -> None:
+    """Refuse `-` where a file or folder is written under its own name.
+
+    Where standard output is meant, `concord.cli.streams.writable` has put a file in its place.
+
+    Raises:
+        ConfigError: The path is `-`, or in a folder of that name.
+    """
+    if path.parts[:1] == (DASH,):
+        raise ConfigError(f"{option} cannot be standard output (-) here; give a name")
 
 
 def manifest_out(out: Path) -> dict[str, Path]:

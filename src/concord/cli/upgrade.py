@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from concord.cli.outputs import check_named
 from concord.terminal import say
 
 
@@ -28,6 +29,8 @@ def upgrade(
     ] = None,
 ) -> None:
     """Turn a folder that an earlier version saved into one that this version loads."""
+    if out is not None:
+        check_named("--out", out)
     from concord.deploy import upgrade as upgrade_folder
 
     made = upgrade_folder(folder, out)
