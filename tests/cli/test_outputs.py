@@ -137,6 +137,9 @@ def test_what_lies_beside_a_file_is_spared_as_the_file_is(folder, arguments, mes
         ["data", "export", "pets.parquet", "--to", "coco", "--out", "-"],
         ["embed", "pets.parquet", "--trunk", "x", "--out", "-"],
         ["upgrade", "old", "--out", "-"],
+        ["study", "digits", "--out", "-"],
+        ["train", "plan.yaml", "--out", "-"],
+        ["export", "run", "--hub", "-"],
     ],
     ids=lambda arguments: " ".join(arguments[:2]),
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.outputs import check_effect, check_outputs, files_of_run
+from concord.cli.outputs import check_effect, check_named, check_outputs, files_of_run
 from concord.errors import ConfigError
 from concord.terminal import say
 
@@ -47,6 +47,7 @@ def export(
         check_effect(context, "without --hub: an ONNX file has no model card", "license_")
     else:
         check_effect(context, "with --hub, which writes no ONNX file", "tolerance")
+        check_named("--hub", hub)
     from concord.cli.train import loaded
 
     found, asked = loaded(run, None, None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from concord.cli.outputs import check_outputs, files_of_study
+from concord.cli.outputs import check_named, check_outputs, files_of_study
 from concord.cli.streams import JsonOption, write_json
 from concord.errors import StudyError
 from concord.terminal import console, say
@@ -75,6 +75,7 @@ def study(
     if no_images:
         chosen = chosen.with_samples("none")
     folder = out if out is not None else Path("runs") / _name(plan, quick)
+    check_named("--out", folder)
     _check_folder(folder)
     check_outputs({"--json": json_out}, [Path(plan), *chosen.files(), *files_of_study(folder)])
     shown = console()

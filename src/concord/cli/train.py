@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.outputs import check_effect, check_outputs, files_of_run
+from concord.cli.outputs import check_effect, check_named, check_outputs, files_of_run
 from concord.cli.streams import JsonOption, named_files, writable, write_json
 from concord.errors import ConfigError
 from concord.terminal import console, plain, say
@@ -224,6 +224,7 @@ def _config(path: Path, overrides: list[str] | None, out: Path | None) -> Config
 
     given = [*(overrides or [])]
     if out is not None:
+        check_named("--out", out)
         given.append(f"output={out}")
     return read_config(path, given)
 
