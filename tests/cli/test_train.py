@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,12 +13,14 @@ import polars as pl
 import pytest
 import yaml
 from PIL import Image
+from rich.console import Console
 
 from concord import cli
 from concord.config.load import ENVIRONMENT, as_config, read_config
 from concord.config.schema import Config
 from concord.config.templates import example
 from concord.fitting.checkpoints import Checkpoints
+from concord.runs import as_table
 from config_worlds import SHAPE, world, write
 
 ROOT = Path(__file__).parents[2]
@@ -350,3 +353,14 @@ def test_the_config_of_a_pack_trains_with_one_command(concord, tmp_path, name):
         for line in (tmp_path / "log.jsonl").read_text().split('"')
     )
     assert "joint decoding" in out
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80])
+def test_metrics_are_whole_on_narrow_terminals(width):
+    values = {"accuracy": 0.5, "balanced_accuracy": 0.25}
+    task = {"head": values, "joint": values, "annotated": 1234, "undefined": []}
+    shown = Console(width=width, record=True, file=io.StringIO())
+    shown.print(as_table({"split": "val", "tasks": {"a very long name of a task": task}}))
+    text = shown.export_text()
+    assert text.count("0.5000") == text.count("0.2500") == 2
+    assert "…" not in text

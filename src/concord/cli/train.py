@@ -10,7 +10,7 @@ import typer
 from concord.cli.outputs import check_effect, check_named, check_outputs, files_of_run
 from concord.cli.streams import JsonOption, named_files, writable, write_json
 from concord.errors import ConfigError
-from concord.terminal import console, plain, say
+from concord.terminal import console, plain, say, whole_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -245,12 +245,12 @@ def _is_first() -> bool:
 
 
 def _tell(run: Run, finished: bool) -> None:
-    from rich.table import Table
-
     shown = console()
     values = run.facts["validation"]
     if values:
-        table = Table("validation", "value")
+        table = whole_table(framed=True)
+        table.add_column("validation")
+        table.add_column("value", justify="right")
         for name, value in values.items():
             table.add_row(plain(name.removeprefix("val/")), f"{value:.4f}")
         shown.print(table)

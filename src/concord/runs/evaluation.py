@@ -27,7 +27,7 @@ from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
 from concord.runs.run import Run
 from concord.runs.sources import Sources, named, open_sources
 from concord.tasks import Task
-from concord.terminal import plain
+from concord.terminal import plain, whole_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -148,12 +148,14 @@ def write_metrics(found: dict[str, Any], folder: Path) -> Path:
 
 def as_table(found: dict[str, Any]) -> Table:
     """What `evaluate` found, to be printed."""
-    from rich.table import Table
-
     kinds = ["head", "joint"]
     if any("thresholds" in values for values in found["tasks"].values()):
         kinds.append("thresholds")
-    table = Table("task", "metric", *kinds, title=f"split {found['split']}", title_justify="left")
+    table = whole_table(f"split {found['split']}", framed=True)
+    table.add_column("task")
+    table.add_column("metric")
+    for kind in kinds:
+        table.add_column(kind, justify="right")
     blank = [""] * (len(kinds) - 1)
     for task, values in found["tasks"].items():
         if not values["head"]:
