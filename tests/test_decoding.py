@@ -347,3 +347,9 @@ def test_decoders_forget_the_fit_before(kind: str) -> None:
         task = world.source if name == source else world.target
         less = {**truth, name: task.gaps(len(world.y))}
         assert made.fit(heads, less).strengths() == Decoders([world.relation]).fit(heads, less).strengths()
+    before = made.fit(heads, truth).strengths()
+    with raises(ShapeError, "groups"):
+        made.fit(heads, truth, groups=[0])
+    with pytest.raises(KeyError):
+        made.fit({source: heads[source]}, truth)
+    assert made.strengths() == before  # a fit that fails changes nothing

@@ -352,6 +352,8 @@ def test_relations_are_between_the_tasks_of_the_network(tmp_path: Path) -> None:
             saved(tmp_path / "new", decoders=[with_strength(of)])
         with raises(error, words):
             saved(tmp_path / "new", relations=[of])
+        with raises(error, words):  # the same cells, and another order of classes
+            saved(tmp_path / "new", relations=[relation()], decoders=[with_strength(of)])
         with raises(error, words):
             net = network()
             export_onnx(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -28,6 +29,7 @@ from sklearn.preprocessing import StandardScaler
 
 import concord as cc
 from asserts import raises
+from concord.arrays import group_of_rows
 from concord.errors import (
     AnnotationError,
     ConcordError,
@@ -427,6 +429,7 @@ GAPS = {
     "no text": pl.Series([""] * 3 + ["a"] * 57),
 }
 IN_GROUPS = {
+    "audit": lambda groups: cc.propose_audit(np.full((60, 3), 1 / 3), 5, groups=groups),
     "folds": lambda groups: list(cc.TaskKFold(TASKS, 2).split(X, Y, groups=groups)),
     "fit": lambda groups: model().fit(X, Y, groups=groups),
     "count": lambda groups: cc.Relation.from_annotations(PET, TRAIT, [0] * 60, [[0, 1]] * 60, groups=groups),
@@ -450,6 +453,38 @@ IN_GROUPS = {
 def test_a_row_without_a_group_is_refused_everywhere(how, gap):
     with raises(AnnotationError, "groups: row 0 has none"):
         IN_GROUPS[how](GAPS[gap])
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [f"g{i}" for i in (3, 1, 2)] * 20,
+        np.array(["c", "a", "b"] * 20),
+        pd.Series(["c", "a", "b"] * 20, dtype="category"),
+        [2.5, 0.5, 1.5] * 20,
+        np.array([9, 4, 6] * 20),
+        pd.Series(pd.to_datetime(["2022", "2020", "2021"] * 20)),
+    ],
+    ids=lambda groups: type(groups).__name__,
+)
+def test_groups_are_those_of_their_numbers_whatever_they_are_called(groups):
+    wanted = np.array([2, 0, 1] * 20)
+    folds = [list(cc.TaskKFold(TASKS, 2).split(X, Y, groups=each)) for each in (groups, wanted)]
+    for (train, test), (other_train, other_test) in zip(*folds, strict=True):
+        assert train.tolist() == other_train.tolist()
+        assert test.tolist() == other_test.tolist()
+    assert np.unique(group_of_rows(groups, 60), return_inverse=True)[1].tolist() == wanted.tolist()
+
+
+def test_one_long_name_of_a_group_costs_no_memory_of_the_others():
+    names = [f"video {i}" for i in range(20_000)]
+    names[0] = "x" * 100_000
+    tracemalloc.start()
+    group = group_of_rows(names, len(names))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(np.unique(group)) == len(names)
+    assert peak < 2**26  # as text of one width they take eight gigabytes
 
 
 @pytest.mark.parametrize("setting", ["tasks", "relations", "coupling", "hidden"])

@@ -81,5 +81,7 @@ def test_of_some_target_classes_a_row_says_how_they_are_shared_out() -> None:
 def test_a_sparse_table_of_the_same_names_stays_as_it_is() -> None:
     own = cc.Relation(MOOD, UNIT, sparse.csr_array(np.eye(3, 4)))
     assert (aligned(own, MOOD, UNIT, "t.csv").table != own.table).nnz == 0
+    turned = aligned(own, cc.MulticlassTask("mood", MOODS[::-1]), UNIT, "t.csv")
+    np.testing.assert_array_equal(turned.dense().table, own.dense().table[::-1])
     with pytest.raises(DenseOnlyError, match="the table is sparse"):
-        aligned(own, cc.MulticlassTask("mood", MOODS[::-1]), UNIT, "t.csv")
+        aligned(own, cc.MulticlassTask("mood", MOODS[:2]), UNIT, "t.csv", extra="ignore")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -172,15 +172,15 @@ def is_gap(value: object) -> bool:
 
 
 def group_of_rows(groups: Any, n: int) -> Array | None:
-    """Groups of n rows: (n,) of one sortable kind; None where each row stands alone.
+    """Groups of n rows as numbers: (n,), in the order of what they are called; None where rows stand alone.
 
     Args:
-        groups: (n,) any labels, equal ones for rows that belong together; None.
+        groups: (n,) numbers, text or any other values, equal ones for rows that belong together; None.
         n: Number of rows.
 
     Raises:
         ShapeError: Another number of rows.
-        AnnotationError: A row without a group.
+        AnnotationError: A row without a group: None, NaN, a masked entry, blank text.
     """
     if groups is None:
         return None
@@ -189,12 +189,21 @@ def group_of_rows(groups: Any, n: int) -> Array | None:
         raise ShapeError(f"groups has shape ({n},), found {given.shape}")
     if given.dtype.kind in "iub":
         return given
-    values = [plain(value) for value in given.astype(object)]
+    values = given.tolist()
+    known: dict[Any, int] = {}
     for i, value in enumerate(values):
-        if is_gap(value):
-            raise AnnotationError(f"groups: row {i} has none; every row belongs to a group, if only its own")
-    array = np.asarray(values)
-    return array if array.dtype.kind in "iufbU" else np.asarray([str(value) for value in values])
+        if value not in known:
+            if is_gap(value):
+                raise AnnotationError(
+                    f"groups: row {i} has none ({value!r}); every row belongs to a group, if only its own"
+                )
+            known[value] = i
+    if all(isinstance(value, str) for value in known) or all(isinstance(value, Real) for value in known):
+        called = dict(zip(known, known, strict=True))
+    else:
+        called = {value: str(value) for value in known}
+    place = {name: k for k, name in enumerate(sorted(set(called.values())))}
+    return np.fromiter((place[called[value]] for value in values), np.int64, n)
 
 
 def moments(rows: Array) -> tuple[Array, Array]:

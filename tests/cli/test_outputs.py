@@ -247,7 +247,7 @@ def test_every_file_of_a_training_is_spared(tmp_path):
         ):
             result = CliRunner().invoke(app, [*command, str(path)])
             assert isinstance(result.exception, ConfigError), (command, path, result.output)
-            assert "is a file that is read here" in str(result.exception)
+            assert "in its folder keeps" in str(result.exception)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == kept
     beside = run / "mine.json"
     for _ in range(2):  # what lies there from the time before is written again
@@ -307,10 +307,16 @@ def test_a_file_of_a_data_set_is_spared_and_a_manifest_is_written_again(folder):
     for _ in range(2):
         result = CliRunner().invoke(app, [*index, str(data / "m.parquet")])
         assert result.exit_code == 0, (result.output, result.exception)
-    before = (data / "labels.csv").read_bytes()
-    result = CliRunner().invoke(app, [*index, str(data / "labels.csv")])
-    assert isinstance(result.exception, ConfigError), result.output
-    assert (data / "labels.csv").read_bytes() == before
+    check = ["data", "check", "imagefolder", str(data), "--json"]
+    for _ in range(2):
+        result = CliRunner().invoke(app, [*check, str(data / "report.json")])
+        assert result.exit_code == 0, (result.output, result.exception)
+    (data / "notes.json").write_text('{"mine": 1}')
+    for words in ([*index, str(data / "labels.csv")], [*check, str(data / "notes.json")]):
+        before = (data / words[-1]).read_bytes()
+        result = CliRunner().invoke(app, words)
+        assert isinstance(result.exception, ConfigError), result.output
+        assert (data / words[-1]).read_bytes() == before
 
 
 def test_folders_of_outputs_are_made(folder):

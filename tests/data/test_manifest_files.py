@@ -365,3 +365,11 @@ def test_a_mutated_file_is_read_as_it_stands_or_refused_by_name(tmp_path: Path, 
         assert row["pet"] == (line[header.index("pet")] or None)
         for label in ("traits.furry", "traits.barks"):
             assert str(row[label]) == (line[header.index(label)] or "None")
+
+
+def test_a_class_that_is_no_date_is_named_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "q.csv").write_text("d\nx\n")
+    tasks = [{"name": "d", "classes": [{"date": "x"}, {"date": "2020-01-01"}]}]
+    (tmp_path / "q.csv.tasks.json").write_text(json.dumps({"tasks": tasks, "version": 1}))
+    with pytest.raises(DataFormatError, match=r"q\.csv\.tasks\.json: not a list of tasks"):
+        read_manifest(tmp_path / "q.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -262,3 +263,19 @@ def test_files_of_no_embedding_are_not_written_over(tmp_path: Path, name: str) -
     assert (tmp_path / "out" / name).read_bytes() == b"mine"
     (tmp_path / "out" / name).unlink()
     assert made(tmp_path).rows > 0
+
+
+def test_an_embedding_killed_at_any_moment_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world(tmp_path, "images", 24)
+    made(tmp_path, "whole")
+    made(tmp_path)
+    out = tmp_path / "out"
+    (out / "embedding.json").rename(out / "progress.json")  # killed before the record was there ...
+    note = json.loads((out / "progress.json").read_text())
+    (out / "progress.json").write_text(json.dumps(note | {"done": 24, "skipped": []}))
+    monkeypatch.setattr(np.lib.format, "open_memmap", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):  # ... and again before the new file of features was
+        made(tmp_path)
+    monkeypatch.undo()
+    made(tmp_path)
+    np.testing.assert_array_equal(np.load(out / "features.npy"), np.load(tmp_path / "whole" / "features.npy"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -36,7 +38,7 @@ from concord.fitting.watch import TensorBoard
 from concord.metrics import class_metrics
 from concord.runs import finished as is_finished
 from concord.runs import outputs
-from concord.runs.building import build
+from concord.runs.building import Built, build
 from concord.runs.evaluation import as_table, evaluate, write_metrics
 from concord.runs.prediction import predict, predict_split, write_predictions
 from concord.runs.run import load_run, save_run
@@ -492,9 +494,7 @@ def test_predictions_are_made_on_the_device_and_by_the_batches_that_are_asked_fo
         lambda: predict_split(run, elsewhere),
         lambda: predict(trained_there, tmp_path / "classed.parquet"),
     ):
-        with pytest.raises(
-            ConfigError, match=rf"training\.accelerator: {absent} is not .*there are auto, cpu"
-        ):
+        with pytest.raises(ConfigError, match=rf"accelerator {absent} is not .*there are auto, cpu"):
             ask()
 
 
@@ -950,3 +950,47 @@ def test_a_second_training_into_one_folder_is_refused_and_changes_nothing(tmp_pa
     assert before == {p: p.read_bytes() for p in sorted((tmp_path / "out").rglob("*")) if p.is_file()}
     train(config_of(values))
     assert not list((tmp_path / "out").rglob(".*"))
+
+
+def test_a_training_that_has_begun_goes_on_whatever_is_said_of_its_keys_by_now(tmp_path, monkeypatch):
+    values = {"sources__classed__splits": {"stratify": ["shape"]}, "checkpoints__every": 2}
+    config = config_of(world(tmp_path), training__warmup=6, training__steps=6, **values)
+    with pytest.raises(ConfigError, match="leave it out"):
+        train(config)
+    monkeypatch.setattr("concord.runs.building.check_effects", lambda *_: None)  # as an older version
+    run = train(config)
+    monkeypatch.undo()
+    assert train(config).folder == run.folder
+    assert evaluate(run, run.config, "val")
+    (run.folder / "run.json").unlink()
+    for name in ("model.safetensors", "checkpoints/step-00000006"):
+        place = run.folder / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    again = train(config)
+    assert all(
+        torch.equal(a, b) for a, b in zip(run.network.parameters(), again.network.parameters(), strict=True)
+    )
+    with pytest.raises(ConfigError, match="leave it out"):
+        train(config, overwrite=True)
+
+
+def test_a_folder_of_checkpoints_that_was_made_or_linked_beforehand_is_used(tmp_path):
+    config = config_of(world(tmp_path))
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "out" / "tensorboard").mkdir(parents=True)
+    (tmp_path / "out" / "checkpoints").symlink_to(tmp_path / "scratch", target_is_directory=True)
+    train(config)
+    assert any((tmp_path / "scratch").iterdir())
+
+
+def test_a_bar_is_drawn_once_nothing_before_the_training_can_fail(tmp_path, monkeypatch):
+    config = config_of(world(tmp_path), watching__progress=True)
+    made, closed = [], []
+    monkeypatch.setattr("concord.runs.training.Progress", made.append)
+    monkeypatch.setattr(
+        "concord.runs.training._loggers", lambda *_: [SimpleNamespace(close=lambda: closed.append(1))]
+    )
+    monkeypatch.setattr(Built, "mixture", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(config)
+    assert (made, closed) == ([], [1])

@@ -51,7 +51,7 @@ def export(
     from concord.cli.train import loaded
 
     found, asked = loaded(run, None, None)
-    check_outputs({"--out": out}, [run, *asked.files(), *files_of_run(found.folder)])
+    check_outputs({"--out": out}, [run, *asked.files()], files_of_run(found.folder))
     if hub is None:
         _onnx(found, out or found.folder / "model.onnx", tolerance)
     else:

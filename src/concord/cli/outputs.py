@@ -15,12 +15,15 @@ TASKS = ".tasks.json"
 """Ending of the file of a CSV manifest's tasks: `concord.data.files.SIDECAR`, which is slow to import."""
 
 
-def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]) -> None:
+def check_outputs(
+    outputs: Mapping[str, Path | None], inputs: Iterable[Path | None], kept: Iterable[Path] = ()
+) -> None:
     """Refuse what cannot be written to, is one of the inputs, or another output, before any work is done.
 
     Args:
         outputs: Files to be written, by option; None where nothing is.
         inputs: Files that are read; the tasks of a manifest count with it.
+        kept: Files that a training or a study keeps.
 
     Raises:
         ConfigError: Two of them are one file, by whatever name, or one is `-`.
@@ -28,6 +31,7 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
     """
     named = [path for path in inputs if path is not None]
     read = [*named, *(tasks for tasks in map(tasks_file, named) if tasks.exists())]
+    held = list(kept)
     written: dict[str, Path] = {}
     for option, path in outputs.items():
         if path is None:
@@ -35,6 +39,11 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
         check_named(option, path)
         if any(_same(path, other) for other in read):
             raise ConfigError(f"{option} {path} is a file that is read here; write to one of another name")
+        if any(_same(path, other) for other in held):
+            raise ConfigError(
+                f"{option} {path} is a file that the training or study in its folder keeps; write to one of "
+                "another name"
+            )
         check_place(path)
         for earlier, other in written.items():
             if _same(path, other):

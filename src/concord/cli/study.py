@@ -77,7 +77,7 @@ def study(
     folder = out if out is not None else Path("runs") / _name(plan, quick)
     check_named("--out", folder)
     _check_folder(folder)
-    check_outputs({"--json": json_out}, [Path(plan), *chosen.files(), *files_of_study(folder)])
+    check_outputs({"--json": json_out}, [Path(plan), *chosen.files()], files_of_study(folder))
     shown = console()
     for what in chosen.code():
         say(f"concord: note: {what} is Python code next to the plan, and is run", error=True)

@@ -36,7 +36,7 @@ from concord.config.numbers import (
     Whole,
 )
 from concord.couplings import check_options, coupling_names
-from concord.errors import ConcordError, ConfigError, UnknownNameError
+from concord.errors import ConcordError, UnknownNameError
 
 
 def _coupling_name(value: str) -> str:
@@ -411,18 +411,6 @@ class Training(_Strict):
         default=1, description="Devices on each machine; a launcher's number (torchrun, SLURM) comes first"
     )
     nodes: Count = Field(default=1, description="Machines; a launcher's number comes first")
-
-    def check_warmup(self, steps: int) -> None:
-        """Check that a training of so many steps ends its warm-up; folders of older trainings need not.
-
-        Raises:
-            ConfigError: It does not.
-        """
-        if self.warmup >= steps:
-            raise ConfigError(
-                f"training.warmup: the learning rate rises for {self.warmup} steps of {steps}; it must be "
-                "fewer than the steps"
-            )
 
 
 class ValidationPlan(_Strict):

@@ -46,7 +46,7 @@ def _tasks(records: Any, where: str) -> tuple[Task, ...]:
     """The tasks of a description; `where` says in which file it stands."""
     try:
         return tuple(task_of(record) for record in records)
-    except (KeyError, TypeError, ConcordError) as error:
+    except (KeyError, TypeError, ValueError, ConcordError) as error:
         raise DataFormatError(f"{where}: not a list of tasks ({error})") from error
 
 

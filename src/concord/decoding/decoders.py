@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from concord.arrays import group_of_rows
 from concord.decoding.joint import JointDecoder, decode_classes, decode_targets, implied
 from concord.errors import CheckpointError
 from concord.relations import Relation
@@ -48,16 +50,18 @@ class Decoders:
             groups: (n,) which rows belong together, as in `JointDecoder.fit`.
         """
         current = dict(probabilities)
-        for decoder in self.decoders:
-            decoder._reset()
-            source, target = decoder.relation.source, decoder.relation.target
-            p, q = probabilities[source.name], probabilities[target.name]
-            y, a = Encoded(targets[source.name]), Encoded(targets[target.name])
-            if target.annotated(targets[target.name]).any():
-                decoder._fit(p, current[target.name], None, a, groups=groups)
-            if source.annotated(targets[source.name]).any():
-                decoder._fit(current[source.name], q, y, None, groups=groups)
-            current = self._moved(decoder, probabilities, current)
+        group = None if groups is None else group_of_rows(groups, len(next(iter(probabilities.values()))))
+        with ExitStack() as anew:  # where one of them fails, none has changed
+            for decoder in self.decoders:
+                anew.enter_context(decoder._begun_anew())
+                source, target = decoder.relation.source, decoder.relation.target
+                p, q = probabilities[source.name], probabilities[target.name]
+                y, a = Encoded(targets[source.name]), Encoded(targets[target.name])
+                if target.annotated(targets[target.name]).any():
+                    decoder._fit(p, current[target.name], None, a, groups=group)
+                if source.annotated(targets[source.name]).any():
+                    decoder._fit(current[source.name], q, y, None, groups=group)
+                current = self._moved(decoder, probabilities, current)
         return self
 
     def decode(self, probabilities: ByTask) -> dict[str, Array]:

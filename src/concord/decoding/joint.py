@@ -5,6 +5,8 @@ Works on probabilities alone, so also for two networks that were trained elsewhe
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from scipy.special import expit, logit, softmax
 
 from concord.arrays import group_of_rows
 from concord.decoding.calibration import best_strength, class_loss, row_loss
-from concord.errors import ConcordError, NoAnnotationError, NotFittedError, RangeError, ShapeError
+from concord.errors import NoAnnotationError, NotFittedError, RangeError, ShapeError
 from concord.relations import Relation, least_probability
 from concord.tasks import Task, as_predictions
 
@@ -173,18 +175,20 @@ class JointDecoder:
             AnnotationError: A row without a group.
             RangeError: Predictions that are no probabilities, or of classes and do not sum to 1.
         """
-        before = self._target_strength, self._class_strength, self._fitted
-        self._reset()
-        try:
+        with self._begun_anew():
             return self._fit(class_proba, target_proba, y, a, groups=groups)
-        except ConcordError:
-            self._target_strength, self._class_strength, self._fitted = before
-            raise
 
-    def _reset(self) -> None:
-        """Both strengths 0: what no annotated row speaks for is left out."""
+    @contextmanager
+    def _begun_anew(self) -> Iterator[None]:
+        """Both strengths 0, as what no annotated row speaks for is left out; those before where it fails."""
+        before = self._target_strength, self._class_strength, self._fitted
         self._target_strength = self._class_strength = 0.0
         self._fitted = True
+        try:
+            yield
+        except BaseException:
+            self._target_strength, self._class_strength, self._fitted = before
+            raise
 
     def _fit(
         self, class_proba: Any, target_proba: Any, y: Any = None, a: Any = None, *, groups: Any = None

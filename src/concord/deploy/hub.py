@@ -27,7 +27,15 @@ from concord.errors import CheckpointError, ConcordError, ConfigError
 from concord.files import read_json
 from concord.hub import PLACE, README, Card, fenced, located, model_card
 from concord.networks import MultiTaskNetwork, TaskwiseNetwork, seeded, tasks_of_part, usual_torch
-from concord.relations import Relation, check_between, relation_of, relation_record, task_of, task_record
+from concord.relations import (
+    Relation,
+    check_between,
+    relation_digest,
+    relation_of,
+    relation_record,
+    task_of,
+    task_record,
+)
 from concord.runs import (
     TOKENIZER,
     WEIGHTS_FILE,
@@ -361,9 +369,16 @@ def _distinct(relations: Sequence[Relation]) -> list[Relation]:
     """Each relation once: a decoder may have one that is given, or a copy of it."""
     out: list[Relation] = []
     for relation in relations:
-        if not any(relation is other or relation_record(relation) == relation_record(other) for other in out):
+        if not any(_alike(relation, other) for other in out):
             out.append(relation)
     return out
+
+
+def _alike(one: Relation, other: Relation) -> bool:
+    if one is other:
+        return True
+    same_tasks = (one.source, one.target) == (other.source, other.target)
+    return same_tasks and relation_digest(one) == relation_digest(other)
 
 
 def _check_foreign(folder: Path, names: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from concord.arrays import group_of_rows
 from concord.errors import NoAnnotationError, RangeError, ShapeError
 from concord.estimation.assisted import assisted_intervals
 from concord.estimation.calibration import calibrated
@@ -177,7 +178,8 @@ def propose_audit(
 
     Raises:
         RangeError: A number of rows below 1, or a candidate that does not exist.
-        ShapeError: Probabilities that are no (n, C) array.
+        ShapeError: Probabilities that are no (n, C) array, or groups of another number of rows.
+        AnnotationError: A row without a group.
     """
     p = np.asarray(class_proba, dtype=np.float64)
     if p.ndim != 2:
@@ -189,9 +191,8 @@ def propose_audit(
     )
     order = np.random.default_rng([seed, 17]).permutation(open_rows)
     guess = p[order].argmax(axis=1)
-    repeat = _occurrence(np.zeros(len(order)) if groups is None else np.asarray(groups)[order])
-    if groups is None:
-        repeat[:] = 0
+    group = group_of_rows(groups, len(p))
+    repeat = np.zeros(len(order), dtype=np.int64) if group is None else _occurrence(group[order])
     # Later rows of a group come after the first rows of all; within that, classes take turns.
     turn = np.empty(len(order), dtype=np.int64)
     for c in np.unique(guess):

@@ -63,7 +63,7 @@ class TaskScorer:
 
 def _model_of(estimator: Any) -> Any:
     """The model of tasks in a fitted estimator: itself, the last step of a pipeline, the best of a search."""
-    if isinstance(estimator, BaseEstimator):
+    if isinstance(estimator, BaseEstimator) and not hasattr(estimator, "tasks_"):
         check_is_fitted(estimator)
     model = estimator
     while not hasattr(model, "tasks_"):

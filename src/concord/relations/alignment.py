@@ -32,7 +32,7 @@ def aligned(
         The relation, with prior, base rates, strengths and intervals where all names are the same.
 
     Raises:
-        DenseOnlyError: A sparse table of other names, or in another order.
+        DenseOnlyError: A sparse table of other names.
         UnknownNameError: A table of another kind, a turned one, one without a common class and label, or
             (unless `extra="ignore"`) other names than the tasks have.
     """
@@ -51,30 +51,31 @@ def aligned(
     columns, own_columns = _places(target, relation.target)
     if source.outputs == relation.source.outputs and target.outputs == relation.target.outputs:
         return relation.replace(source=source, target=target)
-    table = relation.cells("bringing it to other tasks")[np.ix_(own_rows, own_columns)]
+    whole = (len(rows), len(columns)) == (source.width, target.width) == relation.table.shape
+    if whole:  # the same names in another order, which a sparse table has as well
+        r, c = np.ix_(own_rows, own_columns)
+        strength, interval, prior, rates = (
+            relation.strength,
+            relation.interval,
+            relation.prior,
+            relation.base_rate,
+        )
+        return Relation(
+            source,
+            target,
+            relation.table[r, c],
+            strength=None if strength is None else strength[r, c],
+            interval=None if interval is None else interval[:, r, c],
+            prior=None if prior is None else prior[own_rows],
+            base_rate=None if rates is None else rates[own_columns],
+        )
+    table = relation.cells("taking some of its rows and columns")[np.ix_(own_rows, own_columns)]
     if relation.class_to_class and len(own_columns) < relation.target.width:
         total = table.sum(axis=1, keepdims=True)
         table = np.divide(table, total, out=np.full_like(table, np.nan), where=total > 0)
     cells = np.full((source.width, target.width), np.nan)
     cells[np.ix_(rows, columns)] = table
-    if (len(rows), len(columns)) != (source.width, target.width) or relation.table.shape != cells.shape:
-        return Relation(source, target, cells)
-    r, c = own_rows, own_columns
-    strength, interval, prior, rates = (
-        relation.strength,
-        relation.interval,
-        relation.prior,
-        relation.base_rate,
-    )
-    return Relation(
-        source,
-        target,
-        cells,
-        strength=None if strength is None else strength[np.ix_(r, c)],
-        interval=None if interval is None else interval[:, r][:, :, c],
-        prior=None if prior is None else prior[r],
-        base_rate=None if rates is None else rates[c],
-    )
+    return Relation(source, target, cells)
 
 
 def check_between(relations: Sequence[Relation], tasks: Iterable[Task], owner: str) -> None:
@@ -90,10 +91,6 @@ def check_between(relations: Sequence[Relation], tasks: Iterable[Task], owner: s
         UnknownNameError: A relation of a task that is not there.
         ShapeError: A relation of a task of the same name, with other classes or labels, or in another order.
     """
-    pairs = [relation.name for relation in relations]
-    for name in pairs:
-        if pairs.count(name) > 1:
-            raise DuplicateNameError(f"relations must be of distinct pairs of tasks, found {name!r} twice")
     known = {task.name: task for task in tasks}
     for relation in relations:
         for task in (relation.source, relation.target):
@@ -104,6 +101,10 @@ def check_between(relations: Sequence[Relation], tasks: Iterable[Task], owner: s
                     f"relation {relation.name} is of another task {task.name!r} than {owner}: "
                     "names and order of classes and labels must be the same"
                 )
+    pairs = [relation.name for relation in relations]
+    for name in pairs:
+        if pairs.count(name) > 1:
+            raise DuplicateNameError(f"relations must be of distinct pairs of tasks, found {name!r} twice")
 
 
 def _common(task: Task, own: Task) -> list[str]:

@@ -31,6 +31,7 @@ from concord.errors import (
 from concord.networks import MultiTaskNetwork, NamedTrunk, Standardize, seeded, usual_torch
 from concord.objective import CoupledObjective
 from concord.relations import Relation
+from concord.runs.effects import check_effects
 from concord.runs.inputs import (
     Preparation,
     column_features,
@@ -151,11 +152,15 @@ class Built:
         )
 
 
-def build(config: Config) -> Built:
+def build(config: Config, *, begun: bool = False) -> Built:
     """Build everything that a config asks for; nothing is trained and nothing written.
 
+    Args:
+        config: The config.
+        begun: Whether its training has begun already: then keys that would change nothing are let through.
+
     Raises:
-        ConfigError: Parts that do not fit together; names the key.
+        ConfigError: Parts that do not fit together, or keys that would change nothing; names the key.
         ConcordError: What data, relations, trunks and couplings raise; the message names the source, or
             the key.
     """
@@ -163,7 +168,8 @@ def build(config: Config) -> Built:
     training = sources.split(config, "train")
     _check_training(config, sources, training)
     config, length = _with_length(config, sources.tasks, training)
-    config.training.check_warmup(length.steps)
+    if not begun:
+        check_effects(config, sources.tasks, length.steps)
     relations = tuple(relation_of(plan, sources, config) for plan in config.relations)
     objective = _objective(config, sources.tasks, relations)
     vocabulary = vocabulary_across(config, training)

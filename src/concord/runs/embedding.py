@@ -102,6 +102,7 @@ def embed(
         ConcordError: What manifests, images and trunks raise.
     """
     manifest, folder = _manifest(Path(data), root), Path(folder)
+    device_of(accelerator)
     shape = (3, inputs.size, inputs.size) if inputs.kind == "images" else None
     with usual_torch(), seeded(0):
         built = trunk_of(trunk, shape)
@@ -235,7 +236,7 @@ def _features(
     width = dry_features(built.module, built.example).shape[1]
     module = built.module.to(device).eval()
     done, skipped = 0, list[int]()
-    out, state = _opened(folder, n, width)
+    out, state = _opened(folder, n, width, record)
     if state is not None:
         done, skipped = state["done"], list(state["skipped"])
     inputs = StreamedInputs.of([source], collate=preparation.collate)
@@ -253,7 +254,9 @@ def _features(
     return width, skipped
 
 
-def _opened(folder: Path, n: int, width: int) -> tuple[np.memmap[Any, np.dtype[np.float32]], Any]:
+def _opened(
+    folder: Path, n: int, width: int, record: dict[str, Any]
+) -> tuple[np.memmap[Any, np.dtype[np.float32]], Any]:
     """The feature file that is being filled, and how far it is; None where it begins."""
     path, note = folder / PARTIAL, folder / PROGRESS
     try:
@@ -262,7 +265,7 @@ def _opened(folder: Path, n: int, width: int) -> tuple[np.memmap[Any, np.dtype[n
             if held.shape == (n, width):
                 return held, json.loads(note.read_text(encoding="utf-8"))
         # What it says is done lay in a file that is no longer here: rows of the new one would be passed over.
-        note.unlink(missing_ok=True)
+        write_text(note, json.dumps(record | {"done": 0, "skipped": []}))
         made: Any = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(n, width))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot write features to {folder}: {error}") from error

@@ -65,7 +65,10 @@ def check_place(folder: Path) -> None:
     if holds_training(folder) or _says_of_data(folder / DATA_FILE):
         return
     for name in WRITTEN:
-        if os.path.lexists(folder / name):
+        place = folder / name
+        if place.is_dir() and not any(place.iterdir()):
+            continue  # made beforehand, or a link to where there is room
+        if os.path.lexists(place):
             raise ConfigError(
                 f"{folder} is no folder of a training and holds {name}, which would be written over; train "
                 f"into another folder (--out), or move {name} elsewhere"

@@ -60,7 +60,8 @@ def device_of(accelerator: str = "auto") -> torch.device:
     if not there.get(accelerator, False):
         known = ", ".join(("auto", *(name for name, is_there in there.items() if is_there)))
         raise ConfigError(
-            f"training.accelerator: {accelerator} is not on this machine; here there are {known}"
+            f"accelerator {accelerator} is not on this machine; here there are {known} (training.accelerator "
+            "of a config)"
         )
     return torch.device(accelerator)
 

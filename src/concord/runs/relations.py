@@ -32,7 +32,7 @@ def relation_of(plan: RelationPlan, sources: Sources, config: Config) -> Relatio
 
     Raises:
         UnknownNameError: An unknown task.
-        ConfigError: A table of a task that is no class task, or a key that would change nothing of the table.
+        ConfigError: A table of a task that is no class task.
         MissingDataError: No such file.
         NoAnnotationError: A table to be estimated, and no training row is annotated for both.
     """
@@ -53,6 +53,14 @@ def relation_of(plan: RelationPlan, sources: Sources, config: Config) -> Relatio
         return _relation(plan, source, target, sources, config)
 
 
+def is_ready(table: str) -> bool:
+    """Whether a table comes as it is: a built-in one, a pack's or a reader's."""
+    from concord.relations import BUILTIN
+
+    name, colon, _ = table.partition(":")
+    return table in BUILTIN or (bool(colon) and name in ("pack", *WITH_TABLE))
+
+
 def _relation(
     plan: RelationPlan, source: MulticlassTask, target: Task, sources: Sources, config: Config
 ) -> Relation:
@@ -60,7 +68,6 @@ def _relation(
 
     data = Path(config.data)
     if plan.table == "estimate":
-        _check_effect(plan, "transpose", "normalize", "extra")
         return _estimated(source, target, sources.split(config, "train"))
     if plan.table in BUILTIN:
         return _fitting(BUILTIN[plan.table](), source, target, plan)
@@ -81,14 +88,7 @@ def _relation(
     )
 
 
-def _check_effect(plan: RelationPlan, *without: str) -> None:
-    for key in without:
-        if getattr(plan, key) != type(plan).model_fields[key].default:
-            raise ConfigError(f"{key} changes nothing of table {plan.table!r}; leave it out")
-
-
 def _fitting(relation: Relation, source: MulticlassTask, target: Task, plan: RelationPlan) -> Relation:
-    _check_effect(plan, "transpose", "normalize")
     return aligned(relation, source, target, f"table {plan.table!r}", extra=plan.extra)
 
 

@@ -34,7 +34,6 @@ from concord.errors import (
     ShapeError,
     UnknownNameError,
 )
-from concord.metrics import metric_names
 from concord.runs.inputs import (
     Preparation,
     Vocabulary,
@@ -130,13 +129,9 @@ def _resplit(manifest: Manifest, plan: SplitPlan) -> Manifest:
         manifest = replace(manifest, frame=frame)
     shares = {str(split): share for split, share in plan.shares.items()}
     if not shares:
-        for name, given in (("keep", plan.keep), ("stratify", plan.stratify)):
-            if given:
-                raise ConfigError(
-                    f"splits.{name} says how shares are drawn: give splits.shares, or leave it out"
-                )
         return manifest
-    return resplit(manifest, shares, stratify=plan.stratify, keep=plan.keep)
+    there = set(manifest.frame["split"].drop_nulls().unique())
+    return resplit(manifest, shares, stratify=plan.stratify, keep=[s for s in plan.keep if s in there])
 
 
 def _tasks(config: Config, manifests: Mapping[str, Manifest]) -> tuple[Task, ...]:
@@ -144,9 +139,6 @@ def _tasks(config: Config, manifests: Mapping[str, Manifest]) -> tuple[Task, ...
     for name, plan in config.tasks.items():
         if name not in found:
             raise UnknownNameError(f"tasks: {UnknownNameError.of('task', name, found)}")
-        metrics = metric_names(found[name])
-        if plan.metric is not None and plan.metric not in metrics:
-            raise UnknownNameError(f"tasks.{name}: {UnknownNameError.of('metric', plan.metric, metrics)}")
         given = plan.classes if plan.classes is not None else plan.labels
         if given is None:
             continue

@@ -51,6 +51,7 @@ from concord.runs.folder import (
     check_place,
     claimed,
     finished,
+    holds_training,
     lengthened,
 )
 from concord.runs.grouped import GROUP, GroupedBatches
@@ -108,11 +109,13 @@ def train(
             raise ConfigError("a training is overwritten or trained further, not both")
         config = lengthened(config, more_steps)
     training = config.training
-    _check_watched(config)
     check_place(folder)
+    begun = not overwrite and holds_training(folder)
+    if not begun:
+        _check_watched(config)
     if not overwrite:
         check_folder(folder, config, further=more_steps is not None)
-    built = build(config)
+    built = build(config, begun=begun)
     config = built.config
     content = digests(built)
     if not overwrite:
@@ -170,29 +173,29 @@ def _train(built: Built, fabric: Fabric, folder: Path, owner: Claim | None) -> R
     if config.stages.kind == "auto":
         return decide_and_train(built, fabric, folder, options, owner)
     loggers = _loggers(config, folder) if fabric.is_global_zero else []
-    soft_targets = None
-    if config.stages.kind == "two-stage":
-        try:
-            soft_targets = teach(built, fabric, folder, options)
-        except BaseException:
-            for logger in loggers:  # made before the first stage, so that a misspelt one is told at once
-                logger.close()
-            raise
+    try:  # they are made before the first stage, so that a misspelt one is told at once
+        two_stage = config.stages.kind == "two-stage"
+        soft_targets = teach(built, fabric, folder, options) if two_stage else None
+        network = built.network.to(fabric.device)
+        rank, world = fabric.global_rank, fabric.world_size
+        validation, mixture = built.validation_rows(rank, world), built.mixture(rank, world)
+        checkpoints = Checkpoints(
+            folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
+        )
+    except BaseException:
+        for logger in loggers:
+            logger.close()
+        raise
     if fabric.is_global_zero and config.watching.progress:  # its bar is drawn as soon as it is made
         loggers.append(Progress(built.steps))
-    network = built.network.to(fabric.device)
-    rank, world = fabric.global_rank, fabric.world_size
-    validation = built.validation_rows(rank, world)
     history = fit(
         network,
         built.objective,
-        built.mixture(rank, world),
+        mixture,
         steps=built.steps,
         seed=training.seed,
         validation=None if validation is None else _validation(built, validation),
-        checkpoints=Checkpoints(
-            folder / CHECKPOINTS, every=config.checkpoints.every, keep=config.checkpoints.keep
-        ),
+        checkpoints=checkpoints,
         loggers=loggers,
         soft=soft_targets,
         **options,
@@ -222,7 +225,7 @@ def _check_selection(built: Built) -> None:
 
 
 def _check_watched(config: Config) -> None:
-    """Refuse what `auto` would pass over in silence; finished trainings whose config has it can be loaded."""
+    """Refuse what `auto` would pass over in silence."""
     if config.stages.kind != "auto":
         return
     watching = config.watching
