@@ -29,6 +29,18 @@ def whole_number(what: str, value: Any, least: int = 1) -> int:
     return int(value)
 
 
+def share(what: str, value: Any) -> float:
+    """A share in [0, 1); what it is called begins the message.
+
+    Raises:
+        RangeError: It is none.
+    """
+    number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    if not number or not 0 <= value < 1:
+        raise RangeError(f"{what} is a share in [0, 1), found {value!r}")
+    return float(value)
+
+
 def as_array(owner: str, values: Any, *names: Sequence[str] | None) -> Array:
     """An array of what people hold their data in, keeping what NumPy alone would lose.
 
@@ -190,18 +202,16 @@ def group_of_rows(groups: Any, n: int) -> Array | None:
     if given.dtype.kind in "iub":
         return given
     values = given.tolist()
-    known: dict[Any, int] = {}
+    row: dict[Any, int] = {}
     for i, value in enumerate(values):
-        if value not in known:
-            if is_gap(value):
-                raise AnnotationError(
-                    f"groups: row {i} has none ({value!r}); every row belongs to a group, if only its own"
-                )
-            known[value] = i
-    if all(isinstance(value, str) for value in known) or all(isinstance(value, Real) for value in known):
-        called = dict(zip(known, known, strict=True))
-    else:
-        called = {value: str(value) for value in known}
+        row.setdefault(value, i)
+    for value, i in row.items():
+        if is_gap(value):
+            raise AnnotationError(
+                f"groups: row {i} has none ({value!r}); every row belongs to a group, if only its own"
+            )
+    ordered = any(all(isinstance(value, kind) for value in row) for kind in (str, Real))
+    called = {value: value if ordered else str(value) for value in row}
     place = {name: k for k, name in enumerate(sorted(set(called.values())))}
     return np.fromiter((place[called[value]] for value in values), np.int64, n)
 

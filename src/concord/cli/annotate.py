@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -64,12 +64,12 @@ def annotate(
     Beside the manifest stands OUT.annotation.json with the relation, the options and the counts. A task
     that the manifest lacks is made from the names in the table.
     """
+    from concord.data import Method, filled_counts, read_manifest, write_manifest
     from concord.data import annotate as fill_gaps
-    from concord.data import filled_counts, read_manifest, write_manifest
     from concord.relations import Relation
 
-    if method not in METHODS:  # before its options, of which each would seem to be of another method
-        raise UnknownNameError.of("method of co-annotation", method, METHODS)
+    if method not in get_args(Method):  # before its options, each of which would seem to be of another one
+        raise UnknownNameError.of("method of co-annotation", method, get_args(Method))
     unused = [name for name, of in METHOD_OF.items() if of != method]
     check_effect(context, f"with --method {method}", *unused)
     beside = out.parent / f"{out.name}.annotation.json"
@@ -114,7 +114,6 @@ def annotate(
     say(f"wrote {out}: {done!r}")
 
 
-METHODS = ("hard", "soft", "posterior")
 METHOD_OF = {"prior": "posterior", "exponent": "posterior", "temperature": "soft", "neutral": "soft"}
 """The method that an option belongs to."""
 

@@ -139,10 +139,10 @@ def index(
     ] = None,
 ) -> None:
     """Read a data set in its native layout and write its manifest."""
-    from concord.data import read
+    from concord.data import is_written_manifest, read
 
     check_outputs(manifest_out(out), [root])
-    check_below("--out", out, root)
+    check_below("--out", out, root, is_written_manifest)
     _write(read(name, root, **_options(option or [])), out)
 
 
@@ -159,8 +159,7 @@ def check(
     from concord.data import check_copy
 
     check_outputs({"--json": json_out}, [root])
-    if not _is_report(json_out):
-        check_below("--json", json_out, root)
+    check_below("--json", json_out, root, _is_report)
     found = check_copy(name, root, **_options(option or []))
     write_json(json_out, found.to_dicts())
     table = whole_table(framed=True)
@@ -174,12 +173,12 @@ def check(
         raise typer.Exit(1)
 
 
-def _is_report(path: Path | None) -> bool:
+def _is_report(path: Path) -> bool:
     """Whether a file is what `data check` wrote before."""
     from concord.files import read_json
 
     try:
-        records = [] if path is None else read_json(path)
+        records = read_json(path)
     except (ConcordError, OSError):
         return False
     return isinstance(records, list) and all(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.outputs import check_effect, check_named, check_outputs, files_of_run
+from concord.cli.outputs import check_effect, check_named, check_outputs, kept_by_run
 from concord.errors import ConfigError
 from concord.terminal import say
 
@@ -51,7 +51,7 @@ def export(
     from concord.cli.train import loaded
 
     found, asked = loaded(run, None, None)
-    check_outputs({"--out": out}, [run, *asked.files()], files_of_run(found.folder))
+    check_outputs({"--out": out}, [run, *asked.files()], kept_by_run(found.folder))
     if hub is None:
         _onnx(found, out or found.folder / "model.onnx", tolerance)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import typer
@@ -23,7 +23,7 @@ def check_outputs(
     Args:
         outputs: Files to be written, by option; None where nothing is.
         inputs: Files that are read; the tasks of a manifest count with it.
-        kept: Files that a training or a study keeps.
+        kept: Files that a training or a study keeps, and folders of such.
 
     Raises:
         ConfigError: Two of them are one file, by whatever name, or one is `-`.
@@ -39,7 +39,7 @@ def check_outputs(
         check_named(option, path)
         if any(_same(path, other) for other in read):
             raise ConfigError(f"{option} {path} is a file that is read here; write to one of another name")
-        if any(_same(path, other) for other in held):
+        if any(_same(path, place) or _is_below(path, place) for place in held):
             raise ConfigError(
                 f"{option} {path} is a file that the training or study in its folder keeps; write to one of "
                 "another name"
@@ -51,40 +51,33 @@ def check_outputs(
         written[option] = path
 
 
-def files_of_run(folder: Path) -> list[Path]:
-    """Files that a training and its evaluation keep in their folder: an output is none of them."""
+def kept_by_run(folder: Path) -> list[Path]:
+    """What a training and its evaluation keep in their folder: an output is nothing of it."""
     from concord.runs import WRITTEN
 
-    return [path for name in WRITTEN for path in _files_at(folder / name)]
+    return [folder / name for name in WRITTEN]
 
 
-def files_of_study(folder: Path) -> list[Path]:
-    """Files that a study keeps in its folder, but for its report."""
+def kept_by_study(folder: Path) -> list[Path]:
+    """What a study keeps in its folder, but for its report."""
     from concord.study import KEPT
 
-    return [path for name in KEPT for path in _files_at(folder / name)]
+    return [folder / name for name in KEPT]
 
 
-def _files_at(place: Path) -> list[Path]:
-    return [path for path in place.rglob("*") if path.is_file()] if place.is_dir() else [place]
-
-
-def check_below(option: str, out: Path | None, root: Path) -> None:
-    """Refuse a file of a data set as output: what is there already and is no manifest of this library.
+def check_below(option: str, out: Path | None, root: Path, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse a file of a data set as output: what is there already, and the command did not write before.
 
     Args:
         option: Of the command.
         out: The file; None where nothing is written.
         root: Folder of the data set.
+        is_ours: Whether a file is what the command writes.
 
     Raises:
         ConfigError: It is one.
     """
-    from concord.data import is_written_manifest
-
-    if out is None or not out.exists() or not out.resolve().is_relative_to(root.resolve()):
-        return
-    if not is_written_manifest(out):
+    if out is not None and _is_below(out, root) and not is_ours(out):
         raise ConfigError(f"{option} {out} is a file of the data set in {root}; write to one of another name")
 
 
@@ -126,6 +119,11 @@ def check_effect(context: typer.Context, why: str, *names: str) -> None:
         source = context.get_parameter_source(name)
         if source is not None and not source.name.startswith("DEFAULT"):
             raise ConfigError(f"{options[name]} has no effect {why}; leave it out")
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Whether a file is there, in a folder or below it."""
+    return path.exists() and folder.is_dir() and path.resolve().is_relative_to(folder.resolve())
 
 
 def _same(first: Path, second: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from concord.cli.outputs import check_outputs, files_of_study
+from concord.cli.outputs import check_outputs, kept_by_study
 from concord.terminal import say
 
 
@@ -23,7 +23,7 @@ def report(
     """Write the report of a study (DIR/report.html), or a page that compares several."""
     from concord.study import write_comparison, write_report
 
-    check_outputs({"--out": out}, [], [path for study in studies for path in files_of_study(study)])
+    check_outputs({"--out": out}, [], [path for study in studies for path in kept_by_study(study)])
     alone = len(studies) == 1 and out is None
     page = write_report(studies[0]) if alone else write_comparison(studies, out or Path("comparison.html"))
     say(f"report: {page}")

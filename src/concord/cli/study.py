@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from concord.cli.outputs import check_named, check_outputs, files_of_study
+from concord.cli.outputs import check_named, check_outputs, kept_by_study
 from concord.cli.streams import JsonOption, write_json
 from concord.errors import StudyError
 from concord.terminal import console, say
@@ -77,7 +77,7 @@ def study(
     folder = out if out is not None else Path("runs") / _name(plan, quick)
     check_named("--out", folder)
     _check_folder(folder)
-    check_outputs({"--json": json_out}, [Path(plan), *chosen.files()], files_of_study(folder))
+    check_outputs({"--json": json_out}, [Path(plan), *chosen.files()], kept_by_study(folder))
     shown = console()
     for what in chosen.code():
         say(f"concord: note: {what} is Python code next to the plan, and is run", error=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from concord.cli.outputs import check_effect, check_named, check_outputs, files_of_run
+from concord.cli.outputs import check_effect, check_named, check_outputs, kept_by_run
 from concord.cli.streams import JsonOption, named_files, writable, write_json
 from concord.errors import ConfigError
 from concord.terminal import console, plain, say, whole_table
@@ -51,7 +51,7 @@ def train(
 ) -> None:
     """Train what a config says. Interrupted, the same command goes on where it stopped."""
     asked = _config(config, overrides, out)
-    check_outputs({"--json": json_out}, [config, *asked.files()], files_of_run(Path(asked.output or "")))
+    check_outputs({"--json": json_out}, [config, *asked.files()], kept_by_run(Path(asked.output or "")))
     from concord.runs import finished
     from concord.runs import train as run_training
 
@@ -80,7 +80,7 @@ def evaluate(
 ) -> None:
     """Metrics by task on a split, of the heads and of the joint decoding: a table, and JSON in the folder."""
     run, asked = loaded(config, overrides, out)
-    check_outputs({"--json": json_out}, [config, *asked.files()], files_of_run(run.folder))
+    check_outputs({"--json": json_out}, [config, *asked.files()], kept_by_run(run.folder))
 
     from concord.runs import as_table, write_metrics
     from concord.runs import evaluate as run_evaluation
@@ -148,7 +148,7 @@ def predict(
     # A folder's config names the data of its training.
     places = None if data is None else named_files(data)
     given = [config, *(places or []), features, *asked.files()]
-    check_outputs({"--to": to}, given, files_of_run(run.folder))
+    check_outputs({"--to": to}, given, kept_by_run(run.folder))
     from concord.runs import predict as run_prediction
     from concord.runs import predict_split
 

@@ -40,6 +40,7 @@ from concord.config.schema import (
     TrunkPlan,
     ValidationPlan,
     Watching,
+    named_files,
 )
 from concord.config.templates import START, example, template
 from concord.config.yaml_text import parsed_yaml
@@ -80,6 +81,7 @@ __all__ = [
     "data_folder",
     "differences",
     "example",
+    "named_files",
     "origin_of",
     "overridden",
     "parsed_yaml",

@@ -10,19 +10,16 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 
-def _whole(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"a whole number is needed, found {str(value).lower()}")
-    return value
+def _no_truth(what: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError(f"{what} is needed, found {str(value).lower()}")
+        return value
+
+    return BeforeValidator(check)
 
 
-def _number(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError(f"a number is needed, found {str(value).lower()}")
-    return value
-
-
-WHOLE, NUMBER = BeforeValidator(_whole), BeforeValidator(_number)
+WHOLE, NUMBER = _no_truth("a whole number"), _no_truth("a number")
 """For ranges of one field's own: `Annotated[int, Field(ge=2), WHOLE]`."""
 
 Whole = Annotated[int, Field(ge=0, lt=2**31), WHOLE]

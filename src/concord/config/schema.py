@@ -6,6 +6,7 @@ Nothing here imports torch, so that a mistake in a config is told at once.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -546,10 +547,7 @@ class Config(_Strict):
 
     def files(self) -> list[Path]:
         """Files that it names: manifests, inputs and tables; what lies in folders is not listed."""
-        named = [relation.table for relation in self.relations]
-        for source in self.sources.values():
-            named += [name for name in (source.manifest, source.inputs.file) if name is not None]
-        return [Path(self.data) / name for name in named]
+        return named_files(Path(self.data), self.sources.values(), self.relations)
 
     def identity(self) -> dict[str, Any]:
         """What the result of a training depends on, as plain data: without places and machines."""
@@ -562,3 +560,17 @@ class Config(_Strict):
         if self.validation.thresholds is None:  # as in trainings of versions without it
             del values["validation"]["thresholds"]
         return values
+
+
+def named_files(data: Path, sources: Iterable[SourcePlan], relations: Iterable[RelationPlan]) -> list[Path]:
+    """Files that sources and relations name: manifests, inputs, tables; what lies in folders is not listed.
+
+    Args:
+        data: Folder that they are relative to.
+        sources: The sources.
+        relations: The relations.
+    """
+    named = [relation.table for relation in relations]
+    for source in sources:
+        named += [name for name in (source.manifest, source.inputs.file) if name is not None]
+    return [data / name for name in named]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from concord.data.annotation_files import write_annotations
     from concord.data.augment import Augment, step_generator
     from concord.data.batches import Batch
-    from concord.data.coannotation import annotate, evidence, filled_counts
+    from concord.data.coannotation import Method, annotate, evidence, filled_counts
     from concord.data.duplicates import near_copies, near_copies_in_memory
     from concord.data.feature_table import (
         Columns,
@@ -103,6 +103,7 @@ __getattr__, __dir__ = lazy_door(
         "StreamedInputs": "concord.data.streamed",
         "unreadable": "concord.data.streamed",
         "Texts": "concord.data.inputs",
+        "Method": "concord.data.coannotation",
         "annotate": "concord.data.coannotation",
         "as_pictures": "concord.data.pictures",
         "as_table": "concord.data.inspection",

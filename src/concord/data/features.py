@@ -162,16 +162,17 @@ class FeatureRows(Inputs):
         return lambda chosen: rows[chosen]
 
     def _warn_of_two_counts(self, manifest: Manifest) -> None:
-        if "source" not in manifest.frame.columns:
+        if "source" not in manifest.frame.columns or manifest.frame["source"].n_unique() == 1:
             return
-        owners = manifest.frame.group_by("row").agg(pl.col("source").unique().sort().alias("sources"))
-        several = owners.filter(pl.col("sources").list.len() > 1).sort("row")
+        pairs = manifest.frame.select("row", "source").unique()
+        several = pairs.filter(pl.col("row").is_duplicated()).sort("row", "source")
         if several.height:
-            row, sources = several.row(0)
+            row = several["row"][0]
+            sources = several.filter(pl.col("row") == row)["source"]
             warnings.warn(
-                f"{several.height} rows of {self._owner} belong to more than one source of manifest "
-                f"{manifest.name!r}, row {row} to {', '.join(map(str, sources))}: right where these are the "
-                "same samples; where each source has a feature file of its own, its rows get features of "
+                f"{several['row'].n_unique()} rows of {self._owner} belong to more than one source of "
+                f"manifest {manifest.name!r}, row {row} to {', '.join(map(str, sources))}: right where these are "
+                "the same samples; where each source has a feature file of its own, its rows get features of "
                 "others: make one file of the joined manifest (`concord embed` does), or count its rows on",
                 ConcordWarning,
                 stacklevel=4,

@@ -24,7 +24,7 @@ from concord.files import write_text
 from concord.metrics import NEED_A_LABEL, measured, metric_names
 from concord.runs.leaks import tell_leaks
 from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
-from concord.runs.run import Run
+from concord.runs.run import Run, metrics_file
 from concord.runs.sources import Sources, named, open_sources
 from concord.tasks import Task
 from concord.terminal import plain, whole_table
@@ -138,7 +138,7 @@ def write_metrics(found: dict[str, Any], folder: Path) -> Path:
     Raises:
         CheckpointError: It cannot be written.
     """
-    path = folder / f"metrics-{found['split']}.json"
+    path = folder / metrics_file(found["split"])
     try:
         write_text(path, json.dumps(found, indent=1) + "\n")
     except OutputError as error:

@@ -16,7 +16,7 @@ from concord.data import SPLITS
 from concord.errors import CheckpointError, ConfigError, OutputError, RangeError
 from concord.files import write_text
 from concord.fitting import Checkpoints, on_first
-from concord.runs.run import RUN_FILE, TOKENIZER, WEIGHTS_FILE
+from concord.runs.run import RUN_FILE, TOKENIZER, WEIGHTS_FILE, metrics_file
 from concord.runs.stages import FIRST_STAGE
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ OF_AUTO = ("network-*", "features-*", "inputs-*")
 WRITTEN = (
     *(RUN_FILE, WEIGHTS_FILE, TOKENIZER, CONFIG_FILE, LOG_FILE),
     *(CHECKPOINTS, FIRST_STAGE, AUTO, "tensorboard"),
-    *(f"metrics-{split}.json" for split in SPLITS),
+    *map(metrics_file, SPLITS),
     DATA_FILE,
 )
 """What a training and its evaluation write into their folder: first what says that it is finished, last what

@@ -6,6 +6,7 @@ tasks, relations, trunk, inputs, strengths of the joint decoding, and the digest
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from concord.archive import FORMATS, Claim, pack, read_archive, save_archive, tensor_bytes, unpack
+from concord.archive import FORMATS, Claim, pack, read_archive, save_archive, sha256, tensor_bytes, unpack
 from concord.config import Config, InputPlan, TrunkPlan, as_config
 from concord.data import IMAGENET, SPLITS, Columns, Normalization, columns_record
 from concord.decoding import Decoders, Thresholds, thresholds_of
@@ -148,11 +149,21 @@ def _remove_metrics(folder: Path, weights: bytes, owner: Claim | None) -> None:
     if owner is not None:
         owner.check()
     try:
-        if (folder / WEIGHTS_FILE).is_file() and (folder / WEIGHTS_FILE).read_bytes() != weights:
+        if (folder / WEIGHTS_FILE).is_file() and not _holds(folder / WEIGHTS_FILE, weights):
             for split in SPLITS:
-                (folder / f"metrics-{split}.json").unlink(missing_ok=True)
+                (folder / metrics_file(split)).unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(f"cannot replace {error.filename}: {error.strerror or error}") from error
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    with path.open("rb") as file:  # which may be as large as memory takes
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256(content)
+
+
+def metrics_file(split: str) -> str:
+    """Name of the file of what a run's weights reach on a split."""
+    return f"metrics-{split}.json"
 
 
 def tokenizer_files(tokenize: Any) -> dict[str, bytes]:

@@ -130,7 +130,7 @@ def _resplit(manifest: Manifest, plan: SplitPlan) -> Manifest:
     shares = {str(split): share for split, share in plan.shares.items()}
     if not shares:
         return manifest
-    there = set(manifest.frame["split"].drop_nulls().unique())
+    there = set(manifest.frame["split"].drop_nulls().unique())  # a source need not have all that are kept
     return resplit(manifest, shares, stratify=plan.stratify, keep=[s for s in plan.keep if s in there])
 
 

@@ -30,6 +30,7 @@ from concord.config import (
     Whole,
     as_config,
     data_folder,
+    named_files,
     plain_data,
     read_config,
     training_length,
@@ -373,12 +374,10 @@ class Plan(_Strict):
         problem = self.problem
         if isinstance(problem, str):
             return []
+        if isinstance(problem, Sourced):
+            return named_files(Path(problem.data), problem.sources.values(), problem.relations)
         tables = [relation.table for relation in problem.relations]
-        if isinstance(problem, Data):
-            return [Path(self.folder) / name for name in (problem.manifest, problem.features, *tables)]
-        of_sources = [(each.manifest, each.inputs.file) for each in problem.sources.values()]
-        named = [name for each in of_sources for name in each if name is not None]
-        return [Path(problem.data) / name for name in (*named, *tables)]
+        return [Path(self.folder) / name for name in (problem.manifest, problem.features, *tables)]
 
     def code(self) -> list[str]:
         """What of the plan is code of its author's that is run: its problem, its trunks; in words."""

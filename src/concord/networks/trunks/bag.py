@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from concord.arrays import whole_number
+from concord.arrays import share, whole_number
 from concord.errors import RangeError
 
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -47,9 +47,7 @@ class BagOfWords(nn.Module):
         self.words = whole_number("a bag's number of words", words)
         if not isinstance(pairs, bool):
             raise RangeError(f"a bag's pairs are true or false, found {pairs!r}")
-        number = isinstance(dropout, int | float) and not isinstance(dropout, bool)
-        if not number or not 0 <= dropout < 1:
-            raise RangeError(f"a bag's dropout is a share in [0, 1), found {dropout!r}")
+        dropout = share("a bag's dropout", dropout)
         self.pairs = pairs
         self.vectors = nn.Embedding(self.buckets, width, padding_idx=PADDING)
         self.body = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout))

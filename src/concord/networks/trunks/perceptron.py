@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 from torch import nn
 
+from concord.arrays import share
 from concord.errors import RangeError
 
 MOST_LAYERS, WIDEST = 1000, 10**6
@@ -29,12 +30,10 @@ def mlp(inputs: int, hidden: Sequence[int] = (128, 128), *, dropout: float = 0.2
     listed = isinstance(hidden, Sequence) and not isinstance(hidden, str)
     if not listed or len(hidden) > MOST_LAYERS or not all(_is_width(width) for width in hidden):
         raise RangeError(f"hidden lists widths of layers, whole numbers >= 1, found {hidden!r:.200}")
-    number = isinstance(dropout, int | float | np.floating) and not isinstance(dropout, bool)
-    if not number or not 0 <= dropout < 1:
-        raise RangeError(f"dropout is a share in [0, 1), found {dropout!r}")
+    dropout = share("dropout", dropout)
     layers: list[nn.Module] = []
     for before, after in pairwise((inputs, *hidden)):
-        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(float(dropout))]
+        layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
     return nn.Sequential(*layers)
 
 
