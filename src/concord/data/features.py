@@ -171,9 +171,10 @@ class FeatureRows(Inputs):
             sources = several.filter(pl.col("row") == row)["source"]
             warnings.warn(
                 f"{several['row'].n_unique()} rows of {self._owner} belong to more than one source of "
-                f"manifest {manifest.name!r}, row {row} to {', '.join(map(str, sources))}: right where these are "
-                "the same samples; where each source has a feature file of its own, its rows get features of "
-                "others: make one file of the joined manifest (`concord embed` does), or count its rows on",
+                f"manifest {manifest.name!r}, row {row} to {', '.join(map(str, sources))}: right where "
+                "these are the same samples; where each source has a feature file of its own, its rows "
+                "get features of others: make one file of the joined manifest (`concord embed` does), or "
+                "count its rows on",
                 ConcordWarning,
                 stacklevel=4,
             )
