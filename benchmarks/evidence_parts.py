@@ -198,7 +198,16 @@ def _by_pack(kind: str, name: str, command: str, times: float) -> tuple[Part, ..
 
 
 FEATURES = _by_pack("features", "method", f"{RUN} --kind features", 1)
-RIVALS = _by_pack("rivals", "method-rivals", "python method_rivals.py --out {run} --processes {processes}", 2)
+RIVALS = tuple(
+    part
+    for kind, times in (("rivals", 2), ("rivals-wrong", 1))
+    for part in _by_pack(
+        kind,
+        f"method-{kind}",
+        f"python method_rivals.py --out {{run}} --processes {{processes}} --kind {kind}",
+        times,
+    )
+)
 METHOD = (
     _method(
         "method",

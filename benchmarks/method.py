@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,36 +114,45 @@ def note_code(path: Path, cells: int, done: int) -> None:
 
 
 def run_all(args: argparse.Namespace) -> None:
-    """Run what is missing, a study for each regime and pack.
-
-    Raises:
-        SystemExit: 75, where other jobs are at the rest.
-    """
-    elsewhere = 0
+    """Run what is missing, a study for each regime and pack."""
     packs, names, _ = KINDS[args.kind]
     if args.quick:
         packs = tuple(pack for pack in packs if base(pack) in QUICK) or packs[:1]
         names = tuple(name for name in names if name in SCARCE)
     packs, names = args.packs or packs, args.regimes or names
-    for regime in names:
-        for pack in packs:
-            plan = plan_of(args.kind, pack, regime, 2 if args.quick else args.seeds, args.steps)
-            out = args.out / args.kind / f"{pack}.{regime}"
-            trained: list[Cell] = []
-            left = run(
-                plan,
-                out,
-                processes=args.processes,
-                on_start=partial(note_code, out.parent / "about.json"),
-                on_done=trained.append,
-            )
-            if left:
-                print(f"{out}: {left} cells are at other jobs", flush=True)
-                elsewhere += left
-                continue
-            if trained or not (out / "summary.json").exists():
-                compare(plan, out)
-            print(f"{out}: done", flush=True)
+    seeds = 2 if args.quick else args.seeds
+    plans = {
+        f"{pack}.{regime}": plan_of(args.kind, pack, regime, seeds, args.steps)
+        for regime in names
+        for pack in packs
+    }
+    run_plans(plans, args.out / args.kind, args.processes)
+
+
+def run_plans(plans: Mapping[str, Plan], folder: Path, processes: int) -> None:
+    """Run what is missing of studies, each in the sub-folder of its name.
+
+    Raises:
+        SystemExit: 75, where other jobs are at the rest.
+    """
+    elsewhere = 0
+    for name, plan in plans.items():
+        out = folder / name
+        trained: list[Cell] = []
+        left = run(
+            plan,
+            out,
+            processes=processes,
+            on_start=partial(note_code, folder / "about.json"),
+            on_done=trained.append,
+        )
+        if left:
+            print(f"{out}: {left} cells are at other jobs", flush=True)
+            elsewhere += left
+            continue
+        if trained or not (out / "summary.json").exists():
+            compare(plan, out)
+        print(f"{out}: done", flush=True)
     if elsewhere:
         raise SystemExit(LEFT_TO_OTHERS)
 

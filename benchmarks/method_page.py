@@ -512,18 +512,63 @@ def controls_section(out: Path) -> list[str]:
 
 BEST = "best-single-task"
 COMPETING = "auto-rivals"
+BESIDE = {"rivals-wrong": COMPETING, "features": MAIN}
+"""Kinds of run that are compared with the best single-task model of another, and the condition that is."""
 
 
 def beside_rivals(out: Path) -> pl.DataFrame:
     """Runs with the best single-task model, and those of `auto` on the same packs, regimes and seeds."""
-    frame, plain = load(out / "rivals"), load(out / "features")
-    if not len(frame) or not len(plain):
+    frame, key = load(out / "rivals"), ["pack", "regime", "seed"]
+    if not len(frame):
         return frame
-    plain = plain.filter(pl.col("condition") == MAIN)
-    key = ["pack", "regime", "seed"]
-    return pl.concat(
-        [frame, plain.join(frame.select(key).unique(), on=key, how="semi")], how="diagonal_relaxed"
+    others = ((load(out / folder), condition) for folder, condition in BESIDE.items())
+    found = [
+        other.filter(pl.col("condition") == condition).join(frame.select(key).unique(), on=key, how="semi")
+        for other, condition in others
+        if len(other)
+    ]
+    return pl.concat([frame, *found], how="diagonal_relaxed")
+
+
+def with_thresholds(out: Path) -> pl.DataFrame:
+    """Means over the seeds of each study against the best single-task model, as predicted and cut at chosen thresholds.
+
+    Differences in points of a pack, regime, role, condition and table. Of studies of the same seeds alone.
+    """
+    kept = ["pack", "regime", "seeds", "role"]
+    frame = pl.concat([_thresholds(out / "rivals"), *(_thresholds(out / name) for name in BESIDE)])
+    best = frame.filter(pl.col("condition") == BEST).select(*kept, best_half="half", best_chosen="chosen")
+    return frame.join(best, on=kept).select(
+        *kept,
+        "condition",
+        "table",
+        half=pl.col("half") - pl.col("best_half"),
+        chosen=pl.col("chosen") - pl.col("best_chosen"),
     )
+
+
+def _thresholds(out: Path) -> pl.DataFrame:
+    rows = []
+    for path in sorted(out.glob("*.*/summary.json")):
+        pack, _, _ = path.parent.name.partition(".")
+        summary = json.loads(path.read_text())
+        first, _ = summary["metrics"]
+        for each in summary["thresholds"]:
+            condition, _, table = each["condition"].partition(".")
+            rows.append(
+                {
+                    "pack": pack,
+                    "regime": each["regime"],
+                    "seeds": " ".join(map(str, summary["seeds"])),
+                    "role": "class" if each["task"] == first else "label",
+                    "condition": condition,
+                    "table": table or "none",
+                    "half": each["half"],
+                    "chosen": each["chosen"],
+                }
+            )
+    types = dict.fromkeys(("pack", "regime", "seeds", "role", "condition", "table"), pl.String)
+    return pl.DataFrame(rows, schema={**types, "half": pl.Float64, "chosen": pl.Float64})
 
 
 def tables_beside(frame: pl.DataFrame) -> list[tuple[str, str]]:
@@ -558,6 +603,21 @@ def rivals_section(out: Path) -> list[str]:
             ]
         if row[2:] != ["-"] * 4:
             by_pack.append(row)
+    cuts = with_thresholds(out)
+    cut = []
+    for condition, table in tables_beside(frame):
+        own = cuts.filter((pl.col("condition") == condition) & (pl.col("table") == table))
+        for regime in [each for each in regimes if each in set(own["regime"].unique())]:
+            part = own.filter(pl.col("regime") == regime)
+            roles = [part.filter(pl.col("role") == role) for role in ("class", "label")]
+            means = [
+                mean_se(each.select("pack", difference=column))
+                for each in roles
+                for column in ("half", "chosen")
+            ]
+            lowest = part.sort("chosen").row(0, named=True)
+            worst = f"{lowest['chosen']:+.1f} ({lowest['pack']}, {lowest['role']})"
+            cut.append([condition, table, regime, *means, worst])
     boosted = ", ".join(pack for pack in method_rivals.BOOSTED if pack in packs)
     return [
         f"Written from `python benchmarks/method_rivals.py` ({ran(out / 'rivals')}): {', '.join(packs)}; seeds {seeds[0]} to {seeds[-1]} ({seeds_of(frame)} paired). `{BEST}` is, "
@@ -580,6 +640,23 @@ def rivals_section(out: Path) -> list[str]:
                 "worst cell by chance",
             ],
             harms,
+        ),
+        "",
+        "What is chosen by log-loss may be cautious on rare classes and labels. The same differences where both sides cut at thresholds that are "
+        "chosen on validation rows (labels for F1, classes for balanced accuracy), beside those as predicted; mean over packs (standard error over packs):",
+        "",
+        markdown(
+            [
+                "condition",
+                "table",
+                "regime",
+                "class",
+                "class, thresholds chosen",
+                "label F1",
+                "label F1, thresholds chosen",
+                "worst pack, thresholds chosen",
+            ],
+            cut,
         ),
         "",
         f"Against `{BEST}`, pack by pack, with the right table; 95 % t-intervals over paired seeds.",

@@ -1,6 +1,7 @@
 """The method against the best single-task model: the packs, regimes, rows and seeds of `method.py`, other conditions.
 
     python benchmarks/method_rivals.py [--packs mushroom ...] [--processes 2]    # resumable; as long as it must
+    python benchmarks/method_rivals.py --kind rivals-wrong                       # wrong tables, beside the others
     python benchmarks/method_rivals.py --quick --out runs/quick                  # a few packs, two seeds
 
 `best-single-task` is what a careful user would have without the other task, and `auto-rivals` is `auto` with the same
@@ -11,15 +12,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import problems
-from concord.study import Cell, Plan, as_plan, compare, run
-from method import QUICK, TABLES, note_code
+from concord.study import Plan, as_plan
+from method import QUICK, TABLES, run_plans
 from method import plan_of as method_plan
-from page import LEFT_TO_OTHERS
 from problems import PROBLEMS, SCARCE
 
 RIVALS = ("logistic", "extra-trees")
@@ -30,22 +29,20 @@ BOOSTED = ("digits", "synthetic", "clothing10", "mushroom", "mnist10k_shape")
 It fits a tree for each class or label, iteration and penalty: with 28 labels and 300 features, or 80 classes, that
 takes several times as long as `auto` does without rivals.
 """
-SHOWN = ("right", "none")
-"""Tables that `auto` is shown."""
+SHOWN = {"rivals": ("right", "none"), "rivals-wrong": ("shuffled", "partly-wrong")}
+"""Tables that `auto` is shown in each kind of run; what knows no table runs in the first alone."""
 
 
-def plan_of(pack: str, regime: str, seeds: int, steps: int | None = None) -> Plan:
+def plan_of(
+    pack: str, regime: str, seeds: int, steps: int | None = None, kind: str = next(iter(SHOWN))
+) -> Plan:
     """The study of one pack and regime."""
     rivals = [*RIVALS, *(("boosting",) if pack in BOOSTED else ())]
-    conditions: list[Any] = [
-        "single-task",
-        {
-            "name": "best-single-task",
-            "use": "best-single-task",
-            "options": {"kinds": ["single-task", *rivals]},
-        },
-    ]
-    for table in SHOWN:
+    conditions: list[Any] = ["single-task"]
+    if kind == "rivals":
+        options: dict[str, Any] = {"kinds": ["single-task", *rivals]}
+        conditions.append({"name": "best-single-task", "use": "best-single-task", "options": options})
+    for table in SHOWN[kind]:
         options = {"effort": "standard", "rivals": rivals, "table": TABLES[table]}
         conditions.append({"name": f"auto-rivals.{table}", "use": "auto", "options": options})
     plan = method_plan("features", pack, regime, seeds, steps)
@@ -53,15 +50,12 @@ def plan_of(pack: str, regime: str, seeds: int, steps: int | None = None) -> Pla
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing, a study for each regime and pack.
-
-    Raises:
-        SystemExit: 75, where other jobs are at the rest.
-    """
+    """Run what is missing, a study for each regime and pack."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("runs/method"))
+    parser.add_argument("--kind", choices=tuple(SHOWN), default=next(iter(SHOWN)))
     parser.add_argument("--quick", action="store_true", help="a few packs, scarce regimes, two seeds")
     parser.add_argument("--packs", nargs="+", choices=tuple(PROBLEMS))
     parser.add_argument("--regimes", nargs="+", choices=tuple(problems.regimes("digits")))
@@ -69,31 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, help="of a final network; 600 unless given")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(arguments)
-    elsewhere = 0
-    regimes = given.regimes or (SCARCE if given.quick else tuple(problems.regimes("digits")))
-    for regime in regimes:
-        for pack in given.packs or (QUICK if given.quick else tuple(PROBLEMS)):
-            plan = plan_of(pack, regime, 2 if given.quick else given.seeds, given.steps)
-            out = given.out / "rivals" / f"{pack}.{regime}"
-            trained: list[
-                Cell
-            ] = []  # from here as in `method.run_all`: one function once that script changes
-            left = run(
-                plan,
-                out,
-                processes=given.processes,
-                on_start=partial(note_code, out.parent / "about.json"),
-                on_done=trained.append,
-            )
-            if left:
-                print(f"{out}: {left} cells are at other jobs", flush=True)
-                elsewhere += left
-                continue
-            if trained or not (out / "summary.json").exists():
-                compare(plan, out)
-            print(f"{out}: done", flush=True)
-    if elsewhere:
-        raise SystemExit(LEFT_TO_OTHERS)
+    seeds = 2 if given.quick else given.seeds
+    plans = {
+        f"{pack}.{regime}": plan_of(pack, regime, seeds, given.steps, given.kind)
+        for regime in given.regimes or (SCARCE if given.quick else tuple(problems.regimes("digits")))
+        for pack in given.packs or (QUICK if given.quick else tuple(PROBLEMS))
+    }
+    run_plans(plans, given.out / given.kind, given.processes)
 
 
 if __name__ == "__main__":

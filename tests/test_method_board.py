@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -151,6 +152,12 @@ def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
     monkeypatch.setattr(method_rivals, "BOOSTED", ())
     cheaper = method_rivals.plan_of("digits", "full", 3).conditions[-1]
     assert "boosting" not in cheaper.options["rivals"]
+    wrong = method_rivals.plan_of("digits", "full", 3, kind="rivals-wrong")
+    assert wrong.model_dump(exclude=left) == usual.model_dump(exclude=left)
+    assert [each.name for each in wrong.conditions] == [
+        "single-task", "auto-rivals.shuffled", "auto-rivals.partly-wrong",
+    ]  # fmt: skip
+    assert {**wrong.conditions[1].options, "table": "given"} == cheaper.options | {"table": "given"}
     worlds = [
         ("best-single-task", "none", "a", 0.6, 0.0), ("best-single-task", "none", "b", 0.6, 0.0),
         ("auto-rivals", "right", "a", 0.7, 0.01), ("auto-rivals", "right", "b", 0.5, 0.001),
@@ -158,12 +165,16 @@ def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
     plain = [("auto-standard", "right", pack, 0.65, 0.01) for pack in "ab"]
     frames = {
         "rivals": frame_of(worlds),
+        "rivals-wrong": frame_of(
+            [("auto-rivals", "shuffled", "a", 0.55, 0), ("single-task", "none", "a", 0.5, 0)], 5
+        ),
         "features": frame_of([*plain, ("single-task", "none", "a", 0.5, 0)], 5),
     }
     monkeypatch.setattr(board.page, "load", lambda out: frames[out.name])
     monkeypatch.setattr(board.page, "ran", lambda out: "by hand")
     text = "\n".join(board.page.rivals_section(tmp_path))
     assert "| auto-rivals | right | few-class | +0.6 (10.4) | - | - |" in text
+    assert "| auto-rivals | shuffled | few-class | -5.0 | - | - |" in text
     assert "| auto-rivals | right | 1 of 2 | 1 of 2 | -9.9 (b/few-class/class/balanced_accuracy) |" in text
     assert "| a | few-class | +11.0 [+8.5, +13.5] | - | +6.0 [+3.5, +8.5] | - |" in text, (
         "three seeds of five"
@@ -171,9 +182,10 @@ def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
     facts = findings_of(tmp_path, "method-rivals")
     assert [(each["condition"], each["worse"], each["tested"]) for each in facts["harm"]] == [
         ("auto-rivals", 1, 2),
+        ("auto-rivals", 1, 1),
         ("auto-standard", 0, 2),
     ]
-    assert [each["points"][1][0] for each in facts["against"]] == [-9.9, 6.0]
+    assert [each["points"][-1][0] for each in facts["against"]] == [-9.9, -5.0, 6.0]
     import evidence_page
 
     lines = "\n".join(evidence_page._best_single(facts))
@@ -181,6 +193,33 @@ def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
     frames["rivals"] = pl.DataFrame()
     assert board.page.rivals_section(tmp_path) == board.page.NOT_RUN
     assert findings_of(tmp_path, "method-rivals") == {}
+
+
+def test_thresholds_are_chosen_on_both_sides_of_studies_with_the_same_seeds(
+    board: Any, tmp_path: Path
+) -> None:
+    def study(folder: str, seeds: list[int], **found: tuple[float, float]) -> None:
+        cuts = [
+            {"regime": "full", "condition": name.replace("__", ".").replace("_", "-"), "task": task,
+             "metric": "any", "half": half, "chosen": chosen + (task == "b"), "against": {}}
+            for name, (half, chosen) in found.items() for task in ("a", "b")
+        ]  # fmt: skip
+        (tmp_path / folder).mkdir(parents=True)
+        summary = {"seeds": seeds, "metrics": {"a": "any", "b": "any"}, "thresholds": cuts}
+        (tmp_path / folder / "summary.json").write_text(json.dumps(summary))
+
+    study("rivals/digits.full", [1, 2], best_single_task=(50, 60), auto_rivals__right=(40, 59))
+    study("rivals-wrong/digits.full", [1, 2], auto_rivals__shuffled=(45, 62), single_task=(1, 2))
+    study("features/digits.full", [1, 2, 3], auto_standard__none=(10, 20))
+    found = board.page.with_thresholds(tmp_path).filter(pl.col("condition") == "auto-rivals")
+    rows = found.sort("table", "role").select("pack", "role", "table", "half", "chosen").rows()
+    assert rows == [
+        ("digits", "class", "right", -10, -1), ("digits", "label", "right", -10, -1),
+        ("digits", "class", "shuffled", -5, 2), ("digits", "label", "shuffled", -5, 2),
+    ]  # fmt: skip
+    assert set(board.page.with_thresholds(tmp_path)["condition"]) == {
+        "best-single-task", "auto-rivals", "single-task",
+    }, "other seeds are no pair"  # fmt: skip
 
 
 def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
