@@ -272,7 +272,7 @@ def test_the_graph_decodes_as_the_decoder_does(width, thin):
     decoder.target_strength, decoder.class_strength = 0.5, 1.0
     p, q = predicted(0, 3, 3, True), np.concatenate([predicted(1, 2, width, True), relation.rates()[None]])
     heads = {"source": torch.from_numpy(p).float(), "target": torch.from_numpy(q).float()}
-    found = JointDecoding(decoder)(heads, heads)
+    found = JointDecoding(decoder)(heads, heads, heads)[0]
     for name, expected in zip(heads, decoder.decode(p, q), strict=True):
         np.testing.assert_allclose(found[name], expected, rtol=1e-3, atol=1e-6)
 

@@ -66,7 +66,8 @@ def test_decoding_in_torch_is_decoding(
     mass = made.known_mass(p)
     settled = (np.abs(mass - 1e-3) > 1e-6).all(axis=1)  # float32 may fall on the other side of a threshold
     x, y = torch.from_numpy(p).float(), torch.from_numpy(q).float()
-    moved = module({"source": x, "target": y}, {"source": x, "target": y})
+    heads = {"source": x, "target": y}
+    moved, _ = module(heads, heads, heads)
     np.testing.assert_allclose(moved["source"], decode_classes(p, q, made, classes), atol=2e-5)
     expected = decode_targets(p, q, made, target)
     np.testing.assert_allclose(moved["target"][settled], expected[settled], atol=2e-5)
@@ -77,7 +78,7 @@ def test_a_sparse_table_decodes_as_a_dense_one():
     rng = np.random.default_rng(0)
     p, q = rng.dirichlet(np.ones(3), 9), rng.dirichlet(np.ones(4), 9)
     said = {"shape": torch.from_numpy(p).float(), "kind": torch.from_numpy(q).float()}
-    moved = JointDecoding(decoder(thin))(said, said)
+    moved, _ = JointDecoding(decoder(thin))(said, said, said)
     np.testing.assert_allclose(moved["shape"], decode_classes(p, q, thin, 0.75), atol=1e-5)
     np.testing.assert_allclose(moved["kind"], decode_targets(p, q, thin, 0.5), atol=1e-5)
 
@@ -102,6 +103,25 @@ def test_several_relations_move_in_turn_as_predictions_are():
     for name, expected in known.decode(said).items():
         np.testing.assert_allclose(out[f"{name}_decoded"], expected, atol=1e-5)
     torch.testing.assert_close(out["kind_decoded"], out["kind_probabilities"])
+
+
+def test_along_a_chain_the_graph_tells_each_task_what_the_one_before_was_decided_to_be():
+    first = cc.Relation(KIND, SHAPE, np.random.default_rng(1).dirichlet(np.ones(3), 4))
+    known = Decoders([first, relation()])
+    known.set_strengths(
+        {"kind->shape": {"target": 0.8, "class": 0.4}, "shape->marks": {"target": 0.5, "class": 0.3}}
+    )
+    tasks = (*TASKS, KIND)
+    net = cc.MultiTaskNetwork(mlp(WIDTH), tasks, torch.zeros(1, WIDTH)).eval()
+    predictor = Predictor(net, tasks, known.decoders).eval()
+    with torch.no_grad():
+        out = dict(zip(predictor.outputs, predictor(rows(30).inputs), strict=True))
+    said = {task.name: out[f"{task.name}_probabilities"].double().numpy() for task in tasks}
+    found = known.decode(said)
+    for name, expected in found.items():
+        np.testing.assert_allclose(out[f"{name}_decoded"], expected, atol=1e-5)
+    moved = decode_targets(said["kind"], said["shape"], first, 0.8)
+    np.testing.assert_allclose(found["marks"], decode_targets(moved, said["marks"], relation(), 0.5))
 
 
 # -- the file --------------------------------------------------------------------------------------

@@ -87,6 +87,12 @@ def test_many_rows_are_read_by_the_normal_distribution():
     assert studentised(gains)[0] == pytest.approx(z_score(gains[:, 0]), rel=0.1, abs=0.05)
 
 
+def test_what_loses_is_shown_to_gain_at_no_level():
+    gains = np.random.default_rng(0).normal(-0.02, 1, size=(200, 1))
+    for level in (0.5, 0.8, 0.95):
+        assert critical_value(gains, None, level) >= 0
+
+
 def test_one_group_or_no_difference_shows_nothing():
     gains = np.random.default_rng(5).normal(1.0, 0.1, size=(30, 2))
     assert critical_value(gains, np.zeros(30), 0.05) == np.inf

@@ -349,6 +349,35 @@ def test_values_are_not_looked_at_unless_asked_but_shapes_are():
         made(z | {"expression": torch.zeros(4, 6)}, t)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"couplings": "posterior"}, "couplings are a list of couplings, found 'posterior'"),
+        ({"couplings": ["posterior"]}, "found 'posterior' in it"),
+        ({"couplings": {"expression->action_units": ["posterior"]}}, "found 'posterior' in it"),
+        ({"relations": cc.tables.expressions()}, "relations are a list of relations"),
+    ],
+)
+def test_what_is_no_coupling_is_told(given, said):
+    with raises(ShapeError, said):
+        cc.CoupledObjective([EXPRESSION, UNITS], **({"relations": [cc.tables.expressions()]} | given))
+
+
+def test_one_coupling_is_a_list_of_one():
+    one = cc.couplings.PosteriorCoannotation()
+    name = cc.tables.expressions().name
+    for way in (one, [one], {name: one}, {name: [one]}):
+        made = cc.CoupledObjective([EXPRESSION, UNITS], [cc.tables.expressions()], way)
+        assert made.part_names == [f"posterior-coannotation:{name}"]
+
+
+def test_a_wrong_label_of_half_precision_is_told_as_any_other():
+    wrong = targets()["action_units"].to(torch.bfloat16)
+    wrong[0, 0] = 0.5
+    with raises(AnnotationError, "labels are 0, 1 or NaN (missing), found 0.5 in row 0"):
+        cc.CoupledObjective([UNITS])(logits(), {"action_units": wrong})
+
+
 # What it costs -----------------------------------------------------------------------------------
 
 

@@ -2,29 +2,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 import concord as cc
 from asserts import raises
-from concord.auto import combine, splits, starts, teach
+from concord.auto import combine, guard, splits, starts, teach
 from concord.auto import selection as selecting
 from concord.auto.combine import Choice
-from concord.auto.cross_fitting import first_stage
+from concord.auto.cross_fitting import cross_fitted_predictions, first_stage
 from concord.auto.effort import EFFORTS, Effort
 from concord.auto.families import Family, balance_soft, balance_weights
+from concord.auto.posterior import posterior_targets
 from concord.auto.selection import Automatic, select
+from concord.auto.starts import Start
+from concord.decoding import row_loss
 from concord.errors import RangeError, ShapeError, UnknownNameError
 from concord.estimation.check import check_observations
 from concord.estimation.em import TableRule
 from concord.estimation.shift import prior_shift, source_prior
 from concord.fitting.rows import Rows
-from concord.learners import Kind, Learner
+from concord.learners import EstimatorLearner, Kind, Learner
 from concord.tasks import Task
 from worlds import World, class_head, classes_world, label_head, labels_world
 
@@ -447,8 +453,12 @@ def test_groups_are_never_divided_and_folds_stay_alike() -> None:
     with raises(ShapeError, "groups have shape (600,)"):
         rows.in_groups(groups[:3])
     few = rows.in_groups(np.where(np.arange(600) < 300, "a", "b"))  # whole tasks in one group each
-    with raises(RangeError, "too few groups for 2 folds"):
+    with raises(RangeError, "annotated rows in 1 groups, fewer than the 2 folds"):
         select(learner, few, tasks, [], effort=FAST, seed=0)
+    two = rows.in_groups(np.arange(600) % 2)
+    with raises(RangeError, "annotated rows in 2 groups, fewer than the 4 folds"):
+        splits.checked_folds(two, tasks, 4, 0)
+    assert sorted(np.bincount(splits.checked_folds(two, tasks, 2, 0))) == [300, 300]
 
 
 def test_folds_between_groups_share_out_rare_classes() -> None:
@@ -549,13 +559,13 @@ def test_the_order_of_rows_tasks_and_relations_changes_nothing_but_order(artefac
 
 
 def changed(rows: Rows, tasks: Sequence[Task], where: np.ndarray, hide: bool = False) -> Rows:
-    """The rows with the classes of some of them dealt out anew, or hidden."""
+    """The rows with the annotations of some of them dealt out anew, or hidden."""
     targets = dict(rows.targets)
-    for task in (task for task in tasks if isinstance(task, cc.MulticlassTask)):
-        y = targets[task.name]
-        mine = torch.from_numpy(np.flatnonzero(where & (y.numpy() >= 0)))
+    for task in tasks:
+        y, gap = targets[task.name], -1 if isinstance(task, cc.MulticlassTask) else torch.nan
+        mine = torch.from_numpy(np.flatnonzero(where & task.annotated(y.numpy())))
         targets[task.name] = y.clone()
-        targets[task.name][mine] = -1 if hide else y[mine.roll(1)]
+        targets[task.name][mine] = gap if hide else y[mine.roll(1)]
     return Rows(rows.inputs, targets)
 
 
@@ -568,7 +578,8 @@ RULES = {
 
 @pytest.mark.parametrize("way", RULES)
 @pytest.mark.parametrize("make", [labels_world, classes_world])
-def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str) -> None:
+@pytest.mark.parametrize("judged", [0, 1])
+def test_no_annotation_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str, judged: int) -> None:
     world = make(9, n=600)
     learner, rows, tasks = problem(world)
     # One class has all its rows in the first fold: its network has never heard of it.
@@ -580,12 +591,12 @@ def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str) -> 
     check = replace(first.check((tasks[0], tasks[1])), rule=replace(RULES[way], table=table))
 
     def judging(rows: Rows) -> np.ndarray:
-        return np.asarray(replace(first, rows=rows).without(0, check).table)
+        return np.asarray(replace(first, rows=rows).without(0, check, tasks[judged]).table)
 
-    before = judging(rows)
-    np.testing.assert_array_equal(before, judging(changed(rows, tasks, fold == 0)))
-    np.testing.assert_array_equal(before, judging(changed(rows, tasks, fold == 0, hide=True)))
-    assert not np.array_equal(before, judging(changed(rows, tasks, fold == 1)))
+    before, hidden = judging(rows), tasks if make is classes_world else tasks[judged : judged + 1]
+    np.testing.assert_array_equal(before, judging(changed(rows, hidden, fold == 0)))
+    np.testing.assert_array_equal(before, judging(changed(rows, hidden, fold == 0, hide=True)))
+    assert not np.array_equal(before, judging(changed(rows, hidden, fold == 1)))
 
     heard: list[np.ndarray] = []
 
@@ -594,12 +605,12 @@ def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str) -> 
             heard.append(observations.class_proba)
             return super().__call__(observations)
 
-    first.without(0, replace(check, rule=Spy(world.table)))
+    first.without(0, replace(check, rule=Spy(world.table)), tasks[judged])
     np.testing.assert_allclose(heard[0][:, 3], 1 / heard[0].shape[1])
 
 
 @pytest.mark.parametrize("make", [labels_world, classes_world])
-def test_what_trains_and_judges_a_fold_has_not_seen_its_classes(
+def test_what_trains_and_judges_a_fold_has_not_seen_its_annotations(
     make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = make(9, n=600)
@@ -612,31 +623,35 @@ def test_what_trains_and_judges_a_fold_has_not_seen_its_classes(
         return inner[0](p, rows, active, *rest)
 
     def decoded(q: Any, task: Any, relations: Any, *rest: Any) -> Any:
-        if isinstance(task, cc.MulticlassTask):
-            moved.append((relations[0].table, len(q)))
+        moved.append((relations[0].table, len(q)))
         return inner[1](q, task, relations, *rest)
 
     monkeypatch.setattr(selecting, "class_targets", targets)
     monkeypatch.setattr(combine, "decoded_targets", decoded)
-    seen = []
     learner, rows, tasks = problem(world, {"coupled": (0.2, 0.2)})
     fold = first_stage(learner, rows, tasks, effort=FAST, seed=0).fold
     first = first_stage(learner, rows, tasks, effort=FAST, seed=0)
-    for given in (rows, changed(rows, tasks, fold == 0)):
+
+    def seen(given: Rows) -> tuple[list[np.ndarray], list[np.ndarray]]:
         taught.clear()
         moved.clear()
         stage = replace(first, rows=given)
         outcome = select(learner, given, tasks, [(tasks[0], tasks[1])], effort=FAST, seed=0, first=stage)
         assert outcome.checks[0].exponent > 0, "nothing is taught where nothing is found"
-        seen.append(([*taught[:2]], [table for table, n in moved if n == (fold == 0).sum()][:1]))
-    (before, judged), (after, judged_after) = seen
+        return taught[:2], [table for table, n in moved if n == (fold == 0).sum()][:1]
+
+    before, judged = seen(rows)
+    assert len(judged) == 1
+    assert not np.array_equal(moved[0][0], moved[1][0]), "each fold by a relation of its own"
+    assert not np.array_equal(before[0], before[1])
+    after, _ = seen(changed(rows, tasks if make is classes_world else tasks[:1], fold == 0))
     np.testing.assert_array_equal(before[0], after[0])
     assert not np.array_equal(before[1], after[1])
-    assert not np.array_equal(before[0], before[1])
-    assert len(judged) == (make is classes_world)
-    assert not judged or not np.array_equal(moved[0][0], moved[1][0]), "each fold by a relation of its own"
-    for one, other in zip(judged, judged_after, strict=True):
-        np.testing.assert_array_equal(one, other)
+    some = np.arange(len(fold)) % 8 == 0  # of all labels, no relation would be left
+    _, judged_after = seen(changed(rows, tasks[1:], some & (fold == 0)))
+    np.testing.assert_array_equal(judged[0], judged_after[0])
+    _, others = seen(changed(rows, tasks[1:], some & (fold == 1)))
+    assert not np.array_equal(judged[0], others[0])
 
 
 def test_a_first_stage_of_other_folds_is_refused() -> None:
@@ -872,3 +887,87 @@ def test_pooled_logits_are_those_of_one_network(world: World) -> None:
         assert combine.pooled(task, p) == pytest.approx(expected, abs=1e-6)
         same = combine.pooled(task, [(0.5, p[0][1]), (0.5, p[0][1])])
         assert same == pytest.approx(p[0][1], abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_labels_are_not_told_what_they_are_by_a_relation_of_their_own(seed: int) -> None:
+    """Few label rows to a class, and most labels of other inputs: new rows are as good as the guard says."""
+    rng = np.random.default_rng(seed)
+    classes, labels, n_class, n_label = 30, 12, 300, 150
+    source = cc.MulticlassTask("kind", [f"c{i}" for i in range(classes)])
+    target = cc.MultilabelTask("marks", [f"l{i}" for i in range(labels)])
+    shown, centres = rng.integers(0, 2, (classes, 2)), 3 * rng.normal(size=(classes, 12))
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        y = rng.permutation(np.arange(n) % classes)
+        x = np.hstack([centres[y] + rng.normal(size=(n, 12)), rng.normal(size=(n, 10))])
+        a = (np.hstack([np.zeros((n, 2)), x[:, 12:]]) + 1.2 * rng.logistic(size=(n, labels)) > 0).astype(
+            float
+        )
+        a[:, :2] = rng.random((n, 2)) < np.where(shown[y] == 1, 0.97, 0.03)
+        return x, y, a
+
+    x, y, a = draw(n_class + n_label)
+    y[n_class:], a[:n_class] = -1, np.nan
+    new, _, truth = draw(2000)
+    base = LogisticRegression(max_iter=300)
+    model = cc.CoupledClassifier([source, target], coupling="auto", base=base, random_state=seed)
+    model.fit(x, {"kind": y, "marks": a})
+    found = row_loss(model.predict_proba(new)["marks"], truth, False).mean()
+    choice = model._automatic.choices["marks"]
+    assert found <= choice.losses[next(iter(choice.weights))] + 0.03
+
+
+def test_a_row_that_a_table_has_no_cell_for_teaches_nothing() -> None:
+    source, target = (
+        cc.MulticlassTask("pet", ["cat", "dog"]),
+        cc.MultilabelTask("traits", ["purrs", "collar"]),
+    )
+    relation = cc.Relation(source, target, [[0.9, np.nan], [0.05, np.nan]])
+    p, y = [[0.7, 0.3]] * 3, [[np.nan, 1.0], [1.0, 1.0], [np.nan, np.nan]]
+    found = posterior_targets(p, y, relation)
+    assert np.isnan(found).all(axis=1).tolist() == [True, False, True]
+    rows = Rows.of(
+        np.zeros((3, 1), np.float32), {"pet": np.full(3, -1), "traits": np.array(y)}, [source, target]
+    )
+    check = SimpleNamespace(relation=relation, exponent=1.0)
+    taught = teach.class_targets(np.array(p), rows, [check], source, np.zeros(2, bool))  # type: ignore[list-item]
+    np.testing.assert_allclose(taught, found)
+    whole = cc.Relation(cc.MulticlassTask("a", ["x", "y"]), source, [[1.0, 0.0], [np.nan, np.nan]])
+    thin = cc.Relation(whole.source, source, sparse.csr_array(np.array([[1.0, 0.0], [0.0, 0.0]])))
+    for each in (whole, thin):  # a known row is 0 where it stores nothing: evidence against its class
+        assert np.isnan(posterior_targets(p, [0, 1, -1], each)).all(axis=1).tolist() == [False, False, True]
+
+
+def test_an_average_never_lowers_the_metric_of_the_start() -> None:
+    """Here the average of a surer and a calibrated network has the lower log-loss, and next to no recall."""
+    n, task, other = 400, cc.MulticlassTask("a", ["x", "y"]), cc.MultilabelTask("l", ["m"])
+    rng = np.random.default_rng(131)
+    y = (rng.random(n) < 0.12).astype(int)
+    sign, base = 2 * y - 1, rng.normal(size=n)
+
+    def family(name: str, mean: float, scale: float, offset: float) -> Family:
+        z = scale * (mean * sign + 0.2 * base + rng.normal(size=n)) + offset
+        logits = np.stack([-z / 2, z / 2], axis=1)
+        return Family(name, [{}] * 2, {"a": np.stack([logits, logits])}, {"a": 1.0})
+
+    families = {
+        "single-task": family("single-task", 0.8, 1.0, -2.0),
+        "shared": family("shared", 0.8, 1.0, -2.0),
+        "coupled": family("coupled", 1.0, 2.5, 0.0),
+    }
+    rows = Rows.of(np.zeros((n, 1), np.float32), {"a": y, "l": np.full((n, 1), np.nan)}, [task, other])
+    choice, p = guard.guard(
+        task, families, rows, np.arange(n) % 2, [[], []], lambda t: p, np.zeros(2, bool),
+        average=True, start=Start("coupled", "the table is beyond doubt"), alpha=0.05,
+    )  # fmt: skip
+    recall = np.mean([(p.argmax(axis=1) == y)[y == c].mean() for c in (0, 1)])
+    assert recall >= choice.scores["coupled"] - 1e-9
+
+
+def test_models_that_share_nothing_are_cross_fitted_too() -> None:
+    world = labels_world(0, n=200)
+    _, rows, tasks = problem(world)
+    learner = EstimatorLearner(LogisticRegression())
+    found = cross_fitted_predictions(learner, rows, tasks, effort=FAST, seed=0)
+    assert {name: p.shape for name, p in found.items()} == {t.name: (200, t.width) for t in tasks}

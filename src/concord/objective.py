@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,8 +62,8 @@ class CoupledObjective(nn.Module):
     Args:
         tasks: The tasks; logits and targets are dictionaries by their names.
         relations: Relations between pairs of these tasks.
-        couplings: Couplings applied to every relation that supports them, or a mapping from a relation's
-            name (`SOURCE->TARGET`) to its own couplings.
+        couplings: Couplings, or one, applied to every relation that supports them, or a mapping from a
+            relation's name (`SOURCE->TARGET`) to its own couplings.
         task_weights: Factor of a task's supervised loss, by name, >= 0; 1 unless named.
         soft_weights: Factor of a task's soft-target loss, by name, >= 0; 1 unless named.
         validate: Check values (finite logits, targets in range) besides shapes on every call. On an
@@ -72,7 +72,8 @@ class CoupledObjective(nn.Module):
 
     Raises:
         UnknownNameError: A relation, weight or mapping that names no task or relation given here.
-        ShapeError: A coupling without a relation to work on, or a relation of another version of a task.
+        ShapeError: A coupling without a relation to work on, a relation of another version of a task, or
+            what is neither coupling nor relation.
         DuplicateNameError: Two tasks of one name, or two relations between the same tasks.
         RangeError: A negative weight.
 
@@ -97,7 +98,7 @@ class CoupledObjective(nn.Module):
         self,
         tasks: Sequence[Task],
         relations: Sequence[Relation] = (),
-        couplings: Sequence[Coupling] | Mapping[str, Sequence[Coupling]] = (),
+        couplings: Coupling | Sequence[Coupling] | Mapping[str, Coupling | Sequence[Coupling]] = (),
         *,
         task_weights: Mapping[str, float] | None = None,
         soft_weights: Mapping[str, float] | None = None,
@@ -106,6 +107,8 @@ class CoupledObjective(nn.Module):
         super().__init__()
         names = task_names(tasks)
         self.tasks = {task.name: task for task in tasks}
+        if isinstance(relations, Relation):
+            raise ShapeError("relations are a list of relations, found one; give relations=[...]")
         self.relations = {relation.name: relation for relation in relations}
         check_between(relations, self.tasks.values(), "the objective")
         pairs = _pairs(self.relations, couplings)
@@ -265,7 +268,7 @@ class CoupledObjective(nn.Module):
             else:
                 wrong = ~(torch.isnan(t) | (t == 0) | (t == 1))
             if bool(wrong.any()):
-                task.encode(Encoded(t.detach().cpu().numpy()))  # raises, naming the row and the value
+                task.encode(Encoded(t.detach()))  # raises, naming the row and the value
 
     def extra_repr(self) -> str:
         """Tasks and relations in the printed module."""
@@ -335,14 +338,16 @@ def _check_extra_values(soft: Mapping[str, Tensor], sample_weight: Mapping[str, 
 
 
 def _pairs(
-    relations: Mapping[str, Relation], couplings: Sequence[Coupling] | Mapping[str, Sequence[Coupling]]
+    relations: Mapping[str, Relation],
+    couplings: Coupling | Sequence[Coupling] | Mapping[str, Coupling | Sequence[Coupling]],
 ) -> list[tuple[str, Coupling]]:
     if isinstance(couplings, Mapping):
         for name in couplings:
             if name not in relations:
                 raise UnknownNameError.of("relation of a coupling", name, relations)
-        pairs = [(name, coupling) for name, given in couplings.items() for coupling in given]
+        pairs = [(name, coupling) for name, given in couplings.items() for coupling in _couplings(given)]
     else:
+        couplings = _couplings(couplings)
         pairs = [
             (name, coupling)
             for coupling in couplings
@@ -355,6 +360,18 @@ def _pairs(
                     f"coupling {coupling.name!r} has no relation to work on; give relations=[...]"
                 )
     return pairs
+
+
+def _couplings(given: Any) -> list[Coupling]:
+    """Couplings as they were listed; one alone is a list of one."""
+    listed = [given] if isinstance(given, Coupling) else given
+    if isinstance(listed, str) or not isinstance(listed, Iterable):
+        raise ShapeError(f"couplings are a list of couplings, found {given!r}; see make_couplings")
+    listed = list(listed)
+    for each in listed:
+        if not isinstance(each, Coupling):
+            raise ShapeError(f"couplings are a list of couplings, found {each!r} in it; see make_couplings")
+    return listed
 
 
 def _plain_settings(coupling: nn.Module) -> dict[str, Any]:

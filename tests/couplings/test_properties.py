@@ -283,6 +283,9 @@ def test_running_sums_are_part_of_the_state():
     second = couplings.PopulationMatching(momentum=0.9)
     second.load_state_dict(first.state_dict())
     assert torch.equal(first(logits, targets, relation), second(logits, targets, relation))
+    kept = {name: (a.double(), b.double()) for name, (a, b) in first.get_extra_state().items()}
+    second.set_extra_state(kept)  # of a training in another precision, or on another device
+    assert second(logits, targets, relation).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -293,7 +296,11 @@ def test_running_sums_are_part_of_the_state():
         (lambda: couplings.DistributionMatching(detach="sourc"), UnknownNameError, "'source'"),
         (lambda: couplings.SoftCoannotation("soft"), UnknownNameError, "soft-target"),
         (lambda: couplings.SoftCoannotation(neutral="naiv"), UnknownNameError, "'naive'"),
-        (lambda: couplings.SoftCoannotation(temperature=0), RangeError, "> 0"),
+        (lambda: couplings.SoftCoannotation(temperature=0), RangeError, ">= 1e-06"),
+        (lambda: couplings.SoftCoannotation(temperature=1e-40), RangeError, "1e-40"),
+        (lambda: couplings.SoftCoannotation(temperature=float("inf")), RangeError, "finite"),
+        (lambda: couplings.ClassToLabels(weight="1"), RangeError, "a weight is finite"),
+        (lambda: couplings.make_couplings("posterior", "2"), RangeError, "a weight is a number"),
         (lambda: couplings.SoftCoannotation(temperature=float("nan")), RangeError, "nan"),
         (lambda: couplings.PosteriorCoannotation(1.5), RangeError, "1.5"),
         (lambda: couplings.MarginalLikelihood(-0.1), RangeError, "-0.1"),

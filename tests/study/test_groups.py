@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,15 @@ import pytest
 from asserts import raises
 from concord.errors import ShapeError
 from concord.study.conditions import auto, condition
-from concord.study.judging.statistics import bootstrap_weights
+from concord.study.judging import comparison
+from concord.study.judging.comparison import _row_variance, compare
+from concord.study.judging.statistics import bootstrap_weights, paired
+from concord.study.pages.report import write_report
 from concord.study.plan import as_plan
 from concord.study.problems import Problem, draw
 from concord.study.problems.cases import digits
+from concord.study.running.cells import all_cells, open_folder, save
+from concord.study.running.environment import note_session
 from concord.study.running.one_cell import setting_of
 
 FRAMES = 10
@@ -86,6 +93,76 @@ def test_folds_of_auto_are_between_videos(videos: Problem) -> None:
     effort = auto.EFFORTS["fast"]
     keys = [auto._key(each, auto.StudyLearner(each), effort) for each in (setting, other)]
     assert keys[0] != keys[1]
+
+
+def judged(problem: Problem, out: Path) -> dict[str, Any]:
+    """The verdict of one cell each of two conditions, whose predictions are drawn, on three seeds."""
+    plan = PLAN.model_copy(update={"conditions": PLAN.conditions[:1], "resamples": 400})
+    plan = as_plan({**plan.model_dump(), "conditions": ["single-task", "uncoupled"]})
+    open_folder(out, plan)
+    rng = np.random.default_rng(3)
+    for cell in all_cells(plan):
+        logits = {
+            task.name: rng.normal(size=(len(problem.splits["test"]), task.width)).astype(np.float32)
+            for task in problem.tasks
+        }
+        record = {
+            "plan": plan.digest_of(cell.regime, cell.condition),
+            **asdict(cell),
+            "rows": {"digit": 1, "segments": 1},
+            "total": 2,
+            "budget": {},
+            "validation": {},
+            "thresholds": {},
+            "curves": [],
+            "account": {},
+            "relations": {},
+            "seconds": 1.0,
+            "memory": 1.0,
+        }
+        save(out, cell, record, logits)
+    with note_session(out, 1):
+        return compare(plan, out)
+
+
+def test_a_single_group_says_nothing_of_how_another_would_come_out(
+    videos: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test, widths = videos.splits["test"], {}
+    for count in (1, 2, 40):
+        groups = videos.groups.copy()
+        groups[test] = 1000 + np.arange(len(test)) * count // len(test)
+        found = replace(videos, groups=groups)
+        monkeypatch.setattr(comparison, "problem_of", lambda plan, found=found: found)
+        summary = judged(found, tmp_path / str(count))
+        for row in summary["verdicts"]:
+            widths.setdefault(count, []).append(None if row["low"] is None else row["high"] - row["low"])
+            if count == 1:
+                assert (row["verdict"], row["p"], row["bootstrap_low"]) == ("undecided", 1, None)
+        if count == 1:
+            page = write_report(tmp_path / "1").read_text(encoding="utf-8")
+            assert "digit is annotated in a single test row or group" in page
+    assert widths[1] == [None, None]
+    assert all(few > many for few, many in zip(widths[2], widths[40], strict=True))
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 12])
+def test_few_groups_of_test_rows_are_judged_wrongly_at_most_as_often_as_stated(count: int) -> None:
+    """The noise of groups alone, as resamples of them see it."""
+    rng, rounds, size = np.random.default_rng(count), 2000, 10
+    names = [("kind", "b")]
+    wrong = 0
+    for _ in range(rounds):
+        by_row = np.repeat(rng.normal(size=count), size)
+        weights = bootstrap_weights(count * size, 200, groups=np.repeat(np.arange(count), size))
+        samples = {
+            ("r", "b", "kind"): weights @ by_row / weights.sum(axis=1),
+            ("r", "a", "kind"): np.zeros(200),
+        }
+        noise = _row_variance(samples, "r", "a", names, np.array([count]))
+        seeds = 100 * by_row.mean() + np.array([[-1e-6, 0, 1e-6]])
+        wrong += paired(seeds, row_variance=noise, row_units=np.array([count])).p[0] < 0.05
+    assert wrong / rounds <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / rounds)
 
 
 def test_resamples_of_test_rows_are_of_whole_videos(videos: Problem) -> None:

@@ -115,6 +115,21 @@ def test_samples_are_none_few_or_all():
         tiny(samples="some")
 
 
+@pytest.mark.parametrize("share", ["0.00001 %", "5 %", "100%", "12.50 %", "33.3333333 %"])
+def test_a_share_is_read_again_as_it_was_written(share):
+    plan = tiny(regimes=[{"name": "r", "rows": {"digit": share, "segments": "all"}}])
+    assert as_plan(plan.model_dump()).regimes[0].rows == plan.regimes[0].rows
+    assert float(plan.regimes[0].rows["digit"].removesuffix("%")) == float(share.removesuffix("%"))
+
+
+def test_a_regime_with_a_network_of_its_own_is_not_trained_on_others_by_name():
+    own = {**REGIME, "network": {"hidden": [4]}}
+    with pytest.raises(StudyError, match="regime a has a network of its own"):
+        as_plan(
+            {**tiny().model_dump(exclude={"network"}), "regimes": [own], "networks": {"n": {"hidden": [8]}}}
+        )
+
+
 def test_the_folder_of_a_plan_is_no_part_of_it():
     assert tiny(folder="/somewhere").digest == tiny().digest
     assert tiny(margin=2).digest != tiny().digest

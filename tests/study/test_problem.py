@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 
@@ -150,6 +151,51 @@ def test_splits_may_be_lists_or_masks_and_their_rows_must_be_there():
     for row in (-1, len(DIGITS.inputs)):
         with pytest.raises(ShapeError, match=f"split 'test' has row {row} of"):
             replace(DIGITS, splits={**lists, "test": [*lists["test"], row]})
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([3, 4, 3], "has row 3 more than once"),
+        ([3.2, 4.9], "is a list of row numbers, found an array (2,) of float64"),
+        ([[3, 4]], "is a list of row numbers, found an array (1, 2)"),
+        (np.ones(5, dtype=bool), "which rows it has is of shape (1797,), found (5,)"),
+    ],
+)
+def test_rows_of_a_split_are_whole_numbers_and_each_is_there_once(rows, said):
+    with pytest.raises(ShapeError, match=re.escape(said)):
+        replace(DIGITS, splits={**DIGITS.splits, "test": rows})
+
+
+def changed(task, value, rows=slice(5, 7)):
+    targets = np.array(DIGITS.targets[task], dtype=object)
+    targets[rows] = value
+    return {**DIGITS.targets, task: targets.astype(DIGITS.targets[task].dtype)}
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (changed("digit", 10), "10 in row 5"),
+        (changed("digit", -3), "-3 in row 5"),
+        (changed("segments", 0.4), "labels are 0, 1 or NaN (missing), found 0.4"),
+        (
+            {**DIGITS.targets, "segments": DIGITS.targets["segments"][:, :3]},
+            "label targets have shape (n, 7)",
+        ),
+        ({**DIGITS.targets, "digit": np.full(1797, "eleven")}, "'eleven'"),
+    ],
+)
+def test_targets_that_their_task_does_not_have_are_refused_before_anything_is_trained(targets, said):
+    with pytest.raises(StudyError, match=f"^problem 'digits': .*{re.escape(said)}"):
+        replace(DIGITS, targets=targets)
+
+
+def test_targets_may_be_names_and_are_kept_as_indices():
+    task = DIGITS.task("digit")
+    named = replace(DIGITS, targets={**DIGITS.targets, "digit": task.decode(DIGITS.targets["digit"])})
+    assert named.targets["digit"].dtype == np.int64
+    assert (named.targets["digit"] == DIGITS.targets["digit"]).all()
 
 
 def test_inputs_of_float32_are_taken_as_they_are():

@@ -350,10 +350,42 @@ class TestShapesOfStudies:
         section = Page(write_report(out)).all("section", id="efficiency")[0]["text"]
         assert "with 600 segments" in section
         assert "with 50 digit" in section
-        assert "change along with it" not in section
+        assert "More than these rows changes" not in section
 
     def test_regimes_that_differ_in_all_sizes_say_so(self, page):
-        assert "change along with it" in page.all("section", id="efficiency")[0]["text"]
+        assert "More than these rows changes" in page.all("section", id="efficiency")[0]["text"]
+
+    def test_networks_are_not_averaged_in_a_clean_curve(self, tmp_path):
+        regimes = {"s.tiny": (10, 100), "s.wide": (10, 100), "l.tiny": (90, 100), "l.wide": (90, 100)}
+        out = write_study(tmp_path, regimes=regimes)
+
+        def networks(held):
+            for each in held["regimes"]:
+                each["network"] = {"kind": "mlp", "hidden": [8 if each["name"].endswith("tiny") else 64]}
+
+        edit(out / "config.json", networks)
+        section = Page(write_report(out)).all("section", id="efficiency")[0]["text"]
+        assert "with 100 segments, network kind mlp hidden [8]" in section
+        assert "with 100 segments, network kind mlp hidden [64]" in section
+        assert "More than these rows changes" not in section
+
+    def test_the_metric_is_that_of_the_plan_and_sizes_are_those_of_all_seeds(self, tmp_path):
+        out = write_study(tmp_path, conditions=("uncoupled",))
+        rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+        rows += [{**row, "metric": "b", "value": "0.25"} for row in rows if row["metric"] == "accuracy"]
+        for row in rows:
+            row["n_digit"] = str(50 + int(row["seed"]))
+        with (out / "results.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        edit(
+            out / "summary.json",
+            lambda held: held.update(verdicts=[], metrics={"digit": "b", "segments": "other"}),
+        )
+        held = Outcome.read(out)
+        assert (held.metric("digit"), held.metric("segments")) == ("b", "other")
+        assert held.described("few-class") == "50 to 53 digit, 600 segments"
 
     def test_one_size_makes_no_curve(self, tmp_path):
         page = Page(write_report(write_study(tmp_path, regimes={"only": (50, 600)})))

@@ -14,12 +14,15 @@ import torch
 from scipy import sparse
 from study_plans import tiny
 
+import concord
 from concord.errors import DenseOnlyError, NotFiniteError, StudyError, UnknownNameError
 from concord.relations.relation import Relation
 from concord.study.conditions.tables import SHUFFLE_SEED, control
 from concord.study.judging.comparison import compare
+from concord.study.pages.report import write_report
+from concord.study.problems import problem_of
 from concord.study.problems.cases.digits import problem
-from concord.study.running import engines
+from concord.study.running import engines, environment, one_cell
 from concord.study.running import running as run_module
 from concord.study.running.cells import Cell, all_cells, finished, load, logits, open_folder
 from concord.study.running.one_cell import candidates, run_cell, setting_of
@@ -201,7 +204,7 @@ def test_layers_to_freeze_that_a_trunk_has_not_are_refused_before_anything_is_tr
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch):
+def test_a_run_that_fails_is_named_once_the_others_are_trained(tmp_path, monkeypatch):
     def fail(plan, given, cell, out, device):
         if cell.condition == "posterior":
             raise NotFiniteError("the loss became nan at step 3")
@@ -210,9 +213,43 @@ def test_a_run_that_fails_is_named_and_the_others_are_kept(tmp_path, monkeypatch
     monkeypatch.setattr(run_module, "run_cell", fail)
     with pytest.raises(StudyError, match=r"run few-class~posterior~0 failed: the loss became nan"):
         run(tiny(), tmp_path)
-    assert len(finished(tmp_path, tiny())) == 2
-    with pytest.raises(StudyError, match="4 runs are not done yet"):
+    assert len(finished(tmp_path, tiny())) == 4
+    with pytest.raises(StudyError, match="2 runs are not done yet"):
         compare(tiny(), tmp_path)
+
+
+def test_a_budget_with_which_a_training_diverges_is_not_chosen(tmp_path, monkeypatch):
+    class Diverging:
+        def __init__(self, limit):
+            self.limit = limit
+
+        def train(self, setting):
+            if setting.budget.learning_rate > self.limit:
+                raise NotFiniteError("the loss became nan at step 3")
+            return lambda x: {t.name: torch.zeros(len(x), t.width) for t in setting.tasks}
+
+    plan = tiny(conditions=["single-task"], seeds=[0], tuning={"learning_rate": [1e6, 2e-3, 1e3]})
+    problem, cell = problem_of(plan), all_cells(plan)[0]
+    open_folder(tmp_path, plan)
+    monkeypatch.setattr(one_cell, "named_condition", lambda *_: Diverging(1e-4))
+    with pytest.raises(NotFiniteError):
+        run_cell(plan, problem, cell, tmp_path)
+    monkeypatch.setattr(one_cell, "named_condition", lambda *_: Diverging(1))
+    run_cell(plan, problem, cell, tmp_path)
+    record = json.loads((tmp_path / "runs" / f"{cell.id}.json").read_text())
+    assert record["budget"]["learning_rate"] == 2e-3
+
+
+def test_sessions_say_what_they_ran_with(tmp_path, monkeypatch):
+    run(tiny(conditions=["single-task"]), tmp_path)
+    monkeypatch.setattr(environment, "__version__", "9.9.9")
+    run(tiny(conditions=["single-task", "uncoupled"]), tmp_path)
+    compare(tiny(conditions=["single-task", "uncoupled"]), tmp_path)
+    sessions = json.loads((tmp_path / "environment.json").read_text())["sessions"]
+    assert [each["concord"] == "9.9.9" for each in sessions] == [False, True]
+    assert {each["devices"] for each in sessions} == {"cpu"}
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert f"whose concord differ: {concord.__version__}, 9.9.9." in page
 
 
 def test_the_conditions_of_a_seed_are_trained_one_after_the_other(tmp_path, monkeypatch):

@@ -278,7 +278,8 @@ def test_bad_input():
 def test_noise_that_is_not_known_decides_nothing(seeds):
     said, tests, _ = verdicts([seeds, [-d for d in seeds]], row_variance=[np.nan, np.nan])
     assert said.tolist() == ["undecided"] * 2
-    assert np.isnan(tests.p).all()
+    assert (tests.p == 1).all()
+    assert np.isnan([tests.low, tests.high]).all()
 
 
 def test_each_comparison_has_the_degrees_of_freedom_of_its_own_test_rows():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import concord as cc
 from concord.auto import Choice, select
+from concord.auto.combine import predict_in_order
 from concord.cli import app
 from concord.config import Config
 from concord.decoding import Decoders
@@ -189,10 +192,38 @@ def test_a_decoded_form_is_a_strength_of_the_joint_decoding(tmp_path: Path) -> N
     plain = Choice("shape", {"shared": 1.0}, {}, {}, {}, 0.0, 0.0, "")
 
     class Outcome:
+        tasks = built.tasks
         relations, choices = (relation,), {"marks": choice, "shape": plain}
 
     decoder: Decoders = room._decoder(Outcome())  # type: ignore[arg-type]
     assert decoder.strengths() == {relation.name: {"target": 0.35, "class": 0.0}}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_run_decodes_a_chain_in_the_order_in_which_it_was_judged(turned: bool) -> None:
+    family, species = cc.MulticlassTask("family", ["a", "b"]), cc.MulticlassTask("species", ["c", "d", "e"])
+    traits = cc.MultilabelTask("traits", ["t", "u"])
+    rng = np.random.default_rng(0)
+    first = cc.Relation(family, species, rng.dirichlet(np.ones(3), 2))
+    second = cc.Relation(species, traits, rng.random((3, 2)))
+    heads = {"family": rng.dirichlet(np.ones(2), 9), "species": rng.dirichlet(np.ones(3), 9)}
+    heads["traits"] = rng.random((9, 2))
+    tasks, relations = (family, species, traits), (second, first) if turned else (first, second)
+
+    def choice(task: str, form: str) -> Choice:
+        strength = {form: 0.7} if "/" in form else {}
+        return Choice(task, {form: 1.0}, strength, {}, {}, 0.0, 0.0, "")
+
+    chosen = {
+        "family": choice("family", "shared"),
+        "species": choice("species", "shared/decoded"),
+        "traits": choice("traits", "shared/decoded"),
+    }
+    outcome = SimpleNamespace(tasks=tasks, relations=relations, choices=chosen)
+    judged = predict_in_order(tasks, chosen, relations, lambda family, task: heads[task.name])
+    found = room._decoder(outcome).decode(heads)  # type: ignore[arg-type]
+    for name, expected in judged.items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-12)
 
 
 BRIEF: dict[str, Any] = {"checkpoints__every": 2, "training__average": 0.9}

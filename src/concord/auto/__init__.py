@@ -1,7 +1,7 @@
 """`auto`: which coupling, if any, each task gets; and the guard that keeps it from doing harm."""
 
 from concord.auto.alignment import Alignment, found_shifts
-from concord.auto.combine import Choice
+from concord.auto.combine import Choice, in_order
 from concord.auto.cross_fitting import FirstStage, cross_fitted_predictions, first_stage
 from concord.auto.effort import EFFORTS, IN_FOLDS, Effort
 from concord.auto.families import Family, balance_weights, best_alone, train_shared, train_single
@@ -31,6 +31,7 @@ __all__ = [
     "first_stage",
     "found_shifts",
     "held_out_probabilities",
+    "in_order",
     "possible_pairs",
     "posterior_stage",
     "posterior_targets",

@@ -11,7 +11,7 @@ import torch
 
 from concord.auto.alignment import Alignment, found_shifts
 from concord.auto.effort import Effort
-from concord.auto.families import Family, best_alone, fit_scales, out_of_sample, train_family
+from concord.auto.families import Family, base_kind, best_alone, fit_scales, out_of_sample, train_family
 from concord.auto.splits import TRAINED_ON, split
 from concord.auto.zero_shot import covered, fill_unseen
 from concord.errors import RangeError
@@ -149,30 +149,33 @@ class FirstStage:
         verdict = found.verdict if own.exponent > 0 else own.verdict
         return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
 
-    def without(self, k: int, check: RelationCheck) -> Relation:
-        """A checked relation as it would be, had fold `k` no class: what judges classes there.
+    def without(self, k: int, check: RelationCheck, task: Task) -> Relation:
+        """A checked relation as it would be, had fold `k` no annotation of a task: what judges it there.
 
-        Where classes have few rows, most of what an estimate says of them comes from the very rows that would
-        judge it. Of classes speaks the network that has not seen the fold. Labels of the fold are left in,
-        classes of a target are not.
+        Where a task has few rows to a cell, most of what an estimate says of it comes from the very rows that
+        would judge it: labels that are decoded by it would be told what they are. Of a hidden task speaks the
+        network that has not seen the fold. Where classes lead to classes, both are hidden.
         """
         source, target = check.relation.source, check.relation.target
         seen, held_out = observations_of(self.base, self.rows, self.fold, source, target), self.fold == k
-        shared = self.base
-        y = np.where(held_out, MISSING_CLASS, seen.classes)
-        seen = replace(seen, classes=y)
+        shared, labels = self.base, task.name == target.name and not check.relation.class_to_class
+        heard = np.where(held_out, MISSING_CLASS, seen.classes)  # by the network of the fold
+        if not labels:
+            seen = replace(seen, classes=heard)
         if seen.class_to_class:
             seen = replace(seen, targets=np.where(held_out, MISSING_CLASS, seen.targets))
+        elif labels:
+            seen = replace(seen, targets=np.where(held_out[:, None], np.nan, seen.targets))
         judges = seen.take(self.fold != TRAINED_ON)
         by_fold = replace(seen, class_proba=shared.probabilities(source, shared.logits[source.name][k]))
-        if seen.class_to_class:
+        if seen.class_to_class or labels:
             by_fold = replace(
                 by_fold, target_proba=shared.probabilities(target, shared.logits[target.name][k])
             )
         seen = calibrated(by_fold, judges)
         if check.rule.table is not None:
             # A class whose only rows are in the fold is one that its network has never heard of.
-            rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(y)})
+            rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(heard)})
             unseen = covered(rest, source, Relation(source, target, check.rule.table))
             seen = replace(seen, class_proba=fill_unseen(seen.class_proba, unseen))
         seen = _some(seen, self.untaught(source, target))
@@ -227,8 +230,12 @@ def first_stage(
 def cross_fitted_predictions(
     learner: Learner, rows: Rows, tasks: Sequence[Task], *, effort: Effort, seed: int
 ) -> dict[str, Array]:
-    """`FirstStage.predictions` by shared networks alone; see `first_stage` for the arguments."""
-    return first_stage(learner, rows, tasks, effort=effort, seed=seed, kinds=("shared",)).predictions()
+    """`FirstStage.predictions` by shared networks alone, or by models of a learner that shares nothing.
+
+    See `first_stage` for the arguments.
+    """
+    kinds = (base_kind(learner),)
+    return first_stage(learner, rows, tasks, effort=effort, seed=seed, kinds=kinds).predictions()
 
 
 def _some(observations: Observations, rows: npt.NDArray[np.bool_]) -> Observations:

@@ -267,8 +267,10 @@ def _chosen(
         weights, against_shared = _averaged(candidates, alpha)
         if shown.start == "shared":
             return weights, against_shared
-        against_start = candidates.shown(shown.start, alpha, mixed=candidates.mixed(weights))
-        if weights != {"shared": 1.0} and against_start.better(AVERAGE):
+        mixed = candidates.mixed(weights)
+        against_start = candidates.shown(shown.start, alpha, mixed=mixed)
+        no_lower = candidates.judge.score(mixed) >= candidates.scores[shown.start]
+        if weights != {"shared": 1.0} and against_start.better(AVERAGE) and no_lower:
             return weights, against_start
     return {_stepwise(candidates, shown, alpha): 1.0}, shown
 

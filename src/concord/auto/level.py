@@ -91,7 +91,7 @@ def critical_value(gains: Array, group: npt.NDArray[Any] | None, alpha: float) -
     values = [float(np.quantile(greatest, 1 - level)) for greatest in found]
     if level < FEWEST / DRAWS:
         values.append(float(stats.t.isf(level / differs.sum(), count - 1)))
-    return max(values)
+    return max(*values, 0.0)  # at a level above a half, too: what loses is never shown to gain
 
 
 def _worth(each: Array, rest: Array, sizes: Array) -> float:

@@ -3,10 +3,10 @@
 In short: cross-validated single-task and balanced shared networks are trained first. Their out-of-sample
 predictions say whether the tasks are related, and how (`estimation`). If so, a third family is trained whose
 class head also learns from the posterior of the class given the annotated labels, and label predictions are
-offered a second form, moved by what the class head implies (`decoding`). Classes are judged by a relation
-that knows none of the fold's. For each task the guard takes what lowers the out-of-fold log-loss beyond
-noise, at one error level for all candidates, without lowering the metric. What it starts from bears no
-burden of proof (`starts`): the balanced shared network, unless there is a reason for another. What it
+offered a second form, moved by what the class head implies (`decoding`). Each task is judged by a relation
+that knows nothing of it in the fold. For each task the guard takes what lowers the out-of-fold log-loss
+beyond noise, at one error level for all candidates, without lowering the metric. What it starts from bears
+no burden of proof (`starts`): the balanced shared network, unless there is a reason for another. What it
 settles on is trained once more on all rows, or stays a bag.
 
 With a hold-out in place of folds every network is trained once, for a share of the steps, on the rows that
@@ -207,10 +207,10 @@ def select(
     checks = tuple(first.check(relation) for relation in relations)
     unseen = {task.name: unseen_classes(rows, task, relations, checks) for task in tasks}
     active = tuple(check for check in checks if check.exponent > 0)
-    # What a fold's classes are judged by. Its labels are judged by the relations themselves: a fold of them
-    # is many rows to a cell, so that leaving it out takes away little chance, and much of what they know.
+    # What a fold's classes are judged by, and what is taught without it.
     judging = [
-        [replace(check, relation=first.without(k, check)) for check in active] for k in range(effort.folds)
+        [replace(check, relation=first.without(k, check, check.relation.source)) for check in active]
+        for k in range(effort.folds)
     ]
     if active and "coupled" in learner.kinds:
         families["coupled"] = _coupled_family(learner, first, active, judging, unseen, effort, seed)
@@ -370,7 +370,10 @@ def _choose(
         return done[source.name] if source.name in done else judges.base.held_out(source, fold)
 
     for task in in_order(first.tasks, [check.relation for check in active]):
-        of_folds = judging if isinstance(task, MulticlassTask) else [active] * len(judging)
+        of_folds = [[check.relation for check in each] for each in judging]
+        if not isinstance(task, MulticlassTask):
+            own = [check for check in active if check.relation.target.name == task.name]
+            of_folds = [[first.without(k, check, task) for check in own] for k in range(len(judging))]
         start = start_of(
             task,
             first.rows,
@@ -386,7 +389,7 @@ def _choose(
             families,
             rows,
             fold,
-            [[check.relation for check in each] for each in of_folds],
+            of_folds,
             classes,
             unseen[task.name],
             average=average,

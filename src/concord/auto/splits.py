@@ -83,6 +83,11 @@ def checked_folds(rows: Rows, tasks: Sequence[Task], folds: int, seed: int) -> n
                 f"task {task.name!r} has {n} annotated rows, fewer than the {folds} folds of cross-fitting; "
                 "annotate more, choose a smaller effort, or name a coupling"
             )
+        if rows.group is not None and (n := len(np.unique(rows.group[rows.annotated(task)].numpy()))) < folds:
+            raise RangeError(
+                f"task {task.name!r} has annotated rows in {n} groups, fewer than the {folds} folds of "
+                "cross-fitting; give finer groups, choose a smaller effort, or name a coupling"
+            )
     fold = draw_folds(rows, tasks, folds, seed)
     # Few rows of a task, among those of many kinds of other tasks, may all have got the same place.
     if together := _in_one_fold(rows, tasks, fold):

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from concord.auto.cross_fitting import observations_of
 from concord.auto.effort import Effort
 from concord.auto.families import Family, base_kind, fit_scales, train_family, train_shared
-from concord.auto.posterior import posterior_targets
+from concord.auto.posterior import informed, posterior_targets
 from concord.auto.splits import checked_folds
 from concord.auto.zero_shot import covered, fill_unseen
 from concord.errors import ShapeError
@@ -112,10 +112,10 @@ def posterior_stage(
             rates = observations.base_rates() if relation.base_rate is None else relation.base_rate
             used = replace(relation, base_rate=rates)
             exponent = fit_exponent(observations, relation.table, rates).exponent or EXPONENTS[1]
-            values = rows.targets[relation.target.name].numpy()
-            annotated = relation.target.annotated(values)
-            p = np.where(annotated[:, None], posterior_targets(p, values, used, exponent), p)
-            some |= annotated
+            told = posterior_targets(p, rows.targets[relation.target.name].numpy(), used, exponent)
+            evident = np.asarray(~np.isnan(told).any(axis=1))
+            p = np.where(evident[:, None], told, p)
+            some |= evident
             say(f"{relation.name}: two stages, no guard, evidence exponent {exponent:g}")
         missing = ~task.annotated(rows.targets[task.name].numpy())
         targets = np.where((some & missing)[:, None], p, np.nan)
@@ -133,7 +133,7 @@ def _log_evidence(rows: Rows, check: RelationCheck) -> tuple[Array, npt.NDArray[
         relation.source, relation.target, np.full(n, -1), values.astype(np.float64), blank[0], blank[1]
     )
     ll = relation.evidence().of_annotations(seen.active, seen.seen)
-    return check.exponent * ll, np.asarray(seen.seen.any(axis=1))
+    return check.exponent * ll, informed(relation, seen.active, seen.seen)
 
 
 def _posterior(

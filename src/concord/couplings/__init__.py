@@ -26,7 +26,12 @@ if TYPE_CHECKING:
     from concord.couplings.matching import DistributionMatching
     from concord.couplings.population import PopulationMatching
     from concord.couplings.posterior import PosteriorCoannotation, class_posterior
-    from concord.couplings.soft_coannotation import SoftCoannotation, indicator_scores, soft_classes
+    from concord.couplings.soft_coannotation import (
+        SoftCoannotation,
+        check_temperature,
+        indicator_scores,
+        soft_classes,
+    )
 
 _CLASSES = {name: module for module, _, name in (home.partition(":") for home in LOSSES.values())}
 
@@ -45,6 +50,7 @@ _OTHERS = {
     "Coupling": "concord.couplings.base",
     "PROTOTYPICAL": "concord.couplings.hard_coannotation",
     "View": "concord.couplings.base",
+    "check_temperature": "concord.couplings.soft_coannotation",
     "class_posterior": "concord.couplings.posterior",
     "hard_classes": "concord.couplings.hard_coannotation",
     "hard_labels": "concord.couplings.hard_coannotation",

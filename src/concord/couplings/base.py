@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -257,9 +258,10 @@ class Coupling(nn.Module, ABC):
 
     def __init__(self, weight: float = 1.0) -> None:
         super().__init__()
-        if not 0 <= weight < float("inf"):
+        given: Any = weight
+        if not isinstance(given, Real) or not 0 <= weight < float("inf"):
             raise RangeError(f"{type(self).__name__}: a weight is finite and >= 0, found {weight}")
-        self.weight = weight
+        self.weight: float = weight
         self.population: Population = Local()
 
     def forward(

@@ -42,7 +42,7 @@ class DistributionMatching(Coupling):
     Args:
         form: One of the forms above.
         cells: ``"weighted"`` takes the table as it is, ``"binary"`` 1 for every cell above 0; which of the
-            two the paper means is open.
+            two the paper means is open. From class to class a row is a distribution, which stays as it is.
         detach: Head that the gradient does not enter, or None.
         weight: Factor in the objective, >= 0.
 

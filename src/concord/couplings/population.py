@@ -64,8 +64,8 @@ class PopulationMatching(Coupling):
 
     def _with_history(self, view: View, joint: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
         old = self._running.get(view.relation.name)
-        if old is not None:
-            joint, mass = joint + self.momentum * old[0], mass + self.momentum * old[1]
+        if old is not None:  # perhaps of another device: running sums are no buffers, which would move along
+            joint, mass = joint + self.momentum * old[0].to(joint), mass + self.momentum * old[1].to(mass)
         if self.training:
             self._running[view.relation.name] = (joint.detach(), mass.detach())
         return joint, mass

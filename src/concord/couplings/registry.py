@@ -100,6 +100,9 @@ def make_couplings(
         ['posterior-coannotation', 'class-to-labels']
     """
     check_options(name, options or {})
+    given: Any = weight
+    if not isinstance(given, Real):
+        raise RangeError(f"coupling {name}: a weight is a number, found {given!r}")
     return [
         _made(each.loss, weight * each.weight, {**each.options, **(options or {})})
         for each in ingredients(name)

@@ -40,6 +40,22 @@ def indicator_scores(view: View, neutral: Neutral = "absent-share") -> tuple[Ten
     return scores, scored
 
 
+COLDEST = 1e-6
+"""Least temperature: scores divided by it are finite in every precision that losses are computed in."""
+
+
+def check_temperature(temperature: float) -> None:
+    """Check a temperature of the softmax over classes.
+
+    Raises:
+        RangeError: It is below `COLDEST` or not finite.
+    """
+    if not COLDEST <= temperature < float("inf"):
+        raise RangeError(
+            f"the temperature of soft co-annotation is finite and >= {COLDEST:g}, found {temperature}"
+        )
+
+
 def soft_classes(
     view: View, neutral: Neutral = "absent-share", temperature: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -51,7 +67,7 @@ def soft_classes(
     Args:
         view: The batch.
         neutral: As in `indicator_scores`.
-        temperature: Of the softmax, > 0.
+        temperature: Of the softmax; see `check_temperature`.
     """
     scores, scored = indicator_scores(view, neutral)
     some = scored.any(dim=-1)
@@ -80,12 +96,13 @@ class SoftCoannotation(Coupling):
             sum only: then predicting it costs nothing, and it wins (kept to show the trap). None means
             absent-share, but renormalise for the paper's form: most labels are absent from most samples,
             so the absent share is often the largest score, and the largest takes all there.
-        temperature: T > 0. q is flat at 1 (never above about .35 for six classes); lower is sharper.
+        temperature: T, finite and >= 1e-6. q is flat at 1 (never above about .35 for six classes); lower is
+            sharper.
         weight: Factor in the objective, >= 0.
 
     Raises:
         UnknownNameError: Another form or way with neutral classes.
-        RangeError: A temperature that is not positive, or a weight outside its range.
+        RangeError: A temperature or a weight outside its range.
     """
 
     def __init__(
@@ -102,8 +119,7 @@ class SoftCoannotation(Coupling):
         for kind, value, known in (("form", form, get_args(Form)), ("neutral", neutral, get_args(Neutral))):
             if value not in known:
                 raise UnknownNameError.of(f"{kind} of soft co-annotation", value, known)
-        if not temperature > 0:
-            raise RangeError(f"the temperature of soft co-annotation is > 0, found {temperature}")
+        check_temperature(temperature)
         self.form, self.neutral, self.temperature = form, neutral, temperature
 
     def loss(self, view: View) -> Tensor:

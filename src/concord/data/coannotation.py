@@ -23,7 +23,15 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from concord.couplings import PROTOTYPICAL, View, class_posterior, hard_classes, hard_labels, soft_classes
+from concord.couplings import (
+    PROTOTYPICAL,
+    View,
+    check_temperature,
+    class_posterior,
+    hard_classes,
+    hard_labels,
+    soft_classes,
+)
 from concord.data.manifest import Manifest, class_type, task_columns
 from concord.errors import DuplicateNameError, RangeError, ShapeError, UnknownNameError
 from concord.relations import Relation
@@ -93,7 +101,7 @@ def annotate(
         method: One of the three above.
         fill: The gaps of which task: of the relation's source, of its target, or of both.
         exponent: Tempering of the evidence in [0, 1], for `"posterior"`.
-        temperature: > 0, of the softmax of the scores, for `"soft"`.
+        temperature: Finite and >= 1e-6, of the softmax of the scores, for `"soft"`.
         neutral: How a class with a row of zeros is scored, for `"soft"`; see
             `concord.couplings.indicator_scores`.
         min_weight: Values of a smaller weight stay gaps (their probabilities are given).
@@ -114,10 +122,10 @@ def annotate(
     ):
         if value not in known:
             raise UnknownNameError.of(f"{kind} of co-annotation", value, known)
-    if not (0 <= exponent <= 1 and temperature > 0 and 0 <= min_weight <= 1):
+    check_temperature(temperature)
+    if not (0 <= exponent <= 1 and 0 <= min_weight <= 1):
         raise RangeError(
-            "exponent and min_weight of co-annotation lie in [0, 1] and temperature is > 0, found "
-            f"{exponent}, {min_weight} and {temperature}"
+            f"exponent and min_weight of co-annotation lie in [0, 1], found {exponent} and {min_weight}"
         )
 
     def classes(view: View) -> _Values:

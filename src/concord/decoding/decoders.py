@@ -22,7 +22,10 @@ ByTask = Mapping[str, Array]
 class Decoders:
     """One `JointDecoder` a relation.
 
-    A task of several relations is moved by each of them in turn, always by the other head itself.
+    A task of several relations is moved by each of them in turn. Targets move classes by the other head
+    itself. Classes move targets by what is known of them without any target: by their head, moved by
+    relations that lead to them if these came before. So no prediction counts twice, and along a chain each
+    task is told what the one before was decided to be.
 
     Args:
         relations: The relations; none leaves all predictions as they are.
@@ -49,26 +52,27 @@ class Decoders:
             targets: By task, (n,) with -1 or (n, K) with NaN.
             groups: (n,) which rows belong together, as in `JointDecoder.fit`.
         """
-        current = dict(probabilities)
+        current, told = dict(probabilities), dict(probabilities)
         group = None if groups is None else group_of_rows(groups, len(next(iter(probabilities.values()))))
         with ExitStack() as anew:  # where one of them fails, none has changed
             for decoder in self.decoders:
                 anew.enter_context(decoder._begun_anew())
                 source, target = decoder.relation.source, decoder.relation.target
-                p, q = probabilities[source.name], probabilities[target.name]
+                p, q = told[source.name], probabilities[target.name]
                 y, a = Encoded(targets[source.name]), Encoded(targets[target.name])
                 if target.annotated(targets[target.name]).any():
                     decoder._fit(p, current[target.name], None, a, groups=group)
                 if source.annotated(targets[source.name]).any():
                     decoder._fit(current[source.name], q, y, None, groups=group)
-                current = self._moved(decoder, probabilities, current)
+                current, told = self._moved(decoder, probabilities, current, told)
         return self
 
     def decode(self, probabilities: ByTask) -> dict[str, Array]:
         """Better probabilities of all tasks: by task, (n, C) or (n, K)."""
         current = {name: np.asarray(values, dtype=np.float64) for name, values in probabilities.items()}
+        told = dict(current)
         for decoder in self.decoders:
-            current = self._moved(decoder, probabilities, current)
+            current, told = self._moved(decoder, probabilities, current, told)
         return current
 
     def disagreement(self, probabilities: ByTask) -> dict[str, Array]:
@@ -115,11 +119,18 @@ class Decoders:
             decoder.target_strength, decoder.class_strength = known["target"], known["class"]
 
     @staticmethod
-    def _moved(decoder: JointDecoder, heads: ByTask, current: Mapping[str, Array]) -> dict[str, Array]:
-        relation, out = decoder.relation, dict(current)
+    def _moved(
+        decoder: JointDecoder, heads: ByTask, current: ByTask, told: ByTask
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """What is moved by one relation more; and the same of heads that are moved as targets alone."""
+        relation, strength = decoder.relation, decoder.target_strength
         source, target = relation.source.name, relation.target.name
-        if decoder.target_strength:
-            out[target] = decode_targets(heads[source], current[target], relation, decoder.target_strength)
+        current, told = dict(current), dict(told)
+        if strength:
+            p, q, own = told[source], current[target], told[target]
+            current[target] = decode_targets(p, q, relation, strength)
+            told[target] = current[target] if own is q else decode_targets(p, own, relation, strength)
         if decoder.class_strength:
-            out[source] = decode_classes(current[source], heads[target], relation, decoder.class_strength)
-        return out
+            moved = decode_classes(current[source], heads[target], relation, decoder.class_strength)
+            current[source] = moved
+        return current, told

@@ -89,19 +89,24 @@ class JointDecoding(nn.Module):
             score = (each * self.on + (1 - each) * self.off).log().sum(dim=-1)
         return (p.clamp(min=1e-12).log() + self.class_strength * score).softmax(dim=-1)
 
-    def forward(self, heads: Mapping[str, Tensor], current: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Probabilities of both tasks, each moved by the head of the other task.
+    def forward(
+        self, heads: Mapping[str, Tensor], current: Mapping[str, Tensor], told: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Probabilities of both tasks, moved as `Decoders` does; and of those moved as targets alone.
 
         Args:
             heads: By task, probabilities of the heads.
             current: By task, the same, perhaps moved by other relations.
+            told: By task, the same, perhaps moved by relations that lead to it.
         """
-        out = dict(current)
+        current, told = dict(current), dict(told)
         if self.target_strength:
-            out[self.target] = self.targets(heads[self.source], current[self.target])
+            p, q, own = told[self.source], current[self.target], told[self.target]
+            current[self.target] = self.targets(p, q)
+            told[self.target] = current[self.target] if own is q else self.targets(p, own)
         if self.class_strength:
-            out[self.source] = self.classes(current[self.source], heads[self.target])
-        return out
+            current[self.source] = self.classes(current[self.source], heads[self.target])
+        return current, told
 
 
 def _logit(p: Tensor) -> Tensor:
@@ -151,9 +156,9 @@ class Predictor(nn.Module):
             name: logits[name].float().softmax(dim=-1) if multiclass else logits[name].float().sigmoid()
             for name, multiclass in self.multiclass.items()
         }
-        out, current = list(heads.values()), heads
+        out, current, told = list(heads.values()), heads, heads
         for decoding in self.decoding:
-            current = decoding(heads, current)
+            current, told = decoding(heads, current, told)
         if self.decoding:
             out += [current[name] for name in heads]
         for number, name in enumerate(self.cuts):

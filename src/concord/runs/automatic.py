@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from concord.archive import Claim
-from concord.auto import EFFORTS, Automatic, possible_pairs, select
+from concord.auto import EFFORTS, Automatic, in_order, possible_pairs, select
 from concord.decoding import Decoders, Thresholds
 from concord.errors import ConcordWarning, ConfigError, SourceShiftWarning
 from concord.fitting import Rows, Validation, collect, on_first
@@ -161,8 +161,12 @@ def _network(
 
 
 def _decoder(outcome: Automatic) -> Decoders:
-    """Relations move the targets of tasks whose decoded form was chosen, as much as helped unseen rows."""
-    decoder = Decoders(outcome.relations)
+    """Relations move the targets of tasks whose decoded form was chosen, as much as helped unseen rows.
+
+    In the order in which the guard judged: what leads to a source comes before what it leads to.
+    """
+    order = [task.name for task in in_order(outcome.tasks, outcome.relations)]
+    decoder = Decoders(sorted(outcome.relations, key=lambda relation: order.index(relation.target.name)))
     moved = {
         task: choice.strength[form]
         for task, choice in outcome.choices.items()

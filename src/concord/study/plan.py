@@ -259,6 +259,11 @@ class Plan(_Strict):
             raise ValueError("networks is a mapping from names to networks")
         if not isinstance(regimes, list) or not all(isinstance(regime, dict) for regime in regimes):
             return rest  # which is refused for that
+        own = [regime.get("name") for regime in regimes if "network" in regime]
+        if own:
+            raise ValueError(
+                f"regime {own[0]} has a network of its own; give that, or networks by name, not both"
+            )
         return rest | {
             "regimes": [
                 {**regime, "name": f"{regime.get('name', '')}.{name}", "network": network}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, Literal
@@ -154,7 +155,7 @@ def _rows(value: Any) -> Any:
             return text
         match = re.fullmatch(r"(\d+(?:\.\d+)?)%", text)
         if match and 0 < float(match[1]) <= 100:
-            return f"{float(match[1]):g} %"
+            return f"{Decimal(match[1]).normalize():f} %"  # never 1e-05, which would not be read again
         raise ValueError(f"a number >= 1, all, or a share as 5 % is needed, found {value!r}")
     return value
 

@@ -11,6 +11,9 @@ from concord.tasks import Task
 OTHERS = ("step", "lr", "rate")
 """What a record holds besides parts of the loss."""
 
+ALL_TASKS = ("all", "all tasks", "all of the tasks")
+"""What parts of no single task are filed under: the first that no task is called."""
+
 
 def points(tasks: Sequence[Task], record: Mapping[str, float]) -> list[dict[str, Any]]:
     """Points of the parts of the loss, by the task that they are of.
@@ -19,8 +22,9 @@ def points(tasks: Sequence[Task], record: Mapping[str, float]) -> list[dict[str,
         tasks: The tasks of the training.
         record: Of one step.
     """
-    alone = tasks[0].name if len(tasks) == 1 else "all"
     names, out = {task.name for task in tasks}, []
+    # What is of all tasks has a name that is no task's.
+    alone = tasks[0].name if len(tasks) == 1 else next(n for n in ALL_TASKS if n not in names)
     for part, value in record.items():
         if part not in OTHERS and not (part == "loss" and len(tasks) == 1):
             owner = part if part in names else alone

@@ -9,11 +9,12 @@ from concord.study.judging.packs import (
     resampled_means,
     signed_rank,
 )
-from concord.study.judging.statistics import holm, mean_ranks, paired
+from concord.study.judging.statistics import MIN_SEEDS, holm, mean_ranks, paired
 from concord.study.judging.wording import METRIC_WORDS, VERDICT_WORDS
 
 __all__ = [
     "METRIC_WORDS",
+    "MIN_SEEDS",
     "VERDICT_WORDS",
     "Belief",
     "block_ranks",

@@ -147,7 +147,8 @@ def _chosen(
     order = np.argsort(-share * (1 - share), kind="stable")
     order = order[annotated[order]]
     apart, together = order[~agree[order]], order[agree[order]]
-    half = min(len(apart), most // 2)
+    # As many of both; where one kind has fewer, the other takes what is left.
+    half = min(len(apart), max(most // 2, most - len(together)))
     return [int(i) for i in (*apart[:half], *together[: most - half])]
 
 

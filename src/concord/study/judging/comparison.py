@@ -111,17 +111,22 @@ def _verdicts(results: Results) -> list[dict[str, Any]]:
         differences = np.stack(
             [_difference(results, regime.name, condition, baseline, task) for task, condition in family]
         )
-        noise = _row_variance(samples, regime.name, baseline, family)
+        units = np.array([_test_units(results, task) for task, _ in family])
+        noise = _row_variance(samples, regime.name, baseline, family, units)
         judged, tests, adjusted = verdicts(
             differences,
             level=plan.level,
             margin=plan.margin,
             row_variance=noise,
-            row_units=np.array([_test_units(results, task) for task, _ in family]),
+            row_units=units,
         )
         for i, (task, condition) in enumerate(family):
-            low, high = _bootstrap_interval(
-                results, samples, regime=regime.name, condition=condition, baseline=baseline, task=task
+            low, high = (
+                _bootstrap_interval(
+                    results, samples, regime=regime.name, condition=condition, baseline=baseline, task=task
+                )
+                if units[i] > 1
+                else (None, None)
             )
             out.append(
                 {
@@ -187,16 +192,21 @@ def _row_variance(
     regime: str,
     baseline: str,
     family: Sequence[tuple[str, str]],
+    units: npt.NDArray[np.int64],
 ) -> Array:
-    """Variance by the test rows of each comparison, in points squared; 0 where rows are not resampled."""
-    return np.array(
-        [
-            np.nanvar(POINTS * (samples[regime, condition, task] - samples[regime, baseline, task]), ddof=1)
-            if (regime, condition, task) in samples
-            else 0.0
-            for task, condition in family
-        ]
-    )
+    """Variance by the test rows of each comparison, in points squared; 0 where rows are not resampled.
+
+    Resamples of m rows, or groups, spread as a sum of squares over m does: by m / (m - 1) too little. One
+    alone says nothing of it: NaN.
+    """
+    found = []
+    for (task, condition), m in zip(family, units, strict=True):
+        if (regime, condition, task) not in samples:
+            found.append(0.0)
+            continue
+        resampled = POINTS * (samples[regime, condition, task] - samples[regime, baseline, task])
+        found.append(np.nanvar(resampled, ddof=1) * m / (m - 1) if m > 1 else np.nan)
+    return np.array(found)
 
 
 def _bootstrap_interval(

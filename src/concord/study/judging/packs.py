@@ -132,11 +132,13 @@ def correlated_t(differences: Any, rope: float, *, correlation: float = 0.0) -> 
 
     Raises:
         ShapeError: Fewer than two differences.
+        NotFiniteError: A difference that is NaN or infinite: it is neither equal nor better.
         RangeError: A negative region, or a correlation outside [0, 1).
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 1 or len(d) < 2:
         raise ShapeError(f"differences have shape (seeds >= 2,), found {d.shape}")
+    _check_finite(d)
     _check(rope)
     if not 0 <= correlation < 1:
         raise RangeError(f"a correlation of seeds lies in [0, 1), found {correlation}")

@@ -66,7 +66,8 @@ def paired(
         differences: (..., n), in the metric's unit, positive where the condition is better.
         level: Mass of the interval, in (0, 1).
         margin: Non-inferiority margin, >= 0, in the metric's unit.
-        row_variance: (...) variance of the mean difference under resampling of test rows, >= 0.
+        row_variance: (...) variance of the mean difference by the test rows, >= 0; NaN where nothing is known
+            of it, as of a single row: then there is no interval, and every p is 1.
         row_units: (...) how many test rows, or groups of them, judge a difference; None for very many.
 
     Raises:
@@ -85,13 +86,13 @@ def paired(
     # Identical pairs have no variance: a floor far below any metric's resolution keeps t finite.
     noise = _Noise(np.maximum(standard_error(d), 1e-12), n, np.sqrt(np.asarray(row_variance)), row_units)
     half = noise.quantile((1 - level) / 2)
-    few = n < MIN_SEEDS
+    untold = np.isnan(noise.rows) | (n < MIN_SEEDS)
     return Paired(
         mean,
         mean - half,
         mean + half,
-        np.ones_like(mean) if few else 2 * noise.tail(np.abs(mean)),
-        np.ones_like(mean) if few else noise.tail(mean + margin),
+        np.where(untold, 1.0, 2 * noise.tail(np.abs(mean))),
+        np.where(untold, 1.0, noise.tail(mean + margin)),
     )
 
 
@@ -102,7 +103,7 @@ class _Noise:
     Attributes:
         seeds: (...) standard error by the seeds, > 0.
         n: How many seeds, >= 2.
-        rows: (...) or (), standard error by the test rows, >= 0.
+        rows: (...) or (), standard error by the test rows, >= 0; NaN where it is not known.
         units: (...) or (), how many rows or groups; None for very many.
     """
 
@@ -165,7 +166,8 @@ def verdicts(
         differences: (..., m, n): m comparisons over n paired seeds, positive where better.
         level: 1 minus the error that is allowed.
         margin: Non-inferiority margin in the metric's unit, >= 0.
-        row_variance: (..., m) variance of each mean difference under resampling of test rows, >= 0.
+        row_variance: (..., m) variance of each mean difference by the test rows, >= 0; NaN where nothing is
+            known of it.
         row_units: (..., m) how many test rows, or groups of them, judge each; None for very many.
 
     Returns:

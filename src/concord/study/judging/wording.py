@@ -40,7 +40,7 @@ def sentence(summary: Mapping[str, Any]) -> str:
         return f"{undecided(seeds)}: a verdict takes at least {MIN_SEEDS}, better five."
     parts = [_best(rows), _harm(rows)]
     parts.append(
-        f"Verdicts rest on {seeds} paired seeds at the {100 * (1 - summary['level']):.0f} % level, corrected "
+        f"Verdicts rest on {seeds} paired seeds at the {100 * (1 - summary['level']):.3g} % level, corrected "
         "within each regime."
     )
     return " ".join(parts)

@@ -147,21 +147,41 @@ class Outcome:
         ]
 
     def metric(self, task: str) -> str:
-        """The metric that a task is judged by; the first in the results where nothing is judged."""
-        judged = [row["metric"] for row in self.verdicts if row["task"] == task]
-        return str((judged or [row["metric"] for row in self.results if row["task"] == task])[0])
+        """The metric that a task is judged by; the first in the results where that is not said."""
+        said = self.summary.get("metrics") or {}
+        first = next((row["metric"] for row in self.results if row["task"] == task), "")
+        return str(said.get(task, first))
 
     @cached_property
     def sizes(self) -> dict[str, dict[str, int]]:
-        """By regime and task, the number of annotated training rows."""
+        """By regime and task, the number of annotated training rows: the mean where seeds differ."""
         return {
-            row["regime"]: {task: row[f"n_{task}"] for task in self.tasks if f"n_{task}" in row}
-            for row in self.results
+            regime: {task: round(sum(found) / len(found)) for task, found in counts.items()}
+            for regime, counts in self._counts.items()
+        }
+
+    @cached_property
+    def _counts(self) -> dict[str, dict[str, list[int]]]:
+        """By regime and task, the numbers of annotated training rows of its seeds."""
+        out: dict[str, dict[str, dict[int, int]]] = {}
+        for row in self.results:
+            for task in self.tasks:
+                if f"n_{task}" in row:
+                    of_task = out.setdefault(row["regime"], {}).setdefault(task, {})
+                    of_task[row["seed"]] = row[f"n_{task}"]
+        return {name: {task: list(of.values()) for task, of in tasks.items()} for name, tasks in out.items()}
+
+    def said_sizes(self, regime: str) -> dict[str, int | str]:
+        """By task the number of its rows, or from which to which it goes over the seeds."""
+        counts = self._counts.get(regime, {})
+        return {
+            task: found[0] if len(set(found)) == 1 else f"{min(found)} to {max(found)}"
+            for task, found in counts.items()
         }
 
     def described(self, regime: str) -> str:
         """Sizes of a regime in words."""
-        return ", ".join(f"{n} {task}" for task, n in self.sizes[regime].items())
+        return ", ".join(f"{n} {task}" for task, n in self.said_sizes(regime).items())
 
     def ordered(self, rows: Iterable[Row]) -> list[Row]:
         """Rows in the order of their conditions."""
@@ -206,7 +226,7 @@ def _missing(path: Path) -> MissingDataError:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")  # as it is: a name may hold a carriage return
     except FileNotFoundError:
         raise _missing(path) from None
     except UnicodeDecodeError as error:

@@ -12,7 +12,14 @@ import numpy.typing as npt
 import torch
 
 from concord.data import StreamedInputs
-from concord.errors import EmptyDataError, NotFiniteError, ShapeError, StudyError, UnknownNameError
+from concord.errors import (
+    ConcordError,
+    EmptyDataError,
+    NotFiniteError,
+    ShapeError,
+    StudyError,
+    UnknownNameError,
+)
 from concord.fitting import Rows
 from concord.relations import Relation
 from concord.study.plan import Plan
@@ -48,10 +55,11 @@ class Problem:
         origins: Data sets with terms of their own that rows come from; their samples are shown on demand.
 
     Raises:
-        ShapeError: Another number of rows, a row that there is not, or a row or a group in two splits.
+        ShapeError: Another number of rows, a row that there is not, a row that is twice in a split, or a row
+            or a group in two splits.
         EmptyDataError: A split without rows.
         NotFiniteError: NaN or infinite inputs in memory, or numbers that are too large for float32.
-        StudyError: Inputs in memory that are no numbers.
+        StudyError: Inputs in memory that are no numbers, or targets that their task does not have.
         UnknownNameError: A task without targets, or a split that is missing.
     """
 
@@ -69,7 +77,8 @@ class Problem:
         task_names(self.tasks)
         if not isinstance(self.inputs, StreamedInputs):
             object.__setattr__(self, "inputs", _held(self.name, self.inputs))
-        object.__setattr__(self, "splits", {name: _index(rows) for name, rows in self.splits.items()})
+        splits = {name: self._index(name, rows) for name, rows in self.splits.items()}
+        object.__setattr__(self, "splits", splits)
         object.__setattr__(self, "targets", {name: np.asarray(of) for name, of in self.targets.items()})
         if self.groups is not None:
             object.__setattr__(self, "groups", np.asarray(self.groups))
@@ -81,6 +90,7 @@ class Problem:
                     f"problem {self.name!r}: {len(self.inputs)} rows, but "
                     f"{len(self.targets[task.name])} of task {task.name!r}"
                 )
+            self._check_targets(task)
         seen: set[int] = set()
         for split in SPLITS:
             if split not in self.splits:
@@ -98,6 +108,32 @@ class Problem:
             seen |= rows
         if self.groups is not None:
             self._check_groups(self.groups)
+
+    def _index(self, split: str, rows: Any) -> Index:
+        """Numbers of rows: given as such, or as which rows they are."""
+        found, of = np.asarray(rows), f"problem {self.name!r}: split {split!r}"
+        if found.dtype == np.bool_ and found.shape != (len(self.inputs),):
+            raise ShapeError(
+                f"{of}: which rows it has is of shape ({len(self.inputs)},), found {found.shape}"
+            )
+        if found.dtype == np.bool_:
+            return np.flatnonzero(found)
+        if found.ndim != 1 or (len(found) and found.dtype.kind not in "iu"):
+            raise ShapeError(f"{of} is a list of row numbers, found an array {found.shape} of {found.dtype}")
+        distinct, count = np.unique(found, return_counts=True)
+        if (count > 1).any():
+            raise ShapeError(f"{of} has row {distinct[count > 1][0]} more than once")
+        return found.astype(np.int64)
+
+    def _check_targets(self, task: Task) -> None:
+        """Targets as tasks encode them: what is wrong is told before anything is trained."""
+        values = self.targets[task.name]
+        try:
+            encoded = task.encode(Encoded(values))
+        except ConcordError as error:
+            raise StudyError(f"problem {self.name!r}: {error}") from error
+        if isinstance(task, MulticlassTask) or values.dtype.kind not in NUMBERS:
+            object.__setattr__(self, "targets", {**self.targets, task.name: encoded})
 
     def _check_groups(self, groups: Array) -> None:
         if groups.shape != (len(self.inputs),):
@@ -149,12 +185,6 @@ class Problem:
     def targets_of(self, split: str) -> dict[str, Array]:
         """Targets of a split alone: its inputs may be large."""
         return {task.name: self.targets[task.name][self.splits[split]] for task in self.tasks}
-
-
-def _index(rows: Any) -> Index:
-    """Numbers of rows: given as such, or as which rows they are."""
-    found = np.asarray(rows)
-    return np.flatnonzero(found) if found.dtype == np.bool_ else found.astype(np.int64)
 
 
 def _held(name: str, inputs: Array) -> npt.NDArray[np.float32]:

@@ -135,12 +135,16 @@ class Processes(Engine):
         self.executor.shutdown(wait=clean, cancel_futures=True)
 
 
+class LostProcessError(StudyError):
+    """What trains cells is gone: no other cell can be trained by it either."""
+
+
 @contextmanager
 def _reporting_a_broken_pool() -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
-        raise StudyError(
+        raise LostProcessError(
             "a process was ended from outside, as where memory runs out; what is finished is kept: give the "
             "same command again, with fewer --processes if it comes back"
         ) from error

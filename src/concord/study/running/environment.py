@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -44,12 +44,24 @@ def environment() -> dict[str, Any]:
 
 
 @contextmanager
-def note_session(out: Path, processes: int) -> Iterator[None]:
-    """Note a session in `environment.json`, and its duration when it ends, however it ends."""
+def note_session(out: Path, processes: int, devices: Sequence[str] = ("cpu",)) -> Iterator[None]:
+    """Note a session in `environment.json`, and its duration when it ends, however it ends.
+
+    Each says what it ran with: another session may have had other versions, on another machine.
+    """
     path = out / "environment.json"
     started, start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    session: dict[str, Any] = {"started": started, "command": command, "processes": processes}
+    found = environment()
+    session: dict[str, Any] = {
+        "started": started,
+        "command": command,
+        "processes": processes,
+        "devices": ", ".join(dict.fromkeys(devices)),
+        "concord": found["versions"]["concord"],
+        "torch": found["versions"]["torch"],
+        "processor": found["machine"]["processor"],
+    }
     _note(path, session)  # a session that is killed was one, too
     try:
         yield

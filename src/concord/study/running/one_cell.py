@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from concord.decoding import ThresholdMetric, choose_thresholds
+from concord.errors import NotFiniteError
 from concord.metrics import evaluate, lower_is_better, main_metric, probabilities
 from concord.relations import Relation
 from concord.study.conditions import Predictor, Setting
@@ -31,6 +32,9 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path, device: str = 
 
     Trunks by name take long to train: their trainings keep checkpoints until the cell is done, so that a cell
     whose process is killed goes on where it stopped, with the same result bit by bit.
+
+    Raises:
+        NotFiniteError: The training diverges with every budget that it may choose from.
     """
     start, memory = time.perf_counter(), PeakMemory(device)
     store = out / "runs" / f"{cell.id}.training"
@@ -38,17 +42,24 @@ def run_cell(plan: Plan, problem: Problem, cell: Cell, out: Path, device: str = 
     chosen = next(condition for condition in plan.conditions if condition.name == cell.condition)
     spared, thresholds = 0.0, {}
     best: tuple[float, Setting, Predictor, dict[str, dict[str, float]]] | None = None
+    diverged: NotFiniteError | None = None
     for budget in candidates(plan):
         setting = setting_of(plan, problem, regime, cell.seed, budget, device=device, store=store)
-        predict = named_condition(chosen.use, **chosen.options).train(setting)
+        try:
+            predict = named_condition(chosen.use, **chosen.options).train(setting)
+            said = {name: z.numpy() for name, z in predict(setting.validation.inputs).items()}
+            found = _validated(setting, said)
+        except NotFiniteError as error:  # a rate that is too high for it is not chosen
+            diverged = error
+            continue
         spared += sum(setting.spared)
-        said = {name: z.numpy() for name, z in predict(setting.validation.inputs).items()}
-        found = _validated(setting, said)
         score = _score(plan, setting, found)
         if best is None or score > best[0]:
             best = (score, setting, predict, found)
             thresholds = _thresholds(setting, said, _groups(problem, "val"))
-    assert best is not None
+    if best is None:
+        assert diverged is not None
+        raise diverged
     _, setting, predict, found = best
     given, _ = problem.of("test")
     inputs = torch.from_numpy(given) if isinstance(given, np.ndarray) else given

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -26,7 +25,7 @@ from concord.study.problems import Problem, check_problem, problem_of
 from concord.study.running.cells import Cell, all_cells, finished, is_finished, open_folder
 from concord.study.running.claims import Claims
 from concord.study.running.devices import devices_of
-from concord.study.running.engines import Engine, check_engine
+from concord.study.running.engines import Engine, LostProcessError, check_engine
 from concord.study.running.engines import engine as engine_of
 from concord.study.running.environment import is_noted, note_session
 from concord.study.running.one_cell import run_cell
@@ -72,7 +71,7 @@ def run(
 
     Raises:
         StudyError: A plan that the data cannot serve, a condition that cannot be trained on them, a folder of
-            another plan, an index that is none, a cell that failed (the others are kept).
+            another plan, an index that is none, cells that failed (all others are trained first).
         MissingExtraError: What the engine or a condition needs is not installed.
         ConfigError: A device that this machine does not have.
     """
@@ -102,12 +101,12 @@ def run(
     if pending:
         with (
             engine_of(engine, plan, out, processes, len(pending), work, places) as made,
-            note_session(out, made.size),
+            note_session(out, made.size, places),
             Claims(out) as claims,
         ):
             _train(out, pending, made, claims, on_done)
     elif not is_noted(out):  # of a session that was killed before it could say so
-        with note_session(out, 1):
+        with note_session(out, 1, places):
             pass
     return len(set(all_cells(plan)) - finished(out, plan))
 
@@ -160,7 +159,12 @@ def _train(
     claims: Claims,
     on_done: Progress | None,
 ) -> None:
-    """Claim and train cells, as many at a time as the engine takes, until none is left to claim."""
+    """Claim and train cells, as many at a time as the engine takes, until none is left to claim.
+
+    Raises:
+        StudyError: A cell failed; the others are trained before that is said.
+    """
+    failed: list[StudyError] = []
     waiting, running, watched = deque(pending), dict[Any, Cell](), list[Cell]()
     while True:
         waiting.extend(watched)
@@ -179,14 +183,24 @@ def _train(
             pause(LOOK)
             continue
         if not running:
-            return
+            break
         handle = engine.first(list(running))
         cell = running.pop(handle)
-        with _naming(cell):
+        try:
             engine.result(handle)
+        except LostProcessError:
+            raise
+        except ConcordError as error:
+            failed.append(StudyError(f"run {cell.id} failed: {error}"))
+            failed[-1].__cause__ = error
+            claims.release(cell)
+            continue
         claims.release(cell)
         if on_done is not None:
             on_done(cell)
+    if failed:
+        more = f" ({len(failed) - 1} more failed, {failed[-1]})" if len(failed) > 1 else ""
+        raise StudyError(f"{failed[0]}{more}") from failed[0].__cause__
 
 
 def cells_of(given: Sequence[Cell], array: tuple[int, int]) -> list[Cell]:
@@ -213,11 +227,3 @@ def default_processes(devices: Sequence[str] = ("cpu",)) -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def _naming(cell: Cell) -> Iterator[None]:
-    try:
-        yield
-    except ConcordError as error:
-        raise StudyError(f"run {cell.id} failed: {error}") from error

@@ -130,17 +130,31 @@ def _several(outcome: Outcome, regimes: Sequence[str], task: str) -> bool:
 
 
 def _series(outcome: Outcome, task: str) -> dict[str, list[str]]:
+    """By what they have in common, in words: regimes that may differ in the rows of the task alone."""
     planned = {entry.get("name"): entry for entry in outcome.config.get("regimes", [])}
     out: dict[str, list[str]] = {}
     for regime in outcome.regimes:
         sizes = outcome.sizes[regime]
         if task in sizes:
             plan = planned.get(regime, {})
-            rest = [f"{n} {other}" for other, n in sizes.items() if other != task]
+            # As planned: where annotations have gaps, each draw has another number of rows.
+            rows = sizes | (plan.get("rows") or {})
+            rest = [f"{rows[other]} {other}" for other in sizes if other != task]
             rest += [f"overlap {plan['overlap']:.0%}"] if plan.get("overlap") else []
             rest += [f"table {plan['table']}"] if plan.get("table", "given") != "given" else []
+            rest += [f"network {_network(plan['network'])}"] if plan.get("network") else []
             out.setdefault(", ".join(rest), []).append(regime)
-    return out
+    return {rest: names for rest, names in out.items() if _distinct(outcome, names, task)}
+
+
+def _distinct(outcome: Outcome, regimes: Sequence[str], task: str) -> bool:
+    """Whether no two regimes have equally many rows: such differ in something else, as in their steps."""
+    return len({outcome.sizes[name][task] for name in regimes}) == len(regimes)
+
+
+def _network(network: Mapping[str, Any]) -> str:
+    """What tells a network from others, in words."""
+    return " ".join(f"{key} {value}" for key, value in network.items() if value not in (None, "", [], {}))
 
 
 def _efficiency_panel(outcome: Outcome, task: str, regimes: Sequence[str]) -> Markup:

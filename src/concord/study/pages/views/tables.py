@@ -6,26 +6,33 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from concord.study.judging import MIN_SEEDS
 from concord.study.pages.listing import Listing, listing, written
 from concord.study.pages.outcome import Outcome, Row
 
+SEEDS_ALONE = (
+    "Intervals are by the seeds alone: other test rows would move these numbers further than they say."
+)
 VERDICTS = "Differences in points. p is of no difference; Holm's correction is within a regime and baseline."
 MEANS = "All metrics on the test rows, in points."
 WORST = (
     "The lowest difference over tasks in each seed, as a mean over seeds; next to it the task that is "
-    "weakest on average, and the lowest difference of all seeds."
+    "weakest on average, and the lowest difference of all seeds. " + SEEDS_ALONE
 )
 CUT = (
     "In every other table labels are cut at .5, and classes are the most probable one. Here the metric at .5 "
     "(half) stands next to that at thresholds per label and class (chosen), which every condition chooses on "
-    "validation rows; differences are between conditions at thresholds of their own. In points, on test rows."
+    "validation rows; differences are between conditions at thresholds of their own. In points, on test "
+    "rows. " + SEEDS_ALONE
 )
 NEGATIVE = "How often, over tasks and seeds, a condition is below the single-task networks."
 COST = (
     "Seconds of one run, tuning included, and the most memory that one took, the data in memory included: of "
     "its process, or of the accelerator that it was trained on."
 )
-DELTA = "Mean over tasks of the relative change in percent: for comparison with other papers only."
+DELTA = (
+    "Mean over tasks of the relative change in percent: for comparison with other papers only. " + SEEDS_ALONE
+)
 
 
 def verdict_record(row: Row, study: str | None = None) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def setup(outcome: Outcome) -> dict[str, Any]:
     regimes = [
         {
             "regime": entry["name"],
-            **{f"rows: {task}": n for task, n in outcome.sizes.get(entry["name"], {}).items()},
+            **{f"rows: {task}": n for task, n in outcome.said_sizes(entry["name"]).items()},
             "overlap": entry.get("overlap"),
             "table": entry.get("table"),
             "steps": entry.get("steps"),
@@ -137,12 +144,28 @@ def told(outcome: Outcome) -> list[str]:
     if any(row["groups"] for row in splits):
         counts = ", ".join(f"{row['groups']} in {row['split']}" for row in splits)
         out.append(
-            f"Rows belong to groups ({counts}): no group is in two splits, and intervals count groups, "
-            "not rows."
+            f"Rows belong to groups ({counts}): no group is in two splits, and the intervals of verdicts "
+            "count groups, not rows."
         )
     elif splits:
         out.append("Rows have no groups: each counts as a sample of its own.")
+    out += _single(outcome)
+    sessions = outcome.environment.get("sessions") or []
+    for what in ("concord", "torch", "processor", "devices"):
+        found = dict.fromkeys(str(each[what]) for each in sessions if each.get(what))
+        if len(found) > 1:
+            out.append(f"Runs of several sessions are compared, whose {what} differ: {', '.join(found)}.")
     return out
+
+
+def _single(outcome: Outcome) -> list[str]:
+    """What is said where no interval can be given, though there are seeds enough."""
+    untold = {row["task"] for row in outcome.verdicts if row["low"] is None and row["n_seeds"] >= MIN_SEEDS}
+    return [
+        f"{task} is annotated in a single test row or group: how another would come out is not known."
+        for task in outcome.tasks
+        if task in untold
+    ]
 
 
 def _options(options: Mapping[str, Any] | None) -> str | None:
