@@ -142,7 +142,37 @@ def test_unrelated_tasks_are_called_so(kind: str) -> None:
 
 def test_a_contradiction_reads_as_a_sentence() -> None:
     said = str(Contradiction("sadness", "AU12", 0.0, 0.31, 0.04, 120.0))
-    assert said == ("the table says sadness shows AU12 with probability 0.00; the data say 0.31 +- 0.04")
+    assert said == (
+        "the table says sadness shows AU12 with probability 0.00; rows whose class is told without AU12 say "
+        "0.31 +- 0.04"
+    )
+
+
+def test_a_kept_table_is_said_to_be_used_as_it_is_used() -> None:
+    world = labels_world(0)
+    found = check_observations(world.observations(), world.relation)
+    assert found.sentences()[0].endswith("; it is used as supplied.")
+    cell = Contradiction("c0", "l0", 0.0, 0.9, 0.1, 5.0)
+    whole = replace(found, contradictions=(cell,)).sentences()[0]
+    assert whole.endswith("; it is used whole, with the one cell that the data contradict.")
+    given = world.table.copy()
+    given[0, 0] = np.nan
+    table = np.where(np.isnan(given), 0.5, given)
+    table[1, 2] += 0.25 if table[1, 2] < 0.5 else -0.25
+    held = replace(found, relation=found.relation.replace(table=table), rule=TableRule(given, strength=200.0))
+    assert held.sentences()[0].endswith("it is used, moved by what the data say (a cell by 0.25 at most).")
+    assert "as supplied" not in replace(held, contradictions=(cell,)).sentences()[0]
+
+
+def test_a_calibrated_table_that_the_data_moved_further_says_so() -> None:
+    world = labels_world(0)
+    found = check_observations(world.observations(), world.relation)
+    scaled, anchored = (
+        replace(found, verdict="calibrated", rule=TableRule(world.table, scaled=True, strength=strength))
+        for strength in (np.inf, 50.0)
+    )
+    assert scaled.sentences()[0].endswith("it is used calibrated.")
+    assert anchored.sentences()[0].endswith("it is used calibrated, and moved further by what the data say.")
 
 
 # -- invariants -----------------------------------------------------------------------------------------

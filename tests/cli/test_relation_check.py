@@ -120,7 +120,8 @@ def test_a_wrong_cell_is_named_in_a_sentence(case):
     )  # fmt: skip
     sentence = next(line for line in said.splitlines() if line.startswith("contradicted: "))
     assert sentence.startswith(
-        "contradicted: the table says glad shows AU12 with probability 0.00; the data say 0.8"
+        "contradicted: the table says glad shows AU12 with probability 0.00; rows whose class is told "
+        "without AU12 say 0.8"
     )
     assert "+-" in sentence
     cells = cells_of(case / "cells.csv")
@@ -134,7 +135,8 @@ def test_cells_outside_their_interval_are_named(case):
     write_table(case / "t.csv", wrong)
     said = concord("check", case / "t.csv", case / "a.csv", *COLUMNS, "--predictions", case / "p.parquet")
     assert (
-        "outside its conditional interval: the table says sad shows AU12 with probability 0.65; the" in said
+        "outside its conditional interval: the table says sad shows AU12 with probability 0.65; the estimate "
+        "is 0." in said
     )
 
 

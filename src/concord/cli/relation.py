@@ -273,7 +273,8 @@ def check(
     """Weigh a table against data: how far to trust it, and which of its cells the data contradict.
 
     Needs, besides the annotations, predictions of heads that were trained without coupling, out of sample; or
-    features to make them from.
+    features to make them from. A cell is contradicted where it is more than .5 away from rows whose class is
+    told without its own label; the estimate of --out takes that label along, and is another number.
     """
     from concord.data import group_codes, read_predictions
     from concord.estimation import calibrated, check_observations, estimate_by_em, observed
@@ -438,7 +439,7 @@ def _outside(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
     """Further cells of the table that lie notably outside their conditional interval, the largest first."""
     import numpy as np
 
-    from concord.estimation import FREE_STRENGTH, Contradiction
+    from concord.estimation import FREE_STRENGTH
 
     assert own.interval is not None
     assert own.strength is not None
@@ -452,8 +453,10 @@ def _outside(found: RelationCheck, given: Relation, own: Relation) -> list[str]:
     for i, k in order[:MOST_SENTENCES]:
         mean, count = own.table[i, k], own.strength[i, k]
         error = np.sqrt(mean * (1 - mean) / (count + FREE_STRENGTH + 1))
-        cell = Contradiction(names[i], labels[k], given.table[i, k], mean, error, count)
-        lines.append(f"outside its conditional interval: {cell}")
+        lines.append(
+            f"outside its conditional interval: the table says {names[i]} shows {labels[k]} with probability "
+            f"{given.table[i, k]:.2f}; the estimate is {mean:.2f} +- {error:.2f}"
+        )
     return lines
 
 

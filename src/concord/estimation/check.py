@@ -39,14 +39,15 @@ class RelationCheck:
     """What the data say of a relation.
 
     Attributes:
-        verdict: ``"kept"`` the table as supplied, which the annotations fit or, where the class head knows
-            too little to tell, what the other head says of annotated classes (better than through the data's
-            own estimate, where the annotations fit less well); ``"calibrated"`` on the scale
-            of the data; ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by
-            the data's own estimate; ``"estimated"`` no table was supplied; ``"unrelated"`` labels and
-            classes have nothing to say of each other, and no coupling should be made; ``"undecided"`` no
-            relation was shown, but a head knows too little of rows that it has not seen for that to mean
-            anything.
+        verdict: ``"kept"`` the table as supplied or, where that agrees clearly better with the class head,
+            the data's estimate with the table as 200 rows; the annotations fit it or, where the class head
+            knows too little to tell, what the other head says of annotated classes does (better than through
+            the data's own estimate, where the annotations fit less well); ``"calibrated"`` on the scale
+            of the data, or an estimate with that as 50 rows or 10; ``"partly wrong"`` re-estimated from where
+            it is right; ``"dropped"`` replaced by the data's own estimate; ``"estimated"`` no table was
+            supplied; ``"unrelated"`` labels and classes have nothing to say of each other, and no coupling
+            should be made; ``"undecided"`` no relation was shown, but a head knows too little of rows that it
+            has not seen for that to mean anything. `rule` tells which of several it was.
         relation: The relation to use.
         estimate: The data's own estimate, without the table, with conditional intervals and counts.
         exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.
@@ -86,10 +87,12 @@ class RelationCheck:
             else f"the head of {self.relation.source.name} knows too little to weigh the table, but what "
             f"that of {self.relation.target.name} says of rows with a class fits it ({back})"
         )
+        use = self._use_of_kept() if self.verdict == "kept" else ""
         verdict = {
-            "kept": f"{name}: {fits}; it is used as supplied.",
+            "kept": f"{name}: {fits}; {use}.",
             "calibrated": f"{name}: the table orders classes rightly (trust {self.trust:.2f}), and brought "
-            "to the scale of these data it agrees with them better than as supplied; it is used calibrated.",
+            "to the scale of these data it agrees with them better than as supplied; it is used calibrated"
+            f"{'' if np.isinf(self.rule.strength) else ', and moved further by what the data say'}.",
             "partly wrong": f"{name}: the table is right in part (trust {self.trust:.2f}); it is used as a "
             "starting point and re-estimated.",
             "dropped": f"{name}: the data contradict the table (trust {self.trust:.2f}); it is replaced by "
@@ -104,6 +107,17 @@ class RelationCheck:
             "annotated rows, more steps or a better network could tell.",
         }[self.verdict]
         return [verdict, *(f"{c}." for c in self.told_contradictions[:5])]
+
+    def _use_of_kept(self) -> str:
+        """What is used of a table that is kept: itself, or an estimate that is drawn to it."""
+        if not self.rule.as_supplied:
+            moved = np.nanmax(np.abs(np.asarray(self.relation.table) - np.asarray(self.rule.table)))
+            return f"it is used, moved by what the data say (a cell by {max(moved, 0.01):.2f} at most)"
+        if not self.contradictions:
+            return "it is used as supplied"
+        count = len(self.contradictions)
+        cells = "the one cell" if count == 1 else f"the {count} cells"
+        return f"it is used whole, with {cells} that the data contradict"
 
     @property
     def told_contradictions(self) -> tuple[Contradiction, ...]:

@@ -81,7 +81,8 @@ class Contradiction:
         source: Name of the class.
         target: Name of the label.
         given: What the table says.
-        estimate: What the data say, inferred without the label itself.
+        estimate: What rows say whose class is annotated or told by the head and all other labels, without
+            the label itself. An estimate of the relation takes the label along, and is another number.
         error: Standard error of the estimate.
         count: Effective number of rows behind it, a row as often as it weighs; of groups where rows come in
             groups.
@@ -98,7 +99,7 @@ class Contradiction:
         """In a sentence."""
         return (
             f"the table says {self.source} shows {self.target} with probability {self.given:.2f}; "
-            f"the data say {self.estimate:.2f} +- {self.error:.2f}"
+            f"rows whose class is told without {self.target} say {self.estimate:.2f} +- {self.error:.2f}"
         )
 
 
@@ -114,8 +115,9 @@ def find_contradictions(observations: Observations, table: Array, rates: Array) 
     The class of a row is inferred without the cell's own label, through an estimate that is drawn to the
     calibrated table only weakly: a wrong cell can neither confirm itself nor mislead its neighbours much.
     Where a whole row of the table is wrong even that draws classes to the wrong place, so that the data's own
-    estimate is asked as well; it mixes up classes that the head does not know, and has to be further away.
-    A table of what may occur, whose likely cells are seldom in the data, is judged after calibration.
+    estimate is asked as well; it mixes up classes that the head does not know, and has to be further away:
+    by more than .7, in place of .5. A table of what may occur, whose likely cells are seldom in the data, is
+    judged after calibration.
     """
     if observations.class_to_class:
         return ()
