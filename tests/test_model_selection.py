@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import enum
 import io
 import sys
 import tracemalloc
@@ -75,6 +77,65 @@ def test_a_table_has_a_column_for_each_class_task_and_each_label_with_null_for_g
     assert POLARS["trait.barks"].null_count() == 30
     assert POLARS["trait.barks"].to_list()[30:] == Y["trait"][30:, 1].tolist()
     assert cc.target_frame(TASKS, {"trait": Y["trait"]}).columns == COLUMNS[1:]
+
+
+DAYS = [dt.date(2024, 1, 1), dt.date(2024, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("classes", "polars", "pandas"),
+    [
+        ([1, 2], pl.Int64, "i"),
+        ([1.5, 2.5], pl.Float64, "f"),
+        ([1, 2.5], pl.Float64, "f"),
+        ([True, False], pl.Boolean, "b"),
+        (DAYS, pl.Date, "O"),
+        ([dt.datetime(2024, 1, 1, 5), dt.datetime(2024, 1, 2)], pl.Datetime("us"), "O"),
+        (["1", "2"], pl.String, "O"),
+    ],
+    ids=["whole", "float", "numbers", "truth", "dates", "times", "text"],
+)
+def test_a_table_is_predicted_with_columns_of_the_kind_that_target_frame_makes(classes, polars, pandas):
+    pet, trait = cc.MulticlassTask("pet", classes), cc.MultilabelTask("trait", ["purrs", "barks"])
+    y = {"pet": [*np.resize(np.array(classes, dtype=object), 30), *[None] * 30], "trait": Y["trait"]}
+    frame = cc.target_frame([pet, trait], y)
+    assert frame["pet"].dtype == polars
+    assert frame["pet"].to_list() == y["pet"]
+    fitted = cc.CoupledClassifier([pet, trait], **QUICK)
+    found = fitted.fit(X, frame).predict(X)["pet"]
+    assert found.dtype == polars
+    of_dictionary = fitted.fit(X, y).predict(X)["pet"]
+    assert of_dictionary.dtype.kind == pandas
+    assert found.to_list() == of_dictionary.tolist()
+    right = sum(a == b for a, b in zip(of_dictionary[:30], y["pet"][:30], strict=True))
+    assert (found == frame["pet"]).sum() == right > 0
+    in_pandas = fitted.fit(X, frame.to_pandas()).predict(X)["pet"]
+    assert in_pandas.tolist() == found.to_list()
+    if pandas != "O":
+        assert in_pandas.dtype.kind == pandas
+        assert (in_pandas == frame.to_pandas()["pet"]).sum() == right
+
+
+def test_classes_that_no_column_of_one_kind_holds_are_names_in_a_table():
+    for classes in ([1, "one"], [2**53, 2**53 + 1], [True, 2], list(Kind)):
+        pet = cc.MulticlassTask("pet", classes)
+        frame = cc.target_frame([pet, TRAIT], {"pet": [classes[1], None], "trait": [[None, None], [0, 1]]})
+        assert frame["pet"].to_list() == [pet.classes[1], None]
+        assert pet.encode(frame["pet"]).tolist() == pet.encode(frame.to_pandas()["pet"]).tolist() == [1, -1]
+    whole = cc.MulticlassTask("pet", [2**53, 2**53 + 1])
+    assert cc.target_frame([whole], {"pet": [2**53 + 1]})["pet"].dtype == pl.Int64
+
+
+class Kind(enum.Enum):
+    """Classes that polars has no column for."""
+
+    CAT = 1
+    DOG = 2
+
+
+def test_a_task_of_nobody_is_a_column_of_gaps_of_its_kind():
+    stars = cc.MulticlassTask("stars", [1, 2])
+    assert cc.target_frame([stars, PET], {"stars": [None], "pet": [None]}).dtypes == [pl.Int64, pl.String]
 
 
 @TABLES

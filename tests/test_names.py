@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,21 @@ def test_truth_values_are_their_numbers() -> None:
     task = cc.MulticlassTask("smokes", [True, False])
     assert task.encode([1.0, np.nan, 0.0]).tolist() == [0, -1, 1]
     assert task.as_given([0, 1]).tolist() == [True, False]
+    assert task.as_given([0, 1]).dtype == np.dtype(bool)
+    assert task.as_given([0, -1]).tolist() == [True, None]
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+def test_dates_are_found_in_columns_of_every_unit(unit: str) -> None:
+    days = [date(2024, 1, 1), date(2024, 1, 2)]
+    column = pd.Series(pd.to_datetime(["2024-01-02", None, "2024-01-01"])).astype(f"datetime64[{unit}]")
+    for classes in (days, [datetime.combine(day, time()) for day in days]):
+        assert cc.MulticlassTask("day", classes).encode(column).tolist() == [1, -1, 0]
+    assert cc.MulticlassTask("day", days).encode(column.to_numpy().astype("datetime64[D]")).tolist() == [
+        1,
+        -1,
+        0,
+    ]
 
 
 def test_prototypes_are_taken_by_number() -> None:

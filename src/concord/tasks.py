@@ -11,6 +11,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, time
 from functools import cached_property
 from typing import Any, final
 
@@ -184,6 +185,8 @@ class MulticlassTask(Task):
             distinct, place = np.unique(array, return_inverse=True)
             first = np.unique(place, return_index=True)[1]
             return self._from_objects(distinct.astype(object), first)[place]
+        if array.dtype.kind == "M" and array.dtype != "datetime64[D]":
+            array = array.astype("datetime64[us]")  # of nanoseconds NumPy makes numbers, and no dates
         return self._from_objects(array.astype(object), np.arange(len(array)))
 
     def index(self, value: object) -> int | None:
@@ -242,8 +245,10 @@ class MulticlassTask(Task):
 
     @cached_property
     def _value_places(self) -> dict[Any, int]:
-        # Classes that are neither text nor numbers (dates, members of an enumeration) are themselves.
-        return {value: i for i, value in enumerate(self.values) if isinstance(value, Hashable)}
+        # Classes that are neither text nor numbers (dates, members of an enumeration) are themselves; pandas
+        # holds a column of dates as midnights.
+        midnights = {datetime.combine(v, time()): i for i, v in enumerate(self.values) if type(v) is date}
+        return midnights | {value: i for i, value in enumerate(self.values) if isinstance(value, Hashable)}
 
     def _of_number(self, value: float, row: int) -> int:
         if not self._known.numbered:
@@ -266,11 +271,13 @@ class MulticlassTask(Task):
     def as_given(self, indices: Any) -> Array:
         """Classes of indices as they were given, numbers as numbers; a gap (-1) gives None. Shape (n,).
 
-        Of dtype object; where all classes are numbers and nothing is a gap, of theirs.
+        Of dtype object; where all classes are numbers, or all are truth values, and nothing is a gap, of
+        theirs.
         """
         checked = self._check_indices(np.asarray(indices))
         numbers = all(is_number(value) and not isinstance(value, str) for value in self.values)
-        if numbers and (checked != MISSING_CLASS).all():
+        truth = all(isinstance(value, bool) for value in self.values)
+        if (numbers or truth) and (checked != MISSING_CLASS).all():
             return np.asarray(self.values)[checked]
         table = np.empty(self.width + 1, dtype=object)
         for i, value in enumerate(self.values):

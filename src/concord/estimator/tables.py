@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import polars as pl
 from concord.arrays import as_array
 from concord.data import task_columns
 from concord.errors import ConcordError, DuplicateNameError, ShapeError, UnknownNameError
-from concord.names import is_number
+from concord.names import EXACT
 from concord.tasks import MulticlassTask, Task, task_names
 
 
@@ -25,9 +26,10 @@ def target_frame(tasks: Sequence[Task], y: Mapping[str, Any]) -> pl.DataFrame:
         y: By task name, targets with gaps, as `CoupledClassifier.fit` takes them.
 
     Returns:
-        A polars table (`.to_pandas()` makes one of pandas): of a class task the column ``TASK`` with class
-        names, of a label task the columns ``TASK.LABEL`` with 0 and 1; null for gaps. A task that y lacks has
-        no column.
+        A polars table (`.to_pandas()` makes one of pandas): of a class task the column ``TASK`` with its
+        classes as they were given (numbers, truth values and dates as such; names where they are of several
+        kinds, or beside gaps numbers that a float does not hold), of a label task the columns ``TASK.LABEL``
+        with 0 and 1; null for gaps. A task that y lacks has no column.
 
     Raises:
         ShapeError: No task, no targets, or targets of different numbers of rows.
@@ -58,9 +60,29 @@ def target_frame(tasks: Sequence[Task], y: Mapping[str, Any]) -> pl.DataFrame:
 def _series(task: Task, values: Any) -> list[pl.Series]:
     encoded = task.encode(values)
     if isinstance(task, MulticlassTask):
-        return [pl.Series(task.name, [None if i < 0 else task.classes[i] for i in encoded], dtype=pl.String)]
+        return [_of_classes(task, task.as_given(encoded))]
     columns = zip(task_columns(task), encoded.T, strict=True)
     return [pl.Series(name, each).fill_nan(None).cast(pl.Int8) for name, each in columns]
+
+
+def _of_classes(task: MulticlassTask, given: npt.NDArray[Any]) -> pl.Series:
+    """Classes (n,) as the task was given them, with None for gaps, as a column."""
+    values = given.tolist()
+    dtype = _type_of_classes(task, None in values)
+    if dtype == pl.String:
+        values = [None if value is None else str(value) for value in values]
+    return pl.Series(task.name, values, dtype=dtype)
+
+
+def _type_of_classes(task: MulticlassTask, gaps: bool) -> pl.DataType:
+    """What a column of its classes holds: text, unless all are numbers, truth values, dates or times."""
+    kinds = {type(value) for value in task.values}
+    largest = EXACT if gaps else 2**63  # whole numbers beside gaps become floats in an array
+    numbers = kinds <= {int, float} and all(abs(value) < largest for value in task.values)
+    times = kinds == {datetime} and all(value.tzinfo is None for value in task.values)
+    if numbers or times or kinds in ({bool}, {date}):
+        return pl.Series(task.as_given(np.arange(task.width)).tolist()).dtype
+    return pl.String()
 
 
 def is_table(y: Any) -> bool:
@@ -170,10 +192,10 @@ class TableForm:
         order = [*self.columns, *(name for name in columns if name not in self.columns)]
         chosen = {name: columns[name] for name in order}
         if self.library == "polars":
-            mixed = {task.name for task in tasks if isinstance(task, MulticlassTask) and _mixed(task)}
+            classes = {task.name: task for task in tasks if isinstance(task, MulticlassTask)}
             return pl.DataFrame(
                 {
-                    name: list(map(str, values)) if name in mixed else values.tolist()
+                    name: _of_classes(classes[name], values) if name in classes else values.tolist()
                     for name, values in chosen.items()
                 }
             )
@@ -184,10 +206,3 @@ class TableForm:
                 "the model was fitted on a table of pandas, which is not installed: pip install pandas"
             ) from error
         return pd.DataFrame(chosen, index=index)
-
-
-def _mixed(task: MulticlassTask) -> bool:
-    """Whether its classes are of several kinds, such as text and numbers: a column of polars has one."""
-    return len({type(value) for value in task.values}) > 1 and not all(
-        is_number(value) and not isinstance(value, str) for value in task.values
-    )
