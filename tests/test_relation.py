@@ -62,6 +62,20 @@ def test_a_file_may_come_in_any_order_turned_and_with_more(tmp_path: Path) -> No
     np.testing.assert_array_equal(cc.Relation.from_csv(PET, TRAIT, more, extra="ignore").table, expected)
 
 
+def test_a_file_that_lacks_a_class_or_label_is_refused_where_it_must_be_complete(tmp_path: Path) -> None:
+    rows = written(tmp_path / "a.csv", "x,barks,purrs\ndog,0.8,0\ncat,,0.9\n")
+    with raises(
+        UnknownNameError, str(rows), "lacks fish of task 'pet' and swims of task 'trait'", "blank cells"
+    ):
+        cc.Relation.from_csv(PET, TRAIT, rows, complete=True)
+    turned = written(tmp_path / "b.csv", "x,cat\nbarks,0\npurrs,.9\nswims,\n")
+    with raises(UnknownNameError, "lacks dog, fish of task 'pet'"):
+        cc.Relation.from_csv(PET, TRAIT, turned, transpose=True, complete=True)
+    whole = written(tmp_path / "c.csv", "x,barks,purrs,swims\nfish,,,\ndog,0.8,0,\ncat,,0.9,1\n")
+    found = cc.Relation.from_csv(PET, TRAIT, whole, complete=True)
+    assert found.known.sum() == 4
+
+
 def test_membership_is_normalised(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "x,small,large\ncat,1,1\ndog,0,1\n")
     found = cc.Relation.from_csv(PET, SIZE, path, normalize=True)

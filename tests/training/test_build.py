@@ -194,6 +194,22 @@ def test_a_relation_is_estimated_from_training_rows_with_both(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "lacking"),
+    [
+        ("shape,m1,m2\ncircle,.9,.1\nsquare,.1,.9\n", "star of task 'shape'"),
+        ("shape,m1\ncircle,.9\nsquare,.1\nstar,.8\n", "m2 of task 'marks'"),
+    ],
+)
+def test_a_table_that_lacks_a_class_or_label_is_refused_unless_it_is_ignored(tmp_path, text, lacking):
+    values = world(tmp_path)
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(UnknownNameError, match=rf"relations.shape->marks: .*table.csv lacks {lacking}"):
+        build(config_of(values))
+    built = build(config_of(values, relations__0__extra="ignore"))
+    assert np.isnan(built.relations[0].table).any()
+
+
+@pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
         ({"relations__0__source": "shap"}, UnknownNameError, "relations.shap->marks: unknown task 'shap'"),

@@ -235,8 +235,8 @@ class RelationPlan(_Strict):
     normalize: bool = Field(default=False, description="CSV: divide every row by its sum (class to class)")
     extra: Literal["error", "ignore"] = Field(
         default="error",
-        description="Rows and columns that the tasks do not have; ignore also takes what a ready table lacks "
-        "for unknown",
+        description="Rows and columns that the tasks do not have, or that the table lacks: ignore leaves out "
+        "the former, and takes the latter for unknown",
     )
 
 

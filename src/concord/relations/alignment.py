@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from concord.errors import DuplicateNameError, ShapeError, UnknownNameError
-from concord.relations.reading import Extra
+from concord.relations.reading import SHOWN, Extra, some_lacking
 from concord.relations.relation import Relation
 from concord.tasks import MulticlassTask, Task
-
-SHOWN = 3
 
 
 def aligned(
@@ -118,14 +116,12 @@ def _places(task: Task, own: Task) -> tuple[list[int], list[int]]:
 
 
 def _check_same(task: Task, own: Task, owner: str) -> None:
-    lacking = [name for name in task.outputs if name not in own.outputs]
-    further = [name for name in own.outputs if name not in task.outputs]
+    lacking, further = some_lacking(task, own.outputs), some_lacking(own, task.outputs)
     for names, what in ((lacking, "lacks"), (further, "also has")):
         if names:
             raise UnknownNameError(
-                f"{owner} {what} {', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)} of task "
-                f"{task.name!r}; extra: ignore takes what both have, or write the table to CSV with "
-                "`concord relation show` and adapt it"
+                f"{owner} {what} {names} of task {task.name!r}; extra: ignore takes what both have, or write "
+                "the table to CSV with `concord relation show` and adapt it"
             )
 
 

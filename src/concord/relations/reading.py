@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +16,9 @@ from concord.tasks import MulticlassTask, Task
 Extra = Literal["error", "ignore"]
 """What names that the tasks do not have are: a mistake, or of no interest."""
 
+SHOWN = 3
+"""Names that a message lists."""
+
 
 def read_cells(
     source: MulticlassTask,
@@ -25,6 +28,7 @@ def read_cells(
     transpose: bool,
     normalize: bool,
     extra: Extra,
+    complete: bool,
 ) -> npt.NDArray[np.float64]:
     """The cells (C, K), NaN where unknown: see `Relation.from_csv`, whose arguments and errors these are."""
     if extra not in get_args(Extra):
@@ -39,6 +43,8 @@ def read_cells(
     rows = _positions([file.place(i) for i in range(len(file.rows))], file.rows, of_rows, extra)
     columns = _positions([file.place(None)] * len(file.columns), file.columns, of_columns, extra)
     read = np.ix_(list(rows), list(columns))
+    if complete:
+        _check_complete(path, [(of_rows, rows.values()), (of_columns, columns.values())])
     cells = file.cells[read]
     wrong = np.argwhere((cells < 0) | ((cells > 1) & (not normalize)))
     if len(wrong):
@@ -82,3 +88,20 @@ def _positions(places: Sequence[str], names: Sequence[str], task: Task, extra: E
         elif extra == "error":
             raise UnknownNameError(f"{places[i]}: {UnknownNameError.of(_kind(task), name, task.outputs)}")
     return out
+
+
+def _check_complete(path: str | Path, there: Sequence[tuple[Task, Iterable[int]]]) -> None:
+    lacking = [(task.name, some_lacking(task, [task.outputs[i] for i in own])) for task, own in there]
+    told = " and ".join(f"{names} of task {task!r}" for task, names in lacking if names)
+    if told:
+        raise UnknownNameError(
+            f"{path} lacks {told}; add what is lacking, with blank cells where nobody knows, or take all of "
+            "it for unknown with extra: ignore"
+        )
+
+
+def some_lacking(task: Task, there: Iterable[str]) -> str:
+    """The first classes or labels of a task that are not there, in words; nothing where all are."""
+    known = set(there)
+    lacking = [name for name in task.outputs if name not in known]
+    return ", ".join(lacking[:SHOWN]) + ", ..." * (len(lacking) > SHOWN)

@@ -129,12 +129,13 @@ class Relation:
         transpose: bool = False,
         normalize: bool = False,
         extra: Extra = "error",
+        complete: bool = False,
     ) -> Relation:
         """Read a table: a header with the target's names, then a row for each class.
 
         Rows and columns may come in any order; the first column holds the class name, whatever its
-        header. A blank cell is unknown, and so is a class or label that the file does not list. What is
-        wrong in the file is named by file, line and column.
+        header. A blank cell is unknown, and so is a class or label that the file does not list (unless it
+        has to be `complete`). What is wrong in the file is named by file, line and column.
 
         Args:
             source: The task of the rows.
@@ -143,17 +144,20 @@ class Relation:
             transpose: The file has the target's names as rows and the classes as columns.
             normalize: Divide every row by its sum (to read a 0/1 membership table as class-to-class).
             extra: Whether rows and columns of names that the tasks do not have are an error or ignored.
+            complete: Whether a file that lacks a class or label is an error; otherwise all of that class or
+                label is unknown. A config asks for it unless it says `extra: ignore`.
 
         Raises:
             MissingDataError: No such file.
             TableFormatError: A cell that is no number, or a row of another length.
             UnknownNameError: A row or column that is no class or label (unless `extra="ignore"`), a file
-                that is turned, or another `extra`.
+                that is turned, or that lacks a class or label where it must be complete; another `extra`.
             DuplicateNameError: A row or column that occurs twice.
             RangeError: A cell outside [0, 1] (with `normalize`, below 0).
         """
         check_ends(source, target)
-        cells = read_cells(source, target, path, transpose=transpose, normalize=normalize, extra=extra)
+        how = {"transpose": transpose, "normalize": normalize, "complete": complete}
+        cells = read_cells(source, target, path, extra=extra, **how)
         return cls(source, target, cells)
 
     @classmethod

@@ -85,6 +85,7 @@ def _relation(
         transpose=plan.transpose,
         normalize=plan.normalize,
         extra=plan.extra,
+        complete=plan.extra == "error",
     )
 
 
