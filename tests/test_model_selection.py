@@ -163,6 +163,14 @@ def test_the_index_of_pandas_is_kept():
     assert model().fit(features, PANDAS).predict(features).index.equals(PANDAS.index)
 
 
+def test_a_pipeline_that_hands_frames_on_keeps_the_index():
+    features = pd.DataFrame(X, index=PANDAS.index, columns=list("abcd"))
+    steps = make_pipeline(StandardScaler(), model()).set_output(transform="pandas")
+    assert steps.fit(features, PANDAS).predict(features).index.equals(PANDAS.index)
+    bare = make_pipeline(StandardScaler(), model()).fit(features, PANDAS)  # arrays, whose rows have no names
+    assert bare.predict(features).index.equals(pd.RangeIndex(60))
+
+
 def test_the_form_of_predictions_is_kept_in_a_saved_model(tmp_path):
     fitted = model().fit(X, PANDAS)
     fitted.save(tmp_path / "saved")

@@ -499,7 +499,9 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
 
         Classes come as the task was given them: numbers where they are numbers.
 
-        A model that was fitted on a table of targets gives a table with the same columns.
+        A model that was fitted on a table of targets gives a table with the same columns; in pandas with the
+        index of X, where X is a frame of pandas, else with rows counted from 0. In a pipeline
+        ``set_output(transform="pandas")`` keeps the index of what it was given.
 
         A label is 1 from a probability of .5 on, or from its threshold on (`thresholds_`); of classes the
         most probable is taken, or the one that is most so in proportion to its threshold.
