@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 import warnings
 from functools import cache, partial
@@ -371,6 +372,40 @@ def test_bad_options_are_errors_with_a_name(case: str) -> None:
     model = made("auto-distilled", steps=2).set_params(**changes)
     with pytest.raises(kind, match=said):
         model.fit(x, y)
+
+
+DAY = np.array(["2024-01-01", "2024-01-02"], dtype="datetime64[D]")
+TIMES: dict[str, Any] = {
+    "pandas dates": pd.Series(DAY),
+    "pandas times of a zone": pd.Series(DAY).dt.tz_localize("UTC"),
+    "pandas durations": pd.Series(DAY) - pd.Timestamp("2020-01-01"),
+    "pandas periods": pd.Series(DAY).dt.to_period("D"),
+    "pandas objects": pd.Series([None, dt.date(2024, 1, 1)], dtype=object),
+    "pandas of Arrow": pd.Series(DAY).astype("date32[pyarrow]"),
+    "polars dates": pl.Series(DAY),
+    "polars times": pl.Series(DAY).cast(pl.Datetime("ms")),
+    "polars durations": pl.Series(DAY) - dt.date(2020, 1, 1),
+    "polars times of day": pl.Series([dt.time(1), dt.time(2)]),
+}
+
+
+@pytest.mark.parametrize("case", TIMES)
+@pytest.mark.parametrize("options", [{}, {"trunk": nn.Linear(2, 3)}], ids=["features", "trunk"])
+def test_a_column_of_times_is_refused_by_name(case: str, options: dict[str, Any]) -> None:
+    column = TIMES[case]
+    frame = pl.DataFrame if isinstance(column, pl.Series) else pd.DataFrame
+    y = {"kind": ["c0", "c1"], "marks": np.full((2, 6), np.nan)}
+    with raises(ShapeError, "feature column 'seen' holds dates, times or durations; make numbers of it"):
+        made("balanced-shared", **options).fit(frame({"age": [1.0, 2.0], "seen": column}), y)
+
+
+@pytest.mark.parametrize("dtype", ["datetime64[s]", "timedelta64[D]"])
+def test_an_array_of_times_is_refused_at_prediction_too(dtype: str) -> None:
+    x, y, _ = draw(5, n=80)
+    model = made("balanced-shared", steps=2)
+    for use in (lambda rows: model.fit(rows, y), model.fit(x, y).predict):
+        with raises(ShapeError, "features are dates, times or durations"):
+            use(np.zeros(x.shape, dtype=dtype))
 
 
 def test_another_width_at_prediction_is_an_error() -> None:

@@ -279,8 +279,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
         """Train.
 
         Args:
-            X: (n, d) features: NumPy, pandas, polars or sparse; with a trunk of your own also an array
-                (n, ...), which it gets in float32; with a base whatever that takes.
+            X: (n, d) features: NumPy, pandas, polars or sparse, no dates or durations; with a trunk of your
+                own also an array (n, ...), which it gets in float32; with a base whatever that takes.
             y: By task name, targets with gaps: (n,) class names or indices with -1 or None, (n, K) labels
                 with NaN. Or the same as a table of pandas or polars, with a column ``TASK`` for each class
                 task and ``TASK.LABEL`` for each label (`concord.target_frame` makes one); then `predict`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array | Held
 
     Raises:
         NotFiniteError: NaN or infinite inputs of a trunk, or features too large to be standardised.
-        ShapeError: Inputs of a trunk of another shape than before.
+        ShapeError: Inputs of a trunk of another shape than before; dates, times or durations.
         EmptyDataError: No input of a trunk.
         ValueError: Features that are no (n, d) array of finite numbers.
     """
@@ -37,6 +38,7 @@ def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array | Held
         if reset:
             model._mean, model._std = np.zeros(()), np.ones(())
         return held
+    _refuse_times(X)
     if model.trunk is not None:
         return _trunk_inputs(model, X, reset=reset)
     if y is None:
@@ -56,6 +58,39 @@ def inputs_of(model: Any, X: Any, y: Any = None, *, reset: bool) -> Array | Held
             "features are too large beside those of the training: no finite numbers in float32"
         )
     return standardised
+
+
+TIMES = ("M", "m")
+"""Kinds of NumPy's dates and durations."""
+
+
+def _refuse_times(X: Any) -> None:
+    """Raise where features are dates, times or durations.
+
+    NumPy would read them as counts of a unit that the same dates have another one of in another table.
+    """
+    told = "make numbers of it, such as days since a day that you choose"
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        for place, (name, dtype) in enumerate(zip(X.columns, X.dtypes, strict=True)):
+            if _of_time(dtype) or _holds_times(X, place, dtype):
+                raise ShapeError(f"feature column {str(name)!r} holds dates, times or durations; {told}")
+    elif getattr(getattr(X, "dtype", None), "kind", "") in TIMES:
+        raise ShapeError(f"features are dates, times or durations ({X.dtype}); {told}")
+
+
+def _of_time(dtype: Any) -> bool:
+    """Whether a column's type, of pandas or polars, is one of dates, times or durations."""
+    temporal = getattr(dtype, "is_temporal", None)
+    period = str(dtype).startswith("period[")
+    return bool(temporal()) if temporal is not None else period or getattr(dtype, "kind", "") in TIMES
+
+
+def _holds_times(X: Any, place: int, dtype: Any) -> bool:
+    """Whether a column of objects, in pandas, begins with a date, time or duration."""
+    if getattr(dtype, "kind", "") != "O":
+        return False
+    known = X.iloc[:, place].dropna()
+    return len(known) > 0 and isinstance(known.iloc[0], (date, time, timedelta))
 
 
 def _trunk_inputs(model: Any, X: Any, *, reset: bool) -> Array:
