@@ -356,6 +356,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], type, str]] = {
         "dictionary of weights by class",
     ),
     "class_weight of labels": ({"class_weight": {"marks": {"l0": 2.0}}}, ShapeError, "has labels"),
+    "balanced labels": ({"class_weight": {"marks": "balanced"}}, ShapeError, "'marks' has labels"),
     "class_weight of a class": (
         {"class_weight": {"kind": {"c9": 2}}},
         UnknownNameError,
@@ -506,7 +507,7 @@ def test_class_weights_move_predictions() -> None:
 
     assert share({"kind": {"c2": 20.0}}) > share(None) + 0.2
     assert share({"kind": {2: 20.0}}) == share({"kind": {"c2": 20.0}})
-    assert share({"marks": "balanced", "kind": None}) == share(None)
+    assert share({"marks": None, "kind": None}) == share(None)
     assert share({"kind": "balanced"}) == share("balanced")
     rare = y["kind"] == 2
     y["kind"][np.flatnonzero(rare)[4:]] = -1

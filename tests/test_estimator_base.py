@@ -281,3 +281,12 @@ def test_an_array_with_text_reaches_the_estimator_as_it_is() -> None:
     base = make_pipeline(OneHotEncoder(handle_unknown="ignore"), DecisionTreeClassifier(max_depth=3))
     fitted = CoupledClassifier(TASKS, base=base, effort="fast", random_state=0).fit(given, y)
     assert fitted.predict_proba(given)["shape"].shape == (80, SHAPE.width)
+
+
+def test_what_a_base_costs_is_what_the_documentation_says():
+    x, y, _ = world()
+    for effort, pairs in (("fast", 6.5), ("standard", 10.5)):
+        model = CoupledClassifier(TASKS, [RELATION], base=LogisticRegression(), effort=effort, random_state=0)
+        said = model.fit(x, y).report_
+        assert any(f"about {pairs} times the pair of single-task models" in each for each in said)
+        assert f"{pairs}" in CoupledClassifier.__doc__

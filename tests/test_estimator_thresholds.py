@@ -81,6 +81,9 @@ def test_thresholds_are_those_of_out_of_fold_predictions() -> None:
     for name, values in model.thresholds_.items():
         np.testing.assert_array_equal(values, found.values[name])
     assert any("at the thresholds, which were chosen on these rows" in each for each in model.report_)
+    worth = {each.split(":")[0]: each for each in model.report_ if "at the thresholds" in each}
+    assert " without thresholds, " in worth["kind"]  # classes are the most probable ones, and not cut
+    assert " at .5, " in worth["marks"]
 
 
 def test_rare_labels_gain_f1_on_new_rows() -> None:

@@ -141,7 +141,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             of folds are then trained for all steps, which costs more: 8.5, 14.5 and 26.5 times the pair.
         effort: ``"fast"``, ``"standard"`` or ``"thorough"``: what ``"auto"`` may spend, at most 4.0, 7.9 and
             26.5 times the pair of single-task models (more where `steps` are below 600 and 334: the networks
-            of folds take 150 at least), and the folds of the first stage of ``"two-stage"``.
+            of folds take 150 at least), and the folds of the first stage of ``"two-stage"``. With a `base` at
+            most 6.5, 10.5 and 18.5 times: an estimator is fitted whole in each fold, and shares nothing.
             ``"holdout"``, experimental and for ``"auto"`` alone, holds a fifth of the rows, and up to half
             of a scarce task's, out of the first .6 of the training, lets them judge, and goes on with what
             was chosen on all rows: at most 3.0 times. With `base` or `rivals` nothing goes on, and a fifth
@@ -172,7 +173,8 @@ class CoupledClassifier(ClassifierMixin, BaseEstimator):
             keep .5, and `report_` says so. Probabilities stay as they are.
         class_weight: ``"balanced"`` weighs rows against their class's frequency; None does not; a dictionary
             gives weights >= 0 by class (a value of y, or a class's name or index), 1 where not named, or by
-            task name such a dictionary or ``"balanced"``.
+            task name such a dictionary or ``"balanced"``. Labels have no such weights: a task of labels may
+            not be named, and a ``"balanced"`` of all tasks passes it over.
         device: Where to train, such as ``"cpu"`` or ``"cuda"``.
         random_state: Seed; the same one gives the same model, bit by bit, on the same machine with the same
             number of torch's threads (`torch.get_num_threads()`), in whichever thread `fit` is called and

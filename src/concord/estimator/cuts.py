@@ -33,9 +33,10 @@ def chosen_thresholds(
             for threshold in (0.5, found.of(task))
         )
         if plain is not None and cut is not None and plain != cut:
+            without = "without thresholds" if isinstance(task, MulticlassTask) else "at .5"
             say(
-                f"{task.name}: out-of-fold {name} {plain:.3f} at .5, {cut:.3f} at the thresholds, which were "
-                "chosen on these rows"
+                f"{task.name}: out-of-fold {name} {plain:.3f} {without}, {cut:.3f} at the thresholds, which "
+                "were chosen on these rows"
             )
     for note in found.notes:
         say(note)

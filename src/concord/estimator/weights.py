@@ -103,14 +103,14 @@ def _class_weight_of(task: Task, given: Annotations, class_weight: Any) -> Any:
     if isinstance(wanted, Mapping) and given.classes is None:
         _check_by_task(wanted, given.tasks)
         wanted = wanted.get(task.name)
+        if wanted is not None and isinstance(task, MultilabelTask):
+            raise ShapeError(f"class_weight is for classes, but task {task.name!r} has labels")
     if isinstance(wanted, str):
         one_of("class_weight", wanted, ["balanced"])
     elif not (wanted is None or isinstance(wanted, Mapping)):
         raise ShapeError(
             f"class_weight is 'balanced', None or a dictionary of weights, found {type(wanted).__name__}"
         )
-    if isinstance(wanted, Mapping) and isinstance(task, MultilabelTask):
-        raise ShapeError(f"class_weight is for classes, but task {task.name!r} has labels")
     return wanted
 
 
