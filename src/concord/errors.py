@@ -48,13 +48,17 @@ class UnknownNameError(ConcordError, LookupError):
     def hint(name: object, known: Iterable[object]) -> str:
         """The nearest of the `known` names to an unknown `name`, or the first few of them."""
         names = [str(k) for k in known]
+        first = f"known: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
+        return UnknownNameError.near(name, names) or first
+
+    @staticmethod
+    def near(name: object, known: Iterable[object]) -> str:
+        """The question whether the nearest of the `known` names was meant; empty where none is near."""
+        names = [str(k) for k in known]
         alike = [known for known in names if spelling(known) == spelling(str(name))]
         near = alike or get_close_matches(str(name), names, n=1)
-        return (
-            f"did you mean {near[0]!r}?{' It is the same name in another spelling.' if alike else ''}"
-            if near
-            else f"known: {', '.join(names[:12])}" + (", ..." if len(names) > 12 else "")
-        )
+        same = " It is the same name in another spelling." if alike else ""
+        return f"did you mean {near[0]!r}?{same}" if near else ""
 
 
 class ShapeError(ConcordError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -156,6 +157,20 @@ def test_a_table_of_other_names_is_matched_by_name(case):
         UnknownNameError, match=r"in common with task 'mood': it lists w, x, y, \.\.\., the task"
     ):
         concord("check", case / "t.csv", case / "a.csv", *COLUMNS, "--predictions", case / "p.npz")
+
+
+def test_what_a_table_lacks_is_told_and_a_misspelt_name_is_named(case):
+    write_table(case / "t.csv", TABLE[:, :3], ("Calm", *MOODS[1:]), UNITS[:3])
+    said = concord(
+        "check", case / "t.csv", case / "a.csv", *COLUMNS, "--predictions", case / "p.npz",
+        "--json", case / "c.json",
+    )  # fmt: skip
+    lines = " ".join(said.split())
+    assert "the table's 'Calm' is not in the annotations and is left out; did you mean 'calm'?" in lines
+    assert "the table lacks calm of task 'mood': all of it is unknown, and not checked" in lines
+    assert "the table lacks AU15 of task 'units'" in lines
+    held = json.loads((case / "c.json").read_text())
+    assert (held["left_out"], held["lacking"]) == (["Calm"], ["calm", "AU15"])
 
 
 def test_a_table_of_no_use_is_named_for_what_it_is(case):

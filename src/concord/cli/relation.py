@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -291,7 +291,7 @@ def check(
         check_effect(context, "without --features", "seed", "effort", "processes")
     manifest = read_annotations(annotations, task, labels, (gap, no_gap), group, separator)
     first, second = two_tasks(manifest, source, target)
-    given, left_out = _given(table, first, second)
+    given, unlike = _given(table, first, second)
     _one_of(predictions, features)
     if features is not None:
         stage = _first_stage(manifest, (first, second), features, seed, effort, processes)
@@ -329,15 +329,14 @@ def check(
             "verdict": found.verdict,
             "trust": number_or_none(found.trust),
             "sentence": found.sentences()[0],
-            "left_out": left_out,
+            "left_out": [name for names in unlike for name in names.left_out],
+            "lacking": [name for names in unlike for name in names.lacking],
             "contradictions": [asdict(cell) for cell in found.told_contradictions],
             "given": relation_json(given, 0.0),
             "estimate": relation_json(own, 0.0) | {"level": level, "conditional": True},
         },
     )
-    for name in left_out:
-        say(f"the table's {name!r} is not in the annotations and is left out")
-    for line in _account(found, given, own):
+    for line in [line for names in unlike for line in names.told()] + _account(found, given, own):
         say(line)
 
 
@@ -395,21 +394,48 @@ def _one_of(predictions: Path | None, features: Path | None) -> None:
         raise ConfigError("give --predictions or --features, not both")
 
 
-def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, list[str]]:
-    """The table for these tasks, and its names that they do not have."""
+@dataclass(frozen=True)
+class _Unlike:
+    """Names of one side of a table that its task does not have, and the other way round."""
+
+    task: Task
+    left_out: list[str]
+    lacking: list[str]
+
+    @classmethod
+    def of(cls, task: Task, own: Task) -> _Unlike:
+        left_out = [name for name in own.outputs if name not in task.outputs]
+        return cls(task, left_out, [name for name in task.outputs if name not in own.outputs])
+
+    def told(self) -> list[str]:
+        """A line for each name that is left out, and one of those that the table lacks."""
+        lines = []
+        for name in self.left_out:
+            near = UnknownNameError.near(name, self.lacking)
+            line = f"the table's {name!r} is not in the annotations and is left out"
+            lines.append(f"{line}; {near}" if near else line)
+        if self.lacking:
+            shown = ", ".join(self.lacking[:MOST_SENTENCES]) + ", ..." * (len(self.lacking) > MOST_SENTENCES)
+            lines.append(
+                f"the table lacks {shown} of task {self.task.name!r}: all of it is unknown, and not checked"
+            )
+        return lines
+
+
+def _given(table: str, source: MulticlassTask, target: Task) -> tuple[Relation, list[_Unlike]]:
+    """The table for these tasks, and the names that are not on both sides."""
     from concord.relations import aligned
     from concord.tasks import MulticlassTask
 
     read = _relation(table, isinstance(target, MulticlassTask))
-    known = {*source.outputs, *target.outputs}
-    left_out = [name for name in (*read.source.outputs, *read.target.outputs) if name not in known]
+    unlike = [_Unlike.of(source, read.source), _Unlike.of(target, read.target)]
     given = aligned(read, source, target, table, extra="ignore")
     if not given.known.any():
         raise ConfigError(
             f"{table} is blank: it knows no cell of the classes and labels that are annotated; fill in those "
             "that are known"
         )
-    return given, left_out
+    return given, unlike
 
 
 MOST_SENTENCES = 20
