@@ -884,7 +884,6 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
     (folder / "deep").mkdir(parents=True)
     for name in ("b.png", "deep/a.jpg", "c.PNG"):
         Image.new("RGB", (9, 5), (200, 10, 10)).save(folder / name)
-    (folder / "notes.txt").write_text("no image")
     frame = predict(run, folder)
     names = ["b.png", "c.PNG", "deep/a.jpg"]
     assert frame["path"].to_list() == names
@@ -901,6 +900,25 @@ def test_a_folder_of_images_with_a_damaged_one(tmp_path):
         predict(run, folder, on_error="skip")
     with pytest.raises(UnknownNameError, match="cannot be read 'sikp'; did you mean 'skip'"):
         predict(run, folder, on_error="sikp")
+
+
+def test_files_that_are_no_images_by_their_ending_are_counted(tmp_path):
+    run = train(config_of(world(tmp_path, "images")))
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name in ("b.png", "a.jfif", "other.JP2", "bare"):
+        Image.new("RGB", (9, 5), (200, 10, 10)).save(folder / name, {"a.jfif": "jpeg"}.get(name, "png"))
+    said = r"new: passed over are files with other endings than an image's: 1 \.jp2, 1 without an ending$"
+    with pytest.warns(ConcordWarning, match=said):
+        assert predict(run, folder)["path"].to_list() == ["a.jfif", "b.png"]
+    assert predict(run, folder / "a.jfif").height == 1
+    for name in ("other.JP2", "bare"):
+        with pytest.raises(ConfigError, match=rf"{name} is no manifest .*, image or .*images end in \.jpg"):
+            predict(run, folder / name)
+    for name in ("a.jfif", "b.png"):
+        (folder / name).unlink()
+    with pytest.raises(EmptyDataError, match=r"no image in .*new, found 1 \.jp2, 1 without an ending; known"):
+        predict(run, folder)
 
 
 def test_images_keep_the_paths_that_they_were_given_by(tmp_path, monkeypatch):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from concord.data.loading import Collate
     from concord.data.manifest import LOCATORS, SPLITS, Manifest, soft_columns, task_columns
     from concord.data.mixture import Mixture
-    from concord.data.paths import DataRoot, is_clutter
+    from concord.data.paths import IMAGE_ENDINGS, DataRoot, counted_endings, is_clutter
     from concord.data.pictures import Pictures, as_pictures
     from concord.data.predictions import read_features, read_predictions
     from concord.data.published import check_copy
@@ -116,6 +116,8 @@ __getattr__, __dir__ = lazy_door(
         "group_codes": "concord.data.groups",
         "inspect": "concord.data.inspection",
         "is_clutter": "concord.data.paths",
+        "counted_endings": "concord.data.paths",
+        "IMAGE_ENDINGS": "concord.data.paths",
         "is_written_manifest": "concord.data.files",
         "merge": "concord.data.joining",
         "near_copies": "concord.data.duplicates",

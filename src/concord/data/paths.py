@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
+from collections import Counter
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,22 @@ from concord.errors import MissingDataError, UnsafePathError
 
 CLUTTER = ("__macosx", "@eadir", "thumbs.db", "desktop.ini")
 """What systems leave next to data, in lower case; so is every name that begins with a dot."""
+
+IMAGE_ENDINGS = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"
+)  # fmt: skip
+"""Endings, in lower case, of files in folders that are taken for images."""
+
+MOST_ENDINGS = 8
+"""Endings that a message counts."""
+
+
+def counted_endings(paths: Iterable[str | Path]) -> str:
+    """How many files have which ending, the most frequent first: `3 .heic, 1 without an ending`."""
+    counts = Counter(Path(path).suffix.lower() or "without an ending" for path in paths)
+    order = sorted(counts, key=lambda ending: (-counts[ending], ending))  # whatever the order on disk
+    told = ", ".join(f"{counts[ending]} {ending}" for ending in order[:MOST_ENDINGS])
+    return told + ", ..." * (len(counts) > MOST_ENDINGS)
 
 
 def is_clutter(name: str) -> bool:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from concord.data import Manifest, is_clutter
-from concord.errors import DataFormatError, EmptyDataError
+from concord.data import IMAGE_ENDINGS, Manifest, counted_endings, is_clutter
+from concord.errors import ConcordWarning, DataFormatError, EmptyDataError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm"})
 ARRAYS = frozenset({".npy", ".npz"})
-MANIFESTS = frozenset({".csv", ".parquet"})
+MANIFESTS = frozenset({".csv", ".parquet", ".pq"})
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file is an image by its ending."""
+    return path.suffix.lower() in IMAGE_ENDINGS
 
 
 def is_utf8(text: str) -> bool:
@@ -48,21 +53,24 @@ def images_in(places: Sequence[Path]) -> tuple[Manifest, list[str]]:
 
 
 def images_below(folder: Path) -> Manifest:
-    """The images of a folder, at any depth, by name.
+    """The images of a folder, at any depth, by name; a warning counts the files that are no images.
 
     Raises:
         EmptyDataError: None.
         DataFormatError: A file whose name is no text.
     """
-    paths = sorted(
-        _as_text(
-            path.relative_to(folder).as_posix()
-            for path in _visible(folder)
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        )
-    )
+    files = [path for path in _visible(folder) if path.is_file()]
+    paths = sorted(_as_text(path.relative_to(folder).as_posix() for path in files if is_image(path)))
+    passed_over = counted_endings(path for path in files if not is_image(path))
     if not paths:
-        raise EmptyDataError(f"no image in {folder}; known are {', '.join(sorted(IMAGE_SUFFIXES))}")
+        found = f", found {passed_over}" if passed_over else ""
+        raise EmptyDataError(f"no image in {folder}{found}; known are {', '.join(IMAGE_ENDINGS)}")
+    if passed_over:
+        warnings.warn(
+            f"{folder}: passed over are files with other endings than an image's: {passed_over}",
+            ConcordWarning,
+            stacklevel=2,
+        )
     return Manifest(pl.DataFrame({"path": paths}), (), folder, folder.name)
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import polars as pl
 
 from concord.config import Config
-from concord.data import FeatureRows, Manifest, read_manifest, write_frame
+from concord.data import IMAGE_ENDINGS, FeatureRows, Manifest, read_manifest, write_frame
 from concord.decoding import HALF
 from concord.errors import ConfigError, EmptyDataError, MissingDataError
 from concord.metrics import decisions
 from concord.runs.evaluation import split_sources
 from concord.runs.inputs import check_on_error, plan_for
 from concord.runs.outputs import Outputs, device_of, outputs_of, taken_by
-from concord.runs.places import ARRAYS, IMAGE_SUFFIXES, images_in
+from concord.runs.places import ARRAYS, MANIFESTS, images_in, is_image
 from concord.runs.predictor import Predictor
 from concord.runs.run import Run
 from concord.tasks import MulticlassTask, Task
@@ -136,15 +136,23 @@ def _found(places: Sequence[Path]) -> tuple[Manifest, str, Sequence[str] | None]
                 f"expected a manifest, images or a feature file, found nothing at {data}; a folder, images "
                 "and patterns such as photos/*.jpg may be given"
             )
-    if all(data.is_dir() or data.suffix.lower() in IMAGE_SUFFIXES for data in places):
+    if all(data.is_dir() or is_image(data) for data in places):
         manifest, shown = images_in(places)
         return manifest, "images", shown
     if len(places) > 1:
-        other = next(d for d in places if not d.is_dir() and d.suffix.lower() not in IMAGE_SUFFIXES)
-        raise ConfigError(f"several images or folders of images can be given, and {other} is neither")
+        other = next(d for d in places if not d.is_dir() and not is_image(d))
+        raise ConfigError(
+            f"several images or folders of images can be given, and {other} is neither; images end in "
+            f"{', '.join(IMAGE_ENDINGS)}"
+        )
     data = places[0]
     if data.suffix in ARRAYS:
         return Manifest(pl.DataFrame({"row": [0]}), (), data.parent, data.stem), "file", None
+    if data.suffix.lower() not in MANIFESTS:
+        raise ConfigError(
+            f"{data} is no manifest (.csv, .parquet), image or feature file (.npy, .npz) by its ending; "
+            f"images end in {', '.join(IMAGE_ENDINGS)}: convert it, or rename it if it is one of these"
+        )
     # Annotations play no part: a manifest of other tasks is as good as one without any.
     return read_manifest(data, tasks=()), "manifest", None
 

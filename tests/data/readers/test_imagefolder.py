@@ -31,7 +31,7 @@ def rows(manifest, *columns: str) -> dict[str, dict[str, object]]:
 def test_a_folder_a_class(tmp_path: Path) -> None:
     files = ["cat/2.JPG", "cat/deep/er/1.png", "big dog/x.y.jpeg", "Zebra/a.webp"]
     touch(tmp_path, files)
-    touch(tmp_path, ["cat/.DS_Store", "cat/._2.JPG", ".git/3.jpg", "cat/.thumbs/4.jpg", "cat/notes.txt"])
+    touch(tmp_path, ["cat/.DS_Store", "cat/._2.JPG", ".git/3.jpg", "cat/.thumbs/4.jpg"])
     (tmp_path / "empty").mkdir()
     manifest = imagefolder.read(tmp_path, task="animal")
     assert rows(manifest, "animal") == {f: {"split": None, "animal": f.split("/")[0]} for f in sorted(files)}
@@ -303,13 +303,37 @@ def test_names_of_label_files(tmp_path: Path) -> None:
 
 def test_files_that_are_no_images_are_told_with_the_classes_that_are_lost_by_it(tmp_path: Path) -> None:
     touch(
-        tmp_path, ["cat/1.JPG", "dog/2.png", "dog/notes.txt", "emu/3.heic", "fox/den/4.avif", ".git/config"]
+        tmp_path,
+        [
+            "cat/1.JPG",
+            "cat/2.jfif",
+            "dog/2.png",
+            "dog/notes.txt",
+            "emu/3.heic",
+            "fox/den/4.avif",
+            "fox/5",
+            ".git/x",
+        ],
     )
-    said = r"other endings than an image's: .*1 \.heic.*; without any image, so no class: emu, fox"
+    said = (
+        r"other endings than an image's: 1 \.avif, 1 \.heic, 1 \.txt, 1 without an ending; "
+        "without any image, so no class: emu, fox"
+    )
     with pytest.warns(ConcordWarning, match=said) as told:
         found = imagefolder.read(tmp_path)
     assert len(told) == 1
     assert found.tasks[0].outputs == ("cat", "dog")
+    assert found.frame["path"].to_list() == ["cat/1.JPG", "cat/2.jfif", "dog/2.png"]
+
+
+def test_a_picture_of_an_unread_kind_beside_others_is_counted(tmp_path: Path) -> None:
+    touch(tmp_path, ["cat/1.jpg", "cat/2.jp2", "cat/3", "dog/1.jpg"])
+    with pytest.warns(ConcordWarning, match=r"left out are .*: 1 \.jp2, 1 without an ending$"):
+        imagefolder.read(tmp_path)
+    (tmp_path / "cat/1.jpg").unlink()
+    (tmp_path / "dog/1.jpg").unlink()
+    with pytest.raises(MissingDataError, match=r"\.ppm, but 1 \.jp2, 1 without an ending"):
+        imagefolder.read(tmp_path)
 
 
 def test_label_files_of_detectors_in_folders_of_folders(tmp_path: Path) -> None:

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
+from concord.data.paths import IMAGE_ENDINGS
 from concord.data.readers._files import tell
 from concord.data.readers._lists import images_below
 from concord.data.readers._text import Lines
 from concord.errors import DataFormatError
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-"""Endings of images in such copies."""
 
 
 def by_name(root: Path, folder: Path) -> dict[str, str]:
@@ -23,7 +21,7 @@ def by_name(root: Path, folder: Path) -> dict[str, str]:
         DataFormatError: Two images of one name.
     """
     found: dict[str, str] = {}
-    for path in images_below(root, folder, ENDINGS):
+    for path in images_below(root, folder, IMAGE_ENDINGS):
         name = path.rpartition("/")[2]
         if name in found:
             raise DataFormatError(

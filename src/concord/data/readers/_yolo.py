@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from concord.data.frames import SPLIT_SPELLINGS
-from concord.data.readers._copies import ENDINGS
+from concord.data.paths import IMAGE_ENDINGS
 from concord.data.readers._files import entries
 from concord.data.readers._lists import images_below
 from concord.data.readers._text import read_lines
@@ -78,7 +78,7 @@ def _parts(root: Path) -> Iterator[tuple[str, Path, Path]]:
 
 
 def _pairs(root: Path, images: Path, labels: Path) -> Iterator[tuple[str, Path]]:
-    for path in images_below(root, images, ENDINGS):
+    for path in images_below(root, images, IMAGE_ENDINGS):
         yield path, labels / (root / path).relative_to(images).with_suffix(".txt")
 
 

@@ -12,7 +12,7 @@ Layout, one of:
   the `names`.
 
 Classes are in the order of the alphabet, whatever the order on disk. Endings, in upper or lower case: .jpg,
-.jpeg, .png, .bmp, .webp, .tif, .tiff, .gif, .ppm.
+.jpeg, .jpe, .jfif, .png, .bmp, .webp, .tif, .tiff, .gif, .ppm; how many files have others is told.
 
 Traps: files and folders whose names begin with a dot (`.DS_Store`, `._NAME.jpg`) are no images; an image
 next to the class folders has no class, which is an error and not a class of its own; an empty class folder is
@@ -21,7 +21,6 @@ no class; a symbolic link to a file outside the root is refused, and one to a fo
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -30,6 +29,7 @@ import polars as pl
 
 from concord.data.frames import SPLIT_SPELLINGS, from_csv
 from concord.data.manifest import Manifest
+from concord.data.paths import IMAGE_ENDINGS, counted_endings
 from concord.data.readers._files import Missing, check_choice, entries, keep_present, listing, tell
 from concord.data.readers._lists import files_below
 from concord.data.readers._yolo import is_yolo, read_yolo
@@ -39,12 +39,6 @@ from concord.tasks import MulticlassTask, MultilabelTask
 NAME = "imagefolder"
 TITLE = "image folder"
 HOME = "the user: any folder with one folder a class, or with a CSV file"
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm")
-"""Endings of files that are taken for images."""
-
-UNREAD = (".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".dng", ".cr2", ".nef", ".arw")
-"""Endings of pictures that are not read."""
 
 File = tuple[str, str | None, str]
 """Path, split and the folder that stands for a class."""
@@ -161,11 +155,11 @@ def _from_folders(root: Path, task: str, splits: bool | Literal["auto"]) -> Mani
             files.extend(_files(root, root / name, SPLIT_SPELLINGS[name.lower()]))
     else:
         files.extend(_files(root, root, None))
-    rows = [file for file in files if file[0].lower().endswith(ENDINGS)]
+    rows = [file for file in files if file[0].lower().endswith(IMAGE_ENDINGS)]
     if not rows:
         raise MissingDataError(
             f"{TITLE}: expected images in the folders {', '.join(top[:12])} of {root}, found none with an "
-            f"ending of {', '.join(ENDINGS)}"
+            f"ending of {', '.join(IMAGE_ENDINGS)}{_instead(files)}"
         )
     frame = pl.DataFrame(rows, schema={"path": pl.String, "split": pl.String, task: pl.String}, orient="row")
     _tell_left_out(files, set(frame[task]))
@@ -185,23 +179,23 @@ def _files(root: Path, base: Path, split: str | None) -> Iterator[File]:
 
 
 def _tell_left_out(files: Iterable[File], classes: set[str]) -> None:
-    """Say which pictures are not read, by their endings, and which folders of files are no class for that."""
-    left, folders = Counter[str](), dict[str, None]()
-    for path, _, name in files:
-        ending = Path(path).suffix.lower()
-        if name not in classes:
-            folders[name] = None
-        if name not in classes or ending in UNREAD:
-            left[ending or "without an ending"] += 1
+    """Say which files are not read, by their endings, and which folders of files are no class for that."""
+    left = [(path, name) for path, _, name in files if not path.lower().endswith(IMAGE_ENDINGS)]
     if left:
-        counts = ", ".join(f"{count} {ending}" for ending, count in left.most_common(8))
-        lost = f"; without any image, so no class: {', '.join(list(folders)[:8])}" if folders else ""
+        folders = list(dict.fromkeys(name for _, name in left if name not in classes))
+        lost = f"; without any image, so no class: {', '.join(folders[:8])}" if folders else ""
+        counts = counted_endings(path for path, _ in left)
         tell(f"{TITLE}: left out are files with other endings than an image's: {counts}{lost}")
+
+
+def _instead(files: Iterable[File]) -> str:
+    counts = counted_endings(path for path, _, _ in files)
+    return f", but {counts}" if counts else ""
 
 
 def _refuse_images(folder: Path) -> None:
     for name in entries(folder):
-        if name.lower().endswith(ENDINGS) and not (folder / name).is_dir():
+        if name.lower().endswith(IMAGE_ENDINGS) and not (folder / name).is_dir():
             raise DataFormatError(
                 f"{folder / name}: expected images in the folders of their classes only; images "
                 "without such folders need a table"
