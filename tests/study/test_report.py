@@ -124,6 +124,27 @@ class TestContent:
         links = {e["href"][1:] for e in page.all("a")}
         assert links == set(ids) - {"rows"}
 
+    def test_accounts_are_told_with_how_many_seeds_said_a_sentence(self, tmp_path):
+        folder = write_study(tmp_path / "told")
+        often, once = f"the table says cat shows {NASTY}", "digit takes the network of its own"
+        told = {"regime": "few-class", "condition": "posterior", "seeds": 4, "sentences": [once, often]}
+        silent = {**told, "regime": "balanced", "sentences": []}
+        edit(folder / "summary.json", lambda held: held.update(accounts=[told, silent]))
+        shared = Page(write_report(folder))  # without the records of its runs
+        section = next(e for e in shared.all("section") if e["id"] == "accounts")
+        assert once in section["text"]
+        assert often in section["text"]
+        (folder / "runs").mkdir()
+        for seed, said in enumerate(([once, often], [often, often], [often], [])):
+            record = json.dumps({"account": {"sentences": said}})
+            (folder / "runs" / f"few-class~posterior~{seed}.json").write_text(record)
+        page = Page(write_report(folder))
+        section = next(e for e in page.all("section") if e["id"] == "accounts")
+        assert f"{often} 3 of 4{once} 1 of 4" in section["text"]
+        assert "balanced" not in section["text"]
+        assert NASTY not in page.source
+        assert "#accounts" in {e["href"] for e in page.all("a")}
+
     def test_every_verdict_is_on_the_board_and_in_a_picture(self, folder, page):
         keys = ("regime", "condition", "task", "metric", "baseline")
         on_board = {tuple(e.get(f"data-{k}") for k in keys): e for e in page.all("td") if "data-regime" in e}

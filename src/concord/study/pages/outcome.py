@@ -104,6 +104,18 @@ class Outcome:
                 f"{row['difference']:+.2f}; judge again with `concord study`"
             )
 
+    def said(self, account: Row) -> list[list[str]]:
+        """Sentences of an account of `summary.json`, by seed: it holds those of the first one alone.
+
+        Where a folder came without the records of its runs, these are all there is.
+        """
+        name = f"{account['regime']}~{account['condition']}"
+        records = [self.folder / "runs" / f"{name}~{seed}.json" for seed in self.seeds]
+        found = [
+            (_mapping(path).get("account") or {}).get("sentences", []) for path in records if path.is_file()
+        ]
+        return found or [account["sentences"]]
+
     @property
     def title(self) -> str:
         """Heading of the study."""

@@ -11,6 +11,7 @@ from concord.errors import ConcordError, DataFormatError, DuplicateNameError, Em
 from concord.study.pages.outcome import Outcome
 from concord.study.pages.page import traced, write_page
 from concord.study.pages.views import (
+    accounts,
     board,
     colours,
     confusions,
@@ -70,6 +71,7 @@ def _parts(outcome: Outcome) -> dict[str, Any]:
         "curve_groups": learning(outcome),
         "efficiency": efficiency(outcome),
         "relations": [relation(record) for record in outcome.relations],
+        "accounts": accounts(outcome),
         "confusions": confusions(outcome),
         "gallery": gallery(outcome),
         "embedded": embedded(outcome),

@@ -1,5 +1,6 @@
 """What a page of a study shows, section by section: plain data for the templates, one section a file."""
 
+from concord.study.pages.views.accounts import accounts
 from concord.study.pages.views.across import levels_of, listings_across, margin_of, pictures_across, tallies
 from concord.study.pages.views.confusion import confusions
 from concord.study.pages.views.curves import colours, efficiency, learning
@@ -10,6 +11,7 @@ from concord.study.pages.views.tables import listings, setup, told
 from concord.study.pages.views.verdict import board, facts, sentences, tiles
 
 __all__ = [
+    "accounts",
     "against",
     "board",
     "colours",
