@@ -344,6 +344,9 @@ def test_what_cannot_be_sent_is_refused_before_anything_is_asked(
         push_to_hub(model, "me/pets", license="mit")
     with raises(CheckpointError, "nothing to push"):
         push_to_hub(tmp_path, "me/pets")
+    (tmp_path / "config.json").write_text('{"sources": {}}')  # of a training that is not finished
+    with raises(CheckpointError, "nothing to push"):
+        push_to_hub(tmp_path, "me/pets")
     shutil.copytree(model, tmp_path / "damaged")
     (tmp_path / "damaged" / "model.safetensors").write_bytes(b"")
     with raises(CheckpointError, "model.safetensors is truncated"):

@@ -271,6 +271,17 @@ def test_interrupted_it_says_how_to_go_on(concord, tmp_path, monkeypatch):
     assert weights[0] == weights[1]
 
 
+def test_a_training_that_is_not_finished_is_no_model(concord, tmp_path):
+    """Its `config.json` is its config: the record of a model has the same name."""
+    for name in ("config.json", "data.json", "log.jsonl"):
+        (tmp_path / "killed" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "killed" / name).write_text('{"sources": {}}')
+    for command in (("predict", "killed", "a.png"), ("evaluate", "killed")):
+        code, _, said = concord(command[0], tmp_path / "killed", *command[2:])
+        assert code == 2
+        assert "killed holds no finished training: it has no run.json" in said
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_in_the_same_weights(concord, tmp_path):
     """The command itself, killed at the write of its second checkpoint."""

@@ -291,6 +291,22 @@ class Archive:
             raise CheckpointError(f"{path} was changed after it was written: its SHA-256 is another")
 
 
+def holds(folder: Path, kind: Kind) -> bool:
+    """Whether a folder has the record of a kind, be it a damaged one.
+
+    Records share names with other files: a training's `config.json` is its config, and no record of a model.
+    """
+    name = FORMATS[kind].record
+    path = folder / SAVED / name if (folder / SAVED / name).is_file() else folder / name
+    try:
+        record = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError, RecursionError):
+        return True
+    return not isinstance(record, dict) or "format" in record
+
+
 def read_archive(folder: Path, kind: Kind) -> Archive:
     """Read the record of a folder and check it by its digest; `Archive.verify` checks the other files.
 

@@ -172,9 +172,9 @@ def _exported(folder: Path) -> bool:
     """Whether it is a folder in the hub's manner, and no training's."""
     if not folder.is_dir():
         return False
-    from concord.archive import FORMATS
+    from concord.archive import holds
 
-    return (folder / FORMATS["hub"].record).is_file() and not (folder / FORMATS["run"].record).is_file()
+    return holds(folder, "hub") and not holds(folder, "run")
 
 
 def _predicted_by_a_model(

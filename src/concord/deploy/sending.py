@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from concord.archive import FORMATS, Kind
+from concord.archive import Kind, holds
 from concord.deploy.hub import TrunkRecord, save_pretrained
 from concord.deploy.preprocessing import PIXELS, Preprocessing
 from concord.errors import CheckpointError, ConfigError
 from concord.estimator import CoupledClassifier
 from concord.hub import Card, pushed
-from concord.runs import RUN_FILE, Run, load_run
+from concord.runs import Run, load_run
 
 HUB_FOLDER = "hub"
 """Where in a training's folder the folder for others is written, before it is sent."""
@@ -113,7 +113,7 @@ def push_to_hub(
         folder = export_folder(model, model.folder / HUB_FOLDER, license=license)
         return pushed(folder, "hub", repository, **options)
     folder = Path(model)
-    if (folder / RUN_FILE).is_file():
+    if holds(folder, "run"):
         return push_to_hub(load_run(folder), repository, license=license, **options)
     kind = _kind(folder)
     if license is not None:
@@ -124,7 +124,7 @@ def push_to_hub(
 def _kind(folder: Path) -> Kind:
     kinds: tuple[Kind, ...] = ("hub", "estimator")
     for kind in kinds:
-        if (folder / FORMATS[kind].record).is_file():
+        if holds(folder, kind):
             return kind
     raise CheckpointError(
         f"{folder} holds neither a finished training nor a model or estimator that was saved; nothing to push"
