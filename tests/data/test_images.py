@@ -287,7 +287,9 @@ def test_a_truncated_file_is_an_error_or_left_out_as_asked(tmp_path, format_):
     (tmp_path / "whole").write_bytes(FILES[format_])
     (tmp_path / "torn").write_bytes(FILES[format_][: len(FILES[format_]) * 2 // 3])
     (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(DataFormatError, match=r"/torn: cannot be decoded"):
+    with pytest.raises(
+        DataFormatError, match=r"/torn: cannot be decoded, .*; on_error: skip leaves out images"
+    ):
         load(tmp_path, "whole", "torn")
     paths = ("torn", "whole", "empty", "gone", "whole")
     pixels, failures = load(tmp_path, *paths, on_error="skip")

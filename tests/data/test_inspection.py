@@ -269,3 +269,15 @@ def test_drawing_nothing(tmp_path: Path) -> None:
 
 def test_the_module_does_not_hide_the_function() -> None:
     assert callable(concord.data.inspect)
+
+
+def test_empty_files_are_named_and_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    for name, content in (("a.png", b""), ("b.png", b""), ("c.png", b"x")):
+        (tmp_path / name).write_bytes(content)
+    whole = Manifest(pl.DataFrame({"path": ["a.png", "b.png", "c.png"]}), (), tmp_path)
+    found = inspect(whole, files=True, content=True)
+    assert found.empty == ["a.png", "b.png"]
+    assert found.same_content is not None
+    assert found.same_content.height == 0
+    assert any(said.startswith("2 files are empty: a.png, b.png; ") for said in found.problems())
+    assert inspect(whole, files=True).empty is None

@@ -96,7 +96,9 @@ def inspect(
     files: Annotated[
         bool, typer.Option("--files", help="Look for missing files below the manifest's root.")
     ] = False,
-    content: Annotated[bool, typer.Option("--hash", help="Read all files and find equal ones.")] = False,
+    content: Annotated[
+        bool, typer.Option("--hash", help="Read all files, find empty and equal ones.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Draw to this .png, .svg or .pdf file.")] = None,
     json_out: JsonOption = None,
     task: TaskOption = None,

@@ -16,6 +16,9 @@ from concord.errors import MissingDataError
 MEMBER = r"(?i)^(.*?\.zip)/(.+)$"
 BLOCK = 1 << 20
 
+EMPTY = blake2b(digest_size=16).hexdigest()
+"""The digest of a file without content."""
+
 
 def missing_files(root: Path, paths: pl.Series) -> list[str]:
     """Which of some paths are not there, in order; `photos.zip/1.jpg` is a member of `photos.zip`.

@@ -195,7 +195,8 @@ class Images(Inputs):
                 raise
             except ConcordError as error:
                 if self.on_error == "raise":
-                    raise
+                    way = "on_error: skip leaves out images that cannot be read"
+                    raise type(error)(f"{error}; {way}") from None
                 failures.append(Failure(position, path, str(error)))
         images = torch.from_numpy(pixels[: len(pixels) - len(failures)]).permute(0, 3, 1, 2)
         return Loaded(

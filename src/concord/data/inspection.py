@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from concord.data.contents import content_digests, missing_files
+from concord.data.contents import EMPTY, content_digests, missing_files
 from concord.data.duplicates import near_copies
 from concord.data.joining import stack
 from concord.data.manifest import SPLITS, Manifest, task_columns
@@ -54,6 +54,7 @@ class Inspection:
         duplicates: A line a sample that occurs in several rows: `sample` (its path, row or text), `rows`,
             `splits`.
         missing: Paths that are not below the root; None where nobody looked.
+        empty: Paths of files without content; None where nobody looked.
         same_content: A line a set of different paths with the same bytes: `paths`, `splits`; None where
             nobody looked.
         near_copies: What is said of rows without a group that are nearly copies of others, by the names of
@@ -70,6 +71,7 @@ class Inspection:
     leaks: pl.DataFrame
     duplicates: pl.DataFrame
     missing: list[str] | None = None
+    empty: list[str] | None = None
     same_content: pl.DataFrame | None = None
     near_copies: str | None = None
 
@@ -105,6 +107,11 @@ class Inspection:
         if self.missing:
             out.append(
                 f"{len(self.missing)} files are missing: {_some(self.missing[:SHOWN], len(self.missing))}"
+            )
+        if self.empty:
+            out.append(
+                f"{len(self.empty)} files are empty: {_some(self.empty[:SHOWN], len(self.empty))}; inputs "
+                "with on_error: skip leave such images out"
             )
         unseen = self.values.filter(pl.col("present") == 0)
         if unseen.height:
@@ -205,7 +212,7 @@ def inspect(
         *manifests: At least one.
         root: Where the files are; the manifests' own by default.
         files: Look for missing files; on where `root` is given.
-        content: Read all files and look for equal ones under different paths.
+        content: Read all files, and look for empty ones and for equal ones under different paths.
 
     Raises:
         EmptyDataError: No manifest.
@@ -218,6 +225,9 @@ def inspect(
     if (files or content) and folder is None:
         raise MissingDataError("where the files are is not known; give a root (--root FOLDER)")
     paths = frame["path"] if "path" in frame.columns else pl.Series("path", [], dtype=pl.String)
+    digests = None
+    if content and folder is not None:
+        digests = content_digests(folder, paths.drop_nulls().unique(maintain_order=True))
     return Inspection(
         name=whole.name,
         rows=len(whole),
@@ -229,7 +239,8 @@ def inspect(
         leaks=_leaks(frame),
         duplicates=_duplicates(frame),
         missing=missing_files(folder, paths) if files and folder is not None else None,
-        same_content=_same_content(frame, folder, paths) if content and folder is not None else None,
+        empty=None if digests is None else [path for path, each in digests.items() if each == EMPTY],
+        same_content=None if digests is None else _same_content(frame, digests),
         near_copies=near_copies(whole, root=folder),
     )
 
@@ -393,12 +404,9 @@ def _duplicates(frame: pl.DataFrame) -> pl.DataFrame:
     return twice.group_by(keys, maintain_order=True).agg(pl.len().alias("rows"), _SPLITS_SEEN)
 
 
-def _same_content(frame: pl.DataFrame, root: Path, paths: pl.Series) -> pl.DataFrame:
-    digests = content_digests(root, paths.drop_nulls().unique(maintain_order=True))
-    table = pl.DataFrame(
-        {"path": list(digests), "digest": list(digests.values())},
-        schema={"path": pl.String, "digest": pl.String},
-    )
+def _same_content(frame: pl.DataFrame, digests: Mapping[str, str]) -> pl.DataFrame:
+    filled = [(path, digest) for path, digest in digests.items() if digest != EMPTY]
+    table = pl.DataFrame(filled, schema={"path": pl.String, "digest": pl.String}, orient="row")
     if "path" not in frame.columns:
         frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias("path"))
     return (
