@@ -46,6 +46,17 @@ def test_the_starting_config_is_the_schema_in_words(start):
     assert yaml.safe_load(text)["training"] == as_config(SMALL).training.model_dump(mode="json")
 
 
+def test_shares_of_splits_have_a_key_of_their_own():
+    values = json.loads(json.dumps(SMALL))
+    name, source = next(iter(values["sources"].items()))
+    source["splits"] = {"train": 0.6, "val": 0.2, "test": 0.2}
+    said = rf"sources\.{name}\.splits: .*; write shares: {{train: 0.6, val: 0.2, test: 0.2}}"
+    with pytest.raises(ConfigError, match=said):
+        as_config(values)
+    source["splits"] = {"shares": source["splits"]}
+    assert as_config(values).sources[name].splits.shares["train"] == 0.6
+
+
 def objects(schema):
     yield schema
     yield from schema.get("$defs", {}).values()

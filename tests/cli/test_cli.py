@@ -104,6 +104,7 @@ def test_a_group_without_a_command_shows_its_help(monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["nosuch"], "no such command 'nosuch'; see `concord --help`"),
+        (["check"], "'check'; did you mean `concord relation check` or `concord data check`?; see `concord"),
         (["--bogus"], "no such option: --bogus"),
         (["relation", "bogus"], "see `concord relation --help`"),
         (["study"], "missing argument 'plan'; see `concord study --help`"),

@@ -6,6 +6,7 @@ Nothing heavy (torch, scikit-learn, SciPy, polars, matplotlib) is imported befor
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -154,7 +155,20 @@ def _misused(error: Any) -> NoReturn:
         error.show()
         raise SystemExit(error.exit_code)
     path = context.command_path if context is not None else "concord"
-    _stop(f"{message[:1].lower()}{message[1:].rstrip('.')}; see `{path} --help`")
+    elsewhere = _elsewhere(context.command, message) if context is not None else ""
+    _stop(f"{message[:1].lower()}{message[1:].rstrip('.')}{elsewhere}; see `{path} --help`")
+
+
+def _elsewhere(group: Any, message: str) -> str:
+    """A question, where groups below have the command that this one lacks, as `relation` has `check`."""
+    lacking = re.match("No such command '([^']+)'", message)
+    if lacking is None:
+        return ""
+    commands = getattr(group, "commands", {}).items()
+    found = [name for name, each in commands if lacking[1] in getattr(each, "commands", {})]
+    return (
+        f"; did you mean {' or '.join(f'`concord {name} {lacking[1]}`' for name in found)}?" if found else ""
+    )
 
 
 def _stop(message: str, page: str | None = None) -> NoReturn:

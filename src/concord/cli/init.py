@@ -15,7 +15,7 @@ def init(
     path: Annotated[Path, typer.Argument(help="The config to write (.yaml).")] = Path("concord.yaml"),
     *,
     inputs: Annotated[
-        str, typer.Option("--inputs", help="What the inputs are: images, features or texts.")
+        str, typer.Option("--inputs", help="What the inputs are: images, arrays, features, columns or texts.")
     ] = "images",
     study: Annotated[bool, typer.Option("--study", help="A plan of `concord study` instead.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
@@ -39,7 +39,7 @@ def init(
         write_text(path, plan_template())
         say(f"wrote {path}; name your manifest and features in it, then: concord study {path} --quick")
         return
-    write_text(path, template(inputs))  # type: ignore[arg-type]
+    write_text(path, template(inputs))
     say(f"wrote {path}; name your manifests in it, then: concord train {path}")
 
 

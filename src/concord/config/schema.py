@@ -6,9 +6,9 @@ Nothing here imports torch, so that a mistake in a config is told at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -175,6 +175,15 @@ class SplitPlan(_Strict):
         default_factory=list, description="Tasks whose classes and labels each split gets its share of"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _under_shares(cls, values: Any) -> Any:
+        named = [name for name in get_args(Split) if isinstance(values, Mapping) and name in values]
+        if named:
+            shares = ", ".join(f"{name}: {values[name]}" for name in named)
+            raise ValueError(f"shares of splits stand below the key shares; write shares: {{{shares}}}")
+        return values
+
 
 class SourcePlan(_Strict):
     """One origin of samples."""
@@ -197,7 +206,8 @@ class SourcePlan(_Strict):
     splits: SplitPlan | None = Field(
         default=None,
         description="Splits that are drawn or renamed, before rows and tasks are chosen; those of the data "
-        "unless given",
+        "unless given: {shares: {train: 0.8, val: 0.1, test: 0.1}}, with keep: [test] and stratify: [TASK] "
+        "beside it; {rename: {val: test}}",
     )
     where: str | None = Field(
         default=None, description="Condition in SQL that all rows meet, such as half = 0"

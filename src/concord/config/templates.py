@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel
 
 from concord.config.schema import FIELDS_OF_KIND, Config
 
-Start = Literal["images", "features", "texts"]
+Start = Literal["images", "arrays", "features", "columns", "texts"]
 """What the inputs of a starting config are."""
 
-START = ("images", "features", "texts")
+START: tuple[Start, ...] = get_args(Start)
 
 _INPUTS: dict[str, dict[str, Any]] = {
     "images": {"kind": "images", "size": 64},
+    "arrays": {"kind": "arrays", "file": "pixels.npy", "size": 64},
     "features": {"kind": "features", "file": "features.npy"},
+    "columns": {"kind": "columns", "columns": ["weight", "colour"]},
     "texts": {"kind": "texts"},
 }
-_TRUNKS = {"images": "builtin:resnet", "features": "builtin:mlp", "texts": "builtin:bag-of-words"}
+_TRUNKS = {"images": "builtin:resnet", "arrays": "builtin:resnet", "texts": "builtin:bag-of-words"}
 
 WIDTH = 100
 
@@ -37,7 +39,7 @@ def example(start: Start = "images") -> dict[str, Any]:
         "tasks": {"kind": {}, "traits": {}},
         "relations": [{"source": "kind", "target": "traits", "table": "table.csv"}],
         "couplings": [{"name": "posterior", "weight": 1.0}],
-        "trunk": {"name": _TRUNKS[start]},
+        "trunk": {"name": _TRUNKS.get(start, "builtin:mlp")},
     }
 
 
