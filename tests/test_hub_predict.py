@@ -401,7 +401,7 @@ def test_boxes_come_with_a_table_and_numbers_come_back_as_numbers(tmp_path: Path
     assert list(map(str, predicted.tolist())) == expected["grade.joint"].to_list()
     with raises(ConfigError, "give a table with the columns path, box_x, box_y"):
         model.predict(np.zeros((9, 9, 3), np.uint8))
-    with raises(UnknownNameError, "unknown column 'box_x'"):
+    with raises(UnknownNameError, "the column 'box_x' is missing; the table has path"):
         model.predict({"path": [str(tmp_path / "0.png")]})
 
 

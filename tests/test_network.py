@@ -92,6 +92,10 @@ def test_trunks_that_do_not_fit_are_named() -> None:
     with raises(ShapeError, "(n, width)", "(2, 3, 4)"):
         MultiTaskNetwork(nn.Identity(), [PET], torch.zeros(2, 3, 4))
 
+    small = nn.Sequential(nn.GroupNorm(8, 8), nn.Flatten())
+    with raises(ShapeError, "does not take inputs of shape (1, 8, 1, 1): Expected more than 1 value"):
+        MultiTaskNetwork(small, [PET], torch.zeros(1, 8, 1, 1))
+
     class Tuples(nn.Module):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
             return (x,)

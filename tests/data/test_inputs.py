@@ -158,3 +158,13 @@ def test_parts_of_a_batch_must_be_alike():
         concatenate([one, one.double()], "ab")
     with pytest.raises(ShapeError, match="mapping of ids, mask"):
         concatenate([{"ids": one}, {"ids": one, "mask": one}], "ab")
+
+
+def test_the_only_array_of_a_file_is_read_whatever_it_is_called(tmp_path):
+    np.savez(tmp_path / "one.npz", features=np.ones((2, 3)))
+    assert FeatureRows(tmp_path / "one.npz").shape == (2, 3)
+    np.savez(tmp_path / "two.npz", features=np.ones((2, 3)), ids=np.ones(2))
+    with pytest.raises(UnknownNameError, match=r"unknown array in .*'x'; known: features, ids"):
+        FeatureRows(tmp_path / "two.npz")
+    with pytest.raises(UnknownNameError, match=r"unknown array in .*'y'"):  # another name was asked for
+        FeatureRows(tmp_path / "one.npz", key="y")

@@ -78,7 +78,8 @@ FeaturesOption = Annotated[
     Path | None,
     typer.Option(
         "--features",
-        help="Features of the rows (.npz with x, or .npy), to make such predictions by cross-fitting.",
+        help="Features of the rows (.npz with x or one array alone, or .npy), to make such predictions by "
+        "cross-fitting.",
         show_default=False,
     ),
 ]

@@ -139,7 +139,9 @@ class InputPlan(_Strict):
         description="arrays, features: .npy, .npz, .parquet or .csv file; the manifest's column row counts "
         "its rows",
     )
-    key: str = Field(default="x", description="arrays, features: name of the array in a .npz file")
+    key: str = Field(
+        default="x", description="arrays, features: name of the array in a .npz file that holds several"
+    )
     white: Positive = Field(default=255.0, description="arrays: value of a fully lit pixel")
     columns: list[str] | None = Field(
         default=None, description="columns: the manifest's feature columns, numbers or text"

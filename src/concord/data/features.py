@@ -27,6 +27,9 @@ from concord.errors import (
 )
 from concord.files import UNREADABLE, bytes_of, read_arrays, read_header
 
+USUAL = "x"
+"""Name of the array in a `.npz` file unless another is given; a file of one array may call it otherwise."""
+
 LOCAL_HEADER = 30
 """Bytes of a zip member's local header before its name."""
 
@@ -43,7 +46,7 @@ class FeatureRows(Inputs):
     Args:
         values: Shape (n, ...): an array, a tensor, a polars frame, or the path of a `.npy`, `.npz`,
             `.parquet` or `.csv` file.
-        key: Name of the array in a `.npz` file.
+        key: Name of the array in a `.npz` file; not needed where there is one alone.
         columns: The feature columns of a table, in order; None takes all. Or what they are, from another
             table's `known_columns`: then columns are taken by name, in any order, and one that is missing,
             new or of another kind is refused; values that are not known are told.
@@ -68,7 +71,7 @@ class FeatureRows(Inputs):
         self,
         values: Any,
         *,
-        key: str = "x",
+        key: str = USUAL,
         columns: Sequence[str] | Columns | None = None,
         known_rows: Any = None,
         dtype: torch.dtype = torch.float32,
@@ -226,6 +229,8 @@ class FeatureRows(Inputs):
 def _npz(path: Path, key: str) -> npt.NDArray[Any]:
     with zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
+        if key == USUAL and len(names) == 1:  # whatever it is called, it can only be meant
+            key = names[0]
         if key not in names:
             raise UnknownNameError.of(f"array in {path}", key, names)
         member = archive.getinfo(f"{key}.npy")

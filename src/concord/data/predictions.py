@@ -67,7 +67,7 @@ def read_features(path: str | Path, manifest: Manifest, key: str = "x") -> npt.N
     """Features of every row of a manifest: (n, d).
 
     Args:
-        path: An .npy file, or an .npz file with an array `key`.
+        path: An .npy file, or an .npz file with an array `key` or with one array alone.
         manifest: Whose rows; its column `row` counts those of the file, where it has one.
         key: Name of the array.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from concord.errors import ShapeError, UnknownNameError
+from concord.errors import ConcordError, ShapeError, UnknownNameError
 from concord.networks.batches import length, owned
 from concord.networks.torch_state import seeded
 from concord.networks.trunks import mlp
@@ -24,13 +24,19 @@ def dry_features(module: nn.Module, example: Any) -> Tensor:
     """Features that `module` gives for `example`, in evaluation mode and without gradient: (n, width).
 
     Raises:
-        ShapeError: Features that are not of shape (n, width).
+        ShapeError: Features that are not of shape (n, width), or an example that the module does not take.
     """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.no_grad():
             features = module(example)
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, ConcordError | torch.OutOfMemoryError):
+            raise
+        given = f"of shape {tuple(example.shape)}" if isinstance(example, Tensor) else "as these"
+        reason = " ".join(str(error).split())
+        raise ShapeError(f"the trunk does not take inputs {given}: {reason}") from error
     finally:
         for part, mode in modes:  # each its own: a trunk may hold parts that are frozen in evaluation mode
             part.training = mode

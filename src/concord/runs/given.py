@@ -31,9 +31,16 @@ from concord.errors import (
     EmptyDataError,
     MissingDataError,
     ShapeError,
-    UnknownNameError,
 )
-from concord.runs.inputs import Pixels, Preparation, check_on_error, plan_for, prepared, table_values
+from concord.runs.inputs import (
+    Pixels,
+    Preparation,
+    check_on_error,
+    missing_column,
+    plan_for,
+    prepared,
+    table_values,
+)
 from concord.runs.outputs import check_placed, check_width
 from concord.runs.places import ARRAYS, MANIFESTS, images_in, is_utf8
 
@@ -259,7 +266,7 @@ def _read(place: Path, kind: str) -> Manifest:
 def _selected(table: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     for name in names:
         if name not in table.columns:
-            raise UnknownNameError(f"{NAME}: {UnknownNameError.of('column', name, table.columns)}")
+            raise missing_column(f"{NAME}: the column", name, table.columns)
     if not table.height:
         raise EmptyDataError("nothing to predict: the table has no rows")
     return table.select(names)

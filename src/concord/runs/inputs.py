@@ -194,6 +194,16 @@ def vocabulary_of(manifest: Manifest, columns: Sequence[str]) -> Vocabulary:
     return out
 
 
+MOST_COLUMNS = 12
+"""Columns that a message lists."""
+
+
+def missing_column(what: str, name: str, there: Sequence[str]) -> UnknownNameError:
+    """The error for a column that a network takes and a table lacks: no name is misspelt."""
+    shown = ", ".join(there[:MOST_COLUMNS]) + ", ..." * (len(there) > MOST_COLUMNS)
+    return UnknownNameError(f"{what} {name!r} is missing; the table has {shown or 'no columns'}")
+
+
 def column_features(
     manifest: Manifest, vocabulary: Mapping[str, list[str] | None]
 ) -> npt.NDArray[np.float32]:
@@ -213,7 +223,7 @@ def table_values(
     parts: list[npt.NDArray[Any]] = []
     for name, values in vocabulary.items():
         if name not in frame.columns:
-            raise UnknownNameError.of("feature column", name, frame.columns)
+            raise missing_column(f"{owner}: the feature column", name, frame.columns)
         series = frame[name]
         if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
             raise DataFormatError(
