@@ -223,7 +223,7 @@ def table_values(
     parts: list[npt.NDArray[Any]] = []
     for name, values in vocabulary.items():
         if name not in frame.columns:
-            raise missing_column(f"{owner}: the feature column", name, frame.columns)
+            raise missing_column("the feature column", name, frame.columns)
         series = frame[name]
         if series.dtype.is_nested() or series.dtype in (pl.Binary, pl.Object):
             raise DataFormatError(

@@ -1,7 +1,7 @@
 """What a page of a study shows, section by section: plain data for the templates, one section a file."""
 
-from concord.study.pages.views.accounts import accounts
 from concord.study.pages.views.across import levels_of, listings_across, margin_of, pictures_across, tallies
+from concord.study.pages.views.choices import accounts
 from concord.study.pages.views.confusion import confusions
 from concord.study.pages.views.curves import colours, efficiency, learning
 from concord.study.pages.views.differences import against, pictures, ranks
