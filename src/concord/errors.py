@@ -53,7 +53,7 @@ class UnknownNameError(ConcordError, LookupError):
 
     @staticmethod
     def near(name: object, known: Iterable[object]) -> str:
-        """The question whether the nearest of the `known` names was meant by `name`; empty where none is near."""
+        """The question whether `name` meant the nearest of the `known` names; empty where none is near."""
         names = [str(k) for k in known]
         alike = [known for known in names if spelling(known) == spelling(str(name))]
         near = alike or get_close_matches(str(name), names, n=1)
