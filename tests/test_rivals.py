@@ -195,7 +195,8 @@ def test_every_kind_that_was_tried_counts_in_the_test_of_the_guard() -> None:
         families = {"single-task": family("single-task", kinds.pop(best))}
         families["shared"] = family("shared", np.stack([-base, base], axis=1))
         choice, _ = guard(
-            ONE, families, rows, np.zeros(200, dtype=int), [[]], lambda task: None, np.zeros(2, dtype=bool),
+            ONE, families, rows, np.zeros(200, dtype=int), [[]], np.zeros(200, dtype=int), lambda task: None,
+            np.zeros(2, dtype=bool),
             average=False, start=start, alpha=0.05,
             others={name: softmax(z, axis=1) for name, z in kinds.items()},
         )  # fmt: skip

@@ -18,7 +18,7 @@ from asserts import raises
 from concord.auto import combine, guard, splits, starts, teach
 from concord.auto import selection as selecting
 from concord.auto.combine import Choice
-from concord.auto.cross_fitting import cross_fitted_predictions, first_stage
+from concord.auto.cross_fitting import PARTS, cross_fitted_predictions, first_stage
 from concord.auto.effort import EFFORTS, Effort
 from concord.auto.families import Family, balance_soft, balance_weights
 from concord.auto.posterior import posterior_targets
@@ -566,7 +566,7 @@ def changed(rows: Rows, tasks: Sequence[Task], where: np.ndarray, hide: bool = F
         mine = torch.from_numpy(np.flatnonzero(where & task.annotated(y.numpy())))
         targets[task.name] = y.clone()
         targets[task.name][mine] = gap if hide else y[mine.roll(1)]
-    return Rows(rows.inputs, targets)
+    return replace(rows, targets=targets)
 
 
 RULES = {
@@ -578,8 +578,7 @@ RULES = {
 
 @pytest.mark.parametrize("way", RULES)
 @pytest.mark.parametrize("make", [labels_world, classes_world])
-@pytest.mark.parametrize("judged", [0, 1])
-def test_no_annotation_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str, judged: int) -> None:
+def test_no_class_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str) -> None:
     world = make(9, n=600)
     learner, rows, tasks = problem(world)
     # One class has all its rows in the first fold: its network has never heard of it.
@@ -591,9 +590,9 @@ def test_no_annotation_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str
     check = replace(first.check((tasks[0], tasks[1])), rule=replace(RULES[way], table=table))
 
     def judging(rows: Rows) -> np.ndarray:
-        return np.asarray(replace(first, rows=rows).without(0, check, tasks[judged]).table)
+        return np.asarray(replace(first, rows=rows).without(0, check).table)
 
-    before, hidden = judging(rows), tasks if make is classes_world else tasks[judged : judged + 1]
+    before, hidden = judging(rows), tasks if make is classes_world else tasks[:1]
     np.testing.assert_array_equal(before, judging(changed(rows, hidden, fold == 0)))
     np.testing.assert_array_equal(before, judging(changed(rows, hidden, fold == 0, hide=True)))
     assert not np.array_equal(before, judging(changed(rows, hidden, fold == 1)))
@@ -605,8 +604,35 @@ def test_no_annotation_of_a_fold_has_a_say_in_what_judges_it(make: Any, way: str
             heard.append(observations.class_proba)
             return super().__call__(observations)
 
-    first.without(0, replace(check, rule=Spy(world.table)), tasks[judged])
+    first.without(0, replace(check, rule=Spy(world.table)))
     np.testing.assert_allclose(heard[0][:, 3], 1 / heard[0].shape[1])
+
+
+@pytest.mark.parametrize("groups", [None, 40])
+@pytest.mark.parametrize("way", RULES)
+def test_no_label_of_a_part_has_a_say_in_what_judges_it(way: str, groups: int | None) -> None:
+    world = labels_world(9, n=600)
+    learner, rows, tasks = problem(world)
+    rows = rows if groups is None else rows.in_groups(np.arange(600) % groups)
+    first = first_stage(learner, rows, tasks, effort=FAST, seed=0)
+    table = None if way == "free" else world.table
+    check = replace(first.check((tasks[0], tasks[1])), rule=replace(RULES[way], table=table))
+    part = first.parts(tasks[1])
+    known = tasks[1].annotated(rows.targets["marks"].numpy())
+    counts = np.bincount(part[known], minlength=PARTS)
+    assert counts.min() > 0
+    assert counts.max() <= 2 * counts.min()
+    for group in range(groups or 0):
+        assert len(np.unique(part[np.arange(600) % groups == group])) == 1
+
+    def judging(rows: Rows) -> np.ndarray:
+        return np.asarray(replace(first, rows=rows).without_labels(part == 3, check).table)
+
+    before = judging(rows)
+    for hide in (False, True):
+        np.testing.assert_array_equal(before, judging(changed(rows, tasks[1:], part == 3, hide)))
+    assert not np.array_equal(before, judging(changed(rows, tasks[1:], part == 4)))
+    np.testing.assert_allclose(before, check.rule(first.observations(tasks[0], tasks[1])), atol=0.2)
 
 
 @pytest.mark.parametrize("make", [labels_world, classes_world])
@@ -641,17 +667,14 @@ def test_what_trains_and_judges_a_fold_has_not_seen_its_annotations(
         return taught[:2], [table for table, n in moved if n == (fold == 0).sum()][:1]
 
     before, judged = seen(rows)
-    assert len(judged) == 1
-    assert not np.array_equal(moved[0][0], moved[1][0]), "each fold by a relation of its own"
+    assert len(judged) == (make is classes_world)
+    assert not np.array_equal(moved[0][0], moved[1][0]), "each part by a relation of its own"
     assert not np.array_equal(before[0], before[1])
-    after, _ = seen(changed(rows, tasks if make is classes_world else tasks[:1], fold == 0))
+    after, judged_after = seen(changed(rows, tasks if make is classes_world else tasks[:1], fold == 0))
     np.testing.assert_array_equal(before[0], after[0])
     assert not np.array_equal(before[1], after[1])
-    some = np.arange(len(fold)) % 8 == 0  # of all labels, no relation would be left
-    _, judged_after = seen(changed(rows, tasks[1:], some & (fold == 0)))
-    np.testing.assert_array_equal(judged[0], judged_after[0])
-    _, others = seen(changed(rows, tasks[1:], some & (fold == 1)))
-    assert not np.array_equal(judged[0], others[0])
+    for one, other in zip(judged, judged_after, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_first_stage_of_other_folds_is_refused() -> None:
@@ -958,7 +981,7 @@ def test_an_average_never_lowers_the_metric_of_the_start() -> None:
     }
     rows = Rows.of(np.zeros((n, 1), np.float32), {"a": y, "l": np.full((n, 1), np.nan)}, [task, other])
     choice, p = guard.guard(
-        task, families, rows, np.arange(n) % 2, [[], []], lambda t: p, np.zeros(2, bool),
+        task, families, rows, np.arange(n) % 2, [[], []], np.arange(n) % 2, lambda t: p, np.zeros(2, bool),
         average=True, start=Start("coupled", "the table is beyond doubt"), alpha=0.05,
     )  # fmt: skip
     recall = np.mean([(p.argmax(axis=1) == y)[y == c].mean() for c in (0, 1)])

@@ -149,7 +149,7 @@ def decoded_held_out(
     strength: float,
     fold: npt.NDArray[np.int64],
 ) -> Array:
-    """Each row by the relations of the fold that it is in."""
+    """Each row by the relations of the fold, or part, that it is in."""
     out = q.copy()
     for k, known in enumerate(relations):
         rows = np.flatnonzero(fold == k)

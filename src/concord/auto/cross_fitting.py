@@ -30,6 +30,11 @@ from concord.tasks import MISSING_CLASS, MulticlassTask, Task
 
 Array = npt.NDArray[np.float64]
 
+PARTS = 10
+"""Labels are hidden from the relation that judges them a tenth at a time.
+
+A fold at a time, as classes are, half of them or a quarter would be missing from a cell."""
+
 
 @dataclass(frozen=True)
 class FirstStage:
@@ -92,12 +97,17 @@ class FirstStage:
         shared = self.base
         return {task.name: out_of_sample(shared, task, self.rows, self.fold) for task in self.tasks}
 
-    def observations(self, source: MulticlassTask, target: Task) -> Observations:
+    def observations(
+        self, source: MulticlassTask, target: Task, hidden: npt.NDArray[np.bool_] | None = None
+    ) -> Observations:
         """Annotations and predictions of two tasks, as a relation is read off them: `untaught` rows alone.
 
-        Calibrated on the rows in folds: networks were trained on the annotations of others.
+        Calibrated on the rows in folds: networks were trained on the annotations of others. Of rows that are
+        `hidden` (n,) it has no labels.
         """
         found = observations_of(self.base, self.rows, self.fold, source, target)
+        if hidden is not None:
+            found = replace(found, targets=np.where(hidden[:, None], np.nan, found.targets))
         scaled = calibrated(found, _some(found, self.fold != TRAINED_ON))
         return _some(scaled, self.untaught(source, target))
 
@@ -149,36 +159,54 @@ class FirstStage:
         verdict = found.verdict if own.exponent > 0 else own.verdict
         return replace(own, verdict=verdict, trust=found.trust, contradictions=found.contradictions)
 
-    def without(self, k: int, check: RelationCheck, task: Task) -> Relation:
-        """A checked relation as it would be, had fold `k` no annotation of a task: what judges it there.
+    def without(self, k: int, check: RelationCheck) -> Relation:
+        """A checked relation as it would be, had fold `k` no class: what judges classes there.
 
-        Where a task has few rows to a cell, most of what an estimate says of it comes from the very rows that
-        would judge it: labels that are decoded by it would be told what they are. Of a hidden task speaks the
-        network that has not seen the fold. Where classes lead to classes, both are hidden.
+        Where classes have few rows, most of what an estimate says of them comes from the very rows that would
+        judge it. Of classes speaks the network that has not seen the fold. Labels of the fold are left in,
+        classes of a target are not.
         """
         source, target = check.relation.source, check.relation.target
         seen, held_out = observations_of(self.base, self.rows, self.fold, source, target), self.fold == k
-        shared, labels = self.base, task.name == target.name and not check.relation.class_to_class
-        heard = np.where(held_out, MISSING_CLASS, seen.classes)  # by the network of the fold
-        if not labels:
-            seen = replace(seen, classes=heard)
+        shared = self.base
+        y = np.where(held_out, MISSING_CLASS, seen.classes)
+        seen = replace(seen, classes=y)
         if seen.class_to_class:
             seen = replace(seen, targets=np.where(held_out, MISSING_CLASS, seen.targets))
-        elif labels:
-            seen = replace(seen, targets=np.where(held_out[:, None], np.nan, seen.targets))
         judges = seen.take(self.fold != TRAINED_ON)
         by_fold = replace(seen, class_proba=shared.probabilities(source, shared.logits[source.name][k]))
-        if seen.class_to_class or labels:
+        if seen.class_to_class:
             by_fold = replace(
                 by_fold, target_proba=shared.probabilities(target, shared.logits[target.name][k])
             )
         seen = calibrated(by_fold, judges)
         if check.rule.table is not None:
             # A class whose only rows are in the fold is one that its network has never heard of.
-            rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(heard)})
+            rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(y)})
             unseen = covered(rest, source, Relation(source, target, check.rule.table))
             seen = replace(seen, class_proba=fill_unseen(seen.class_proba, unseen))
         seen = _some(seen, self.untaught(source, target))
+        return check.relation.replace(table=check.rule(seen))
+
+    def parts(self, task: Task) -> npt.NDArray[np.int64]:
+        """Part of each row whose labels are hidden together, 0 .. `PARTS` - 1: (n,); groups stay whole."""
+        unit = np.arange(len(self.rows)) if self.rows.group is None else self.rows.group.numpy()
+        known = np.unique(unit[task.annotated(self.rows.targets[task.name].numpy())])
+        part = np.zeros(int(unit.max()) + 1, dtype=np.int64)
+        part[known] = np.random.default_rng(len(known)).permutation(len(known)) % PARTS
+        return part[unit]
+
+    def without_labels(self, hidden: npt.NDArray[np.bool_], check: RelationCheck) -> Relation:
+        """A checked relation as it would be, had some rows (n,) no labels: what judges their labels.
+
+        Decoded by a relation that was estimated from them, too, labels would be told what they are. So many
+        parts are hidden in turn that each estimate is nearly that of all rows, which is used in the end.
+        """
+        source, target = check.relation.source, check.relation.target
+        seen = self.observations(source, target, hidden)
+        if check.rule.table is not None:
+            unseen = covered(self.rows, source, Relation(source, target, check.rule.table))
+            seen = replace(seen, class_proba=fill_unseen(seen.class_proba, unseen))
         return check.relation.replace(table=check.rule(seen))
 
 

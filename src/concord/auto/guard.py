@@ -160,6 +160,7 @@ def guard(
     rows: Rows,
     fold: npt.NDArray[np.int64],
     relations: Sequence[Sequence[Relation]],
+    part: npt.NDArray[np.int64],
     classes: Callable[[Task], Array],
     unseen: npt.NDArray[np.bool_],
     *,
@@ -184,7 +185,7 @@ def guard(
     """
     judge = _Judge.of(task, rows)
     everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
-    decoded, strength, refused = _decoded(everywhere, judge, relations, classes, fold)
+    decoded, strength, refused = _decoded(everywhere, judge, relations, classes, part)
     everywhere |= decoded
     if AVERAGE in (start.name, start.otherwise):
         everywhere[AVERAGE] = pooled(task, [(share, everywhere[name]) for name, share in HALVES.items()])
@@ -222,11 +223,12 @@ def _decoded(
     judge: _Judge,
     relations: Sequence[Sequence[Relation]],
     classes: Callable[[Task], Array],
-    fold: npt.NDArray[np.int64],
+    part: npt.NDArray[np.int64],
 ) -> tuple[dict[str, Array], dict[str, float], dict[str, Array]]:
     """Further candidates, decoded through relations wherever that helps, with the strength of each.
 
-    Beside them, the log-losses of the strengths that were tried and not taken.
+    Each row by the relations of its part, which know nothing of what it is judged on. Beside them, the
+    log-losses of the strengths that were tried and not taken.
     """
     found: dict[str, Array] = {}
     strength: dict[str, float] = {}
@@ -235,7 +237,7 @@ def _decoded(
         return found, strength, refused
     for name, held in everywhere.items():
         tried = {
-            s: decoded_held_out(held, judge.task, relations, classes, s, fold) if s else held
+            s: decoded_held_out(held, judge.task, relations, classes, s, part) if s else held
             for s in STRENGTHS
         }
         losses = {s: judge.loss(q[judge.known]) for s, q in tried.items()}

@@ -4,7 +4,7 @@ In short: cross-validated single-task and balanced shared networks are trained f
 predictions say whether the tasks are related, and how (`estimation`). If so, a third family is trained whose
 class head also learns from the posterior of the class given the annotated labels, and label predictions are
 offered a second form, moved by what the class head implies (`decoding`). Each task is judged by a relation
-that knows nothing of it in the fold. For each task the guard takes what lowers the out-of-fold log-loss
+that knows nothing of what it is judged on. For each task the guard takes what lowers the out-of-fold log-loss
 beyond noise, at one error level for all candidates, without lowering the metric. What it starts from bears
 no burden of proof (`starts`): the balanced shared network, unless there is a reason for another. What it
 settles on is trained once more on all rows, or stays a bag.
@@ -32,7 +32,7 @@ import torch
 
 from concord.auto.alignment import Alignment
 from concord.auto.combine import Choice, in_order, predict_in_order
-from concord.auto.cross_fitting import FirstStage, first_stage
+from concord.auto.cross_fitting import PARTS, FirstStage, first_stage
 from concord.auto.effort import Effort
 from concord.auto.families import Family, fit_scales, shared_training, single_training, train_family
 from concord.auto.guard import guard
@@ -209,8 +209,7 @@ def select(
     active = tuple(check for check in checks if check.exponent > 0)
     # What a fold's classes are judged by, and what is taught without it.
     judging = [
-        [replace(check, relation=first.without(k, check, check.relation.source)) for check in active]
-        for k in range(effort.folds)
+        [replace(check, relation=first.without(k, check)) for check in active] for k in range(effort.folds)
     ]
     if active and "coupled" in learner.kinds:
         families["coupled"] = _coupled_family(learner, first, active, judging, unseen, effort, seed)
@@ -370,10 +369,12 @@ def _choose(
         return done[source.name] if source.name in done else judges.base.held_out(source, fold)
 
     for task in in_order(first.tasks, [check.relation for check in active]):
-        of_folds = [[check.relation for check in each] for each in judging]
+        of_parts, part = [[check.relation for check in each] for each in judging], fold
         if not isinstance(task, MulticlassTask):
             own = [check for check in active if check.relation.target.name == task.name]
-            of_folds = [[first.without(k, check, task) for check in own] for k in range(len(judging))]
+            parts = first.parts(task)
+            of_parts = [[first.without_labels(parts == k, check) for check in own] for k in range(PARTS)]
+            part = parts[where]
         start = start_of(
             task,
             first.rows,
@@ -389,7 +390,8 @@ def _choose(
             families,
             rows,
             fold,
-            of_folds,
+            of_parts,
+            part,
             classes,
             unseen[task.name],
             average=average,

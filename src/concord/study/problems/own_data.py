@@ -75,4 +75,5 @@ def _relation(manifest: Manifest, plan: RelationPlan, root: Path) -> Relation:
                 "leave it out"
             )
         return aligned(BUILTIN[plan.table](), source, target, f"table {plan.table!r}")
-    return Relation.from_csv(source, target, root / plan.table, normalize=plan.normalize)
+    # As built-in tables: what a file lacks by mistake would be unknown without a word; empty cells say so.
+    return Relation.from_csv(source, target, root / plan.table, normalize=plan.normalize, complete=True)
