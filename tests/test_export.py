@@ -18,7 +18,7 @@ from asserts import raises
 from concord.decoding.decoders import Decoders
 from concord.decoding.joint import decode_classes, decode_targets
 from concord.deploy.onnx import JointDecoding, Predictor, export_onnx, random_inputs
-from concord.errors import ExportError, MissingExtraError, NotFittedError, RangeError
+from concord.errors import ExportError, MissingExtraError, NotFittedError, RangeError, ShapeError
 from concord.networks.trunks.named import build_trunk
 from concord.networks.trunks.perceptron import mlp
 from training_problem import MARKS, SHAPE, WIDTH, network, relation, rows
@@ -131,6 +131,13 @@ def run_file(path: Path, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
     session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(None, {k: v.numpy() for k, v in inputs.items()}), strict=True))
+
+
+def test_features_are_named_for_each_column_of_the_input(tmp_path):
+    for example in (torch.zeros(1, WIDTH), torch.zeros(1, 3, 8, 8)):
+        with raises(ShapeError, "2 features are named, but the input has shape (1,"):
+            export_onnx(tmp_path / "m.onnx", network(), TASKS, example=example, features=["a", "b"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_decodes_thousands_of_target_classes_as_the_decoder_does(tmp_path):

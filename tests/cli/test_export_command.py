@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,13 @@ from asserts import raises
 from concord.cli import app
 from concord.config.load import as_config
 from concord.config.schema import InputPlan
+from concord.data import read_manifest
 from concord.decoding.decoders import Decoders
 from concord.deploy.hub import from_pretrained
 from concord.errors import CheckpointError, ConfigError, ExportError
 from concord.networks.predict import predict_logits
 from concord.networks.trunks.named import build_trunk
-from concord.runs.run import Run, save_run
+from concord.runs.run import Run, load_run, save_run
 from concord.runs.training import train
 from config_worlds import config_of, world
 from training_problem import MARKS, SHAPE, relation
@@ -106,6 +108,32 @@ def test_mistakes_are_one_line(run: Run, tmp_path: Path):
         call(str(run.folder), "--out", "a.onnx", "--hub", "b")
     with raises(CheckpointError, "no finished training"):
         call(str(tmp_path))
+
+
+def test_a_graph_of_columns_says_what_each_number_is(tmp_path: Path):
+    """The file alone is enough to feed it: rows put together by its metadata are predicted as by the run."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    config = config_of(world(tmp_path, "columns"), training__steps=9)
+    train(config)
+    call(str(tmp_path / "out"), "--out", str(tmp_path / "model.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    names = json.loads(session.get_modelmeta().custom_metadata_map["features"])
+    run = load_run(tmp_path / "out")
+    assert [name for name in names if "=" not in name] == [k for k, v in run.vocabulary.items() if v is None]
+    place = next(iter(config.sources.values())).manifest
+    frame = read_manifest(Path(config.data) / place).frame
+    x = np.stack(
+        [
+            frame[name].cast(str) == value if value else frame[name].cast(float)
+            for name, _, value in (each.partition("=") for each in names)
+        ],
+        axis=1,
+    ).astype(np.float32)
+    found = dict(
+        zip([o.name for o in session.get_outputs()], session.run(None, {"features": x}), strict=True)
+    )
+    said = predict_logits(run.network, torch.from_numpy(x))["shape"].softmax(-1).numpy()
+    np.testing.assert_allclose(found["shape_probabilities"], said, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["features", pytest.param("texts", marks=pytest.mark.slow)])

@@ -59,7 +59,7 @@ def export(
 
 
 def _onnx(run: Run, out: Path, tolerance: float) -> None:
-    from concord.deploy import export_onnx, takes_pixels
+    from concord.deploy import export_onnx, feature_names, takes_pixels
 
     made = export_onnx(
         out,
@@ -69,6 +69,7 @@ def _onnx(run: Run, out: Path, tolerance: float) -> None:
         decoders=run.decoder.decoders,
         thresholds=None if run.thresholds is None else run.thresholds.values,
         normalization=run.normalization if takes_pixels(run) else None,
+        features=feature_names(run),
         tolerance=tolerance,
     )
     say(f"{made.path}: {', '.join(made.inputs)} -> {', '.join(made.outputs)}")

@@ -4,7 +4,7 @@ from concord.deploy.earlier_formats import upgrade
 from concord.deploy.hub import Pretrained, TrunkRecord, from_pretrained, save_pretrained
 from concord.deploy.onnx import Exported, export_onnx
 from concord.deploy.preprocessing import Preprocessing
-from concord.deploy.sending import export_folder, push_to_hub, takes_pixels
+from concord.deploy.sending import export_folder, feature_names, push_to_hub, takes_pixels
 from concord.deploy.service import Service
 from concord.hub import Card
 
@@ -17,6 +17,7 @@ __all__ = [
     "TrunkRecord",
     "export_folder",
     "export_onnx",
+    "feature_names",
     "from_pretrained",
     "push_to_hub",
     "save_pretrained",

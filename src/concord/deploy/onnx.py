@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from concord._version import __version__
 from concord.decoding import KNOWN_MASS, JointDecoder, checked_thresholds, implied_bounds
-from concord.errors import ExportError, MissingExtraError, OutputError, RangeError
+from concord.errors import ExportError, MissingExtraError, OutputError, RangeError, ShapeError
 from concord.files import whole
 from concord.relations import check_between
 from concord.tasks import MulticlassTask, Task
@@ -198,6 +198,7 @@ def export_onnx(
     decoders: Sequence[JointDecoder] = (),
     thresholds: Mapping[str, Any] | None = None,
     normalization: tuple[Sequence[float], Sequence[float]] | None = None,
+    features: Sequence[str] | None = None,
     tolerance: float = 1e-5,
     seed: int = 0,
     sample: Sampler | None = None,
@@ -219,6 +220,7 @@ def export_onnx(
         thresholds: By task, where predictions are cut: (K,) of labels, (C,) of classes, whose
             probabilities are compared in proportion to them; kept in the metadata.
         normalization: Mean and standard deviation by channel of the images; kept in the metadata.
+        features: What each column of a two-dimensional input is, in order; kept in the metadata.
         tolerance: Largest difference allowed, > 0.
         seed: Of the random inputs.
         sample: Makes a number of random inputs; standard normal numbers, or words of the first embedding,
@@ -231,13 +233,17 @@ def export_onnx(
         NotFittedError: A joint decoder without strengths.
         RangeError: A tolerance that is not > 0, or thresholds outside [0, 1].
         ShapeError: Thresholds of other tasks, or of another number of classes or labels; a decoder whose
-            relation is of other classes or labels than a task has, or in another order.
+            relation is of other classes or labels than a task has, or in another order; features of another
+            number than the input has.
         UnknownNameError: A decoder of a task that is not there.
         DuplicateNameError: Two decoders between the same tasks.
     """
     check_between([decoder.relation for decoder in decoders], tasks, "the network")
     if not tolerance > 0:
         raise RangeError(f"the tolerance of an export is > 0, found {tolerance}")
+    if features is not None and tuple(getattr(example, "shape", ()))[1:] != (len(features),):
+        found = tuple(getattr(example, "shape", ()))
+        raise ShapeError(f"{len(features)} features are named, but the input has shape {found}")
     _need_onnx()
     target = Path(path)
     keys = tuple(example) if isinstance(example, Mapping) else None
@@ -247,7 +253,7 @@ def export_onnx(
     try:
         with whole(target) as part:
             model = _converted(predictor, draw(3, torch.Generator().manual_seed(seed)), names)
-            _describe(model, tasks, decoders, normalization, predictor.cuts)
+            _describe(model, tasks, decoders, normalization, predictor.cuts, features)
             part.write_bytes(_serialized(model, target))
             difference = _largest_difference(part, predictor, names, draw, seed)
             if not difference <= tolerance:
@@ -360,6 +366,7 @@ def _describe(
     decoders: Sequence[JointDecoder],
     normalization: tuple[Sequence[float], Sequence[float]] | None,
     cuts: Mapping[str, npt.NDArray[np.float64]],
+    features: Sequence[str] | None,
 ) -> None:
     import onnx
 
@@ -383,6 +390,8 @@ def _describe(
         ],
         "normalization": None if normalization is None else [list(map(float, n)) for n in normalization],
     }
+    if features is not None:
+        facts["features"] = list(features)
     if cuts:
         facts["thresholds"] = {name: values.tolist() for name, values in cuts.items()}
     onnx.helper.set_model_props(

@@ -22,6 +22,26 @@ def takes_pixels(run: Run) -> bool:
     return any(plan.kind in PIXELS for plan in run.inputs.values())
 
 
+def feature_names(run: Run) -> list[str] | None:
+    """What each feature is that a run's network takes, in order; None where its inputs have no columns.
+
+    A column of numbers is called by its name, a text by the column and its value (`site=north`), part of a
+    list by its place (`embedding[3]`).
+    """
+    columns = run.vocabulary or run.columns
+    if columns is None or not columns:
+        return None
+    names: list[str] = []
+    for name, known in columns.items():
+        if known is None:
+            names.append(name)
+        elif isinstance(known, int):
+            names += [f"{name}[{i}]" for i in range(known)]
+        else:
+            names += [f"{name}={value}" for value in known]
+    return names
+
+
 def export_folder(run: Run, folder: str | Path, *, license: str | None = None) -> Path:  # noqa: A002 - hub's word
     """Write a finished training as a folder that `from_pretrained` loads, with its preprocessing.
 
