@@ -88,18 +88,23 @@ def test_a_decoder_without_strengths_is_no_part_of_a_graph():
         JointDecoding(cc.JointDecoder(relation()))
 
 
+def said_by_graph(known: Decoders) -> tuple[dict[str, torch.Tensor], dict[str, np.ndarray]]:
+    """Outputs of a graph of three tasks, and the probabilities of its heads."""
+    tasks = (*TASKS, KIND)
+    net = cc.MultiTaskNetwork(mlp(WIDTH), tasks, torch.zeros(1, WIDTH)).eval()
+    predictor = Predictor(net, tasks, known.decoders).eval()
+    with torch.no_grad():
+        out = dict(zip(predictor.outputs, predictor(rows(30).inputs), strict=True))
+    return out, {task.name: out[f"{task.name}_probabilities"].double().numpy() for task in tasks}
+
+
 def test_several_relations_move_in_turn_as_predictions_are():
     second = cc.Relation(SHAPE, KIND, np.random.default_rng(1).dirichlet(np.ones(4), 3))
     known = Decoders([relation(), second])
     known.set_strengths(
         {"shape->marks": {"target": 0.5, "class": 0.0}, "shape->kind": {"target": 0.0, "class": 1.0}}
     )
-    tasks = (*TASKS, KIND)
-    net = cc.MultiTaskNetwork(mlp(WIDTH), tasks, torch.zeros(1, WIDTH)).eval()
-    predictor = Predictor(net, tasks, known.decoders).eval()
-    with torch.no_grad():
-        out = dict(zip(predictor.outputs, predictor(rows(30).inputs), strict=True))
-    said = {task.name: out[f"{task.name}_probabilities"].double().numpy() for task in tasks}
+    out, said = said_by_graph(known)
     for name, expected in known.decode(said).items():
         np.testing.assert_allclose(out[f"{name}_decoded"], expected, atol=1e-5)
     torch.testing.assert_close(out["kind_decoded"], out["kind_probabilities"])
@@ -111,12 +116,7 @@ def test_along_a_chain_the_graph_tells_each_task_what_the_one_before_was_decided
     known.set_strengths(
         {"kind->shape": {"target": 0.8, "class": 0.4}, "shape->marks": {"target": 0.5, "class": 0.3}}
     )
-    tasks = (*TASKS, KIND)
-    net = cc.MultiTaskNetwork(mlp(WIDTH), tasks, torch.zeros(1, WIDTH)).eval()
-    predictor = Predictor(net, tasks, known.decoders).eval()
-    with torch.no_grad():
-        out = dict(zip(predictor.outputs, predictor(rows(30).inputs), strict=True))
-    said = {task.name: out[f"{task.name}_probabilities"].double().numpy() for task in tasks}
+    out, said = said_by_graph(known)
     found = known.decode(said)
     for name, expected in found.items():
         np.testing.assert_allclose(out[f"{name}_decoded"], expected, atol=1e-5)
