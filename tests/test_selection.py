@@ -626,7 +626,7 @@ def test_no_label_of_a_part_has_a_say_in_what_judges_it(way: str, groups: int | 
         assert len(np.unique(part[np.arange(600) % groups == group])) == 1
 
     def judging(rows: Rows) -> np.ndarray:
-        return np.asarray(replace(first, rows=rows).without_labels(part == 3, check).table)
+        return np.asarray(replace(first, rows=rows).without_labels(part, check)[3].table)
 
     before = judging(rows)
     for hide in (False, True):

@@ -97,19 +97,16 @@ class FirstStage:
         shared = self.base
         return {task.name: out_of_sample(shared, task, self.rows, self.fold) for task in self.tasks}
 
-    def observations(
-        self, source: MulticlassTask, target: Task, hidden: npt.NDArray[np.bool_] | None = None
-    ) -> Observations:
+    def observations(self, source: MulticlassTask, target: Task) -> Observations:
         """Annotations and predictions of two tasks, as a relation is read off them: `untaught` rows alone.
 
-        Calibrated on the rows in folds: networks were trained on the annotations of others. Of rows that are
-        `hidden` (n,) it has no labels.
+        Calibrated on the rows in folds: networks were trained on the annotations of others.
         """
-        found = observations_of(self.base, self.rows, self.fold, source, target)
-        if hidden is not None:
-            found = replace(found, targets=np.where(hidden[:, None], np.nan, found.targets))
+        return self._as_read(observations_of(self.base, self.rows, self.fold, source, target))
+
+    def _as_read(self, found: Observations) -> Observations:
         scaled = calibrated(found, _some(found, self.fold != TRAINED_ON))
-        return _some(scaled, self.untaught(source, target))
+        return _some(scaled, self.untaught(found.source, found.target))
 
     def untaught(self, source: Task, target: Task) -> npt.NDArray[np.bool_]:
         """Rows that may teach one of two tasks from the other: (n,).
@@ -179,14 +176,10 @@ class FirstStage:
             by_fold = replace(
                 by_fold, target_proba=shared.probabilities(target, shared.logits[target.name][k])
             )
-        seen = calibrated(by_fold, judges)
-        if check.rule.table is not None:
-            # A class whose only rows are in the fold is one that its network has never heard of.
-            rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(y)})
-            unseen = covered(rest, source, Relation(source, target, check.rule.table))
-            seen = replace(seen, class_proba=fill_unseen(seen.class_proba, unseen))
-        seen = _some(seen, self.untaught(source, target))
-        return check.relation.replace(table=check.rule(seen))
+        seen = _some(calibrated(by_fold, judges), self.untaught(source, target))
+        # A class whose only rows are in the fold is one that its network has never heard of.
+        rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(y)})
+        return _ruled(seen, check, _unheard(rest, check))
 
     def parts(self, task: Task) -> npt.NDArray[np.int64]:
         """Part of each row whose labels are hidden together, 0 .. `PARTS` - 1: (n,); groups stay whole."""
@@ -196,18 +189,22 @@ class FirstStage:
         part[known] = np.random.default_rng(len(known)).permutation(len(known)) % PARTS
         return part[unit]
 
-    def without_labels(self, hidden: npt.NDArray[np.bool_], check: RelationCheck) -> Relation:
-        """A checked relation as it would be, had some rows (n,) no labels: what judges their labels.
+    def without_labels(self, part: npt.NDArray[np.int64], check: RelationCheck) -> list[Relation]:
+        """By part (n,), a checked relation as it would be, had its rows no labels: what judges labels there.
 
         Decoded by a relation that was estimated from them, too, labels would be told what they are. So many
         parts are hidden in turn that each estimate is nearly that of all rows, which is used in the end.
         """
+        if check.rule.as_supplied:
+            return [check.relation] * PARTS
         source, target = check.relation.source, check.relation.target
-        seen = self.observations(source, target, hidden)
-        if check.rule.table is not None:
-            unseen = covered(self.rows, source, Relation(source, target, check.rule.table))
-            seen = replace(seen, class_proba=fill_unseen(seen.class_proba, unseen))
-        return check.relation.replace(table=check.rule(seen))
+        found = observations_of(self.base, self.rows, self.fold, source, target)
+        unheard = _unheard(self.rows, check)
+
+        def without(k: int) -> Observations:
+            return replace(found, targets=np.where((part == k)[:, None], np.nan, found.targets))
+
+        return [_ruled(self._as_read(without(k)), check, unheard) for k in range(PARTS)]
 
 
 def first_stage(
@@ -264,6 +261,18 @@ def cross_fitted_predictions(
     """
     kinds = (base_kind(learner),)
     return first_stage(learner, rows, tasks, effort=effort, seed=seed, kinds=kinds).predictions()
+
+
+def _unheard(rows: Rows, check: RelationCheck) -> npt.NDArray[np.bool_]:
+    """Classes without an annotated row that the table behind a checked relation speaks of: (C,)."""
+    source, target, table = check.relation.source, check.relation.target, check.rule.table
+    return covered(rows, source, None if table is None else Relation(source, target, table))
+
+
+def _ruled(seen: Observations, check: RelationCheck, unheard: npt.NDArray[np.bool_]) -> Relation:
+    """A checked relation as its rule makes it of other rows, whose heads know nothing of some classes."""
+    seen = replace(seen, class_proba=fill_unseen(seen.class_proba, unheard))
+    return check.relation.replace(table=check.rule(seen))
 
 
 def _some(observations: Observations, rows: npt.NDArray[np.bool_]) -> Observations:

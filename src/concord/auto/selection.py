@@ -371,10 +371,9 @@ def _choose(
     for task in in_order(first.tasks, [check.relation for check in active]):
         of_parts, part = [[check.relation for check in each] for each in judging], fold
         if not isinstance(task, MulticlassTask):
-            own = [check for check in active if check.relation.target.name == task.name]
-            parts = first.parts(task)
-            of_parts = [[first.without_labels(parts == k, check) for check in own] for k in range(PARTS)]
-            part = parts[where]
+            parts, own = first.parts(task), [c for c in active if c.relation.target.name == task.name]
+            by_check = [first.without_labels(parts, check) for check in own]
+            of_parts, part = [[found[k] for found in by_check] for k in range(PARTS)], parts[where]
         start = start_of(
             task,
             first.rows,

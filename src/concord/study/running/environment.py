@@ -62,12 +62,12 @@ def note_session(out: Path, processes: int, devices: Sequence[str] = ("cpu",)) -
         "torch": found["versions"]["torch"],
         "processor": found["machine"]["processor"],
     }
-    _note(path, session)  # a session that is killed was one, too
+    _note(path, found, session)  # a session that is killed was one, too
     try:
         yield
     finally:
         ended = {**session, "duration": round(time.perf_counter() - start, 1)}
-        _note(path, ended, session)
+        _note(path, found, ended, session)
 
 
 def is_noted(out: Path) -> bool:
@@ -75,7 +75,9 @@ def is_noted(out: Path) -> bool:
     return bool(_sessions(out / "environment.json"))
 
 
-def _note(path: Path, session: dict[str, Any], before: dict[str, Any] | None = None) -> None:
+def _note(
+    path: Path, found: dict[str, Any], session: dict[str, Any], before: dict[str, Any] | None = None
+) -> None:
     """Add a session to the file, in the place of what was noted of it before."""
     with finishing(path.parent):
         sessions = _sessions(path)  # not before: other sessions may have ended meanwhile
@@ -83,7 +85,7 @@ def _note(path: Path, session: dict[str, Any], before: dict[str, Any] | None = N
             sessions.remove(before)
         sessions.append(session)
         content = {
-            **environment(),
+            **found,
             "started": min(str(s["started"]) for s in sessions),
             "command": session["command"],
             "processes": session["processes"],
