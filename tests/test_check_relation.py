@@ -14,8 +14,11 @@ import concord as cc
 from asserts import raises
 from concord.errors import DenseOnlyError, RangeError, ShapeError
 from concord.estimation import calibrated, check_observations
-from concord.estimation.check import _rules_of
-from worlds import World, classes_world, labels_world
+from concord.estimation.check import MIN_REVERSE_Z, _rules_of, _stands
+from concord.estimation.contradictions import ANCHOR
+from concord.estimation.em import TableRule
+from concord.estimation.relatedness import class_direction
+from worlds import World, class_head, classes_world, label_head, labels_world
 
 KINDS = {"labels": labels_world, "classes": classes_world}
 
@@ -100,6 +103,35 @@ def test_a_right_table_stands_whatever_its_trust_and_a_wrong_one_does_not(seed):
     wrong = world.table.copy()
     wrong[:2] = wrong[[1, 0]]
     for table, stands in ((world.table, True), (wrong, False), (np.roll(world.table, 1, axis=0), False)):
-        for trust in (0.5, 0.1):
-            assert ("kept" in _rules_of(rows, table, trust, rates, None)) is stands
-        assert "kept" in _rules_of(rows, table, 0.95, rates, None)
+        assert _stands(rows, TableRule(table, scaled=True, strength=ANCHOR), rates, None) is stands
+
+
+def test_a_table_of_low_trust_is_kept_where_it_stands():
+    table = labels_world(0).table
+    for trust in (0.5, 0.1):
+        for stands in (True, False):
+            assert ("kept" in _rules_of(table, trust, lambda _, answer=stands: answer)) is stands
+    assert "kept" in _rules_of(table, 0.95, lambda _: False)
+
+
+def may_occur(seed: int) -> tuple[World, cc.Relation]:
+    """Labels that occur in three of ten rows of one class and hardly elsewhere, and a table of where."""
+    rng = np.random.default_rng(seed)
+    plain = labels_world(0, classes=4, labels=12)
+    own = np.arange(12) % 4 == np.arange(4)[:, None]
+    table = np.where(own, 0.3, 0.02)
+    y = rng.integers(0, 4, 1000)
+    a = (rng.random((1000, 12)) < table[y]).astype(float)
+    world = World(plain.source, plain.target, table, y, a, class_head(y, 4, rng), label_head(a, rng, 0.5))
+    return world, cc.Relation(world.source, world.target, own.astype(float))
+
+
+def test_a_table_through_which_no_class_is_told_is_read_on_the_scale_of_the_data():
+    world, table = may_occur(0)
+    rows = world.observations()
+    rates, as_it_is = rows.base_rates(), TableRule(np.asarray(table.table), strength=np.inf)
+    assert class_direction(rows, as_it_is, rates).z < MIN_REVERSE_Z
+    found = check_observations(rows, table)
+    assert found.verdict == "calibrated"
+    assert found.exponent > 0
+    assert found.reverse == class_direction(rows, found.rule, rates)

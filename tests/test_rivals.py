@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.special import expit, softmax
+from scipy.special import expit, logit, softmax
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -58,24 +58,49 @@ def test_linear_models_are_scikit_learns_logistic_regression(C: float) -> None:
         fit_linear(rows, MARKS, 0.0)
 
 
+def family(name: str, **logits: np.ndarray) -> Family:
+    """What two models, one of each fold, say of all rows."""
+    models = [dict.fromkeys(logits, f"{name}-{k}") for k in range(2)]
+    return Family(
+        name, models, {task: np.stack([z] * 2) for task, z in logits.items()}, dict.fromkeys(logits, 1.0)
+    )
+
+
 def test_each_task_takes_the_family_of_least_log_loss_on_unseen_rows() -> None:
     _, y, truth = world(60, 30)
     rows = Rows.of(np.zeros((60, 1), dtype=np.float32), y, TASKS)
     fold = np.arange(60) % 2
 
-    def family(name: str, shape: float, marks: float) -> Family:
-        of_class = shape * np.eye(3)[truth]
-        of_labels = marks * (2 * np.nan_to_num(y["marks"]) - 1)
-        logits = {"shape": np.stack([of_class] * 2), "marks": np.stack([of_labels] * 2)}
-        models = [{"shape": f"{name}-{k}", "marks": f"{name}-{k}"} for k in range(2)]
-        return Family(name, models, logits, {"shape": 1.0, "marks": 1.0})
+    def sure(name: str, shape: float, marks: float) -> Family:
+        signs = 2 * np.nan_to_num(y["marks"]) - 1
+        return family(name, shape=shape * np.eye(3)[truth], marks=marks * signs)
 
-    families = {each.name: each for each in (family("single-task", 1, 2), family("linear:1", 3, 1))}
+    families = {each.name: each for each in (sure("single-task", 1, 2), sure("linear:1", 3, 1))}
     found = best_alone(families, rows, TASKS, fold)
     assert found.name == "single-task"
     assert found.kinds == {"shape": "linear:1"}
     assert found.networks[1] == {"shape": "linear:1-1", "marks": "single-task-1"}
     assert found.logits["shape"] is families["linear:1"].logits["shape"]
+
+
+def test_of_rare_labels_a_lower_log_loss_is_not_bought_by_predicting_none() -> None:
+    """A cautious model has the lowest log-loss, and no label at all above one half."""
+    present = np.zeros((60, 2))
+    present[::5] = 1
+    labels = [cc.MultilabelTask("marks", ["a", "b"])]
+    rows = Rows.of(np.zeros((60, 1), dtype=np.float32), {"marks": present}, labels)
+
+    def says(name: str, where_present: float, elsewhere: float) -> Family:
+        return family(name, marks=logit(np.where(present == 1, where_present, elsewhere)))
+
+    network, cautious, finds = (
+        says("single-task", 0.6, 0.3),
+        says("trees", 0.45, 0.03),
+        says("linear:1", 0.6, 0.2),
+    )
+    for given, taken in (([network, cautious], {}), ([network, cautious, finds], {"marks": "linear:1"})):
+        families = {each.name: each for each in given}
+        assert best_alone(families, rows, labels, np.arange(60) % 2).kinds == taken
 
 
 def chosen(fitted: cc.CoupledClassifier) -> set[str]:

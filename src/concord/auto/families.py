@@ -11,7 +11,8 @@ import torch
 from scipy.special import expit, softmax
 
 from concord.auto.effort import Effort
-from concord.decoding import row_loss, temperature
+from concord.auto.judge import Judge
+from concord.decoding import temperature
 from concord.fitting import Rows
 from concord.learners import Kind, Learner, Model, Training, train_and_predict
 from concord.tasks import MulticlassTask, Task
@@ -147,7 +148,10 @@ def out_of_sample(family: Family, task: Task, rows: Rows, fold: npt.NDArray[np.i
 def best_alone(
     families: Mapping[str, Family], rows: Rows, tasks: Sequence[Task], fold: npt.NDArray[np.int64]
 ) -> Family:
-    """For each task the single-task models of least out-of-fold log-loss: networks, unless others are better.
+    """For each task the best single-task models, by log-loss on rows that they have not seen.
+
+    Networks, unless others have the lower log-loss and no lower metric, as everything that takes the place of
+    something in the guard: of rare labels a model may have the lower log-loss and predict hardly any of them.
 
     Args:
         families: Of single-task models, `single-task` the first; their temperatures are fitted.
@@ -155,19 +159,20 @@ def best_alone(
         tasks: The tasks.
         fold: (n,) fold of each row.
     """
+    first = next(iter(families.values()))
+    judged = np.flatnonzero(fold >= 0)
+    rows, fold = rows.take(torch.from_numpy(judged)), fold[judged]
     chosen: dict[str, Family] = {}
     for task in tasks:
-        known = rows.annotated(task).numpy()
-        known = known[fold[known] >= 0]
-        truth = rows.learnt(task, known)
-        losses = {
-            name: float(
-                row_loss(family.held_out(task, fold)[known], truth, isinstance(task, MulticlassTask)).mean()
-            )
+        judge = Judge.of(task, rows)
+        held = {
+            name: family.of_rows(judged).held_out(task, fold)[judge.known]
             for name, family in families.items()
         }
-        chosen[task.name] = families[min(losses, key=lambda name: losses[name])]
-    first = next(iter(families.values()))
+        losses = {name: float(judge.loss(q).mean()) for name, q in held.items()}
+        scores = {name: judge.score(q) for name, q in held.items()}
+        able = [name for name in families if scores[name] >= scores[first.name]]
+        chosen[task.name] = families[min(able, key=lambda name: losses[name])]
     return Family(
         first.name,
         [

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from concord import metrics
 from concord.auto.combine import Choice, decoded_held_out, mixed, pooled
 from concord.auto.families import Family
-from concord.auto.level import critical_value, studentised
+from concord.auto.judge import Judge, Shown
 from concord.auto.starts import AVERAGE, Base, Start, too_few
 from concord.auto.zero_shot import fill_unseen
-from concord.decoding import STRENGTHS, best_strength, row_loss
+from concord.decoding import STRENGTHS, best_strength
 from concord.fitting import Rows
 from concord.relations import Relation
-from concord.tasks import MulticlassTask, Task
+from concord.tasks import Task
 
 Array = npt.NDArray[np.float64]
 
@@ -28,77 +26,6 @@ ROUNDS = 4
 
 HALVES = {"single-task": 0.5, "shared": 0.5}
 """What the average is made of."""
-
-
-@dataclass(frozen=True)
-class _Judge:
-    """A task's annotated rows, which judge every candidate.
-
-    Attributes:
-        task: The task.
-        known: (n,) indices of its annotated rows.
-        targets: Their targets.
-        group: (n,) their groups; None where rows come in none.
-        learnt: What models learn of them: the targets, or shares in their place.
-    """
-
-    task: Task
-    known: npt.NDArray[np.int64]
-    targets: npt.NDArray[Any]
-    group: npt.NDArray[Any] | None
-    learnt: npt.NDArray[Any]
-
-    @classmethod
-    def of(cls, task: Task, rows: Rows) -> _Judge:
-        known = rows.annotated(task).numpy()
-        group = None if rows.group is None else rows.group.numpy()[known]
-        return cls(task, known, rows.targets[task.name].numpy()[known], group, rows.learnt(task, known))
-
-    def loss(self, probabilities: Array) -> Array:
-        """Log-loss of each annotated row, or its cross-entropy to the shares."""
-        return row_loss(probabilities, self.learnt, isinstance(self.task, MulticlassTask))
-
-    def score(self, probabilities: Array) -> float:
-        """The metric that the guard protects: balanced accuracy, or the mean of label F1 and precision."""
-        if isinstance(self.task, MulticlassTask):
-            hit = probabilities.argmax(axis=1) == self.targets
-            return float(np.mean([hit[self.targets == c].mean() for c in np.unique(self.targets)]))
-        found = metrics.measured(self.task, self.targets, probabilities)
-        values = [found[name] for name in ("mean_f1", "map") if name in found]
-        return float(np.mean(values)) if values else 0.0
-
-    def gain(self, before: Array, after: Array) -> tuple[float, float]:
-        """Mean gain in log-loss of paired rows, and in standard errors."""
-        difference = before - after
-        return float(difference.mean()), metrics.z_score(difference, self.group)
-
-    def shown(self, losses: Mapping[str, Array], start: str, alpha: float) -> _Shown:
-        """Which losses are below that of the start, at one error level over all of them."""
-        names = [name for name in losses if name != start]
-        if not names:
-            return _Shown(start, {}, float("inf"))
-        gains = np.stack([losses[start] - losses[name] for name in names], axis=1)
-        z = dict(zip(names, studentised(gains, self.group).tolist(), strict=True))
-        return _Shown(start, z, critical_value(gains, self.group, alpha))
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What a test of all candidates against one of them found.
-
-    Attributes:
-        start: The one.
-        z: Gain of every other in standard errors.
-        critical: What a gain has to pass.
-    """
-
-    start: str
-    z: Mapping[str, float]
-    critical: float
-
-    def better(self, name: str) -> bool:
-        """Whether a candidate is shown to be better than the start."""
-        return name != self.start and self.z[name] > self.critical
 
 
 @dataclass(frozen=True)
@@ -113,7 +40,7 @@ class _Candidates:
         refused: (n,) log-losses of what was tried to make a candidate, and counts in the test.
     """
 
-    judge: _Judge
+    judge: Judge
     probabilities: Mapping[str, Array]
     losses: Mapping[str, Array]
     scores: Mapping[str, float]
@@ -122,7 +49,7 @@ class _Candidates:
     @classmethod
     def of(
         cls,
-        judge: _Judge,
+        judge: Judge,
         everywhere: Mapping[str, Array],
         unseen: npt.NDArray[np.bool_],
         refused: Mapping[str, Array],
@@ -139,7 +66,7 @@ class _Candidates:
         """Probabilities of a weighted mean of candidates."""
         return _mix(weights, self.probabilities)
 
-    def shown(self, start: str, alpha: float, mixed: Array | None = None) -> _Shown:
+    def shown(self, start: str, alpha: float, mixed: Array | None = None) -> Shown:
         """The test of all that was tried against the start; of an average's probabilities, too."""
         more = {} if mixed is None else {AVERAGE: self.judge.loss(mixed)}
         return self.judge.shown({**self.losses, **self.refused, **more}, start, alpha)
@@ -183,7 +110,7 @@ def guard(
     Where some classes can only be predicted through a relation (`unseen`), no annotated row is evidence for
     them: candidates are judged on the other classes alone, from the coupled network too.
     """
-    judge = _Judge.of(task, rows)
+    judge = Judge.of(task, rows)
     everywhere = {name: family.held_out(task, fold) for name, family in families.items()}
     decoded, strength, refused = _decoded(everywhere, judge, relations, classes, part)
     everywhere |= decoded
@@ -220,7 +147,7 @@ def guard(
 
 def _decoded(
     everywhere: Mapping[str, Array],
-    judge: _Judge,
+    judge: Judge,
     relations: Sequence[Sequence[Relation]],
     classes: Callable[[Task], Array],
     part: npt.NDArray[np.int64],
@@ -250,7 +177,7 @@ def _decoded(
 
 def _decided(
     candidates: _Candidates, start: Start, enough: bool, averaging: bool, alpha: float
-) -> tuple[dict[str, float], _Shown]:
+) -> tuple[dict[str, float], Shown]:
     """Weights of the candidates in use, and the test that decided; the start where rows are not enough."""
     weights, shown = {start.name: 1.0}, candidates.shown(start.name, alpha)
     if enough:
@@ -262,8 +189,8 @@ def _decided(
 
 
 def _chosen(
-    candidates: _Candidates, shown: _Shown, averaging: bool, alpha: float
-) -> tuple[dict[str, float], _Shown]:
+    candidates: _Candidates, shown: Shown, averaging: bool, alpha: float
+) -> tuple[dict[str, float], Shown]:
     """Weights of the candidates that take the place of the one at the start, and the test that decided."""
     if averaging:
         weights, against_shared = _averaged(candidates, alpha)
@@ -290,7 +217,7 @@ def _figures(candidates: _Candidates, weights: Mapping[str, float], base: Base) 
 def _reason(
     candidates: _Candidates,
     weights: Mapping[str, float],
-    shown: _Shown,
+    shown: Shown,
     start: Start,
     base: Base,
     few: str | None,
@@ -342,7 +269,7 @@ def _mix(weights: Mapping[str, float], candidates: Mapping[str, Array]) -> Array
     return mixed([(share, candidates[name]) for name, share in weights.items()])
 
 
-def _stepwise(candidates: _Candidates, shown: _Shown, alpha: float) -> str:
+def _stepwise(candidates: _Candidates, shown: Shown, alpha: float) -> str:
     """From the start to the best shared or coupled form, from there to a single-task one or half of one.
 
     Whatever is taken is shown to be better than the start, at one level for all candidates, and its metric is
@@ -362,7 +289,7 @@ def _stepwise(candidates: _Candidates, shown: _Shown, alpha: float) -> str:
     return chosen
 
 
-def _averaged(candidates: _Candidates, alpha: float) -> tuple[dict[str, float], _Shown]:
+def _averaged(candidates: _Candidates, alpha: float) -> tuple[dict[str, float], Shown]:
     """The greedy average, if it lowers the log-loss beyond noise and reaches both references' metric.
 
     With the test of it, against the shared network.

@@ -278,7 +278,7 @@ def _other_kinds(alone: Family, choices: Mapping[str, Choice]) -> list[str]:
     """Of which tasks the single-task model that is chosen is no network."""
     return [
         f"{task}: the single-task model is {kind.replace(':', ', C = ')}; on unseen rows its log-loss is the "
-        "lowest of all that were tried for this task alone"
+        "lowest of those tried for this task alone whose metric is no lower than the network's"
         for task, kind in alone.kinds.items()
         if any(name.startswith("single-task") for name in choices[task].weights)
     ]

@@ -7,14 +7,14 @@ were trained with. Everything here is NumPy, deterministic, and knows nothing of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from concord.estimation.agreement import MIN_AGREEMENT, Evidence, cross_fitted, fit_exponent
+from concord.estimation.agreement import MIN_AGREEMENT, Builder, Evidence, cross_fitted, fit_exponent
 from concord.estimation.contradictions import ANCHOR, Contradiction, find_contradictions
 from concord.estimation.em import TableRule, class_prior, free_estimate, with_intervals
 from concord.estimation.observations import Observations
@@ -25,6 +25,7 @@ from concord.estimation.relatedness import (
     class_skill,
     not_surpassed,
     target_skill,
+    together,
 )
 from concord.relations import Relation
 
@@ -42,7 +43,8 @@ class RelationCheck:
         verdict: ``"kept"`` the table as supplied or, where that agrees clearly better with the class head,
             the data's estimate with the table as 200 rows; the annotations fit it or, where the class head
             knows too little to tell, what the other head says of annotated classes does (better than through
-            the data's own estimate, where the annotations fit less well); ``"calibrated"`` on the scale
+            the data's own estimate, where the annotations fit less well), or rows that are annotated for
+            both tasks do; ``"calibrated"`` on the scale
             of the data, or an estimate with that as 50 rows or 10; ``"partly wrong"`` re-estimated from where
             it is right; ``"dropped"`` replaced by the data's own estimate; ``"estimated"`` no table was
             supplied; ``"unrelated"`` labels and classes have nothing to say of each other, and no coupling
@@ -53,8 +55,11 @@ class RelationCheck:
         exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.
         trust: Agreement with the class head of the supplied table, by that of the data's own estimate on
             the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
+            Where `together` told, that is with rows annotated for both tasks in place of the head.
         evidence: Cross-fitted agreement of the relation to use.
         reverse: Gain on annotated classes from predicted labels.
+        together: Gain on annotated classes from annotated labels, of rows annotated for both tasks,
+            cross-fitted; weighed only where heads show no relation, else nothing.
         skill: What the class head knows of annotated classes.
         target_skill: What the other task's head knows of its own annotations.
         contradictions: Cells that the data contradict, the strongest first.
@@ -68,6 +73,7 @@ class RelationCheck:
     trust: float
     evidence: Evidence
     reverse: Evidence
+    together: Evidence
     skill: Skill
     target_skill: Skill
     contradictions: tuple[Contradiction, ...]
@@ -76,12 +82,15 @@ class RelationCheck:
     def sentences(self) -> list[str]:
         """The verdict in plain words."""
         name = self.relation.name
-        gain, back = (
-            f"{found.agreement:.2f} nats a row, z = {found.z:.1f}" for found in (self.evidence, self.reverse)
+        gain, back, both = (
+            f"{found.agreement:.2f} nats a row, z = {found.z:.1f}"
+            for found in (self.evidence, self.reverse, self.together)
         )
         skill, other = (f"{s.lift:+.2f}, z = {s.z:.1f}" for s in (self.skill, self.target_skill))
         fits = (
-            f"the table fits the data (trust {self.trust:.2f}"
+            f"rows that are annotated for both tasks fit the table ({both})"
+            if self.together.shown
+            else f"the table fits the data (trust {self.trust:.2f}"
             + (")" if self.trust >= TRUSTED else f", but classes are told through it best: {back})")
             if self.evidence.shown
             else f"the head of {self.relation.source.name} knows too little to weigh the table, but what "
@@ -97,16 +106,27 @@ class RelationCheck:
             "starting point and re-estimated.",
             "dropped": f"{name}: the data contradict the table (trust {self.trust:.2f}); it is replaced by "
             "the data's own estimate.",
-            "estimated": f"{name}: no table was supplied; it is estimated from the data ({gain}).",
-            "unrelated": f"{name}: in these data the two tasks say nothing of each other that can be told "
-            f"from noise (annotations and the class head: {gain}; predictions and annotated classes: "
-            f"{back}); no coupling.",
+            "estimated": f"{name}: no table was supplied; it is estimated from the data "
+            f"({f'rows annotated for both tasks: {both}' if self.together.shown else gain}).",
+            "unrelated": f"{name}: {self._unrelated(gain, back)}; no coupling.",
             "undecided": f"{name}: whether the two tasks are related cannot be told, as a head knows too "
             "little of rows that it has not seen (probability of the truth above its average: "
             f"{self.relation.source.name} {skill}; {self.relation.target.name} {other}); no coupling. More "
             "annotated rows, more steps or a better network could tell.",
         }[self.verdict]
         return [verdict, *(f"{c}." for c in self.told_contradictions[:5])]
+
+    def _unrelated(self, gain: str, back: str) -> str:
+        """What was found, where that is no relation."""
+        if self.evidence.shown:
+            return (
+                f"annotations agree with the class head ({gain}), but predictions tell nothing of annotated "
+                f"classes ({back}), so that the agreement may be chance that the head has learnt"
+            )
+        return (
+            "in these data the two tasks say nothing of each other that can be told from noise (annotations "
+            f"and the class head: {gain}; predictions and annotated classes: {back})"
+        )
 
     def _use_of_kept(self) -> str:
         """What is used of a table that is kept: itself, or an estimate that is drawn to it."""
@@ -136,7 +156,8 @@ def check_observations(
 
     Rules that make a relation (the table as it is, calibrated, either of them as a prior of EM, EM alone)
     are compared by how well their evidence agrees with the class head on label rows they were not fitted
-    on; among the good ones the closest to the supplied table is used.
+    on; among the good ones the closest to the supplied table is used by which annotated classes are told,
+    too. Where heads show no relation, rows that are annotated for both tasks may.
 
     Args:
         observations: Rows with annotations and out-of-sample predictions of uncoupled heads, `calibrated`.
@@ -154,25 +175,33 @@ def check_observations(
     rates = observations.base_rates()
     given_cells = None if relation is None else relation.cells("weighing it against data")
     table = None if given_cells is None or np.isnan(given_cells).all() else given_cells
-    rules: dict[Verdict, list[TableRule]] = {"estimated" if table is None else "dropped": [TableRule()]}
-    trust = float("nan")
-    contradictions: tuple[Contradiction, ...] = ()
-    if table is not None:
-        trust = _trust(observations, table, rates)
-        contradictions = find_contradictions(observations, table, rates)
-        rules = _rules_of(observations, table, trust, rates, fold_predictions)
-    verdict, rule, found = _closest_good(observations, rules, rates)
-    reverse = class_direction(observations, rule, rates, _judges_of(rule, fold_predictions))
-    agrees = found.shown
-    open_gate = agrees and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
-    chosen = rule(observations)
-    exponent = fit_exponent(observations, chosen, rates).exponent if open_gate else 0.0
+    contradictions = () if table is None else find_contradictions(observations, table, rates)
+    good, trust = _weighed(
+        observations,
+        table,
+        rates,
+        cross_fitted,
+        lambda anchored: _stands(observations, anchored, rates, fold_predictions),
+    )
+    read = _first_shown(observations, good, rates, fold_predictions)
     skills = class_skill(observations, fold_predictions), target_skill(observations, fold_predictions)
+    both = Evidence(0.0, 0.0, 0.0)
+    if read.exponent == 0.0:
+        # Rows that are annotated for both tasks need no head that predicts either.
+        by_both, trust_by_both = _weighed(observations, table, rates, together)
+        both = by_both[0].evidence
+        if both.shown:
+            trust = trust_by_both
+            by_head = replace(by_both[0], evidence=cross_fitted(observations, by_both[0].rule, rates))
+            read = replace(_read(observations, by_head, rates, fold_predictions), exponent=both.exponent)
+    verdict, rule, exponent, reverse = read.verdict, read.rule, read.exponent, read.reverse
+    chosen = rule(observations)
     if exponent == 0.0:
         # Annotations that fit no class of a head that knows classes are a finding. Where they fit, but
         # predicted ones tell no class, it takes a head that can predict them.
         could_tell = skills[0].some and bool(observations.seen.any())
-        verdict = "unrelated" if could_tell and (not agrees or skills[1].some) else "undecided"
+        some = not read.evidence.shown or skills[1].some
+        verdict = "unrelated" if could_tell and some else "undecided"
     if verdict == "undecided" and table is not None:
         # A class head that knows nothing cannot weigh a table. A head that knows the labels can: what it says
         # of rows with a class fits the table or not, and nothing of the table was fitted to them.
@@ -196,37 +225,106 @@ def check_observations(
         estimate,
         exponent,
         trust,
-        found,
+        read.evidence,
         reverse,
+        both,
         *skills,
         contradictions,
         rule,
     )
 
 
-def _trust(observations: Observations, table: Array, rates: Array) -> float:
+Judging = Callable[[Observations, Builder, Array], Evidence]
+"""(rows, rule, rates) -> how well relations by the rule agree with rows that they were not fitted on."""
+
+
+@dataclass(frozen=True)
+class _Good:
+    """A rule that agrees with rows about as well as the best, and what becomes of the table by it."""
+
+    verdict: Verdict
+    rule: TableRule
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class _Read(_Good):
+    """The same read both ways.
+
+    Attributes:
+        reverse: Gain on annotated classes from predicted labels.
+        exponent: Evidence exponent; 0 where one of the two ways shows nothing.
+    """
+
+    reverse: Evidence
+    exponent: float
+
+
+def _weighed(
+    observations: Observations,
+    table: Array | None,
+    rates: Array,
+    judging: Judging,
+    stands: Callable[[TableRule], bool] = lambda anchored: False,
+) -> tuple[list[_Good], float]:
+    """The rules that agree well, the closest to the table first, and trust.
+
+    `stands` is asked where trust is low.
+    """
+    if table is None:
+        return _good(observations, {"estimated": [TableRule()]}, rates, judging), float("nan")
+    trust = _trust(observations, table, rates, judging)
+    return _good(observations, _rules_of(table, trust, stands), rates, judging), trust
+
+
+def _first_shown(
+    observations: Observations,
+    good: Sequence[_Good],
+    rates: Array,
+    fold_predictions: FoldPredictions | None,
+) -> _Read:
+    """The closest rule to the table by which a relation is shown both ways; the closest where none is.
+
+    Classes may be told through a table on the scale of the data, or through an estimate that it helps,
+    where they are not through the table as it is: one of what may occur says too much of what is seldom
+    predicted.
+    """
+    closest = _read(observations, good[0], rates, fold_predictions)
+    if closest.exponent > 0:
+        return closest
+    others = (_read(observations, each, rates, fold_predictions) for each in good[1:])
+    return next((read for read in others if read.exponent > 0), closest)
+
+
+def _read(
+    observations: Observations, good: _Good, rates: Array, fold_predictions: FoldPredictions | None
+) -> _Read:
+    judges = _judges_of(good.rule, fold_predictions)
+    reverse = class_direction(observations, good.rule, rates, judges)
+    shown = good.evidence.shown and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
+    exponent = fit_exponent(observations, good.rule(observations), rates).exponent if shown else 0.0
+    return _Read(good.verdict, good.rule, good.evidence, reverse, exponent)
+
+
+def _trust(observations: Observations, table: Array, rates: Array, judging: Judging) -> float:
     """Agreement of the table, as given or on the scale of the data, by that of the data's own estimate."""
 
     def same_cells(rows: Observations) -> Array:
         return np.where(np.isnan(table), np.nan, free_estimate(rows))
 
     as_it_is, on_its_scale = (TableRule(table, scaled, np.inf) for scaled in (False, True))
-    own = cross_fitted(observations, same_cells, rates).agreement
-    as_given = cross_fitted(observations, as_it_is, rates).agreement
-    on_scale = cross_fitted(observations, on_its_scale, rates).agreement
+    own = judging(observations, same_cells, rates).agreement
+    as_given = judging(observations, as_it_is, rates).agreement
+    on_scale = judging(observations, on_its_scale, rates).agreement
     return max(as_given, on_scale) / own if own > MIN_AGREEMENT else 0.0
 
 
 def _rules_of(
-    observations: Observations,
-    table: Array,
-    trust: float,
-    rates: Array,
-    fold_predictions: FoldPredictions | None,
-) -> dict[Verdict, list[TableRule]]:
+    table: Array, trust: float, stands: Callable[[TableRule], bool]
+) -> Mapping[Verdict, Sequence[TableRule]]:
     """What may become of a supplied table, the closest to it first."""
     anchored = TableRule(table, scaled=True, strength=ANCHOR)
-    if trust < TRUSTED and not _stands(observations, table, anchored, rates, fold_predictions):
+    if trust < TRUSTED and not stands(anchored):
         if trust < PARTLY_TRUSTED:
             return {"dropped": [TableRule()]}
         return {"partly wrong": [anchored], "dropped": [TableRule()]}
@@ -239,7 +337,6 @@ def _rules_of(
 
 def _stands(
     observations: Observations,
-    table: Array,
     anchored: TableRule,
     rates: Array,
     fold_predictions: FoldPredictions | None,
@@ -249,7 +346,7 @@ def _stands(
     A class head that knows little makes trust a ratio of two small numbers; this reading does not need it,
     and nothing of the table was fitted to it. A table that is wrong in part is surpassed by the data's.
     """
-    as_supplied = TableRule(table, strength=np.inf)
+    as_supplied = TableRule(anchored.table, strength=np.inf)
     judges = _judges_of(as_supplied, fold_predictions)
     told = class_direction(observations, as_supplied, rates, judges)
     if told.agreement <= MIN_AGREEMENT or told.z <= MIN_REVERSE_Z:
@@ -271,13 +368,16 @@ def _judges_of(rule: TableRule, predictions: FoldPredictions | None) -> FoldPred
     return predictions.everywhere() if predictions is not None and rule.as_supplied else predictions
 
 
-def _closest_good(
-    observations: Observations, rules: Mapping[Verdict, Sequence[TableRule]], rates: Array
-) -> tuple[Verdict, TableRule, Evidence]:
+def _good(
+    observations: Observations,
+    rules: Mapping[Verdict, Sequence[TableRule]],
+    rates: Array,
+    judging: Judging,
+) -> list[_Good]:
     tried = [
-        (verdict, rule, cross_fitted(observations, rule, rates))
+        _Good(verdict, rule, judging(observations, rule, rates))
         for verdict, each in rules.items()
         for rule in each
     ]
-    best = max(found.agreement for _, _, found in tried)
-    return next(one for one in tried if one[2].agreement >= best - (1 - GOOD_SHARE) * abs(best))
+    best = max(each.evidence.agreement for each in tried)
+    return [each for each in tried if each.evidence.agreement >= best - (1 - GOOD_SHARE) * abs(best)]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 
 from concord.errors import ShapeError
-from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence
+from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence, halves
 from concord.estimation.observations import Observations, Sample
 from concord.relations import EvidenceTable
 from concord.tasks import MISSING_CLASS
@@ -76,7 +76,34 @@ def class_direction(
             class heads which have not seen that fold. None: through `observations.class_proba`, which is too
             kind where those heads were trained on the very rows that judge.
     """
-    gains, sample = _direct_gains(observations, build, rates, fold_predictions)
+    return _best(*_direct_gains(observations, build, rates, fold_predictions))
+
+
+def together(observations: Observations, build: Builder, rates: Array) -> Evidence:
+    """Whether annotated labels say something of annotated classes, on rows that are annotated for both.
+
+    No head has a part in what is said: each half of these rows is judged by a relation of the other half.
+    The gain is over the class prior, in nats a row.
+
+    Args:
+        observations: The rows, all of weight above 0.
+        build: Makes the relation.
+        rates: (K,) base rates.
+    """
+    rows = observations.take(observations.seen.any(axis=1) & (observations.classes != MISSING_CLASS))
+    if rows.sample(slice(None)).size < FEWEST:
+        return Evidence(0.0, 0.0, 0.0)
+    both, gains = halves(rows), []
+    for judge_on in both:
+        judged, others = rows.take(judge_on), rows.take(~judge_on)
+        evidence = EvidenceTable.of(build(others), rates, rows.class_to_class)
+        gains.append(_class_gains(judged, evidence.of_annotations(judged.active, judged.seen), others))
+    order = np.concatenate([np.flatnonzero(half) for half in both])
+    return _best(np.concatenate(gains, axis=1), rows.sample(order))
+
+
+def _best(gains: Array, sample: Sample) -> Evidence:
+    """The gain at the exponent that suits it best; nothing where it is none at any."""
     if not gains.shape[1]:
         return Evidence(0.0, 0.0, 0.0)
     means = sample.mean(gains)
@@ -129,7 +156,7 @@ def _direct_gains(
     if fold_predictions is None:
         table = build(hidden.take(labelled))
         judged = observations.take(has_class)
-        return _class_gains(judged, table, judged, rates), sample
+        return _class_gains(judged, _predicted(judged, table, rates), judged), sample
     parts, order = [], []
     for k, p in enumerate(fold_predictions.class_proba):
         in_fold = has_class & (fold_predictions.fold == k)
@@ -140,7 +167,7 @@ def _direct_gains(
             rest = annotated & ~in_fold
             others = observations.take(rest if rest.any() else in_fold)
             judged = replace(observations, target_proba=q).take(in_fold)
-            parts.append(_class_gains(judged, table, others, rates))
+            parts.append(_class_gains(judged, _predicted(judged, table, rates), others))
     return np.concatenate(parts, axis=1), observations.sample(np.concatenate(order))
 
 
@@ -224,16 +251,21 @@ def _skill(lifts: Array, sample: Sample) -> Skill:
     return Skill(float(sample.mean(lifts)), sample.z(lifts))
 
 
-def _class_gains(rows: Observations, table: Array, others: Observations, rates: Array) -> Array:
+def _predicted(rows: Observations, table: Array, rates: Array) -> Array:
+    """What predicted labels say of the class of each row, through a relation: (n, C)."""
+    return EvidenceTable.of(table, rates, rows.class_to_class).of_predictions(rows.target_proba)
+
+
+def _class_gains(rows: Observations, score: Array, others: Observations) -> Array:
     """Gain in nats over the classes' shares among `others` of each row's class, by exponent: (exponents, n).
 
-    The half row that is added to each class is one of mean weight, so that weights enter as shares.
+    `score` is what labels say of the class of each row, (n, C). The half row that is added to each class is
+    one of mean weight, so that weights enter as shares.
     """
     sample = others.sample(slice(None))
     w = None if sample.weight is None else sample.weight / sample.weight.mean()
     count = np.bincount(others.classes, weights=w, minlength=rows.source.width)
     prior = (count + 0.5) / (len(others.classes) + 0.5 * rows.source.width)
-    score = EvidenceTable.of(table, rates, rows.class_to_class).of_predictions(rows.target_proba)
     index = np.arange(len(rows.classes))
     return np.stack(
         [
