@@ -114,15 +114,15 @@ def test_a_table_of_low_trust_is_kept_where_it_stands():
     assert "kept" in _rules_of(table, 0.95, lambda _: False)
 
 
-def may_occur(seed: int) -> tuple[World, cc.Relation]:
+def may_occur(seed: int, n: int = 1000, p: float = 0.3, sharp: float = 0.5) -> tuple[World, cc.Relation]:
     """Labels that occur in three of ten rows of one class and hardly elsewhere, and a table of where."""
     rng = np.random.default_rng(seed)
     plain = labels_world(0, classes=4, labels=12)
     own = np.arange(12) % 4 == np.arange(4)[:, None]
-    table = np.where(own, 0.3, 0.02)
-    y = rng.integers(0, 4, 1000)
-    a = (rng.random((1000, 12)) < table[y]).astype(float)
-    world = World(plain.source, plain.target, table, y, a, class_head(y, 4, rng), label_head(a, rng, 0.5))
+    table = np.where(own, p, 0.02)
+    y = rng.integers(0, 4, n)
+    a = (rng.random((n, 12)) < table[y]).astype(float)
+    world = World(plain.source, plain.target, table, y, a, class_head(y, 4, rng), label_head(a, rng, sharp))
     return world, cc.Relation(world.source, world.target, own.astype(float))
 
 
@@ -135,3 +135,19 @@ def test_a_table_through_which_no_class_is_told_is_read_on_the_scale_of_the_data
     assert found.verdict == "calibrated"
     assert found.exponent > 0
     assert found.reverse == class_direction(rows, found.rule, rates)
+
+
+def test_a_table_hides_nothing_that_the_data_show_without_it():
+    shown = closed = 0
+    for seed in range(8):
+        world, table = may_occur(seed, n=800, p=0.2, sharp=0.7)
+        rows = world.observations()
+        wrong = cc.Relation(world.source, world.target, np.roll(np.asarray(table.table), 1, axis=0))
+        without = check_observations(rows, None).exponent
+        shown += without > 0
+        as_it_is = TableRule(np.asarray(table.table), strength=np.inf)
+        closed += class_direction(rows, as_it_is, rows.base_rates()).z < MIN_REVERSE_Z
+        for given in (table, wrong):
+            assert check_observations(rows, given).exponent > 0 or without == 0
+    assert shown >= 3
+    assert closed >= 3

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit, logit
 
 from concord.estimation import Observations, check_observations
 from concord.estimation.agreement import Evidence
 from concord.estimation.em import free_estimate
 from concord.estimation.relatedness import together
 from concord.relations import Relation
-from concord.tasks import MISSING_CLASS
+from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask
 from worlds import World, classes_world, labels_world
 
 MAKE = {"labels": labels_world, "classes": classes_world}
@@ -104,3 +105,52 @@ def test_what_heads_show_is_not_weighed_again(kind: str) -> None:
     found = check_observations(MAKE[kind](0).observations(overlap=0.3), None)
     assert found.exponent > 0
     assert found.together == NOTHING
+
+
+def by_turns(n: int = 400, width: int = 2) -> Observations:
+    """Classes one after the other, labels that follow from them, and heads that know nothing."""
+    source = MulticlassTask("kind", [f"c{k}" for k in range(width)])
+    target = MultilabelTask("marks", [f"l{k}" for k in range(width)])
+    y = np.arange(n) % width
+    flat = np.full((n, width), 1 / width)
+    return Observations(source, target, y, np.eye(width)[y], flat, flat)
+
+
+@pytest.mark.parametrize("width", [2, 5])
+def test_the_order_of_rows_hides_no_relation(width: int) -> None:
+    rows = by_turns(width=width)
+    order = np.random.default_rng(0).permutation(len(rows.classes))
+    for some in (rows, rows.take(order)):
+        found = check_observations(some, None)
+        assert found.verdict == "estimated"
+        assert found.together.agreement > 0.5
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_rows_with_a_label_alone_lead_nothing_astray(seed: int) -> None:
+    """Labels go together for a reason of their own; EM through a blind head would take it for the class."""
+    rng = np.random.default_rng(seed)
+    table = np.array([[0.7, 0.3, 0.5, 0.4], [0.4, 0.6, 0.3, 0.6], [0.5, 0.5, 0.7, 0.3]]).repeat(2, axis=1)
+    source = MulticlassTask("kind", ["a", "b", "c"])
+    target = MultilabelTask("marks", [f"l{k}" for k in range(8)])
+    y = rng.integers(0, 3, 3300)
+    common = np.where(rng.random((3300, 1)) < 0.5, 1.5, -1.5)
+    a = (rng.random((3300, 8)) < expit(logit(table[y]) + common)).astype(float)
+    classes = np.where(np.arange(3300) < 300, y, MISSING_CLASS)
+    rows = blind(Observations(source, target, classes, a, np.full((3300, 3), 1 / 3), np.zeros_like(a)))
+    found = check_observations(rows, None)
+    alone = check_observations(rows.take(np.arange(300)), None)
+    assert found.exponent > 0
+    np.testing.assert_allclose(found.relation.table, alone.relation.table, atol=1e-12)
+    np.testing.assert_allclose(found.estimate.table, alone.estimate.table, atol=0.03)  # by other base rates
+    hidden = rows.take(np.arange(3300))
+    hidden.targets[:300] = np.nan
+    assert np.ptp(found.rule(hidden), axis=0).max() < 1e-9, "without rows of both no class is told"
+
+
+def test_predictions_that_are_the_same_for_every_row_are_named() -> None:
+    rows = MAKE["labels"](0, n=900).observations()
+    flat = replace(rows, target_proba=np.tile(rows.base_rates(), (900, 1)))
+    found = check_observations(flat, None)
+    assert found.verdict == "undecided"
+    assert "Predictions of marks are the same for every row" in found.sentences()[0]

@@ -126,7 +126,7 @@ def audit_relation(
         level: Probability mass of the intervals, in (0, 1).
 
     Raises:
-        NoAnnotationError: No audited row is annotated for both tasks, or a task has no annotation elsewhere.
+        NoAnnotationError: No audited row is annotated for both tasks, or no other row for the target.
         ShapeError: Arrays of different lengths, or predictions of another width than their task.
         RangeError: Predictions that are no probabilities, a level outside (0, 1), or an audited row that does
             not exist.
@@ -217,8 +217,11 @@ def _mask(which: Any, n: int) -> npt.NDArray[np.bool_]:
         if given.shape != (n,):
             raise ShapeError(f"truth values of {n} rows are needed, found shape {given.shape}")
         return given
+    whole = given.ndim == 1 and (not len(given) or (given.dtype.kind in "iuf" and (given % 1 == 0).all()))
+    if not whole or len(np.unique(given)) < len(given):  # a column of 0 and 1 is no list of rows 0 and 1
+        raise RangeError(f"rows are given by truth values of all {n}, or by their numbers, each once")
     numbers = given.astype(np.int64)
-    if numbers.ndim != 1 or (len(numbers) and not ((numbers >= 0) & (numbers < n)).all()):
+    if len(numbers) and not ((numbers >= 0) & (numbers < n)).all():
         raise RangeError(f"numbers of rows lie in 0 .. {n - 1}")
     out = np.zeros(n, dtype=bool)
     out[numbers] = True

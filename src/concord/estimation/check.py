@@ -44,14 +44,15 @@ class RelationCheck:
             the data's estimate with the table as 200 rows; the annotations fit it or, where the class head
             knows too little to tell, what the other head says of annotated classes does (better than through
             the data's own estimate, where the annotations fit less well), or rows that are annotated for
-            both tasks do; ``"calibrated"`` on the scale
-            of the data, or an estimate with that as 50 rows or 10; ``"partly wrong"`` re-estimated from where
-            it is right; ``"dropped"`` replaced by the data's own estimate; ``"estimated"`` no table was
-            supplied; ``"unrelated"`` labels and classes have nothing to say of each other, and no coupling
-            should be made; ``"undecided"`` no relation was shown, but a head knows too little of rows that it
-            has not seen for that to mean anything. `rule` tells which of several it was.
+            both tasks do; ``"calibrated"`` on the scale of the data, or an estimate with that as 50 rows or
+            10; ``"partly wrong"`` re-estimated from where it is right; ``"dropped"`` replaced by the data's
+            own estimate, since they contradict it or no class is told through it; ``"estimated"`` no table
+            was supplied; ``"unrelated"`` labels and classes have nothing to say of each other, and nothing
+            should be coupled; ``"undecided"`` no relation was shown, but a head knows too little of rows that
+            it has not seen for that to mean anything. `rule` tells which of several it was.
         relation: The relation to use.
-        estimate: The data's own estimate, without the table, with conditional intervals and counts.
+        estimate: The data's own estimate, without the table, with conditional intervals and counts; of rows
+            annotated for both tasks alone where only these show a relation.
         exponent: Evidence exponent to use with `relation`, 0 if unrelated or undecided.
         trust: Agreement with the class head of the supplied table, by that of the data's own estimate on
             the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
@@ -104,15 +105,14 @@ class RelationCheck:
             f"{'' if np.isinf(self.rule.strength) else ', and moved further by what the data say'}.",
             "partly wrong": f"{name}: the table is right in part (trust {self.trust:.2f}); it is used as a "
             "starting point and re-estimated.",
-            "dropped": f"{name}: the data contradict the table (trust {self.trust:.2f}); it is replaced by "
-            "the data's own estimate.",
+            "dropped": f"{name}: {self._why_dropped()}; it is replaced by the data's own estimate.",
             "estimated": f"{name}: no table was supplied; it is estimated from the data "
             f"({f'rows annotated for both tasks: {both}' if self.together.shown else gain}).",
             "unrelated": f"{name}: {self._unrelated(gain, back)}; no coupling.",
             "undecided": f"{name}: whether the two tasks are related cannot be told, as a head knows too "
             "little of rows that it has not seen (probability of the truth above its average: "
-            f"{self.relation.source.name} {skill}; {self.relation.target.name} {other}); no coupling. More "
-            "annotated rows, more steps or a better network could tell.",
+            f"{self.relation.source.name} {skill}; {self.relation.target.name} {other}); no coupling. "
+            f"{self._could_tell()}",
         }[self.verdict]
         return [verdict, *(f"{c}." for c in self.told_contradictions[:5])]
 
@@ -127,6 +127,18 @@ class RelationCheck:
             "in these data the two tasks say nothing of each other that can be told from noise (annotations "
             f"and the class head: {gain}; predictions and annotated classes: {back})"
         )
+
+    def _why_dropped(self) -> str:
+        if self.trust < TRUSTED:
+            return f"the data contradict the table (trust {self.trust:.2f})"
+        return f"annotations fit the table (trust {self.trust:.2f}), but no class is told through it"
+
+    def _could_tell(self) -> str:
+        """What would, where nothing can be told."""
+        if self.target_skill.flat:
+            target = self.relation.target.name
+            return f"Predictions of {target} are the same for every row; others could tell."
+        return "More annotated rows, more steps or a better network could tell."
 
     def _use_of_kept(self) -> str:
         """What is used of a table that is kept: itself, or an estimate that is drawn to it."""
@@ -176,14 +188,14 @@ def check_observations(
     given_cells = None if relation is None else relation.cells("weighing it against data")
     table = None if given_cells is None or np.isnan(given_cells).all() else given_cells
     contradictions = () if table is None else find_contradictions(observations, table, rates)
-    good, trust = _weighed(
+    ranked, trust = _weighed(
         observations,
         table,
         rates,
         cross_fitted,
         lambda anchored: _stands(observations, anchored, rates, fold_predictions),
     )
-    read = _first_shown(observations, good, rates, fold_predictions)
+    read = _first_shown(observations, ranked, rates, fold_predictions)
     skills = class_skill(observations, fold_predictions), target_skill(observations, fold_predictions)
     both = Evidence(0.0, 0.0, 0.0)
     if read.exponent == 0.0:
@@ -192,8 +204,14 @@ def check_observations(
         both = by_both[0].evidence
         if both.shown:
             trust = trust_by_both
-            by_head = replace(by_both[0], evidence=cross_fitted(observations, by_both[0].rule, rates))
+            rule = replace(by_both[0].rule, of_both=True)  # what was shown is what is used
+            by_head = replace(by_both[0], rule=rule, evidence=cross_fitted(observations, rule, rates))
             read = replace(_read(observations, by_head, rates, fold_predictions), exponent=both.exponent)
+    if read.exponent == 0.0 and table is not None:
+        # A table hides nothing that the data show without it.
+        own = _ranked(observations, {"dropped": [TableRule()]}, rates, cross_fitted)
+        without = _first_shown(observations, own, rates, fold_predictions)
+        read = without if without.exponent > 0 else read
     verdict, rule, exponent, reverse = read.verdict, read.rule, read.exponent, read.reverse
     chosen = rule(observations)
     if exponent == 0.0:
@@ -212,7 +230,8 @@ def check_observations(
         if by_labels.agreement > MIN_AGREEMENT and by_labels.z > MIN_REVERSE_Z:
             verdict, rule, chosen = "kept", as_supplied, table
             exponent, reverse = by_labels.exponent, by_labels
-    estimate = with_intervals(observations, rates)
+    counted = observations.take(observations.both) if both.shown else observations
+    estimate = with_intervals(counted, rates)
     return RelationCheck(
         verdict,
         Relation(
@@ -239,8 +258,8 @@ Judging = Callable[[Observations, Builder, Array], Evidence]
 
 
 @dataclass(frozen=True)
-class _Good:
-    """A rule that agrees with rows about as well as the best, and what becomes of the table by it."""
+class _Tried:
+    """A rule, what becomes of the table by it, and how well it agrees with rows that it was not fitted on."""
 
     verdict: Verdict
     rule: TableRule
@@ -248,7 +267,7 @@ class _Good:
 
 
 @dataclass(frozen=True)
-class _Read(_Good):
+class _Read(_Tried):
     """The same read both ways.
 
     Attributes:
@@ -266,20 +285,20 @@ def _weighed(
     rates: Array,
     judging: Judging,
     stands: Callable[[TableRule], bool] = lambda anchored: False,
-) -> tuple[list[_Good], float]:
-    """The rules that agree well, the closest to the table first, and trust.
+) -> tuple[list[_Tried], float]:
+    """The rules in the order in which they are asked, and trust; `stands` is asked where that is low.
 
-    `stands` is asked where trust is low.
+    Those that agree well come first, and among these and among the others the closest to the table.
     """
     if table is None:
-        return _good(observations, {"estimated": [TableRule()]}, rates, judging), float("nan")
+        return _ranked(observations, {"estimated": [TableRule()]}, rates, judging), float("nan")
     trust = _trust(observations, table, rates, judging)
-    return _good(observations, _rules_of(table, trust, stands), rates, judging), trust
+    return _ranked(observations, _rules_of(table, trust, stands), rates, judging), trust
 
 
 def _first_shown(
     observations: Observations,
-    good: Sequence[_Good],
+    ranked: Sequence[_Tried],
     rates: Array,
     fold_predictions: FoldPredictions | None,
 ) -> _Read:
@@ -289,21 +308,21 @@ def _first_shown(
     where they are not through the table as it is: one of what may occur says too much of what is seldom
     predicted.
     """
-    closest = _read(observations, good[0], rates, fold_predictions)
+    closest = _read(observations, ranked[0], rates, fold_predictions)
     if closest.exponent > 0:
         return closest
-    others = (_read(observations, each, rates, fold_predictions) for each in good[1:])
+    others = (_read(observations, each, rates, fold_predictions) for each in ranked[1:])
     return next((read for read in others if read.exponent > 0), closest)
 
 
 def _read(
-    observations: Observations, good: _Good, rates: Array, fold_predictions: FoldPredictions | None
+    observations: Observations, tried: _Tried, rates: Array, fold_predictions: FoldPredictions | None
 ) -> _Read:
-    judges = _judges_of(good.rule, fold_predictions)
-    reverse = class_direction(observations, good.rule, rates, judges)
-    shown = good.evidence.shown and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
-    exponent = fit_exponent(observations, good.rule(observations), rates).exponent if shown else 0.0
-    return _Read(good.verdict, good.rule, good.evidence, reverse, exponent)
+    judges = _judges_of(tried.rule, fold_predictions)
+    reverse = class_direction(observations, tried.rule, rates, judges)
+    shown = tried.evidence.shown and reverse.agreement > MIN_AGREEMENT and reverse.z > MIN_REVERSE_Z
+    exponent = fit_exponent(observations, tried.rule(observations), rates).exponent if shown else 0.0
+    return _Read(tried.verdict, tried.rule, tried.evidence, reverse, exponent)
 
 
 def _trust(observations: Observations, table: Array, rates: Array, judging: Judging) -> float:
@@ -368,16 +387,16 @@ def _judges_of(rule: TableRule, predictions: FoldPredictions | None) -> FoldPred
     return predictions.everywhere() if predictions is not None and rule.as_supplied else predictions
 
 
-def _good(
+def _ranked(
     observations: Observations,
     rules: Mapping[Verdict, Sequence[TableRule]],
     rates: Array,
     judging: Judging,
-) -> list[_Good]:
+) -> list[_Tried]:
     tried = [
-        _Good(verdict, rule, judging(observations, rule, rates))
+        _Tried(verdict, rule, judging(observations, rule, rates))
         for verdict, each in rules.items()
         for rule in each
     ]
     best = max(each.evidence.agreement for each in tried)
-    return [each for each in tried if each.evidence.agreement >= best - (1 - GOOD_SHARE) * abs(best)]
+    return sorted(tried, key=lambda each: each.evidence.agreement < best - (1 - GOOD_SHARE) * abs(best))

@@ -33,7 +33,8 @@ def check_relation(
         classes: Shape (n,): classes of the source as names or indices, with gaps.
         targets: Shape (n, K) labels, or (n,) classes of the target, with gaps; see `encode` of the task.
         class_proba: Shape (n, C): class probabilities, out of sample. Columns of a table are taken by name.
-        target_proba: Shape (n, K): probabilities of the target, likewise; None takes the base rates for them.
+        target_proba: Shape (n, K): probabilities of the target, likewise; None takes the base rates for them,
+            by which a relation is found through rows that are annotated for both tasks alone.
         weights: Shape (n,), >= 0: how many samples a row counts for, in tables, rates and everything that is
             averaged; None counts each once. Rows of weight 0 are as good as absent. Where noise is measured a
             row is one draw whatever its weight: z does not grow with a common factor on all weights.

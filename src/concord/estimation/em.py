@@ -118,11 +118,14 @@ class TableRule:
         table: (C, K) the supplied table; None where nothing of it is used.
         scaled: Whether the table is calibrated to the data first.
         strength: How many rows the table is worth in EM; infinite: it is taken as it is.
+        of_both: Whether rows that are annotated for both tasks are counted, and no others: what heads say of
+            the others would lead the estimate astray where they know too little.
     """
 
     table: Array | None = None
     scaled: bool = False
     strength: float = FREE_STRENGTH
+    of_both: bool = False
 
     @property
     def as_supplied(self) -> bool:
@@ -131,6 +134,8 @@ class TableRule:
 
     def __call__(self, observations: Observations) -> Array:
         """The table that these rows lead to."""
+        if self.of_both:
+            observations = observations.take(observations.both)
         start = self.table
         if start is not None and self.scaled:
             start = calibrate(start, free_estimate(observations), np.ones(len(start)))

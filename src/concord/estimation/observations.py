@@ -140,6 +140,11 @@ class Observations:
         even = self.weight is None or not len(w) or bool((w == w[0]).all())
         return Sample(len(w), None if even else w, None if self.group is None else self.group[rows])
 
+    @property
+    def both(self) -> npt.NDArray[np.bool_]:
+        """(n,) which rows are annotated for both tasks."""
+        return np.asarray(self.seen.any(axis=1) & (self.classes != MISSING_CLASS))
+
     def base_rates(self) -> Array:
         """Share of each label among its annotated rows, never 0 or 1: (K,)."""
         w = self.weights[:, None]

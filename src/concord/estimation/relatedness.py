@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.special import log_softmax
 
 from concord.errors import ShapeError
-from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence, halves
+from concord.estimation.agreement import EXPONENTS, FEWEST, MIN_Z, Builder, Evidence
 from concord.estimation.observations import Observations, Sample
 from concord.relations import EvidenceTable
 from concord.tasks import MISSING_CLASS
@@ -83,23 +83,37 @@ def together(observations: Observations, build: Builder, rates: Array) -> Eviden
     """Whether annotated labels say something of annotated classes, on rows that are annotated for both.
 
     No head has a part in what is said: each half of these rows is judged by a relation of the other half.
-    The gain is over the class prior, in nats a row.
+    The gain is over the class prior, in nats a row. Halves hold as many rows of each class.
 
     Args:
         observations: The rows, all of weight above 0.
         build: Makes the relation.
         rates: (K,) base rates.
     """
-    rows = observations.take(observations.seen.any(axis=1) & (observations.classes != MISSING_CLASS))
+    rows = observations.take(observations.both)
     if rows.sample(slice(None)).size < FEWEST:
         return Evidence(0.0, 0.0, 0.0)
-    both, gains = halves(rows), []
+    first, gains = _half(rows), []
+    both = (first, ~first)
     for judge_on in both:
         judged, others = rows.take(judge_on), rows.take(~judge_on)
         evidence = EvidenceTable.of(build(others), rates, rows.class_to_class)
         gains.append(_class_gains(judged, evidence.of_annotations(judged.active, judged.seen), others))
     order = np.concatenate([np.flatnonzero(half) for half in both])
     return _best(np.concatenate(gains, axis=1), rows.sample(order))
+
+
+def _half(rows: Observations) -> npt.NDArray[np.bool_]:
+    """Every second row of each class, or group by the class of its first row, in an order drawn at random.
+
+    The order that they come in would not do: a file may hold its classes by turns.
+    """
+    given = np.arange(len(rows.classes)) if rows.group is None else rows.group
+    _, first_row, unit = np.unique(given, return_index=True, return_inverse=True)
+    drawn = np.random.default_rng(0).permutation(len(first_row))
+    rank = np.empty(len(first_row), dtype=int)
+    rank[np.lexsort((drawn, rows.classes[first_row]))] = np.arange(len(first_row))
+    return np.asarray(rank[unit] % 2 == 0)
 
 
 def _best(gains: Array, sample: Sample) -> Evidence:
@@ -179,10 +193,12 @@ class Skill:
         lift: Mean probability of what is annotated, above the head's average probability of it: 0 for a
             head that says the same of every row. Rows count by their weights.
         z: The same in standard errors; 0 where there are too few rows, or groups of rows, to know.
+        flat: Whether it says the same of every row.
     """
 
     lift: float
     z: float
+    flat: bool = False
 
     @property
     def some(self) -> bool:
@@ -238,6 +254,8 @@ def target_skill(observations: Observations, fold_predictions: FoldPredictions |
             observations.active,
         )
     )
+    if (q == q[:1]).all():
+        return Skill(0.0, 0.0, flat=True)
     mass = seen if sample.weight is None else seen * sample.weight[:, None]
     total = mass.sum(axis=0)
     above = q - np.divide((mass * q).sum(axis=0), total, out=np.zeros_like(total), where=total > 0)

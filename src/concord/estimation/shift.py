@@ -90,7 +90,7 @@ def prior_shift(
     rng: np.random.Generator,
     groups: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None,
 ) -> PriorShift | None:
-    """Compare the class prior of two sets of rows; None where either has fewer than 20, or 2 groups.
+    """Compare the class prior of two sets of rows; None where either has fewer than 20, or 10 groups.
 
     The reference is the mean prediction on the class task's own rows, so that a head trained with class
     weights is compared with itself.
