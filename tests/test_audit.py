@@ -270,3 +270,15 @@ def test_what_too_few_rows_cannot_say_is_not_said():
     assert "nothing is known" in covered
     with raises(NoAnnotationError, "no row is annotated besides the audited ones"):
         audit(classes[which], labels[which], p[which], range(len(which)))
+
+
+def test_rows_are_truth_values_or_distinct_numbers():
+    """A column of 0 and 1, as a file has it, is no list of the rows 0 and 1."""
+    classes, labels, p, numbers = world(0)
+    mask = np.isin(np.arange(900), numbers)
+    for wrong in (mask.astype(int), mask.astype(float), [810, 810], [810.5, 811.0], ["810"], [-1], [900]):
+        with raises(RangeError, "row"):
+            audit(classes, labels, p, wrong)
+    wanted = audit(classes, labels, p, mask).relation.table
+    for right in (numbers, numbers.tolist(), set(numbers.tolist()), numbers.astype(float), numbers[::-1]):
+        np.testing.assert_array_equal(audit(classes, labels, p, right).relation.table, wanted)

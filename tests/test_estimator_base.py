@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +15,7 @@ from sklearn.base import clone
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -290,3 +292,58 @@ def test_what_a_base_costs_is_what_the_documentation_says():
         said = model.fit(x, y).report_
         assert any(f"about {pairs} times the pair of single-task models" in each for each in said)
         assert f"{pairs}" in CoupledClassifier.__doc__
+
+
+# -- what an estimator refuses ---------------------------------------------------------------------------
+
+
+class Raising(LogisticRegression):
+    """Fits, and then says nothing, or nothing that is a probability."""
+
+    def __init__(self, says: Any = None) -> None:
+        super().__init__()
+        self.says = says
+
+    def predict_proba(self, X: Any) -> Any:
+        if self.says is None:
+            raise IndexError("no neighbours found\nfor some rows")
+        return np.full((len(X), len(self.classes_)), self.says)
+
+
+@pytest.mark.parametrize(
+    ("base", "words"),
+    [
+        (Raising(), "Raising does not predict"),
+        (Raising(np.nan), "not finite"),
+        (KNeighborsClassifier(50), "n_neighbors"),
+    ],
+)
+@pytest.mark.parametrize("role", ["base", "rivals"])
+def test_what_an_estimator_refuses_is_told_with_the_task(base: Any, words: str, role: str) -> None:
+    x, y, _ = world(60, 30)
+    few = {"steps": 2, "hidden": (4,), "effort": "fast", "random_state": 0, "relations": []}
+    asked = model(base, relations=[]) if role == "base" else CoupledClassifier(TASKS, rivals=[base], **few)
+    with raises(EstimatorError, words, "task "):
+        asked.fit(x, y)
+
+
+def test_gaps_in_sparse_features_are_the_estimators_own() -> None:
+    x, y, truth = world(400, 200)
+    x[np.abs(x) < 0.3] = 0
+    x[::5, 7] = np.nan
+    base = make_pipeline(SimpleImputer(), LogisticRegression())
+    fitted = model(base).fit(sparse.csr_matrix(x), y)
+    assert (fitted.predict_proba(sparse.csr_matrix(x))["shape"].argmax(axis=1) == truth).mean() > 0.5
+
+
+@pytest.mark.parametrize("base", [None, LogisticRegression()])
+def test_a_class_of_weight_0_is_as_good_as_not_annotated(base: Any) -> None:
+    x, y, _ = world(400, 300)
+    absent = {**y, "shape": np.where(y["shape"] == 0, -1, y["shape"])}
+    options: dict[str, Any] = {"effort": "fast", "random_state": 0, "relations": []}
+    options |= {"steps": 20, "hidden": (8,)} if base is None else {"base": base}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class without rows
+        found = CoupledClassifier(TASKS, class_weight={"shape": {"circle": 0}}, **options).fit(x, y)
+        wanted = CoupledClassifier(TASKS, class_weight={"shape": {"star": 1}}, **options).fit(x, absent)
+    assert same(found.predict_proba(x), wanted.predict_proba(x))

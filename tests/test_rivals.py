@@ -45,9 +45,8 @@ def test_linear_models_are_scikit_learns_logistic_regression(C: float) -> None:
     rows.weights["shape"] = torch.from_numpy(weight.astype(np.float32))
     twin = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-8, max_iter=1000))
     classed = y["shape"] >= 0
-    expected = clone(twin).fit(
-        x[classed], y["shape"][classed], logisticregression__sample_weight=weight[classed]
-    )
+    share = weight[classed] / weight[classed].mean()
+    expected = clone(twin).fit(x[classed], y["shape"][classed], logisticregression__sample_weight=share)
     found = network_logits(fit_linear(rows, SHAPE, C), rows.inputs)["shape"]
     np.testing.assert_allclose(softmax(found, axis=1), expected.predict_proba(x), atol=1e-3)
     known = ~np.isnan(y["marks"][:, 1])
@@ -227,3 +226,15 @@ def test_every_kind_that_was_tried_counts_in_the_test_of_the_guard() -> None:
         )  # fmt: skip
         taken += "single-task" in choice.weights
     assert taken <= 19  # a twentieth, and three standard errors; 28 where the others are left out
+
+
+def test_a_common_factor_of_weights_changes_no_linear_model() -> None:
+    x, y, _ = world(200, 100)
+    rows = Rows.of(x.astype(np.float32), y, TASKS)
+    weight = np.random.default_rng(0).uniform(0, 2, 200).astype(np.float32)
+    found = []
+    for factor in (1.0, 2.0**-14, 2.0**10):
+        rows.weights["shape"] = torch.from_numpy(weight * np.float32(factor))
+        found.append(network_logits(fit_linear(rows, SHAPE, 0.1), rows.inputs)["shape"])
+    np.testing.assert_allclose(found[1], found[0], atol=1e-6)
+    np.testing.assert_allclose(found[2], found[0], atol=1e-6)

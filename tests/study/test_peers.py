@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
@@ -449,7 +450,7 @@ def test_lookups_through_two_relations_add_up(monkeypatch):
     relation = one.relations[0]
     other = Relation(DIGIT, twin, relation.table)
     logits = {name: torch.linspace(-2, 2, 7).repeat(3, 1) for name in ("segments", "twin")}
-    module = sys.modules["concord.study.peers.table_lookup"]
+    module = importlib.import_module("concord.study.peers.table_lookup")
     monkeypatch.setattr(module, "joined", lambda networks: lambda inputs: dict(logits))
     single = condition("table-lookup").train(one)(TEST[:3])["digit"]
     fake = SimpleNamespace(

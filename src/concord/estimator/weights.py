@@ -21,7 +21,7 @@ from concord.tasks import MISSING_CLASS, MulticlassTask, MultilabelTask, Task
 
 
 def weighted(rows: Rows, given: Annotations, sample_weight: Any, class_weight: Any) -> Rows:
-    """Rows with weights (n,) by task, where there are any; where a sample weighs 0 it is not annotated.
+    """Rows with weights (n,) by task, where there are any; what weighs 0, or its class, is not annotated.
 
     So that what weighs nothing is left out of all that a fit decides, and not of its losses alone.
 
@@ -40,6 +40,7 @@ def weighted(rows: Rows, given: Annotations, sample_weight: Any, class_weight: A
         if wanted is not None and isinstance(task, MulticlassTask):
             base = out.get(task.name, torch.ones(len(rows)))
             out[task.name] = base * _of_classes(rows.targets[task.name], task, given, wanted)
+            rows = _without(rows, task, out[task.name] == 0)
     for task in annotated:
         if task.name in out and not bool(out[task.name][rows.annotated(task)].any()):
             raise RangeError(

@@ -33,16 +33,18 @@ class HeldFeatures:
     def numbers(self) -> Any:
         """Columns of numbers among held features, (n, d): a matrix without gaps, on one scale.
 
-        Gaps are means; a sparse matrix stays one, divided by its largest absolute values.
+        Gaps are means; a sparse matrix stays one, divided by its largest absolute values, and its gaps are 0.
         """
         values = self.values
         if sparse.issparse(values):
             from sklearn.preprocessing import maxabs_scale
 
-            return maxabs_scale(values.astype(np.float64))
+            filled = values.astype(np.float64, copy=True).tocsr()
+            filled.data[~np.isfinite(filled.data)] = 0.0
+            return maxabs_scale(filled)
         if hasattr(values, "columns"):
-            columns = [np.asarray(values[name]) for name in values.columns]
-            columns = [c for c in columns if c.dtype.kind in "biuf"]
+            columns = [_as_numbers(np.asarray(values[name])) for name in values.columns]
+            columns = [c for c in columns if c is not None]
             values = np.stack(columns, axis=1) if columns else np.zeros((len(values), 0))
         elif values.dtype.kind not in "biuf":
             columns = [c for c in map(_as_numbers, values.T) if c is not None]
@@ -57,8 +59,14 @@ class HeldFeatures:
 
 
 def _as_numbers(column: Any) -> Any:
-    """A column as numbers; None for one that holds anything else."""
+    """A column as numbers, None as a gap; None for one that holds anything else."""
+    if column.dtype.kind in "biuf":
+        return column
+    if column.dtype.kind in "mM":
+        return None
     try:
+        if column.dtype.kind == "O":
+            column = np.where([each is None for each in column], np.nan, column)
         return column.astype(np.float64)
     except (TypeError, ValueError):
         return None

@@ -48,7 +48,8 @@ def fit_linear(rows: Rows, task: Task, C: float) -> MultiTaskNetwork:
     the objective of scikit-learn's `LogisticRegression`, by L-BFGS.
 
     Args:
-        rows: Annotated rows, (n, ...) in memory; weights of rows count.
+        rows: Annotated rows, (n, ...) in memory; weights of rows enter as shares: a common factor of all
+            changes nothing, as with networks.
         task: The task.
         C: Inverse strength of the penalty, > 0.
 
@@ -65,6 +66,7 @@ def fit_linear(rows: Rows, task: Task, C: float) -> MultiTaskNetwork:
     mean, deviation = moments(X)
     scale = np.where(deviation > 0, deviation, 1.0)
     weight = rows.weights[task.name][known].numpy() if task.name in rows.weights else np.ones(len(known))
+    weight = weight / (weight[weight > 0].mean() if (weight > 0).any() else 1.0)
     W, b = _fitted((X - mean) / scale, rows.learnt(task, known.numpy()), weight, task, C)
     W = W / scale
     network = linear_network([task], tuple(rows.inputs.shape[1:]))

@@ -19,6 +19,14 @@ from concord.tasks import MulticlassTask, Task
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]
 
+REFUSALS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError)
+"""What an estimator that cannot do with its rows may raise; there is no rule for it."""
+
+
+class _RefusedTypeError(EstimatorError, TypeError):
+    """A TypeError of an estimator, which scikit-learn's contract wants to stay one."""
+
+
 SMALLEST = 1e-7
 """No probability is below it: what an estimator has never seen is unlikely, not impossible."""
 
@@ -40,9 +48,24 @@ class FittedOutput:
     def probabilities(self, X: Any) -> Array:
         """Probabilities (n, width); with one class seen, or none, the same for every row."""
         out = np.zeros((X.shape[0], self.width))
-        out[:, list(self.present)] = 1.0 if self.estimator is None else self.estimator.predict_proba(X)
+        out[:, list(self.present)] = 1.0 if self.estimator is None else self._predicted(X)
         out = np.clip(out, SMALLEST, None)
         return np.asarray(out / out.sum(axis=1, keepdims=True))
+
+    def _predicted(self, X: Any) -> Any:
+        """What the estimator says.
+
+        Raises:
+            EstimatorError: It refuses the rows, or gives numbers that are no probabilities.
+        """
+        name = type(self.estimator).__name__
+        try:
+            found = self.estimator.predict_proba(X)
+        except REFUSALS as error:
+            raise _refused(f"{name} does not predict {X.shape[0]} rows", error) from error
+        if not np.isfinite(found).all():
+            raise EstimatorError(f"{name} predicts probabilities that are not finite")
+        return found
 
 
 @dataclass(frozen=True)
@@ -236,10 +259,8 @@ class EstimatorLearner(Learner):
         try:
             # Classes by their place among those present: not every estimator takes numbers with holes.
             estimator.fit(X[index].values, code, **weights)
-        except ValueError as error:
-            raise EstimatorError(
-                f"{self.name} refuses the {len(y)} rows of {what}: {' '.join(str(error).split())}"
-            ) from error
+        except REFUSALS as error:
+            raise _refused(f"{self.name} refuses the {len(y)} rows of {what}", error) from error
         return FittedOutput(width, seen, estimator)
 
     def _seeded(self, seed: int) -> Any:
@@ -269,9 +290,23 @@ class EstimatorLearner(Learner):
 
 
 def predict_fitted(model: Mapping[str, FittedTask], rows: Rows) -> dict[str, Array]:
-    """Logits (n, C) and log-odds (n, K) of all tasks of a model of estimators."""
-    X = features(rows.inputs).values
-    return {name: fitted.logits(X) for name, fitted in model.items()}
+    """Logits (n, C) and log-odds (n, K) of all tasks of a model of estimators.
+
+    Raises:
+        EstimatorError: An estimator that refuses the rows, or whose probabilities are not finite.
+    """
+    X, out = features(rows.inputs).values, {}
+    for name, fitted in model.items():
+        try:
+            out[name] = fitted.logits(X)
+        except EstimatorError as error:
+            raise type(error)(f"task {name!r}: {error}") from error
+    return out
+
+
+def _refused(what: str, error: Exception) -> EstimatorError:
+    made = _RefusedTypeError if isinstance(error, TypeError) else EstimatorError
+    return made(f"{what}: {' '.join(str(error).split()) or type(error).__name__}")
 
 
 def train_alone(
