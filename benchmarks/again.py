@@ -52,20 +52,28 @@ LEAST = 3
 """Cells that are drawn of a part, unless it has more conditions: then one of each."""
 
 
-def drawn(names: Sequence[str], draw: int, cells: int | None = None) -> list[str]:
+def drawn(names: Sequence[str], draw: int | str, cells: int | None = None) -> list[str]:
     """Some of the names, by a seed; of runs one of each condition first, since code may move some conditions alone.
 
     Args:
         names: Of all cells.
-        draw: The seed.
-        cells: How many; unless given one of each condition, and at least `LEAST`.
+        draw: The seed; a text draws by its letters.
+        cells: How many, but never fewer than one of each kind of condition (`auto-standard.right` and
+            `auto-standard.none` are of one kind); unless given one of each condition, and at least `LEAST`.
     """
     order = random.Random(draw).sample(sorted(names), len(names))
     kinds: dict[str, list[str]] = {}
     for name in order:
-        kinds.setdefault(name.split("~")[1] if is_run(name) else "", []).append(name)
+        kinds.setdefault(condition_of(name), []).append(name)
+    first = {kind.partition(".")[0]: group[0] for kind, group in reversed(kinds.items())}
     turns = [name for k in range(len(order)) for group in kinds.values() for name in group[k : k + 1]]
-    return turns[: max(LEAST, len(kinds)) if cells is None else cells]
+    turns = list(dict.fromkeys([*(name for name in turns if name in first.values()), *turns]))
+    return turns[: max(LEAST, len(kinds)) if cells is None else max(cells, len(first))]
+
+
+def condition_of(name: str) -> str:
+    """The condition of a run; empty for a measurement."""
+    return name.split("~")[1] if is_run(name) else ""
 
 
 def is_run(name: str) -> bool:
@@ -207,7 +215,7 @@ def _judged(
         folder = Path(inside) / "runs"
         kept.restore(kept.path_of(place.docs, part.name), folder, Path(inside) / "part.json")
         every = names_in(folder)
-        names = drawn(every, draw, cells)
+        names = drawn(every, f"{draw} {part.name}", cells)  # parts of one design would draw the same cells
         if not names:
             return "it keeps nothing that could be drawn: it must run", True
         try:
@@ -215,15 +223,18 @@ def _judged(
         except LookupError as error:
             return f"failed: {error}", False
         if differ := [f"{name}: {said}" for name, said in found.items() if said]:
+            note = {"code": origin.commit(), "cells": differ}
+            _keep({**record, "differed": [*record.get("differed", []), note]}, part, folder, place)
             return f"{len(differ)} of {len(names)} cells differ; {differ[0]}; it must run", False
-        _hold(
-            part, record, folder, place, {"cells": len(names), "of": len(every), "here": here, "draw": draw}
-        )
+        conditions = sorted({condition_of(name) for name in names} - {""})
+        _hold(part, record, folder, place, {
+            "cells": len(names), "of": len(every), "here": here, "draw": draw, "conditions": conditions
+        })  # fmt: skip
         told = f"{len(names)} of {len(every)} cells are equal to the bit (draw {draw})"
         return f"{told}{f', {here} of them to those of the older code here' if here else ''}", True
 
 
-def _hold(part: Part, record: dict[str, Any], folder: Path, place: Place, cells: Mapping[str, int]) -> None:
+def _hold(part: Part, record: dict[str, Any], folder: Path, place: Place, cells: Mapping[str, Any]) -> None:
     """Note that what a part has kept is what today's code makes, too."""
     note = {
         "code": origin.commit(),
@@ -232,12 +243,16 @@ def _hold(part: Part, record: dict[str, Any], folder: Path, place: Place, cells:
         "rooms": part.version(place.quick, place.code),
         **cells,
     }
-    record = {**record, "again": [*record.get("again", []), note]}
+    _keep({**record, "again": [*record.get("again", []), note]}, part, folder, place)
+    restore(part, place)
+
+
+def _keep(record: dict[str, Any], part: Part, folder: Path, place: Place) -> None:
+    """Write what is known of a part to where it is kept, and to its runs if they are here."""
     kept.keep(record, folder, kept.path_of(place.docs, part.name))
     noted = beside(place.folder(part), ".part.json")
     if noted.exists():
         write_json(noted, record)
-    restore(part, place)
 
 
 def _never_again(part: Part, record: Mapping[str, Any], place: Place, native: bool) -> str:
@@ -248,6 +263,9 @@ def _never_again(part: Part, record: Mapping[str, Any], place: Place, native: bo
         return "it measures time, which no run repeats"
     if of_code(record).get(part.key) != part.version(place.quick, place.code)[part.key]:
         return "its commands, scripts or plans have changed: it must run"
+    if differed := record.get("differed"):
+        # Another draw may miss what has changed; only the whole part shows that it has not.
+        return f"cells of it came out otherwise by code {differed[-1]['code']}: it must run"
     if not native and origin.kernels() is None:
         return "this processor has no AVX2: with --native the last digits may differ"
     return part.missing()

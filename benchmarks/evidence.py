@@ -87,7 +87,9 @@ def main(arguments: Sequence[str] | None = None, pages: Sequence[Page] = PAGES) 
     )
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1), help="of a study")
     parser.add_argument(
-        "--cells", type=int, help="again: how many of each part; one of each condition unless given"
+        "--cells",
+        type=int,
+        help="again: how many of each part, at least one of each kind of condition; one of each condition unless given",
     )
     parser.add_argument(
         "--draw", type=int, help="again: the seed that draws them; the number of today unless given"
@@ -281,6 +283,7 @@ def record_of(parts: Mapping[str, Mapping[str, Any]], quick: bool) -> dict[str, 
             "here": sum(each.get("here", 0) for each in sampled.values()),
             "code": list(dict.fromkeys(each["code"] for each in sampled.values())),
             "dates": sorted({each["started"][:10] for each in sampled.values()}),
+            "conditions": sorted({name for each in sampled.values() for name in each.get("conditions", [])}),
         }
     return {**record, "quick": True} if quick else record
 

@@ -162,7 +162,7 @@ OTHERS = {
 }
 """What a gain is over, by its name in the findings."""
 
-METHOD_METRICS = "Metrics: balanced accuracy of classes, mean F1 of labels"
+METHOD_METRICS = "Metrics: balanced accuracy of classes, mean F1 of labels (balanced accuracy of clinc150's second task, which has classes)"
 
 
 def _helps(facts: Facts | None, docs: Path) -> list[str]:
@@ -223,6 +223,7 @@ def _harms(facts: Facts | None, docs: Path) -> list[str]:
                 each["table"], OTHERS[each["against"]].removeprefix("over "), str(each["cells"]),
                 f"{each['worse']} of {tested}" if tested else UNTESTED,
                 f"{each['below']} of {tested}" if tested else UNTESTED,
+                f"{each['shows']:.1f}" if tested else UNTESTED,
                 f"{each['worst']:+.1f} ({each['where']})",
                 f"{median:+.1f} / {low:+.1f}" if tested == each["cells"] and low is not None else UNTESTED,
             ]
@@ -230,8 +231,10 @@ def _harms(facts: Facts | None, docs: Path) -> list[str]:
     lines = [
         "How often `auto` is below either reference, by the table that it is shown. A cell is a pack, regime, task and metric "
         "(balanced accuracy; mean F1 and average precision of labels). Significantly: one-sided paired t-tests, with Holm's "
-        "correction over the cells of a row that were tested, each row by itself. By chance: the worst cell of a method without any "
-        "effect, at the median and at 5 %, where all cells were tested.",
+        "correction over the cells of a row that were tested, each row by itself. Would show: what a "
+        "cell has to lose on average to be significant, at the median of their noise; a smaller loss may be there all the same. By chance: "
+        "the worst cell of a method without any effect, at the median and at 5 %, where all cells were tested. Seeds draw training rows; the "
+        "test rows of a pack are the same for all, and no interval of packs holds their noise (those of case studies do).",
         "",
         table(
             [
@@ -240,6 +243,7 @@ def _harms(facts: Facts | None, docs: Path) -> list[str]:
                 "cells",
                 "significantly below",
                 "interval below, uncorrected",
+                "would show",
                 "worst cell",
                 "worst by chance",
             ],
@@ -270,6 +274,13 @@ def _worlds(facts: Facts | None) -> list[str]:
         if facts[key]:
             words = f"`auto` against single-task networks: the mean over {_seeds(facts['seeds'])}, in brackets the standard error:"
             lines += ["", f"{said}, {words}", "", table(head, facts[key])]
+    if facts["odd"]:
+        lines += [
+            "",
+            "Where inputs differ `auto` brings each source to a scale of its own, which the single-task networks beside it do not have: where it "
+            "chose them for both tasks ([what was chosen](harm.md)), a difference is that of the scale, not of sharing, and may hide a loss as "
+            "well as look like a gain. These differences are not tested.",
+        ]
     return lines
 
 
@@ -366,7 +377,8 @@ def _costs(told: Told) -> list[str]:
     cost = (told.facts("method") or {}).get("cost")
     lines = (
         [
-            f"`auto` trains as much as {cost:g} pairs of single-task models do where a task is scarce, by its own account.",
+            f"`auto` trains as much as {cost[0]:g} pairs of single-task models do on average where a task is scarce, {cost[1]:g} at most, by its own "
+            "account; with rivals about twice that.",
             "",
         ]
         if cost
@@ -385,6 +397,11 @@ def _not_there(told: Told) -> list[str]:
         named = ", ".join(f"{each['pack']} ({each['task']}, {each['single-task'][0]:+.1f})" for each in flat)
         said = f"{named or 'none'}, of {len(tested)} packs and tasks that were tested" if tested else UNTESTED
         lines.append(f"- No sure gain for the scarce task over single-task networks: {said}.")
+    for name, against in (
+        ("method", "single-task networks"),
+        ("method-rivals", "the best single-task model"),
+    ):
+        lines += _losses((told.facts(name) or {}).get("harm", []), against)
     if board := told.facts("board"):
         behind = board["behind"]
         text = f"- Another condition is first in {len(behind)} of {board['blocks']} blocks of pack, regime and task"
@@ -393,12 +410,37 @@ def _not_there(told: Told) -> list[str]:
         ]
         lines.append(f"{text}{'; most of all ' + '; '.join(most) if most else ''}.")
     studies = [facts for name in told.studies() if (facts := told.facts(name))]
+    silent = [name.removeprefix("study-") for name in told.studies() if not told.facts(name)]
     for key, what in (("auto", "Case studies"), ("controls", "Their controls, with a shuffled table")):
         if counts := {name: count for facts in studies for name, count in facts[key].items()}:
             lines.append(f"- {what}: {_worse(counts)}.")
+    if silent and studies:
+        lines.append(
+            f"- Case studies of which no findings are recorded by this version: {', '.join(silent)}."
+        )
     if untested := [name for facts in studies for name in facts["untested"]]:
         lines.append(f"- Case studies of fewer than {TESTED} seeds, {UNTESTED}: {', '.join(untested)}.")
     return lines or [f"No findings are recorded yet: `{told.command} method board results` measures them."]
+
+
+def _losses(harm: Sequence[Mapping[str, Any]], against: str) -> list[str]:
+    """Cells that are below a reference, of all tables and kinds of `auto`: by how much, and whether that is significant."""
+    own = [each for each in harm if each.get("against", "single-task") == "single-task" and "low" in each]
+    own = [each for each in own if each["tested"]]
+    lowest: dict[str, float] = {}
+    for each in own:
+        for where, mean in each["low"]:
+            lowest[where] = min(mean, lowest.get(where, mean))
+    if not own:
+        return []
+    named = ", ".join(
+        f"{where} ({mean:+.1f})" for where, mean in sorted(lowest.items(), key=lambda one: one[1])
+    )
+    worse = max(each["worse"] for each in own)
+    return [
+        f"- Below {against}: cells of pack, regime, task and metric whose 95 % interval is below zero with some table, and the lowest of their "
+        f"means: {named or 'none'}. After Holm's correction at most {worse} of {own[0]['tested']} with any one table."
+    ]
 
 
 def _worse(counts: Mapping[str, Sequence[int]]) -> str:

@@ -96,7 +96,7 @@ def method_facts(folder: Path, docs: Path) -> Facts:
         "gains": gains,
         "wrong": wrong,
         "harm": harm,
-        "cost": round(float(costs.mean()), 1) if len(costs) else None,
+        "cost": [round(float(costs.mean()), 1), round(float(costs.max()), 1)] if len(costs) else None,
     }
 
 
@@ -109,6 +109,8 @@ def _harm(differences: Any) -> Facts:
         **seen._asdict(),
         "worst": round(seen.worst, 1),
         "chance": _rounded(method_page.simulated_worst(differences)),
+        "shows": _rounded([seen.shows])[0],
+        "low": [[where, round(mean, 1)] for where, mean in seen.low],
     }
 
 

@@ -113,8 +113,10 @@ def sampled(record: Mapping[str, Any]) -> str:
     count = found.get("here", 0)
     here = f", {count} of them to what the older code makes on the same machine" if count else ""
     some = f" of {_some(found['parts'])}" if len(found["parts"]) > 1 else ""
+    kinds = list(dict.fromkeys(name.partition(".")[0] for name in found.get("conditions", [])))
+    of_each = f", of each kind of condition ({', '.join(kinds)})" if len(kinds) > 1 else ""
     return (
-        f"{found['cells']} of {found['of']:,} cells{some}, drawn at random, were made again by code "
+        f"{found['cells']} of {found['of']:,} cells{some}, drawn at random{of_each}, were made again by code "
         f"{', '.join(found['code'])}, {found['dates'][-1]}, and are equal to the bit{here}."
     )
 

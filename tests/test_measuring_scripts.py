@@ -267,3 +267,25 @@ def test_images_are_embedded_and_trained_on_from_their_files(
     assert [line.split(" | ")[0] for line in lines] == [
         "| `concord --help`", "| `concord embed`", "| `concord train`, streamed",
     ]  # fmt: skip
+
+
+def test_drawn_faces_are_files_and_a_manifest_of_them(script: Callable[[str], Any], tmp_path: Path) -> None:
+    """Pictures as they are drawn, each annotated for one of the tasks; what is there is not drawn again."""
+    import numpy as np
+    from PIL import Image
+
+    from concord.data import read_manifest
+    from concord.study import case, databases
+
+    faces, rows = script("faces_networks"), {"train": 3, "val": 1, "test": 2}
+    faces.draw(tmp_path, rows)
+    manifest = read_manifest(tmp_path / "faces.parquet")
+    data = databases(6, 6, case("faces").SEED, size=faces.SIZE)
+    for name, wanted in data.targets.items():
+        np.testing.assert_array_equal(manifest.targets()[name], wanted)
+    assert manifest.frame["split"].to_list() == 2 * (3 * ["train"] + ["val"] + 2 * ["test"])
+    for path, wanted in zip(manifest.frame["path"], data.images, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / path)), wanted)
+    (tmp_path / manifest.frame["path"][0]).unlink()
+    faces.draw(tmp_path, rows)
+    assert not (tmp_path / manifest.frame["path"][0]).exists()

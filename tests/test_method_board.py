@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from concord.study.judging.comparison import compare
 from concord.study.plan import as_plan
@@ -126,6 +127,11 @@ def test_harm_is_said_of_what_was_tested(board: Any) -> None:
     assert seen(3)[:4] == (2, 2, 1, 1)
     assert (seen(3).said(), seen(2).said()) == ("1 of 2", "not tested")
     assert seen(2).where == "a/few-class/class/balanced_accuracy"
+    where = "a/few-class/class/balanced_accuracy"
+    assert [(cell, round(mean, 1)) for cell, mean in seen(3).low] == [(where, -9.9)]
+    error = 0.1 / np.sqrt(3)  # differences of both cells are 0, .1 and .2 of a point beside their mean
+    assert seen(3).shows == pytest.approx(error * stats.t.isf(0.025, 2))
+    assert np.isnan(seen(2).shows)
     one = board.page.differences(
         frame_of([("single-task", "none", "a", 0.5, 0), ("x", "right", "a", 0.4, 0)], 1),
         "x",
@@ -133,6 +139,20 @@ def test_harm_is_said_of_what_was_tested(board: Any) -> None:
         "single-task",
     )
     assert np.isnan(board.page.simulated_worst(one)).all()
+
+
+def test_the_worst_cell_by_chance_is_of_cells_without_a_gain(board: Any) -> None:
+    """Noise is largest where much is gained: it would make every loss look like chance."""
+    level = [("single-task", "none", pack, 0.5, 0) for pack in "ab"]
+    quiet, loud = ("x", "right", "a", 0.498, 0.001), ("x", "right", "b", 0.7, 0.02)
+    both, alone = (
+        board.page.simulated_worst(
+            board.page.differences(frame_of([*level, *rows], 5), "x", "right", "single-task")
+        )
+        for rows in ([quiet, loud], [quiet])
+    )
+    assert both == alone
+    assert both[0] < 0
 
 
 def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
@@ -175,7 +195,9 @@ def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
     text = "\n".join(board.page.rivals_section(tmp_path))
     assert "| auto-rivals | right | few-class | +0.6 (10.4) | - | - |" in text
     assert "| auto-rivals | shuffled | few-class | -5.0 | - | - |" in text
-    assert "| auto-rivals | right | 1 of 2 | 1 of 2 | -9.9 (b/few-class/class/balanced_accuracy) |" in text
+    assert (
+        "| auto-rivals | right | 1 of 2 | 1 of 2 | 1.4 | -9.9 (b/few-class/class/balanced_accuracy) |" in text
+    )
     assert "| a | few-class | +11.0 [+8.5, +13.5] | - | +6.0 [+3.5, +8.5] | - |" in text, (
         "three seeds of five"
     )
