@@ -223,7 +223,7 @@ def _harms(facts: Facts | None, docs: Path) -> list[str]:
                 each["table"], OTHERS[each["against"]].removeprefix("over "), str(each["cells"]),
                 f"{each['worse']} of {tested}" if tested else UNTESTED,
                 f"{each['below']} of {tested}" if tested else UNTESTED,
-                f"{each['shows']:.1f}" if tested else UNTESTED,
+                (f"{each['shows']:.1f}" if "shows" in each else "not noted") if tested else UNTESTED,
                 f"{each['worst']:+.1f} ({each['where']})",
                 f"{median:+.1f} / {low:+.1f}" if tested == each["cells"] and low is not None else UNTESTED,
             ]

@@ -1218,3 +1218,15 @@ def test_the_claims_of_the_readme_lead_to_what_measured_them() -> None:
     led = set(re.findall(r"\(docs/evidence\.md#([\w-]+)\)", claims))
     assert led <= heads
     assert {"does-it-help", "does-it-harm", "what-it-costs", "where-it-does-not-help"} <= led
+
+
+def test_pages_say_whether_they_are_of_todays_code(command: Any, tmp_path: Path) -> None:
+    """After a change that moves numbers: `python benchmarks/evidence.py marks`."""
+    docs = ROOT / "docs"
+    shutil.copytree(docs, tmp_path / "docs", ignore=shutil.ignore_patterns("records", "figures", "notebooks"))
+    assert command.evidence.write_marks(tmp_path / "docs", command.evidence_parts.PAGES)
+    files = {page.file for page in command.evidence_parts.PAGES} | {"evidence.md", "paper.md"}
+    other = [
+        name for name in sorted(files) if (tmp_path / "docs" / name).read_text() != (docs / name).read_text()
+    ]
+    assert other == []
