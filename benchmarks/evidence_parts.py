@@ -179,8 +179,18 @@ def _method(name: str, *parts: Part, beside: tuple[Part, ...] = ()) -> Page:
     return Page(name, "method.md", command, parts, section=True, beside=beside)
 
 
-def _by_pack(kind: str, name: str, command: str, times: float) -> tuple[Part, ...]:
-    """The parts of a kind of run on features, of every pack two: where a task is scarce, then the others."""
+SCARCE_FIRST = (("", problems.SCARCE), ("-more", MORE))
+"""Of every pack two parts: where a task is scarce, then the other regimes."""
+
+
+def _by_pack(
+    kind: str,
+    name: str,
+    command: str,
+    times: float,
+    parts: Sequence[tuple[str, Sequence[str]]] = SCARCE_FIRST,
+) -> tuple[Part, ...]:
+    """The parts of a kind of run on features, by pack."""
     return tuple(
         Part(
             f"{name}-{pack}{more}",
@@ -192,12 +202,19 @@ def _by_pack(kind: str, name: str, command: str, times: float) -> tuple[Part, ..
             _packs(pack),
             outputs=_studies(kind, [pack], regimes),
         )
-        for more, regimes in (("", problems.SCARCE), ("-more", MORE))
+        for more, regimes in parts
         for pack in problems.PROBLEMS
     )
 
 
 FEATURES = _by_pack("features", "method", f"{RUN} --kind features", 1)
+FRESH = _by_pack(
+    "fresh",
+    "method-fresh",
+    "python method_fresh.py --out {run} --processes {processes}",
+    0.7,
+    SCARCE_FIRST[:1],
+)
 RIVALS = tuple(
     part
     for kind, times in (("rivals", 2), ("rivals-wrong", 1))
@@ -217,6 +234,7 @@ METHOD = (
             for kind, minutes, small in (("fast", 20, "digits"), ("thorough", 40, ""))
         ),
     ),
+    _method("method-fresh", *FRESH),
     _method("method-rivals", *RIVALS, beside=FEATURES),
     _method("method-controls", _kind("controls", 20, "digits_nuisance")),
     _method(

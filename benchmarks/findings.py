@@ -114,6 +114,31 @@ def _harm(differences: Any) -> Facts:
     }
 
 
+def fresh_facts(folder: Path, docs: Path) -> Facts:
+    """Gains of the scarce task over single-task networks on draws that nobody had looked at, by table."""
+    import polars as pl
+
+    import method_page
+
+    frame = method_page.load(folder / "fresh")
+    if not len(frame):
+        return {}
+    gains: list[Facts] = []
+    seeds = sorted(frame["seed"].unique())
+    for shown in ("right", "shuffled", "none"):
+        found = method_page.differences(frame, "auto-standard", shown, "single-task")
+        for regime, role in SCARCE.items():
+            part = found.filter(
+                (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map")
+            )
+            points = [
+                _interval(own["difference"].to_numpy())
+                for _, own in part.group_by(["pack"], maintain_order=True)
+            ]
+            gains.append({"table": shown, "task": role, "points": points})
+    return {"seeds": [seeds[0], seeds[-1]], "gains": gains}
+
+
 def rivals_facts(folder: Path, docs: Path) -> Facts:
     """`auto` against the best single-task model: the scarce and the rich task by pack, and how often it is below."""
     import polars as pl
@@ -436,6 +461,7 @@ def level_facts(folder: Path, docs: Path) -> Facts:
 
 FACTS: dict[str, Callable[[Path, Path], Facts]] = {
     "method": method_facts,
+    "method-fresh": fresh_facts,
     "method-rivals": rivals_facts,
     "board": board_facts,
     "study": study_facts,

@@ -217,6 +217,38 @@ def test_rivals_are_compared_with_the_best_single_task_model_of_the_same_cells(
     assert findings_of(tmp_path, "method-rivals") == {}
 
 
+def test_fresh_draws_are_those_of_other_seeds_and_of_the_scarce_task(
+    board: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import evidence_page
+    import method_fresh
+
+    plan = method_fresh.plan_of("digits", "few-class", 3)
+    usual = board.method.plan_of("features", "digits", "few-class", 3)
+    left = {"conditions", "seeds"}
+    assert plan.model_dump(exclude=left) == usual.model_dump(exclude=left), "the same rows and steps"
+    assert not set(plan.seeds) & set(range(board.method.FIRST_SEED, board.method.FIRST_SEED + 100))
+    assert [each.name for each in plan.conditions] == list(method_fresh.CONDITIONS)
+    frame = frame_of(
+        [("single-task", "none", "a", 0.5, 0), ("auto-standard", "right", "a", 0.7, 0.01),
+         ("single-task", "none", "b", 0.5, 0), ("auto-standard", "right", "b", 0.4, 0.001)]
+    )  # fmt: skip
+    monkeypatch.setattr(board.page, "load", lambda out: frame)
+    monkeypatch.setattr(board.page, "ran", lambda out: "by hand")
+    text = "\n".join(board.page.fresh_section(tmp_path))
+    assert "| a | +21.0 [+18.5, +23.5] | - |" in text
+    assert "| mean (standard error over packs) | +5.5 (15.4) | - |" in text
+    assert "| right | 1 of 2 | 1 of 2 | 1.4 | -9.9 (b/few-class/class/balanced_accuracy) |" in text
+    facts = findings_of(tmp_path, "method-fresh")
+    assert facts["gains"][0]["points"][0] == [21.0, 18.52, 23.48]
+    assert "| right | scarce classes | +5.5; above in 1, below in 1 of 2 |" in "\n".join(
+        evidence_page._fresh(facts)
+    )
+    monkeypatch.setattr(board.page, "load", lambda out: pl.DataFrame())
+    assert board.page.fresh_section(tmp_path) == board.page.NOT_RUN
+    assert findings_of(tmp_path, "method-fresh") == {}
+
+
 def test_thresholds_are_chosen_on_both_sides_of_studies_with_the_same_seeds(
     board: Any, tmp_path: Path
 ) -> None:
@@ -265,7 +297,7 @@ def test_the_page_is_of_finished_studies(board: Any, tmp_path: Path, monkeypatch
     text = page.read_text()
     assert "1 packs (digits); few-class on all. Seeds 300 to 301 (2 paired)" in text
     assert "| auto-standard | right | single-task |" in text
-    assert text.count("Not run.") == 3
+    assert text.count("Not run.") == 4
     frame = board.page.load(tmp_path / "features")
     own = board.page.one_row_a_run(frame, "auto-standard")
     assert len(own) == 2 * 2
