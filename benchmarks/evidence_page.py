@@ -152,7 +152,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 COSTS = (
-    "many-rows", "step-cost", "libmtl-throughput", "data", "side-by-side", "start", "images", "relation-scale",
+    "many-rows", "step-cost", "libmtl-throughput", "data", "side-by-side", "start", "images", "streamed-memory", "relation-scale",
 )  # fmt: skip
 """Measurements that say what it costs, in the order of the page."""
 

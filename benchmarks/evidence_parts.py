@@ -440,8 +440,11 @@ START = _alone(
 IMAGES = _alone(
     "images", "benchmarks.md", "performance.py", "--only images", "--only images --images 128 --steps 4 --repeats 1", 20,
 )  # fmt: skip
+MEMORY = _alone(
+    "streamed-memory", "benchmarks.md", "streamed_memory.py", "", "--images 1000 1200 --steps 2", 10,
+)  # fmt: skip
 
 PAGES: tuple[Page, ...] = (
-    *METHOD, BOARD, *RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, SIDE, SPEED, START, IMAGES,
+    *METHOD, BOARD, *RESULTS, LIBMTL, AUDIT, SAFETY, LEVEL, *WRITTEN, SCALE, STEP, ROWS, DATA_PAGE, SIDE, SPEED, START, IMAGES, MEMORY,
 )  # fmt: skip
 """In the order in which they are run: what decides most comes first."""

@@ -354,6 +354,26 @@ def _starts(held: Measured) -> list[list[str]]:
     return lines
 
 
+def _memory(held: Measured) -> list[list[str]]:
+    from streamed_memory import GOAL, WAYS
+
+    found = {(key["way"], key["images"]): value for key, value in held if "way" in key}
+    images = sorted({count for _, count in found})
+    if len(images) < 2:
+        return []
+    few, many = images[0], images[-1]
+    return [
+        _goal(
+            f"memory of a training from files ({way}), {many:,} images for {few:,}",
+            f"{found[way, many] / found[way, few]:.2f} x, {found[way, many]:,.0f} MiB",
+            found[way, many] / found[way, few],
+            GOAL if WAYS[way][0] else "",
+        )
+        for way in WAYS
+        if {(way, few), (way, many)} <= set(found)
+    ]
+
+
 def _side(held: Measured) -> list[list[str]]:
     from side_by_side import GOAL
 
@@ -473,6 +493,7 @@ FACTS: dict[str, Callable[[Path, Path], Facts]] = {
         name: _measured(name, read)
         for name, read in (
             ("step-cost", _steps), ("data", _data), ("start", _starts), ("images", _images),
+            ("streamed-memory", _memory),
             ("side-by-side", _side), ("libmtl-throughput", _throughputs), ("relation-scale", _scales),
         )
     },

@@ -84,6 +84,10 @@ CASES: dict[str, tuple[str, Callable[..., Any], str, list[str]]] = {
         "pair", lambda _, number: [3.0 if number < 0 else 6.0, 3.0], "--pairs 2 --only mlp",
         ["| 8,533 | 17,067 | 2.00 | 2.00 to 2.00 | >= 1.5 |"],
     ),
+    "streamed_memory": (
+        "apart", lambda images, way, *_: 200 + images / 100 * ("held" in way), "--images 1000 10000",
+        ["| auto, streamed | 200 | 200 | 1.00 | <= 1.1 |", "| single-task, held | 210 | 300 | 1.43 |  |"],
+    ),
     "performance": (
         "start", lambda _: STARTS, "--only start", ["| `concord --help` | 0.40 | 4.0 | <= 0.5 |"],
     ),
@@ -157,6 +161,11 @@ def test_findings_tell_what_was_asked_and_whether_it_is_met(
     assert lines("start", ({"part": "start"}, STARTS)) == [["start of `concord --help`", "<= 0.5: met"]]
     sizes = [({"series": "dense", "size": n}, grown("", n, 40)) for n in (100, 900)]
     assert lines("relation-scale", *sizes) == [["a dense relation of 36", ""]]
+    way = {"way": "auto, streamed", "steps": 9}
+    grew = [({**way, "images": n}, mebibytes) for n, mebibytes in ((100, 200.0), (900, 230.0))]
+    assert lines("streamed-memory", *grew) == [
+        ["memory of a training from files (auto", "<= 1.1: **missed**"]
+    ]
     value = {"open_manifest": {"open_s": 1.5, "feature_rows_per_s": 99_999}}
     assert [row[1] for row in lines("data", ({"part": "manifest"}, value))] == [
         "<= 10: met",
