@@ -67,9 +67,10 @@ def measure(folder: Path, way: str, steps: int) -> float:
 
 def apart(images: int, way: str, steps: int, files: Path) -> float:
     """The same in a process of its own, on so many images, of which each database has half."""
-    folder = files / str(images)
-    draw(folder, {"train": images // 2 - 400, "val": 200, "test": 200})
-    command = [sys.executable, str(Path(__file__)), "--one", str(folder), way, str(steps)]
+    folder, script = files / str(images), [sys.executable, str(Path(__file__))]
+    # By others, too: a new process begins with the most that the one which begins it has held.
+    subprocess.run([*script, "--draw", str(folder), str(images)], check=True)
+    command = [*script, "--one", str(folder), way, str(steps)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found = float(json.loads(done.stdout.splitlines()[-1]))
     print(f"{way}, {images:,} images: {found:.0f} MiB", file=sys.stderr, flush=True)
@@ -83,8 +84,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--out", type=Path, help="where figures are kept, so that none is made twice")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--draw", nargs=2, help=argparse.SUPPRESS)
     page_option(parser, PAGE)
     options = parser.parse_args(arguments)
+    if options.draw:
+        folder, images = options.draw
+        draw(Path(folder), {"train": int(images) // 2 - 400, "val": 200, "test": 200})
+        return
     if options.one:
         folder, way, steps = options.one
         print(json.dumps(measure(Path(folder), way, int(steps))))
