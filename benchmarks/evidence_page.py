@@ -211,7 +211,7 @@ def _fresh(facts: Facts | None) -> list[str]:
     first, last = facts["seeds"]
     return [
         "",
-        f"On seeds {first} to {last}, which nobody had looked at and which ran once, after the last change of the method, over single-task networks:",
+        f"On seeds {first} to {last}, at which nobody had looked before {facts['until']}, over single-task networks:",
         "",
         table(["table", "scarce task", "points"], rows),
     ]
@@ -248,9 +248,9 @@ def _harms(facts: Facts | None, docs: Path) -> list[str]:
     lines = [
         "How often `auto` is below either reference, by the table that it is shown. A cell is a pack, regime, task and metric "
         "(balanced accuracy; mean F1 and average precision of labels). Significantly: one-sided paired t-tests, with Holm's "
-        "correction over the cells of a row that were tested, each row by itself. Would show: what a "
-        "cell has to lose on average to be significant, at the median of their noise; a smaller loss may be there all the same. By chance: "
-        "the worst cell of a method without any effect, at the median and at 5 %, where all cells were tested. Seeds draw training rows; the "
+        "correction over the cells of a row that were tested, each row by itself. Least loss shown: what "
+        "the mean of a cell has to be measured as to be significant, at the median of their noise; a true loss of that size is seen about half the "
+        "time. By chance: the worst cell of a method without any effect, at the median and at 5 %, by the noise of cells without a sure gain. Seeds draw training rows; the "
         "test rows of a pack are the same for all, and no interval of packs holds their noise (those of case studies do).",
         "",
         table(
@@ -260,7 +260,7 @@ def _harms(facts: Facts | None, docs: Path) -> list[str]:
                 "cells",
                 "significantly below",
                 "interval below, uncorrected",
-                "would show",
+                "least loss shown",
                 "worst cell",
                 "worst by chance",
             ],
@@ -394,8 +394,7 @@ def _costs(told: Told) -> list[str]:
     cost = (told.facts("method") or {}).get("cost")
     lines = (
         [
-            f"`auto` trains as much as {cost[0]:g} pairs of single-task models do on average where a task is scarce, {cost[1]:g} at most, by its own "
-            "account; with rivals about twice that.",
+            f"`auto` trains as much as {cost[0]:g} pairs of single-task models do on average where a task is scarce, {cost[1]:g} at most, by its own account.",
             "",
         ]
         if cost

@@ -136,7 +136,7 @@ def fresh_facts(folder: Path, docs: Path) -> Facts:
                 for _, own in part.group_by(["pack"], maintain_order=True)
             ]
             gains.append({"table": shown, "task": role, "points": points})
-    return {"seeds": [seeds[0], seeds[-1]], "gains": gains}
+    return {"seeds": [seeds[0], seeds[-1]], "until": method_page.UNSEEN_UNTIL, "gains": gains}
 
 
 def rivals_facts(folder: Path, docs: Path) -> Facts:

@@ -1,4 +1,4 @@
-"""The method on draws that nobody had looked at: packs, rows and steps of `method.py`, other seeds, run once.
+"""The method on draws that nobody had looked at: packs, rows and steps of `method.py`, other seeds.
 
     python benchmarks/method_fresh.py [--packs mushroom ...] [--processes 2]     # resumable
     python benchmarks/method_fresh.py --quick --out runs/quick                   # two seeds of a few packs
@@ -20,6 +20,7 @@ from method import plan_of as method_plan
 from problems import PROBLEMS, SCARCE
 
 FIRST_SEED = 500
+"""Whoever moves it moves `method_page.UNSEEN_UNTIL`, too: the day on which these draws were looked at."""
 SEEDS = 5
 CONDITIONS = ("single-task", "auto-standard.right", "auto-standard.shuffled", "auto-standard.none")
 

@@ -18,6 +18,7 @@ from concord.auto.cross_fitting import first_stage
 from concord.auto.effort import EFFORTS, IN_FOLDS
 from concord.auto.selection import select
 from concord.errors import ConcordWarning, RangeError, UnknownNameError
+from concord.estimation.em import TableRule
 from concord.estimation.relatedness import FoldPredictions, class_direction, class_skill, target_skill
 from concord.fitting.rows import Rows
 from concord.tasks import MulticlassTask, Task
@@ -127,6 +128,17 @@ def test_the_held_out_rows_alone_judge(monkeypatch: pytest.MonkeyPatch) -> None:
     for each in judged:
         np.testing.assert_array_equal(each, held)
     assert f"{len(held)} of 900 rows were held out" in " ".join(outcome.notes)
+
+
+def test_annotations_of_both_tasks_relate_them_without_a_network() -> None:
+    """No network has a part in it, so rows that networks were trained on count as well."""
+    learner, rows, tasks = overlapping(labels_world(0, n=600), 1.0)
+    first = first_stage(learner, rows, tasks, effort=HOLDOUT, seed=0)
+    check = first.check((tasks[0], tasks[1]))
+    by_both = replace(check, rule=TableRule(of_both=True))
+    parts = first.parts(tasks[1])
+    for found in (first.without(0, by_both), *first.without_labels(parts, by_both)):
+        assert np.ptp(np.asarray(found.table), axis=0).min() > 0.3
 
 
 def test_rows_that_networks_were_trained_on_calibrate_nothing() -> None:

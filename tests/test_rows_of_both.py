@@ -93,6 +93,16 @@ def test_each_half_is_judged_by_a_relation_of_the_other_half_alone(kind: str) ->
     assert first | second == set(np.asarray(rows.group)[both].tolist())
 
 
+@seeds
+def test_a_table_that_these_rows_fit_is_told_of_no_cell_that_they_do_not_contradict(seed: int) -> None:
+    """Heads that know nothing say of cells what they like."""
+    world = labels_world(seed, n=3300)
+    rows = world.observations(overlap=0.2, classes=0.2)
+    found = check_observations(blind(rows), world.relation)
+    assert found.verdict == "kept"
+    assert not found.contradictions
+
+
 @kinds
 def test_without_such_rows_nothing_is_said(kind: str) -> None:
     rows = MAKE[kind](0, n=200).observations()

@@ -102,11 +102,17 @@ class FirstStage:
 
         Calibrated on the rows in folds: networks were trained on the annotations of others.
         """
-        return self._as_read(observations_of(self.base, self.rows, self.fold, source, target))
+        found = observations_of(self.base, self.rows, self.fold, source, target)
+        return self._as_read(found, self.untaught(source, target))
 
-    def _as_read(self, found: Observations) -> Observations:
-        scaled = calibrated(found, _some(found, self.fold != TRAINED_ON))
-        return _some(scaled, self.untaught(found.source, found.target))
+    def _as_read(self, found: Observations, rows: npt.NDArray[np.bool_]) -> Observations:
+        return _some(calibrated(found, _some(found, self.fold != TRAINED_ON)), rows)
+
+    def _teaching(self, check: RelationCheck) -> npt.NDArray[np.bool_]:
+        """Rows that a checked relation is estimated from: (n,); all, where no head has a part in it."""
+        if check.rule.of_both:
+            return np.ones(len(self.fold), dtype=bool)
+        return self.untaught(check.relation.source, check.relation.target)
 
     def untaught(self, source: Task, target: Task) -> npt.NDArray[np.bool_]:
         """Rows that may teach one of two tasks from the other: (n,).
@@ -176,7 +182,7 @@ class FirstStage:
             by_fold = replace(
                 by_fold, target_proba=shared.probabilities(target, shared.logits[target.name][k])
             )
-        seen = _some(calibrated(by_fold, judges), self.untaught(source, target))
+        seen = _some(calibrated(by_fold, judges), self._teaching(check))
         # A class whose only rows are in the fold is one that its network has never heard of.
         rest = replace(self.rows, targets={**self.rows.targets, source.name: torch.from_numpy(y)})
         return _ruled(seen, check, _unheard(rest, check))
@@ -199,12 +205,12 @@ class FirstStage:
             return [check.relation] * PARTS
         source, target = check.relation.source, check.relation.target
         found = observations_of(self.base, self.rows, self.fold, source, target)
-        unheard = _unheard(self.rows, check)
+        unheard, teaching = _unheard(self.rows, check), self._teaching(check)
 
         def without(k: int) -> Observations:
             return replace(found, targets=np.where((part == k)[:, None], np.nan, found.targets))
 
-        return [_ruled(self._as_read(without(k)), check, unheard) for k in range(PARTS)]
+        return [_ruled(self._as_read(without(k), teaching), check, unheard) for k in range(PARTS)]
 
 
 def first_stage(

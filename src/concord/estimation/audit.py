@@ -128,8 +128,8 @@ def audit_relation(
     Raises:
         NoAnnotationError: No audited row is annotated for both tasks, or no other row for the target.
         ShapeError: Arrays of different lengths, or predictions of another width than their task.
-        RangeError: Predictions that are no probabilities, a level outside (0, 1), or an audited row that does
-            not exist.
+        RangeError: Predictions that are no probabilities, a level outside (0, 1), or audited rows that do not
+            exist, occur twice or are no whole numbers.
 
     Example:
         >>> import numpy as np

@@ -58,9 +58,11 @@ class RelationCheck:
             the same cells, cross-fitted: about 1 for a right table, about 0 for a wrong one; NaN without one.
             Where `together` told, that is with rows annotated for both tasks in place of the head.
         evidence: Cross-fitted agreement of the relation to use.
-        reverse: Gain on annotated classes from predicted labels.
+        reverse: Gain on annotated classes from predicted labels; nothing of an estimate by rows annotated for
+            both tasks alone, which is judged with their classes hidden.
         together: Gain on annotated classes from annotated labels, of rows annotated for both tasks,
-            cross-fitted; weighed only where heads show no relation, else nothing.
+            cross-fitted; weighed only where heads show no relation through the table (or any, without one),
+            else nothing.
         skill: What the class head knows of annotated classes.
         target_skill: What the other task's head knows of its own annotations.
         contradictions: Cells that the data contradict, the strongest first.
@@ -187,7 +189,6 @@ def check_observations(
     rates = observations.base_rates()
     given_cells = None if relation is None else relation.cells("weighing it against data")
     table = None if given_cells is None or np.isnan(given_cells).all() else given_cells
-    contradictions = () if table is None else find_contradictions(observations, table, rates)
     ranked, trust = _weighed(
         observations,
         table,
@@ -231,6 +232,7 @@ def check_observations(
             verdict, rule, chosen = "kept", as_supplied, table
             exponent, reverse = by_labels.exponent, by_labels
     counted = observations.take(observations.both) if both.shown else observations
+    contradictions = () if table is None else find_contradictions(counted, table, rates)
     estimate = with_intervals(counted, rates)
     return RelationCheck(
         verdict,

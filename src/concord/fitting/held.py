@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 from torch import Tensor
+
+from concord.arrays import is_gap
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +62,14 @@ class HeldFeatures:
 
 
 def _as_numbers(column: Any) -> Any:
-    """A column as numbers, None as a gap; None for one that holds anything else."""
+    """A column as numbers, with gaps; None for one that holds anything else, figures in quotes among it."""
     if column.dtype.kind in "biuf":
         return column
-    if column.dtype.kind in "mM":
+    if column.dtype.kind != "O":
         return None
-    try:
-        if column.dtype.kind == "O":
-            column = np.where([each is None for each in column], np.nan, column)
-        return column.astype(np.float64)
-    except (TypeError, ValueError):
+    known = np.array([isinstance(each, Real) for each in column], dtype=bool)
+    if not all(is_gap(each) for each in column[~known]):
         return None
+    out = np.full(len(column), np.nan)
+    out[known] = column[known].astype(np.float64)
+    return out
