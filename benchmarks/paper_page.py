@@ -140,7 +140,9 @@ def _of_method(text: str) -> list[str]:
     cells = rf"(?:(\d+) of (\d+)|{UNTESTED})"
     harm = {
         table: re.search(
-            rf"^\| paper \| {table} \| single-task \| {cells} \| ([+-]?[\d.]+)", text, flags=re.MULTILINE
+            rf"^\| paper \| {table} \| single-task \| {cells} \| [^|]+ \| ([+-]?[\d.]+) \(",
+            text,
+            flags=re.MULTILINE,
         )
         for table in ("right", "shuffled")
     }
