@@ -441,8 +441,11 @@ def _not_there(told: Told) -> list[str]:
 
 def _losses(harm: Sequence[Mapping[str, Any]], against: str) -> list[str]:
     """Cells that are below a reference, of all tables and kinds of `auto`: by how much, and whether that is significant."""
-    own = [each for each in harm if each.get("against", "single-task") == "single-task" and "low" in each]
-    own = [each for each in own if each["tested"]]
+    own = [
+        each
+        for each in harm
+        if each.get("against", "single-task") == "single-task" and each["tested"] and "low" in each
+    ]
     lowest: dict[str, float] = {}
     for each in own:
         for where, mean in each["low"]:

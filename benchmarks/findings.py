@@ -64,9 +64,7 @@ def method_facts(folder: Path, docs: Path) -> Facts:
                 if other == "none"
                 else method_page.differences(frame, main, "right", other)
             )
-            found = found.filter(
-                (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map")
-            )
+            found = method_page.of_task(found, regime, role)
             for (pack,), part in found.group_by(["pack"], maintain_order=True):
                 each = by_pack.setdefault(str(pack), {"pack": pack, "task": role})
                 each[other] = _interval(part["difference"].to_numpy())
@@ -114,10 +112,16 @@ def _harm(differences: Any) -> Facts:
     }
 
 
+def _by_pack(differences: Any) -> list[list[float | None]]:
+    """Mean and interval of each pack."""
+    return [
+        _interval(own["difference"].to_numpy())
+        for _, own in differences.group_by(["pack"], maintain_order=True)
+    ]
+
+
 def fresh_facts(folder: Path, docs: Path) -> Facts:
     """Gains of the scarce task over single-task networks on draws that nobody had looked at, by table."""
-    import polars as pl
-
     import method_page
 
     frame = method_page.load(folder / "fresh")
@@ -128,21 +132,13 @@ def fresh_facts(folder: Path, docs: Path) -> Facts:
     for shown in ("right", "shuffled", "none"):
         found = method_page.differences(frame, "auto-standard", shown, "single-task")
         for regime, role in SCARCE.items():
-            part = found.filter(
-                (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map")
-            )
-            points = [
-                _interval(own["difference"].to_numpy())
-                for _, own in part.group_by(["pack"], maintain_order=True)
-            ]
+            points = _by_pack(method_page.of_task(found, regime, role))
             gains.append({"table": shown, "task": role, "points": points})
     return {"seeds": [seeds[0], seeds[-1]], "until": method_page.UNSEEN_UNTIL, "gains": gains}
 
 
 def rivals_facts(folder: Path, docs: Path) -> Facts:
     """`auto` against the best single-task model: the scarce and the rich task by pack, and how often it is below."""
-    import polars as pl
-
     import method_page
 
     frame = method_page.beside_rivals(folder)
@@ -153,13 +149,7 @@ def rivals_facts(folder: Path, docs: Path) -> Facts:
         found = method_page.differences(frame, condition, shown, method_page.BEST)
         harm.append({"condition": condition, "table": shown, **_harm(found)})
         for regime, role in product(SCARCE, SCARCE.values()):
-            part = found.filter(
-                (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map")
-            )
-            points = [
-                _interval(own["difference"].to_numpy())
-                for _, own in part.group_by(["pack"], maintain_order=True)
-            ]
+            points = _by_pack(method_page.of_task(found, regime, role))
             if points:
                 rows = "scarce" if SCARCE[regime] == role else "rich"
                 against.append(

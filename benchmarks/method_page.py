@@ -265,10 +265,17 @@ def simulated_worst(found: pl.DataFrame, draws: int = 2000) -> tuple[float, floa
 def worst_said(seen: Harm, found: pl.DataFrame) -> list[str]:
     """The loss that would have been shown, the worst cell of differences, and what it would be by chance."""
     median, low = simulated_worst(found)
-    chance = f"{median:+.1f} / {low:+.1f}" if seen.tested == seen.cells else UNTESTED
-    chance = "every cell gains" if np.isnan(median) and seen.tested == seen.cells else chance
+    by_chance = "every cell gains" if np.isnan(median) else f"{median:+.1f} / {low:+.1f}"
+    chance = by_chance if seen.tested == seen.cells else UNTESTED
     shows = f"{seen.shows:.1f}" if seen.tested else UNTESTED
     return [shows, f"{seen.worst:+.1f} ({seen.where})", chance]
+
+
+def below_said(found: pl.DataFrame) -> list[str]:
+    """How many cells of differences are below zero, significantly and by their intervals, and what is said of the worst."""
+    seen = harm(found)
+    below = f"{seen.below} of {seen.tested}" if seen.tested else UNTESTED
+    return [seen.said(), below, *worst_said(seen, found)]
 
 
 def mean_se(values: pl.DataFrame) -> str:
@@ -304,6 +311,11 @@ def _select(found: pl.DataFrame, regime: str, role: str, metric: str) -> pl.Data
     return found.filter(
         (pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") == metric)
     )
+
+
+def of_task(found: pl.DataFrame, regime: str, role: str) -> pl.DataFrame:
+    """Differences of one task by its main metric: classes and clinc150's second task by balanced accuracy, labels by F1."""
+    return found.filter((pl.col("regime") == regime) & (pl.col("role") == role) & (pl.col("metric") != "map"))
 
 
 def one_row_a_run(frame: pl.DataFrame, condition: str) -> pl.DataFrame:
@@ -627,9 +639,7 @@ def rivals_section(out: Path) -> list[str]:
         for regime in [each for each in regimes if each in set(found["regime"].unique())]:
             means = (mean_se(_select(found, regime, *metric)) for metric in metrics)
             rows.append([condition, table, regime, *means])
-        seen = harm(found)
-        below = f"{seen.below} of {seen.tested}" if seen.tested else UNTESTED
-        harms.append([condition, table, seen.said(), below, *worst_said(seen, found)])
+        harms.append([condition, table, *below_said(found)])
     by_pack = []
     for pack, regime in [(pack, regime) for pack in packs for regime in regimes]:
         row = [pack, regime]
@@ -715,24 +725,13 @@ def fresh_section(out: Path) -> list[str]:
     packs, seeds = sorted(frame["pack"].unique()), sorted(frame["seed"].unique())
     tables = _tables(frame, MAIN)
     found = {table: differences(frame, MAIN, table, "single-task") for table in tables}
-    tasks = (("class", "balanced_accuracy"), ("label", "mean_f1"))
+    scarce = [of_task(found[table], f"few-{role}", role) for role in ("class", "label") for table in tables]
     rows = [
-        [pack, *(
-            interval(_select(found[table], f"few-{role}", role, _metric(found[table], pack, role, metric))
-                     .filter(pl.col("pack") == pack)["difference"].to_numpy())
-            for role, metric in tasks for table in tables
-        )]
+        [pack, *(interval(part.filter(pl.col("pack") == pack)["difference"].to_numpy()) for part in scarce)]
         for pack in packs
-    ]  # fmt: skip
-    means = ["mean (standard error over packs)"] + [
-        mean_se(found[table].filter((pl.col("regime") == f"few-{role}") & (pl.col("role") == role) & (pl.col("metric") != "map")))
-        for role, _ in tasks for table in tables
-    ]  # fmt: skip
-    harms = []
-    for table in tables:
-        seen = harm(found[table])
-        below = f"{seen.below} of {seen.tested}" if seen.tested else UNTESTED
-        harms.append([table, seen.said(), below, *worst_said(seen, found[table])])
+    ]
+    means = ["mean (standard error over packs)", *map(mean_se, scarce)]
+    harms = [[table, *below_said(found[table])] for table in tables]
     return [
         f"`python benchmarks/method_fresh.py` ({ran(out)}): {', '.join(packs)}; seeds {seeds[0]} to {seeds[-1]} ({seeds_of(frame)} paired), at which "
         f"nobody had looked before {UNSEEN_UNTIL}: what was changed in the method until then was not chosen by them. `{MAIN}` against single-task networks on the scarce task, points, 95 % t-intervals "
@@ -761,12 +760,6 @@ def fresh_section(out: Path) -> list[str]:
         ),
         "",
     ]
-
-
-def _metric(found: pl.DataFrame, pack: str, role: str, usual: str) -> str:
-    """The main metric of a pack's task: a second task with classes has no F1 of labels."""
-    shown = set(found.filter((pl.col("pack") == pack) & (pl.col("role") == role))["metric"])
-    return usual if usual in shown else "balanced_accuracy"
 
 
 def interval(d: np.ndarray) -> str:
